@@ -1,0 +1,56 @@
+"""Outputs that are whole or absent: written to a temporary name beside, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path in `target`'s folder, renamed to `target` on success, removed otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    path = Path(name)
+    try:
+        yield path
+        path.chmod(0o644)
+        os.replace(path, target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """As `atomic_path` for a folder; a folder already at `target` is replaced at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = path.with_name(path.name + ".old")
+    try:
+        yield path
+        path.chmod(0o755)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(path, target)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes, or of a folder's (names and bytes, sorted)."""
+    h = hashlib.sha256()
+    if path.is_dir():
+        for p in sorted(p for p in path.rglob("*") if p.is_file()):
+            h.update(f"{p.relative_to(path).as_posix()}\0{file_sha256(p)}\n".encode())
+        return h.hexdigest()
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            h.update(block)
+    return h.hexdigest()
