@@ -1,0 +1,23 @@
+"""Mobile deployment of EfficientMod: the network, its data and its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mobilemod.models.efficientmod import EfficientMod
+
+__version__ = "0.1.0"
+
+
+def create_model(
+    name: str, num_classes: int = 1000, checkpoint: str | Path | None = None
+) -> EfficientMod:
+    """The network `name` in evaluation mode, with the weights of `checkpoint` where given.
+
+    See `mobilemod.models.checkpoints.create_model`. torch is imported here and not before.
+    """
+    from mobilemod.models import checkpoints
+
+    return checkpoints.create_model(name, num_classes, checkpoint)

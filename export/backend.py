@@ -1,0 +1,77 @@
+"""What every runtime's module offers, and the list of runtimes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import nn
+
+from export.graph import FileGraph
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.models.mobile import COREML_FORM, XNNPACK_FORM, FormOptions
+
+FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a lowering writes into the file beside the network: labels and preprocessing."""
+
+    name: str
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A loaded file: `run` maps float32 (1, 3, S, S) to float32 logits (K,).
+
+    description: what runs it, with version, as shown in reports.
+    """
+
+    description: str
+    run: Callable[[np.ndarray], np.ndarray]
+
+
+class Backend(Protocol):
+    """One runtime's module.
+
+    lower: write `module` (a mobile form, or its quantized program) to `path`, whole or not at all.
+    load: a `Runner` of the file. read_graph: the file's graph, from the file alone.
+    """
+
+    TARGET: str
+    SUFFIX: str
+    FORM: str
+    FOLD: bool
+
+    def lower(self, module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None: ...
+
+    def load(self, path: Path, threads: int = 1) -> Runner: ...
+
+    def read_graph(self, path: Path) -> FileGraph: ...
+
+
+TARGETS = ("executorch", "tflite", "coreml")
+
+
+def get_backend(target: str) -> Backend:
+    """The module of a target; `UserError` lists the known ones."""
+    if target not in TARGETS:
+        raise UserError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+    return importlib.import_module(f"export.{target}")  # type: ignore[return-value]
+
+
+def backend_for(path: Path) -> Backend:
+    """The backend that reads a file, by its suffix."""
+    for target in TARGETS:
+        backend = get_backend(target)
+        if path.suffix == backend.SUFFIX:
+            return backend
+    raise UserError(f"{path}: no known model file; expected .pte, .tflite or .mlpackage")

@@ -1,0 +1,69 @@
+"""HTML built from tags, so that every text is escaped by construction; and thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+
+class Html(str):
+    """Markup that is already escaped. Only `tag` and `join` make it."""
+
+    __slots__ = ()
+
+
+def escape(value: object) -> Html:
+    """`value` as text, safe in content and in quoted attributes; `Html` stays as it is."""
+    return value if isinstance(value, Html) else Html(html.escape(str(value), quote=True))
+
+
+def join(*children: object) -> Html:
+    """`children` one after the other, each escaped unless it is `Html`; None is left out."""
+    return Html("".join(escape(c) for c in children if c is not None))
+
+
+_VOID = {"img", "meta", "br"}
+
+
+def tag(name: str, *children: object, **attributes: object) -> Html:
+    """An element. `class_` stands for class, other underscores for hyphens, None: no attribute."""
+    rendered = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _VOID:
+        return Html(f"<{name}{rendered}>")
+    return Html(f"<{name}{rendered}>{join(*children)}</{name}>")
+
+
+def table(head: list[object], rows: list[list[object]], class_: str = "") -> Html:
+    """A table that scrolls sideways on its own; a cell may be a ready td or th."""
+
+    def cell(value: object, i: int) -> Html:
+        if isinstance(value, Html) and value.startswith(("<td", "<th")):
+            return value
+        return tag("th", value, scope="row") if i == 0 else tag("td", value)
+
+    header = tag("tr", *(tag("th", h, scope="col") for h in head))
+    body = [tag("tr", *(cell(v, i) for i, v in enumerate(row))) for row in rows]
+    inner = tag("table", tag("thead", header), tag("tbody", *body), class_=class_ or None)
+    # Focusable, so that a keyboard can scroll it too.
+    return tag("div", inner, class_="scroll", tabindex="0")
+
+
+def thumbnail(path: Path, size: int = 160) -> str | None:
+    """A data URI of `path`'s centre, `size` pixels square, as JPEG; None where it can't be read."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * size, 2 * size))  # decodes a large JPEG at a fraction of it
+            small = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=72, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,171 @@
+"""The validation report: one HTML file that needs nothing else, not even a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from mobilemod.files import atomic_path
+from mobilemod.results import sections
+from mobilemod.results.gates import Verdict
+from mobilemod.results.markup import Html, join, tag, thumbnail
+from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
+from mobilemod.results.style import STYLE
+from mobilemod.results.table import NOT_MEASURED, text_table
+
+__all__ = ["text_table", "write_report"]
+
+# No script, no font, no picture from elsewhere: the file is the whole report.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def write_report(
+    record: dict, verdicts: Sequence[Verdict], path: Path, image_paths: list[Path] | None
+) -> None:
+    """Write `record` as one self-contained HTML file at `path`, whole or not at all.
+
+    image_paths: the record's N images in its order, for thumbnails; None shows none. An image
+    that can't be read gets a placeholder.
+
+    Raises UserError for a record that doesn't fit the schema, ValueError for another number of
+    paths than images.
+    """
+    validate_record(record)
+    if image_paths is not None and len(image_paths) != record["data"]["images"]:
+        raise ValueError(f"{len(image_paths)} paths for {record['data']['images']} images")
+
+    @cache
+    def thumb(index: int) -> str | None:
+        return None if image_paths is None else thumbnail(image_paths[index])
+
+    parts: list[Html | None] = [headline(record, verdicts)]
+    if record["measured"]:
+        parts += [
+            sections.forest(record, verdicts),
+            sections.accuracy(record),
+            sections.agreement(record),
+            sections.disagreeing(record, thumb),
+            sections.per_class(record),
+            sections.audits(record),
+            sections.worst(record, thumb),
+        ]
+    else:
+        parts.append(sections.audits(record))
+    parts += [_damaged(record), _bundle(record)]
+    title = f"Validation of {_model_name(record)}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("title", title),
+        tag("style", Html(STYLE)),
+    )
+    footer = tag(
+        "footer",
+        "Intervals: bootstrap over images, paired, 10,000 resamples, 95 %. "
+        f"The same figures as JSON: schema {SCHEMA_VERSION}.",
+    )
+    page = tag("html", head, tag("body", tag("main", *parts, footer)), lang="en")
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"<!doctype html>\n{page}\n", encoding="utf-8")
+
+
+def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:
+    """The verdict in one badge and one sentence, the main figures, and every gate's line."""
+    failed = [v for v in verdicts if not v.passed]
+    if not record["measured"]:
+        badge, kind = "Accuracy was not measured", "fail"
+    elif not verdicts:
+        badge, kind = "Measured, no gate applied", "soft"
+    elif failed:
+        badge, kind = f"{len(failed)} of {len(verdicts)} gates failed", "fail"
+    else:
+        badge, kind = f"All {len(verdicts)} gates passed", "pass"
+    order = sorted(verdicts, key=lambda v: v.passed)
+    gates = [
+        tag(
+            "li",
+            tag("b", "pass" if v.passed else "fail", class_="pass" if v.passed else "fail"),
+            tag("span", v.line),
+        )
+        for v in order
+    ]
+    return tag(
+        "header",
+        tag("div", "mobilemod validation", class_="eyebrow"),
+        tag("h1", _model_name(record)),
+        tag("div", badge, class_=f"badge {kind}"),
+        tag("p", _sentence(record)),
+        _tiles(record),
+        tag("ul", *gates, class_="gates") if gates else None,
+        class_="top",
+    )
+
+
+def _model_name(record: dict) -> str:
+    for key in ("model", "name", "variant"):
+        if isinstance(record["bundle"].get(key), str):
+            return record["bundle"][key]
+    return "a model bundle"
+
+
+def _sentence(record: dict) -> str:
+    if not record["measured"]:
+        return NOT_MEASURED + " Validate the bundle with a data folder to know what int8 costs."
+    int8 = [p for p in record["predictions"] if p["role"] == "int8" and p["drop"]]
+    images = record["data"]["images"]
+    if not int8:
+        return f"Measured on {images:,} images, without an int8 file next to torch float."
+    worst = max(int8, key=lambda p: p["drop"]["points"])
+    d = worst["drop"]
+    text = (
+        f"On {images:,} images the int8 file that loses most, {worst['name']}, costs "
+        f"{d['points']:.2f} points of top-1 (95 % [{d['low']:.2f}, {d['high']:.2f}])."
+    )
+    pairs = [(p["top1_percent"], a, b) for a, b, p in int8_pairs(record) if p]
+    if pairs:
+        value, a, b = min(pairs)
+        text += f" The two that agree least, {a} and {b}, give the same answer on {value:.2f} %."
+    return text
+
+
+def _tiles(record: dict) -> Html | None:
+    if not record["measured"]:
+        return None
+    models = record["predictions"]
+    tiles = [
+        (f"{p['top1_percent']:.2f} %", f"top-1, {p['name']}")
+        for p in models
+        if p["role"] in ("reference", "int8")
+    ]
+    tiles.append((f"{record['data']['images']:,}", "images"))
+    tiles.append((f"{len(record['disagreements']):,}", "images on which int8 differs"))
+    return tag(
+        "div",
+        *(tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles),
+        class_="tiles",
+    )
+
+
+def _damaged(record: dict) -> Html | None:
+    names = record["data"]["damaged"]
+    if not names:
+        return None
+    text = f"{len(names)} could not be read and are in no figure above."
+    return tag(
+        "section",
+        tag("h2", "Damaged images"),
+        tag("p", text),
+        tag("ul", *(tag("li", name) for name in names)),
+    )
+
+
+def _bundle(record: dict) -> Html | None:
+    if not record["bundle"]:
+        return None
+    text = json.dumps(record["bundle"], indent=1, ensure_ascii=False)
+    inner = join(tag("summary", "What was validated"), tag("pre", text))
+    return tag("section", tag("h2", "The bundle"), tag("details", inner))

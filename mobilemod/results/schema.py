@@ -1,0 +1,337 @@
+"""The validation record: what `mobilemod validate` found out, as versioned JSON.
+
+docs/results-schema.md describes every key; `_RECORD` below is the same in code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from itertools import combinations
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from mobilemod.errors import UserError
+from mobilemod.evaluation import accuracy, agreement
+from mobilemod.evaluation.accuracy import ROLES, Predictions
+
+SCHEMA_VERSION = "mobilemod/validation/1"
+MEASURES = ("int8", "float", "program")  # roles whose drop against the reference is taken
+
+
+class _Optional:
+    """A value that may be null."""
+
+    def __init__(self, spec: Any) -> None:
+        self.spec = spec
+
+
+_NUMBER = (int, float)
+_DROP = {
+    "points": _NUMBER,
+    "low": _NUMBER,
+    "high": _NUMBER,
+    "mcnemar_p": _NUMBER,
+    "lost": int,
+    "won": int,
+}
+_PREDICTION = {
+    "name": str,
+    "role": str,
+    "file": _Optional(str),
+    "runner": _Optional(str),
+    "bytes": _Optional(int),
+    "top1_percent": _NUMBER,
+    "top5_percent": _NUMBER,
+    "non_finite": int,
+    "drop": _Optional(_DROP),
+}
+_PAIR = {
+    "reference": str,
+    "other": str,
+    "top1_percent": _NUMBER,
+    "sqnr_db": _Optional(_NUMBER),
+    "identical": bool,
+}
+_CLASS = {"class": int, "label": str, "images": int, "top1_percent": [_NUMBER]}
+_DISAGREEMENT = {"index": int, "image": str, "target": int, "top1": [int], "margin": [_NUMBER]}
+_WORST = {
+    "name": str,
+    "images": [{"index": int, "image": str, "target": int, "rms_error": _Optional(_NUMBER)}],
+}
+_VERDICT = {
+    "name": str,
+    "passed": bool,
+    "line": str,
+    "kind": str,
+    "value": _Optional(_NUMBER),
+    "limit": _Optional(_NUMBER),
+}
+_RECORD = {
+    "schema": str,
+    "measured": bool,
+    "bundle": dict,
+    "data": {"images": int, "labels": [str], "damaged": [str]},
+    "predictions": [_PREDICTION],
+    "agreement": [_PAIR],
+    "per_class": [_CLASS],
+    "disagreements": [_DISAGREEMENT],
+    "worst_images": [_WORST],
+    "audits": dict,
+    "verdicts": _Optional([_VERDICT]),
+}
+
+
+def build_record(
+    predictions: Sequence[Predictions],
+    targets: np.ndarray,
+    labels: Sequence[str],
+    image_names: Sequence[str],
+    damaged: Sequence[str],
+    bundle_info: dict,
+    audits: dict[str, dict],
+    seed: int = 0,
+) -> dict:
+    """The record of logits of N images, JSON-ready.
+
+    targets: int (N,), indices into the K `labels`. image_names: N names, in the same order.
+    damaged: images that couldn't be read, not among the N. bundle_info: anything JSON-like; a
+    file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or "file")
+    or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't measured.
+
+    Raises UserError where shapes, names or roles don't fit each other.
+    """
+    targets = np.asarray(targets, np.int64).reshape(-1)
+    _check_inputs(predictions, targets, labels, image_names)
+    reference = next((p for p in predictions if p.role == "reference"), None)
+    record = {
+        "schema": SCHEMA_VERSION,
+        "measured": bool(predictions),
+        "bundle": json_ready(bundle_info),
+        "data": {
+            "images": len(image_names),
+            "labels": [str(label) for label in labels],
+            "damaged": [str(name) for name in damaged],
+        },
+        "predictions": [
+            {
+                "name": p.name,
+                "role": p.role,
+                "file": p.file,
+                "runner": p.runner,
+                "bytes": _file_bytes(p.file, bundle_info, audits),
+                "top1_percent": accuracy.top_k(p.logits, targets, 1),
+                "top5_percent": accuracy.top_k(p.logits, targets, 5),
+                "non_finite": int((~accuracy.finite(p.logits)).sum()),
+                "drop": asdict(accuracy.drop(reference.logits, p.logits, targets, seed))
+                if reference and p.role in MEASURES
+                else None,
+            }
+            for p in predictions
+        ],
+        "agreement": [
+            {
+                "reference": pair.reference,
+                "other": pair.other,
+                "top1_percent": pair.top1_percent,
+                "sqnr_db": pair.sqnr_db if math.isfinite(pair.sqnr_db) else None,
+                "identical": pair.sqnr_db == math.inf,
+            }
+            for pair in agreement.pairs(predictions)
+        ],
+        "per_class": _per_class(predictions, targets, labels),
+        "disagreements": [
+            {
+                "index": d.index,
+                "image": str(image_names[d.index]),
+                "target": int(targets[d.index]),
+                "top1": d.top1,
+                "margin": d.margin,
+            }
+            for d in agreement.disagreements(predictions)
+        ],
+        "worst_images": [
+            {
+                "name": p.name,
+                "images": [
+                    {
+                        "index": i,
+                        "image": str(image_names[i]),
+                        "target": int(targets[i]),
+                        "rms_error": error if math.isfinite(error) else None,
+                    }
+                    for i, error in agreement.worst_images(reference.logits, p.logits)
+                ],
+            }
+            for p in predictions
+            if reference and p.role == "int8"
+        ],
+        "audits": json_ready(audits),
+        "verdicts": None,
+    }
+    validate_record(record)
+    return record
+
+
+def _check_inputs(
+    predictions: Sequence[Predictions],
+    targets: np.ndarray,
+    labels: Sequence[str],
+    image_names: Sequence[str],
+) -> None:
+    if not predictions:
+        return
+    images, classes = len(image_names), len(labels)
+    if images == 0:
+        raise UserError("no image was read; give a data folder with readable images")
+    if len(targets) != images:
+        raise UserError(f"{len(targets)} targets for {images} images; they must be the same images")
+    if targets.min() < 0 or targets.max() >= classes:
+        raise UserError(f"a target lies outside the {classes} labels; the data isn't this model's")
+    seen: set[str] = set()
+    for p in predictions:
+        if p.role not in ROLES:
+            raise UserError(f"{p.name}: unknown role {p.role!r}; one of {', '.join(ROLES)}")
+        if p.name in seen or (p.role == "reference" and "\0reference" in seen):
+            raise UserError(f"{p.name}: a second one of this name or a second reference")
+        seen |= {p.name, "\0reference"} if p.role == "reference" else {p.name}
+        if p.logits.shape != (images, classes):
+            raise UserError(
+                f"{p.name}: logits of shape {tuple(p.logits.shape)}, expected {images} images by "
+                f"{classes} labels; the file belongs to another model or run"
+            )
+
+
+def _per_class(
+    predictions: Sequence[Predictions], targets: np.ndarray, labels: Sequence[str]
+) -> list[dict]:
+    if not predictions:
+        return []
+    images = np.bincount(targets, minlength=len(labels))
+    right = [
+        np.bincount(targets[accuracy.top1(p.logits, targets)], minlength=len(labels))
+        for p in predictions
+    ]
+    return [
+        {
+            "class": int(c),
+            "label": str(labels[c]),
+            "images": int(images[c]),
+            "top1_percent": [100.0 * int(r[c]) / int(images[c]) for r in right],
+        }
+        for c in np.flatnonzero(images)
+    ]
+
+
+def _file_bytes(file: str | None, bundle_info: dict, audits: dict[str, dict]) -> int | None:
+    files = bundle_info.get("files", {})
+    if isinstance(files, list):
+        files = {e.get("name") or e.get("file"): e for e in files if isinstance(e, dict)}
+    for source in (files, audits):
+        entry = source.get(file) if isinstance(source, dict) else None
+        if isinstance(entry, dict) and isinstance(entry.get("bytes"), int):
+            return entry["bytes"]
+    return None
+
+
+def int8_pairs(record: dict) -> list[tuple[str, str, dict | None]]:
+    """Names of every pair of int8 files with its entry of `agreement`, None where it lacks."""
+    found = {frozenset((a["reference"], a["other"])): a for a in record["agreement"]}
+    names = [p["name"] for p in record["predictions"] if p["role"] == "int8"]
+    return [(a, b, found.get(frozenset((a, b)))) for a, b in combinations(names, 2)]
+
+
+def json_ready(value: Any) -> Any:
+    """`value` with NumPy, tuples, paths and dataclasses as JSON has them; NaN and inf as None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return json_ready(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+        return [json_ready(v) for v in items]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.as_posix() if isinstance(value, PurePath) else str(value)
+
+
+def validate_record(record: Any) -> None:
+    """Raise UserError naming the first key that is missing, unknown, or of a wrong value."""
+    if isinstance(record, dict) and record.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise UserError(
+            f"schema: {record['schema']!r}, this version reads {SCHEMA_VERSION!r}; validate again"
+        )
+    _check(record, _RECORD, "")
+    names = [p["name"] for p in record["predictions"]]
+    images, classes = record["data"]["images"], len(record["data"]["labels"])
+    if record["measured"] != bool(names):
+        _fail("measured", "true exactly where there are predictions")
+    for i, p in enumerate(record["predictions"]):
+        at = f"predictions[{i}]"
+        if p["role"] not in ROLES:
+            _fail(f"{at}.role", f"one of {', '.join(ROLES)}, not {p['role']!r}")
+        if p["name"] in names[:i]:
+            _fail(f"{at}.name", f"unique, {p['name']!r} comes twice")
+        for key in ("top1_percent", "top5_percent"):
+            if not 0 <= p[key] <= 100:
+                _fail(f"{at}.{key}", f"between 0 and 100, not {p[key]}")
+    for i, pair in enumerate(record["agreement"]):
+        for key in ("reference", "other"):
+            if pair[key] not in names:
+                _fail(f"agreement[{i}].{key}", f"a prediction's name, not {pair[key]!r}")
+    for key in ("per_class", "disagreements"):
+        for i, row in enumerate(record[key]):
+            for column in ("top1_percent",) if key == "per_class" else ("top1", "margin"):
+                if len(row[column]) != len(names):
+                    _fail(f"{key}[{i}].{column}", f"{len(names)} long, one per prediction")
+    shown = [(f"disagreements[{i}]", row) for i, row in enumerate(record["disagreements"])]
+    for i, worst in enumerate(record["worst_images"]):
+        shown += [(f"worst_images[{i}].images[{j}]", row) for j, row in enumerate(worst["images"])]
+    for at, row in shown:
+        if not 0 <= row["index"] < images:
+            _fail(f"{at}.index", f"one of {images} images, not {row['index']}")
+        if not 0 <= row["target"] < classes:
+            _fail(f"{at}.target", f"one of {classes} classes, not {row['target']}")
+        if any(not -1 <= c < classes for c in row.get("top1", [])):
+            _fail(f"{at}.top1", f"each one of {classes} classes, or -1")
+
+
+def _fail(path: str, expected: str) -> None:
+    raise UserError(f"validation record: {path or 'the record'} must be {expected}")
+
+
+def _check(value: Any, spec: Any, path: str) -> None:
+    if isinstance(spec, _Optional):
+        if value is not None:
+            _check(value, spec.spec, path)
+    elif isinstance(spec, list):
+        if not isinstance(value, list):
+            _fail(path, f"a list, not {type(value).__name__}")
+        for i, item in enumerate(value):
+            _check(item, spec[0], f"{path}[{i}]")
+    elif isinstance(spec, dict):
+        if not isinstance(value, dict):
+            _fail(path, f"an object, not {type(value).__name__}")
+        prefix = f"{path}." if path else ""
+        for key, part in spec.items():
+            if key not in value:
+                raise UserError(f"validation record: {prefix}{key} is missing")
+            _check(value[key], part, prefix + key)
+        unknown = next((k for k in value if k not in spec), None)
+        if unknown is not None:
+            raise UserError(f"validation record: {prefix}{unknown} is not a key of {SCHEMA_VERSION}")
+    else:
+        kinds = spec if isinstance(spec, tuple) else (spec,)
+        wanted = "number" if spec is _NUMBER else spec.__name__
+        # bool is an int to Python, not to JSON.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            _fail(path, f"{wanted}, not {type(value).__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            _fail(path, f"a finite number, not {value}")

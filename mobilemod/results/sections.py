@@ -1,0 +1,361 @@
+"""The report's parts, each from a validation record to markup."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+
+from mobilemod.evaluation.statistics import images_needed
+from mobilemod.results.gates import Verdict
+from mobilemod.results.markup import Html, join, table, tag
+from mobilemod.results.table import drop_text, size_text, sqnr_text
+
+ROLE_TEXT = {
+    "reference": "torch float, the reference",
+    "program": "the quantized program in torch",
+    "int8": "int8 file",
+    "float": "float twin file",
+}
+MAX_CARDS = 24
+MAX_CLASSES = 40
+
+Thumb = Callable[[int], str | None]
+
+
+def _named(prediction: dict) -> Html:
+    return join(tag("span", class_=f"dot {prediction['role']}"), prediction["name"])
+
+
+def accuracy(record: dict) -> Html:
+    """Top-1, top-5, drop, lost and won, size and runner of every model."""
+    rows: list[list[object]] = []
+    for p in record["predictions"]:
+        points, interval = drop_text(p["drop"])
+        lost = f"{p['drop']['lost']} / {p['drop']['won']}" if p["drop"] else "–"
+        broken = tag("small", f"{p['non_finite']} not finite") if p["non_finite"] else None
+        rows.append(
+            [
+                join(_named(p), tag("small", p["file"]) if p["file"] else None),
+                tag("td", f"{p['top1_percent']:.2f}", broken),
+                f"{p['top5_percent']:.2f}",
+                tag("td", points, tag("small", interval) if p["drop"] else None),
+                lost,
+                f"{p['drop']['mcnemar_p']:.2g}" if p["drop"] else "–",
+                size_text(p["bytes"]),
+                tag("td", p["runner"] or "–", class_="text"),
+            ]
+        )
+    head = ["model", "top-1 %", "top-5 %", "drop", "lost / won", "p", "size", "run by"]
+    return tag(
+        "section",
+        tag("h2", "Accuracy"),
+        tag(
+            "p",
+            "Drop: top-1 points lost against torch float, on the same images; below it its 95 % "
+            "interval. Lost and won: images that only torch float, only this model gets right. "
+            "p: exact McNemar test of lost against won.",
+            class_="note",
+        ),
+        table(head, rows, "wide"),
+    )
+
+
+def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
+    """Every drop with its interval on one axis, and the gate."""
+    shown = [p for p in record["predictions"] if p["drop"]]
+    if not shown:
+        return None
+    limits = {v.limit for v in verdicts if v.kind == "drop" and v.limit is not None}
+    marks = [0.0, *limits]
+    for p in shown:
+        marks += [p["drop"]["points"], p["drop"]["low"], p["drop"]["high"]]
+    ticks = nice_ticks(min(marks), max(marks))
+    low, high = ticks[0], ticks[-1]
+
+    def at(value: float) -> str:
+        return f"{2 + 96 * (value - low) / (high - low):.2f}%"
+
+    def upright(value: float, class_: str, bottom: str = "100%") -> Html:
+        return tag("line", x1=at(value), x2=at(value), y1="0", y2=bottom, class_=class_)
+
+    frame = [upright(t, "grid") for t in ticks] + [upright(0.0, "zero")]
+    frame += [upright(limit, "gate") for limit in sorted(limits)]
+    rows = []
+    for p in shown:
+        d = p["drop"]
+        points, interval = drop_text(d)
+        bar = tag("line", x1=at(d["low"]), x2=at(d["high"]), y1="50%", y2="50%", class_="bar")
+        dot = tag("circle", cx=at(d["points"]), cy="50%", r="6")
+        words = f"{p['name']}: drop {points} points, 95 % interval {interval}"
+        plot = tag("svg", *frame, bar, dot, role="img", aria_label=words)
+        rows.append(
+            tag(
+                "div",
+                tag("div", _named(p)),
+                tag("div", plot, class_=f"plot {p['role']}"),
+                tag("div", tag("b", points), f" {interval}", class_="value"),
+                class_="row",
+            )
+        )
+    texts = [tag("text", f"{t:g}", x=at(t), y="15") for t in ticks]
+    axis = tag("svg", *texts, class_="axis", aria_hidden="true")
+    rows.append(
+        tag(
+            "div",
+            tag("div"),
+            tag("div", axis, class_="plot"),
+            tag("div", "points of top-1", class_="value soft"),
+            class_="row axis-row",
+        )
+    )
+    gate = ", ".join(f"{x:g}" for x in sorted(limits))
+    return tag(
+        "section",
+        tag("h2", "What int8 costs"),
+        tag(
+            "p",
+            "Top-1 points lost against torch float, with the paired 95 % interval; right of the "
+            "solid line is worse."
+            + (f" The dashed line is the gate, {gate}." if gate else "")
+            + resolution(record, max(limits) if limits else None),
+            class_="note",
+        ),
+        tag("div", *rows, class_="forest"),
+    )
+
+
+def resolution(record: dict, limit: float | None) -> str:
+    """A sentence on how many images a drop as large as the gate takes to be seen; or nothing."""
+    drops = [p["drop"] for p in record["predictions"] if p["role"] == "int8" and p["drop"]]
+    if not drops or not limit or limit <= 0:
+        return ""
+    images = record["data"]["images"]
+    rate = max((d["lost"] + d["won"]) / images for d in drops)
+    if limit / 100.0 > rate:
+        return ""
+    needed = images_needed(limit, rate)
+    verb = "are enough" if images >= needed else "are too few"
+    return (
+        f" With up to {100 * rate:.1f} % of images changing sides, seeing a drop of {limit:g} "
+        f"with 80 % power takes {needed:,} images; these {images:,} {verb}."
+    )
+
+
+def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
+    """About `count` round ticks that enclose [low, high]; at least two."""
+    span = max(high - low, 1e-3)
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+
+
+def agreement(record: dict) -> Html | None:
+    """The matrix of all pairs: top-1 agreement above the diagonal, logit SQNR below."""
+    names = [p["name"] for p in record["predictions"]]
+    if len(names) < 2:
+        return None
+    found = {}
+    for pair in record["agreement"]:
+        found[pair["reference"], pair["other"]] = found[pair["other"], pair["reference"]] = pair
+    low = min((a["top1_percent"] for a in record["agreement"]), default=100.0)
+    floor = min(low, 99.0)
+    rows: list[list[object]] = []
+    for i, p in enumerate(record["predictions"]):
+        cells: list[object] = [join(f"{i + 1} ", _named(p))]
+        for j, other in enumerate(names):
+            pair = found.get((p["name"], other))
+            if i == j or pair is None:
+                cells.append(tag("td", "·", class_="self"))
+                continue
+            value = pair["sqnr_db"]
+            if j > i:
+                strength = (pair["top1_percent"] - floor) / (100.0 - floor)
+                text = f"{pair['top1_percent']:.2f}"
+            else:
+                strength = 1.0 if value is None and pair["identical"] else ((value or 0.0) - 15) / 45
+                text = sqnr_text(pair)
+            shade = 0.05 + 0.4 * min(1.0, max(0.0, strength))
+            title = (
+                f"{pair['reference']} / {pair['other']}: top-1 {pair['top1_percent']:.2f} %, "
+                f"SQNR {sqnr_text(pair)} dB"
+            )
+            style = f"background: rgba(var(--heat), {shade:.2f})"
+            cells.append(tag("td", text, style=style, title=title))
+        rows.append(cells)
+    return tag(
+        "section",
+        tag("h2", "Agreement"),
+        tag(
+            "p",
+            "Above the diagonal: share of images with the same top-1, in percent. Below: "
+            "signal-to-noise ratio of the logits in dB, the model with the smaller number being "
+            "the signal; ∞ where the logits are identical. Columns are numbered as the rows.",
+            class_="note",
+        ),
+        table(["model", *range(1, len(names) + 1)], rows, "matrix"),
+    )
+
+
+def per_class(record: dict) -> Html | None:
+    """Top-1 of each class, the int8 files as differences; the worst classes where there are many."""
+    classes = record["per_class"]
+    models = record["predictions"]
+    base = next((i for i, p in enumerate(models) if p["role"] == "reference"), None)
+    if not classes or base is None:
+        return None
+    shown = [i for i, p in enumerate(models) if p["role"] == "int8"]
+
+    def loss(row: dict) -> float:
+        now = [row["top1_percent"][i] for i in shown]
+        return min(now, default=0.0) - row["top1_percent"][base]
+
+    listed = sorted(classes, key=loss)[:MAX_CLASSES] if len(classes) > MAX_CLASSES else classes
+    rows: list[list[object]] = []
+    for row in listed:
+        cells: list[object] = [row["label"], row["images"], f"{row['top1_percent'][base]:.1f}"]
+        for i in shown:
+            change = row["top1_percent"][i] - row["top1_percent"][base]
+            colour = "--heat-bad" if change < 0 else "--heat-good"
+            shade = min(0.5, abs(change) / 10.0)
+            style = f"background: rgba(var({colour}), {shade:.2f})" if change else None
+            now = f"{row['top1_percent'][i]:.1f} %"
+            cells.append(tag("td", f"{change:+.1f}" if change else "0", style=style, title=now))
+        rows.append(cells)
+    note = "Top-1 of torch float in percent; the int8 files as points gained or lost against it."
+    if len(listed) < len(classes):
+        note += f" The {len(listed)} of {len(classes)} classes that lose most."
+    head = ["class", "images", models[base]["name"], *(models[i]["name"] for i in shown)]
+    return tag(
+        "section",
+        tag("h2", "Per class"),
+        tag("p", note, class_="note"),
+        table(head, rows),
+    )
+
+
+def audits(record: dict) -> Html | None:
+    """What each file runs in int8 and what not: whichever keys its audit holds."""
+    found = {f: a for f, a in record["audits"].items() if isinstance(a, dict)}
+    if not found:
+        return None
+    keys = list(dict.fromkeys(k for a in found.values() for k in a))
+    plain = [k for k in keys if not any(_nested(a.get(k)) for a in found.values())]
+    rows: list[list[object]] = [
+        [_words(k), *(audit_text(k, a.get(k)) for a in found.values())] for k in plain
+    ]
+    details = []
+    for file, audit in found.items():
+        rest = {k: v for k, v in audit.items() if k not in plain}
+        if rest:
+            text = json.dumps(rest, indent=1, ensure_ascii=False)
+            details.append(tag("details", tag("summary", f"{file}: details"), tag("pre", text)))
+    return tag(
+        "section",
+        tag("h2", "What became int8"),
+        tag("p", "Read out of the files themselves.", class_="note"),
+        table(["", *found], rows) if rows else None,
+        *details,
+    )
+
+
+def _nested(value: object) -> bool:
+    """Whether a value is too much for a cell: a dict or list that isn't a few plain items."""
+    if isinstance(value, dict):
+        return len(value) > 6 or any(isinstance(v, dict | list) for v in value.values())
+    return isinstance(value, list) and (
+        len(value) > 6 or any(isinstance(v, dict | list) for v in value)
+    )
+
+
+def _words(key: str) -> str:
+    words = key.replace("_", " ")
+    return words.replace("macs", "MACs").replace("qdq", "q/dq")
+
+
+def audit_text(key: str, value: object) -> object:
+    """A cell's text: shares as percent, counts with separators, short lists and dicts in lines."""
+    if value is None or value == [] or value == {}:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        is_share = "share" in key or "fraction" in key
+        return f"{100 * value:.2f} %" if is_share and 0 <= value <= 1 else f"{value:g}"
+    if isinstance(value, int):
+        return size_text(value) if key.endswith("bytes") else f"{value:,}"
+    if isinstance(value, dict):
+        return join(*(tag("div", f"{k}: ", audit_text(key, v)) for k, v in value.items()))
+    if isinstance(value, list):
+        return join(*(tag("div", audit_text(key, v)) for v in value))
+    return value
+
+
+def disagreeing(record: dict, thumb: Thumb) -> Html:
+    """The images on which an int8 file differs, the surest of torch float's answers first."""
+    found, models = record["disagreements"], record["predictions"]
+    base = next((i for i, p in enumerate(models) if p["role"] == "reference"), 0)
+    total = record["data"]["images"]
+    if not found:
+        text = f"None: on all {total:,} images every int8 file has torch float's top-1."
+        return tag("section", tag("h2", "Images they differ on"), tag("p", text))
+    labels = record["data"]["labels"]
+    listed = sorted(found, key=lambda d: (-d["margin"][base], d["index"]))[:MAX_CARDS]
+    cards = []
+    for d in listed:
+        lines = []
+        for p, top, margin in zip(models, d["top1"], d["margin"], strict=True):
+            right = top == d["target"]
+            label = labels[top] if top >= 0 else "not finite"
+            answer = tag("span", label, class_="pass" if right else "fail")
+            mark = "✓" if right else "✗"
+            title = f"margin {margin:.2f}"
+            lines.append(tag("li", tag("span", _named(p)), join(answer, f" {mark}"), title=title))
+        # Two children per line: the model, and its answer with the mark.
+        lines = [Html(line.replace("</span><span", "</span> <span")) for line in lines]
+        cards.append(_card(d, labels, thumb, tag("ul", *lines)))
+    count = f"{len(found):,} of {total:,} images ({100 * len(found) / total:.1f} %)"
+    shown = "" if len(listed) == len(found) else f" The {len(listed)} shown are"
+    order = f"{shown or ' Listed'} those torch float was surest of first."
+    return tag(
+        "section",
+        tag("h2", "Images they differ on"),
+        tag("p", f"An int8 file differs from torch float or from another on {count}.{order}"),
+        tag("div", *cards, class_="cards"),
+    )
+
+
+def worst(record: dict, thumb: Thumb) -> Html | None:
+    """For each int8 file the images whose logits moved most, whatever the top-1."""
+    groups = []
+    labels = record["data"]["labels"]
+    for entry in record["worst_images"]:
+        cards = []
+        for image in entry["images"]:
+            error = image["rms_error"]
+            text = "logits not finite" if error is None else f"RMS logit error {error:.3f}"
+            cards.append(_card(image, labels, thumb, tag("ul", tag("li", text))))
+        groups += [tag("h3", entry["name"]), tag("div", *cards, class_="cards")]
+    if not groups:
+        return None
+    note = "The images whose logits lie farthest from torch float's."
+    return tag(
+        "section",
+        tag("h2", "Largest logit errors"),
+        tag("p", note, class_="note"),
+        tag("details", tag("summary", "Show them"), *groups),
+    )
+
+
+def _card(image: dict, labels: list[str], thumb: Thumb, lines: Html) -> Html:
+    source = thumb(image["index"])
+    picture = (
+        tag("img", src=source, alt=image["image"], width=96, height=96)
+        if source
+        else tag("div", "no picture", class_="none")
+    )
+    truth = tag("b", labels[image["target"]])
+    name = tag("div", image["image"], class_="note")
+    return tag("div", tag("div", picture, tag("div", truth, name), class_="picture"), lines, class_="card")

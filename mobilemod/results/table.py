@@ -1,0 +1,80 @@
+"""The validation record as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mobilemod.results.schema import int8_pairs, validate_record
+
+NOT_MEASURED = "Accuracy was not measured: no model was run on labelled images."
+
+
+def size_text(count: int | None) -> str:
+    """A file size in MB (10^6 bytes) or kB; "–" where it isn't known."""
+    if count is None:
+        return "–"
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def drop_text(drop: dict | None) -> tuple[str, str]:
+    """("0.20", "[-0.10, 0.50]"), or dashes where there is no drop."""
+    if drop is None:
+        return "–", "–"
+    return f"{drop['points']:.2f}", f"[{drop['low']:.2f}, {drop['high']:.2f}]"
+
+
+def sqnr_text(pair: dict) -> str:
+    """The pair's logit SQNR in dB, "∞" for identical logits, "n/a" where they aren't finite."""
+    if pair["sqnr_db"] is None:
+        return "∞" if pair["identical"] else "n/a"
+    return f"{pair['sqnr_db']:.1f}"
+
+
+def text_table(record: dict) -> str:
+    """Accuracy per model, agreement of the int8 files, damaged images; no trailing newline."""
+    validate_record(record)
+    data = record["data"]
+    lines = [NOT_MEASURED] if not record["measured"] else _accuracy(record)
+    pairs = int8_pairs(record)
+    if pairs:
+        rows = [["agreement of int8 files", "top-1 %", "SQNR dB"]]
+        for a, b, pair in pairs:
+            cells = [f"{pair['top1_percent']:.2f}", sqnr_text(pair)] if pair else ["–", "–"]
+            rows.append([f"{a} / {b}", *cells])
+        lines += ["", *_aligned(rows)]
+    if record["measured"]:
+        differing = len(record["disagreements"])
+        lines += ["", f"{data['images']} images, int8 files differ on {differing}"]
+    if data["damaged"]:
+        lines.append(f"{len(data['damaged'])} damaged and left out: {', '.join(data['damaged'])}")
+    return "\n".join(lines)
+
+
+def _accuracy(record: dict) -> list[str]:
+    rows = [["model", "top-1 %", "top-5 %", "drop", "95 %", "lost/won", "size", "run by"]]
+    for p in record["predictions"]:
+        drop = p["drop"]
+        rows.append(
+            [
+                p["name"] + (f" ({p['non_finite']} not finite)" if p["non_finite"] else ""),
+                f"{p['top1_percent']:.2f}",
+                f"{p['top5_percent']:.2f}",
+                *drop_text(drop),
+                f"{drop['lost']}/{drop['won']}" if drop else "–",
+                size_text(p["bytes"]),
+                p["runner"] or "–",
+            ]
+        )
+    return _aligned(rows, left=frozenset({0, len(rows[0]) - 1}))
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset({0})) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    texts = []
+    for row in rows:
+        cells = [
+            cell.ljust(w) if i in left else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        texts.append("  ".join(cells).rstrip())
+    return [texts[0], "-" * max(map(len, texts)), *texts[1:]]

@@ -1,0 +1,121 @@
+"""The parameter table: one scale and zero point per tensor, for every runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path
+
+SCHEMA = "mobilemod/parameters/1"
+ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
+# Weights leave -128 out: the runtimes' integer kernels assume symmetric weights.
+WEIGHT_MIN, WEIGHT_MAX = -127, 127
+# The smallest scale that float16 holds as a normal number: Core ML stores scales as float16.
+MIN_SCALE = 2.0**-14
+
+
+@dataclass(frozen=True)
+class TensorParams:
+    """int8 parameters of one tensor; real = scale * (code - zero_point).
+
+    kind: "activation", "weight" or "constant". axis: the channel axis of a per-channel tensor,
+    None per tensor. low, high: the range observed, or the extremes of a weight.
+    source: the tensor that this one shares its parameters with. note: what a runtime forces.
+    """
+
+    tensor: str
+    kind: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None
+    low: float
+    high: float
+    dtype: str = "int8"
+    quant_min: int = ACTIVATION_MIN
+    quant_max: int = ACTIVATION_MAX
+    source: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ParameterTable:
+    """All int8 tensors of a network under a recipe, for one mobile form; keyed by tensor name."""
+
+    form: str
+    recipe: str
+    entries: dict[str, TensorParams]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        entries = [dataclasses.asdict(e) for e in self.entries.values()]
+        return {"schema": SCHEMA, "form": self.form, "recipe": self.recipe, "tensors": entries}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ParameterTable:
+        """From `to_dict`'s form; `UserError` for another schema."""
+        if values.get("schema") != SCHEMA:
+            raise UserError(f"parameter table: schema {values.get('schema')!r} is not {SCHEMA!r}")
+        entries = {}
+        for e in values["tensors"]:
+            e = {**e, "scale": tuple(e["scale"]), "zero_point": tuple(e["zero_point"])}
+            entries[e["tensor"]] = TensorParams(**e)
+        return cls(values["form"], values["recipe"], entries)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, in one rename."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=1), "utf-8")
+
+
+def activation_params(
+    tensor: str, low: float, high: float, source: str | None = None
+) -> TensorParams:
+    """Affine per-tensor int8 parameters of a range, widened to hold 0.
+
+    The scale is a float32, so that every file stores it exactly.
+    """
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    levels = ACTIVATION_MAX - ACTIVATION_MIN
+    scale = float(np.float32(max((high - low) / levels, MIN_SCALE)))
+    zero_point = int(np.clip(round(ACTIVATION_MIN - low / scale), ACTIVATION_MIN, ACTIVATION_MAX))
+    return TensorParams(
+        tensor, "activation", (scale,), (zero_point,), None, low, high, source=source
+    )
+
+
+def softmax_params(tensor: str) -> TensorParams:
+    """The fixed parameters of a softmax output, as TFLite's specification demands: 1/256, -128."""
+    note = "fixed by TFLite's quantization specification"
+    return TensorParams(
+        tensor, "activation", (1 / 256,), (ACTIVATION_MIN,), None, 0.0, 1.0, note=note
+    )
+
+
+def weight_params(tensor: str, weight: np.ndarray) -> TensorParams:
+    """Symmetric int8 parameters per output channel (axis 0) of a weight (out, ...)."""
+    flat = np.abs(weight.reshape(weight.shape[0], -1)).max(1)
+    scales = np.maximum(flat / WEIGHT_MAX, MIN_SCALE / 16).astype(np.float32)
+    return TensorParams(
+        tensor,
+        "weight",
+        tuple(float(s) for s in scales),
+        (0,) * len(scales),
+        0,
+        float(weight.min()),
+        float(weight.max()),
+        quant_min=WEIGHT_MIN,
+        quant_max=WEIGHT_MAX,
+    )
+
+
+def constant_params(tensor: str, value: np.ndarray) -> TensorParams:
+    """Affine per-tensor int8 parameters of a constant operand."""
+    params = activation_params(tensor, float(value.min()), float(value.max()))
+    return dataclasses.replace(params, kind="constant")

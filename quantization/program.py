@@ -1,0 +1,149 @@
+"""The quantized program: a mobile form with every int8 tensor's quantize and dequantize in place.
+
+The program is an ordinary module that `torch.export` turns into the q/dq graph that all three
+lowerings take. It runs in torch as well: int8 values held in float, as the runtimes compute them
+but for the rounding inside a kernel.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_decomposed)
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mobilemod.errors import UserError
+from mobilemod.models.mobile import Constant, MobileForm, NamedConv2d, Tap
+from quantization.calibration import Calibration
+from quantization.params import (
+    ParameterTable,
+    TensorParams,
+    activation_params,
+    constant_params,
+    softmax_params,
+    weight_params,
+)
+from quantization.recipe import Recipe
+
+Q = torch.ops.quantized_decomposed
+
+
+class QuantizeDequantize(nn.Module):
+    """Per-tensor int8 quantize, then dequantize."""
+
+    def __init__(self, params: TensorParams):
+        super().__init__()
+        self.tensor = params.tensor
+        self.params = params
+        self.args = (params.scale[0], params.zero_point[0], params.quant_min, params.quant_max)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = Q.quantize_per_tensor.default(x, *self.args, torch.int8)
+        return Q.dequantize_per_tensor.default(q, *self.args, torch.int8)
+
+
+class QuantizedConstant(nn.Module):
+    """A constant operand held as int8 codes."""
+
+    def __init__(self, value: Tensor, params: TensorParams, fold: bool):
+        super().__init__()
+        self.tensor = params.tensor
+        self.args = (params.scale[0], params.zero_point[0], params.quant_min, params.quant_max)
+        self.fold = fold
+        codes = Q.quantize_per_tensor.default(value, *self.args, torch.int8)
+        real = Q.dequantize_per_tensor.default(codes, *self.args, torch.int8)
+        self.register_buffer("value", codes if fold else real)
+
+    def forward(self) -> Tensor:
+        x = self.value
+        if not self.fold:
+            x = Q.quantize_per_tensor.default(x, *self.args, torch.int8)
+        return Q.dequantize_per_tensor.default(x, *self.args, torch.int8)
+
+
+class QuantizedConv2d(nn.Module):
+    """A convolution whose weight is int8 per output channel; the bias stays float32.
+
+    fold: hold int8 codes and dequantize them (ExecuTorch, Core ML), or hold the dequantized
+    weight and quantize it in the graph (litert-torch takes only this).
+    """
+
+    def __init__(self, conv: NamedConv2d, params: TensorParams, fold: bool):
+        super().__init__()
+        self.tensor = params.tensor
+        self.module = conv.module
+        self.fold = fold
+        self.geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        self.range = (params.quant_min, params.quant_max)
+        self.register_buffer("scales", torch.tensor(params.scale, dtype=torch.float32))
+        self.register_buffer("zero_points", torch.tensor(params.zero_point, dtype=torch.int64))
+        codes = self._quantize(conv.weight.detach())
+        self.register_buffer("weight", codes if fold else self._dequantize(codes))
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
+
+    def _quantize(self, weight: Tensor) -> Tensor:
+        return Q.quantize_per_channel.default(
+            weight, self.scales, self.zero_points, 0, *self.range, torch.int8
+        )
+
+    def _dequantize(self, codes: Tensor) -> Tensor:
+        return Q.dequantize_per_channel.default(
+            codes, self.scales, self.zero_points, 0, *self.range, torch.int8
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = self.weight if self.fold else self._quantize(self.weight)
+        return F.conv2d(x, self._dequantize(codes), self.bias, *self.geometry)
+
+
+def make_table(
+    form: MobileForm, form_name: str, recipe: Recipe, calibration: Calibration
+) -> ParameterTable:
+    """int8 parameters of every tensor of `form` that `recipe` makes int8."""
+    entries: dict[str, TensorParams] = {}
+    for module in form.modules():
+        if not isinstance(module, Tap | Constant | NamedConv2d):
+            continue
+        name = module.tensor
+        if recipe.dtype(name, form_name) != "int8":
+            continue
+        if isinstance(module, NamedConv2d):
+            entries[name] = weight_params(name, module.weight.detach().numpy())
+        elif isinstance(module, Constant):
+            entries[name] = constant_params(name, module.value.detach().numpy())
+        elif name.endswith(":softmax"):
+            entries[name] = softmax_params(name)
+        else:
+            key = module.source or name
+            if key not in calibration.observed:
+                raise UserError(
+                    f"the calibration table lacks the tensor {key}; calibrate again with images"
+                )
+            low, high = calibration.observed[key].range(recipe.observer)
+            entries[name] = activation_params(name, low, high, module.source)
+    return ParameterTable(form_name, recipe.name, entries)
+
+
+def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
+    """The quantized program of `form`, as a copy: table entries int8, the rest float."""
+    program = copy.deepcopy(form)
+    for name, module in list(program.named_modules()):
+        if not isinstance(module, Tap | Constant | NamedConv2d):
+            continue
+        params = table.entries.get(module.tensor)
+        new: nn.Module | None = None
+        if params is None:
+            if isinstance(module, Tap):
+                new = nn.Identity()
+        elif isinstance(module, Tap):
+            new = QuantizeDequantize(params)
+        elif isinstance(module, Constant):
+            new = QuantizedConstant(module.value.detach(), params, fold)
+        else:
+            new = QuantizedConv2d(module, params, fold)
+        if new is not None:
+            parent, _, child = name.rpartition(".")
+            setattr(program.get_submodule(parent), child, new)
+    return program.eval()

@@ -1,0 +1,129 @@
+"""The quantization recipe: an ordered list of rules over tensor names, saved beside the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mobilemod.errors import UserError
+
+SCHEMA = "mobilemod/recipe/1"
+DTYPES = ("int8", "float")
+OBSERVERS = ("minmax", "mse")
+FORMS = ("xnnpack", "coreml")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tensors whose name matches `tensors` (shell wildcards) have `dtype`; a later rule wins.
+
+    forms: the mobile forms it holds for; empty means all. reason: why, for people.
+    """
+
+    tensors: str
+    dtype: str
+    forms: tuple[str, ...] = ()
+    reason: str = ""
+
+    def matches(self, tensor: str, form: str) -> bool:
+        """Whether this rule speaks of `tensor` in `form`."""
+        return (not self.forms or form in self.forms) and fnmatchcase(tensor, self.tensors)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is int8, what stays float, and how ranges are chosen.
+
+    observer: "minmax" (the observed extremes) or "mse" (the range with the least squared error).
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    observer: str = "mse"
+    calibration_images: int = 256
+    description: str = ""
+
+    def dtype(self, tensor: str, form: str) -> str:
+        """"int8" or "float" for a tensor; float where no rule speaks of it."""
+        found = "float"
+        for rule in self.rules:
+            if rule.matches(tensor, form):
+                found = rule.dtype
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+
+def parse_recipe(values: Any, where: str) -> Recipe:
+    """A recipe from `to_dict`'s form; a misspelled key or value is a `UserError` naming it."""
+    values = _checked(values, Recipe, where, extra={"schema"})
+    if values.pop("schema", SCHEMA) != SCHEMA:
+        raise UserError(f"{where}: schema is not {SCHEMA!r}")
+    if not isinstance(values.get("rules"), list) or not values["rules"]:
+        raise UserError(f"{where}: 'rules' must be a list of at least one rule")
+    rules = []
+    for i, entry in enumerate(values["rules"]):
+        place = f"{where}: rule {i + 1}"
+        entry = _checked(entry, Rule, place)
+        if entry.get("dtype") not in DTYPES:
+            raise UserError(f"{place}: dtype {entry.get('dtype')!r} is not one of {DTYPES}")
+        if not isinstance(entry.get("tensors"), str):
+            raise UserError(f"{place}: 'tensors' must be a name pattern")
+        forms = tuple(entry.get("forms", ()))
+        for form in forms:
+            if form not in FORMS:
+                raise UserError(f"{place}: form {form!r} is not one of {FORMS}")
+        rules.append(Rule(**{**entry, "forms": forms}))
+    recipe = Recipe(**{**values, "rules": tuple(rules)})
+    if recipe.observer not in OBSERVERS:
+        raise UserError(f"{where}: observer {recipe.observer!r} is not one of {OBSERVERS}")
+    if not isinstance(recipe.calibration_images, int) or recipe.calibration_images < 1:
+        raise UserError(f"{where}: calibration_images must be a positive whole number")
+    return recipe
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A recipe that comes with the project, by name, or one from a JSON file."""
+    bundled = bundled_recipes()
+    if name_or_path in bundled:
+        text = bundled[name_or_path]
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise UserError(
+                f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(sorted(bundled))}"
+            )
+        text = path.read_text("utf-8", errors="replace")
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"recipe {name_or_path}: not JSON, {error}") from None
+    return parse_recipe(values, f"recipe {name_or_path}")
+
+
+def bundled_recipes() -> dict[str, str]:
+    """Name -> JSON text of the recipes that come with the project."""
+    folder = resources.files("quantization").joinpath("recipes")
+    files = [f for f in folder.iterdir() if f.name.endswith(".json")]
+    return {f.name.removesuffix(".json"): f.read_text("utf-8") for f in files}
+
+
+def _checked(values: Any, cls: type, where: str, extra: set[str] = frozenset()) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected an object of keys and values")
+    fields = dataclasses.fields(cls)
+    known = {f.name for f in fields} | extra
+    for key in values:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+    for f in fields:
+        if f.default is dataclasses.MISSING and f.name not in values:
+            raise UserError(f"{where}: missing key {f.name!r}")
+    return dict(values)

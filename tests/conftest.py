@@ -1,0 +1,108 @@
+"""Fixtures that several test modules share. torch is imported by those that need it only."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mobilemod.models.efficientmod import EfficientMod, Variant
+
+NORM_WEIGHTS = ("norm.weight", "norm1.weight", "norm2.weight")
+TEST_DATA = Path(__file__).parent / "data"
+
+
+def seeded_state(variant: Variant, num_classes: int = 1000) -> dict[str, Tensor]:
+    """Weights of trained-like spread, one generator per parameter name, float32.
+
+    The recipe the golden logits were made with: LayerNorm weights around 1, `gamma_1` around 0.5,
+    other vectors around 0, and matrices of variance 1/fan-in.
+    """
+    import torch
+
+    from mobilemod.models.checkpoints import expected_shapes
+
+    state = {}
+    for name, shape in expected_shapes(variant, num_classes).items():
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        a = rng.standard_normal(shape).astype(np.float32)
+        if name.endswith(NORM_WEIGHTS):
+            a = 1 + np.float32(0.1) * a
+        elif name.endswith("gamma_1"):
+            a = np.float32(0.5) + np.float32(0.1) * a
+        elif len(shape) == 1:
+            a = np.float32(0.1) * a
+        else:
+            a = a / np.float32(np.sqrt(np.prod(shape[1:])))
+        state[name] = torch.from_numpy(a.astype(np.float32))
+    return state
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The Imagenette folder (train/ and val/), from the environment variable MOBILEMOD_DATA."""
+    value = os.environ.get("MOBILEMOD_DATA")
+    if not value:
+        pytest.skip("needs the images: set MOBILEMOD_DATA to the Imagenette folder ('make data')")
+    path = Path(value)
+    if not (path / "val").is_dir():
+        pytest.fail(f"MOBILEMOD_DATA={value} holds no val/ folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The published network's shapes and golden logits."""
+    return TEST_DATA / "efficientmod"
+
+
+@pytest.fixture(scope="session")
+def golden_state() -> Callable[[Variant | str], dict[str, Tensor]]:
+    """`golden_state(variant)`: the 1,000-class weights of the golden logits."""
+    from mobilemod.models.efficientmod import get_variant
+
+    return lambda variant: seeded_state(get_variant(variant) if isinstance(variant, str) else variant)
+
+
+@pytest.fixture(scope="session")
+def golden_input() -> Callable[[int], Tensor]:
+    """`golden_input(size)`: float32 (2, 3, size, size), the input of the golden logits."""
+    import torch
+
+    def make(size: int) -> Tensor:
+        rng = np.random.default_rng(20240330)
+        return torch.from_numpy(rng.standard_normal((2, 3, size, size)).astype(np.float32))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def narrow_variant() -> Variant:
+    """A tiny network with every op of the real ones; not among the known variants.
+
+    Modulation of both kinds (ratio 1 and 6) in every stage, attention in the last two with both
+    ratios that occur (4 and 5).
+    """
+    from mobilemod.models.efficientmod import Variant
+
+    return Variant(
+        "efficientmod_narrow", (16, 24, 32, 64), (2, 2, 2, 2), (0, 0, 1, 1), 6, (4, 4, 4, 5)
+    )
+
+
+@pytest.fixture
+def narrow_model(narrow_variant: Variant) -> EfficientMod:
+    """`narrow_variant` with ten classes and weights of trained-like spread, evaluation mode."""
+    from mobilemod.models.efficientmod import EfficientMod
+
+    model = EfficientMod(narrow_variant, 10)
+    model.load_state_dict(seeded_state(narrow_variant, 10))
+    return model.eval()
