@@ -30,7 +30,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """As `atomic_path` for a folder; a folder already at `target` is replaced at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    _remove_stale(target)
+    path = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
     old = path.with_name(path.name + ".old")
     try:
         yield path
@@ -41,6 +42,24 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what a killed run left beside `target`: its name carries the dead process's id."""
+    for path in target.parent.glob(f".{target.name}.*"):
+        owner = path.name.removeprefix(f".{target.name}.").partition(".")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def file_sha256(path: Path) -> str:

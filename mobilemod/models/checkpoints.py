@@ -128,7 +128,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or cut file can fail anywhere in the unpickler
-        refused = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
         if refused:
             raise UserError(
                 f"checkpoint {path} is refused: it would run code on loading "
@@ -161,7 +161,9 @@ class _Ignored:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    reason = str(error).split("\n")[0][:120] or type(error).__name__
+    # torch's own reason stands behind a page of advice to load without weights_only
+    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    reason = text.split("\n")[0][:120] or type(error).__name__
     return UserError(f"checkpoint {path} is cut short or damaged ({reason}); copy it again")
 
 

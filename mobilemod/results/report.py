@@ -20,6 +20,8 @@ __all__ = ["text_table", "write_report"]
 # No script, no font, no picture from elsewhere: the file is the whole report.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
+_MAX_TEXT = 20_000  # characters of bundle information shown
+
 
 def write_report(
     record: dict, verdicts: Sequence[Verdict], path: Path, image_paths: list[Path] | None
@@ -167,5 +169,7 @@ def _bundle(record: dict) -> Html | None:
     if not record["bundle"]:
         return None
     text = json.dumps(record["bundle"], indent=1, ensure_ascii=False)
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + "\n… (the rest is in the JSON record)"
     inner = join(tag("summary", "What was validated"), tag("pre", text))
     return tag("section", tag("h2", "The bundle"), tag("details", inner))

@@ -309,12 +309,10 @@ def disagreeing(record: dict, thumb: Thumb) -> Html:
         for p, top, margin in zip(models, d["top1"], d["margin"], strict=True):
             right = top == d["target"]
             label = labels[top] if top >= 0 else "not finite"
-            answer = tag("span", label, class_="pass" if right else "fail")
             mark = "✓" if right else "✗"
+            answer = tag("span", f"{label} {mark}", class_="pass" if right else "fail")
             title = f"margin {margin:.2f}"
-            lines.append(tag("li", tag("span", _named(p)), join(answer, f" {mark}"), title=title))
-        # Two children per line: the model, and its answer with the mark.
-        lines = [Html(line.replace("</span><span", "</span> <span")) for line in lines]
+            lines.append(tag("li", tag("span", _named(p)), answer, title=title))
         cards.append(_card(d, labels, thumb, tag("ul", *lines)))
     count = f"{len(found):,} of {total:,} images ({100 * len(found) / total:.1f} %)"
     shown = "" if len(listed) == len(found) else f" The {len(listed)} shown are"

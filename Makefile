@@ -1,0 +1,67 @@
+# Thin verbs over the command line; `make` alone sets up, exports and validates the bundled model.
+MODEL      ?= efficientmod_xxs
+CHECKPOINT ?=
+DATA       ?= $(or $(MOBILEMOD_DATA),$(wildcard data/imagenette))
+TARGETS    ?= executorch,tflite,coreml
+RECIPE     ?= cpu
+OUT        ?= dist/$(MODEL)
+LIMIT      ?=
+MAX_DROP   ?= 0.5
+AGREEMENT  ?= 99
+PYTHON     ?= python3.11
+VENV       ?= .venv
+# Where pip finds the CPU build of PyTorch besides its own configuration.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN  := $(VENV)/bin
+CLI  := $(BIN)/mobilemod
+DATA_OPTION := $(if $(DATA),--data "$(DATA)")
+
+.PHONY: all setup data train export validate inspect report test test-slow lint clean
+.DELETE_ON_ERROR:
+
+all: setup
+	@test -n "$(DATA)" || $(MAKE) --no-print-directory data
+	@$(MAKE) --no-print-directory export validate DATA="$(or $(DATA),data/imagenette)"
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/install_torch.py --index $(TORCH_INDEX)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+data: setup
+	$(CLI) data --out data/imagenette
+
+train: setup
+	$(CLI) train --model $(MODEL) $(DATA_OPTION) --out runs/$(MODEL)
+
+export: setup
+	$(CLI) export --model $(MODEL) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
+	  --targets $(TARGETS) --recipe $(RECIPE) --out "$(OUT)"
+
+validate: setup
+	$(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	  --max-drop $(MAX_DROP) --min-agreement $(AGREEMENT)
+
+inspect: setup
+	$(CLI) inspect $(wildcard $(OUT)/*.pte $(OUT)/*.tflite $(OUT)/*.mlpackage)
+
+report: setup
+	$(CLI) report "$(OUT)"
+
+test: setup
+	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf dist build runs

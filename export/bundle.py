@@ -1,0 +1,306 @@
+"""The export: one checkpoint in, one folder with every model file and its manifest out."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from export.audit import Audit, Names, audit_graph, require_int8
+from export.backend import FORMS, TARGETS, ModelInfo, get_backend
+from export.lowering import (
+    LoweringJob,
+    LoweringResult,
+    build_reference,
+    copy_into,
+    lower,
+    peak_memory,
+    result_dict,
+    tool_versions,
+)
+from export.source import CalibrationSource, Source, checkpoint_record, find_calibration, open_source
+from mobilemod import __version__
+from mobilemod.data.imagefolder import iter_pixels, read_folder, split_dir, Damage
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_folder, file_sha256
+from mobilemod.manifest import SCHEMA, write_manifest
+from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.models.efficientmod import EfficientMod
+from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.progress import progress
+from mobilemod.workers import worker_pool
+from quantization.params import ParameterTable
+from quantization.program import make_table, quantize
+from quantization.recipe import Recipe, load_recipe
+
+RECORD_SCHEMA = "mobilemod/export/1"
+GOLDEN_IMAGES = 4
+MAX_FORM_ERROR = 1e-4
+REFERENCE_FILE = "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export and where to; `data` None means no images."""
+
+    model: str
+    out: Path
+    checkpoint: Path | None = None
+    data: Path | None = None
+    targets: tuple[str, ...] = TARGETS
+    recipe: str = "cpu"
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            get_backend(target)
+        if not self.targets:
+            raise UserError(f"no target given; known: {', '.join(TARGETS)}")
+
+
+def export_bundle(config: ExportConfig) -> dict[str, Any]:
+    """Write the bundle to `config.out`, whole or not at all; returns the export's record.
+
+    Raises `UserError` for bad input and where under 99 % of the convolution and linear
+    multiply-accumulates of an int8 file are int8.
+    """
+    start = time.perf_counter()
+    recipe = load_recipe(config.recipe)
+    preprocess = Preprocess(size=config.size)
+    source = open_source(config.model, config.checkpoint, config.data)
+    model = build_reference(source.variant, source.num_classes, source.state)
+    forms = _checked_forms(model, config.targets, config.size)
+    calibration = find_calibration(source, model, recipe, preprocess, config.data)
+    tables = {
+        name: make_table(form, name, recipe, calibration.calibration)
+        for name, form in forms.items()
+    }
+    info = ModelInfo(config.model, tuple(e["label"] for e in source.labels), preprocess)
+    results = _lower_all(source, config.targets, tables, info)
+    with atomic_folder(config.out) as folder:
+        files = [_add_file(folder, job, result, tables) for job, result in results]
+        _write_parts(folder, source, recipe, calibration, tables)
+        golden = _golden(folder, config, source, preprocess, model, forms, tables)
+        manifest = _manifest(source, recipe, calibration, preprocess, files, golden)
+        write_manifest(folder, manifest)
+    return {
+        "schema": RECORD_SCHEMA,
+        "bundle": str(config.out),
+        "model": config.model,
+        "recipe": recipe.name,
+        "calibration": calibration.origin,
+        "accuracy_measured": False,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_mb": round(peak_memory() / 2**20),
+        "files": [
+            {**entry, **result_dict(result)}
+            for entry, (_, result) in zip(files, results, strict=True)
+        ],
+    }
+
+
+def _checked_forms(
+    model: EfficientMod, targets: tuple[str, ...], size: int
+) -> dict[str, MobileForm]:
+    """The mobile forms that the targets need, each checked equal to the reference form."""
+    names = sorted({get_backend(t).FORM for t in targets})
+    forms = {name: build_mobile(model, FORMS[name]) for name in names}
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32))
+    with torch.no_grad():
+        expected = model(x)
+        for name, form in forms.items():
+            error = float((form(x) - expected).abs().max() / expected.abs().max().clamp(min=1))
+            if not error <= MAX_FORM_ERROR:
+                raise UserError(
+                    f"the {name} form differs from the network by {error:.1e} on these weights "
+                    f"(limit {MAX_FORM_ERROR:.0e}); check the checkpoint for extreme values"
+                )
+    return forms
+
+
+def _lower_all(
+    source: Source,
+    targets: tuple[str, ...],
+    tables: dict[str, ParameterTable],
+    info: ModelInfo,
+) -> list[tuple[LoweringJob, LoweringResult]]:
+    jobs = [
+        LoweringJob(
+            target, source.variant, source.num_classes, source.state, source.weights, table, info
+        )
+        for target in targets
+        for table in (tables[get_backend(target).FORM], None)
+    ]
+    done: dict[int, LoweringResult] = {}
+    with worker_pool() as pool:
+        futures = {pool.submit(lower, job): i for i, job in enumerate(jobs)}
+        for future in progress(as_completed(futures), "lowering", len(jobs), "file"):
+            done[futures[future]] = future.result()
+    return [(job, done[i]) for i, job in enumerate(jobs)]
+
+
+def _add_file(
+    folder: Path, job: LoweringJob, result: LoweringResult, tables: dict[str, ParameterTable]
+) -> dict[str, Any]:
+    path = folder / job.file_name
+    copy_into(result.path, path)
+    names = Names(list(tables.values()))
+    audit = audit_graph(get_backend(job.target).read_graph(path), path, names)
+    if job.table is not None:
+        require_int8(audit)
+    return {
+        "file": path.name,
+        "target": job.target,
+        "precision": job.precision,
+        "sha256": file_sha256(path),
+        "bytes": audit.bytes,
+        "audit": audit_summary(audit),
+    }
+
+
+def audit_summary(audit: Audit) -> dict[str, Any]:
+    """The audit's figures for the manifest and the report; float ops counted by kind."""
+    values = audit.to_dict()
+    for key in ("schema", "file", "sha256", "bytes", "target", "ops"):
+        values.pop(key)
+    floats: dict[str, int] = {}
+    for f in audit.float_ops:
+        floats[f.op] = floats.get(f.op, 0) + f.count
+    values["float_ops"] = floats
+    return values
+
+
+def _write_parts(
+    folder: Path,
+    source: Source,
+    recipe: Recipe,
+    calibration: CalibrationSource,
+    tables: dict[str, ParameterTable],
+) -> None:
+    for name, table in tables.items():
+        table.save(folder / f"parameters-{name}.json")
+    calibration.calibration.save(folder / "calibration.json")
+    text = json.dumps(recipe.to_dict(), indent=1) + "\n"
+    (folder / "recipe.json").write_text(text, "utf-8")
+    labels = "".join(f"{entry['label']}\n" for entry in source.labels)
+    (folder / "labels.txt").write_text(labels, "utf-8")
+    metadata = {"model": source.variant, "num_classes": str(source.num_classes)}
+    save_checkpoint(folder / REFERENCE_FILE, source.state, metadata, torch.float32)
+
+
+def programs_of(
+    forms: dict[str, MobileForm], tables: dict[str, ParameterTable]
+) -> dict[str, nn.Module]:
+    """The quantized program of each form."""
+    return {name: quantize(form, tables[name], True) for name, form in forms.items()}
+
+
+def _golden(
+    folder: Path,
+    config: ExportConfig,
+    source: Source,
+    preprocess: Preprocess,
+    model: EfficientMod,
+    forms: dict[str, MobileForm],
+    tables: dict[str, ParameterTable],
+) -> list[dict[str, Any]]:
+    """Preprocessed images as lossless PNG with logits, for a self-test on the device.
+
+    The first is drawn, so that it is there without data; its red, green and blue differ, so
+    that a swapped channel order shows.
+    """
+    images: list[tuple[str, np.ndarray, int | None]] = [("drawn", _drawn(preprocess.size), None)]
+    if config.data is not None:
+        labels = tuple(e["id"] for e in source.labels)
+        known = source.num_classes != 1000
+        data = read_folder(
+            split_dir(config.data, "val"), labels if known else None, source.num_classes
+        ).spread(GOLDEN_IMAGES)
+        for i, pixels in iter_pixels(data, preprocess, Damage(len(data.samples))):
+            sample = data.samples[i]
+            images.append((f"{sample.path.parent.name}-{sample.path.stem}", pixels, sample.target))
+    runners = {
+        job_file: get_backend(target).load(folder / job_file)
+        for job_file, target in _model_files(folder, config)
+    }
+    programs = programs_of(forms, tables)
+    (folder / "golden").mkdir()
+    entries = []
+    for number, (origin, pixels, target) in enumerate(images):
+        name = f"golden/{number}.png"
+        Image.fromarray(pixels).save(folder / name)
+        x = preprocess.normalize(pixels[None])
+        with torch.no_grad():
+            tensor = torch.from_numpy(x)
+            logits = {"reference": model(tensor)[0]}
+            logits |= {f"program-{k}": p(tensor)[0] for k, p in programs.items()}
+        values = {k: v.numpy() for k, v in logits.items()}
+        values |= {file: runner.run(x) for file, runner in runners.items()}
+        entries.append(
+            {
+                "image": name,
+                "origin": origin,
+                "target": target,
+                "logits": {k: [round(float(f), 5) for f in v.ravel()] for k, v in values.items()},
+            }
+        )
+    return entries
+
+
+def _model_files(folder: Path, config: ExportConfig) -> list[tuple[str, str]]:
+    found = []
+    for target in config.targets:
+        suffix = get_backend(target).SUFFIX
+        found += [(p.name, target) for p in sorted(folder.glob(f"{config.model}_*{suffix}"))]
+    return found
+
+
+def _drawn(size: int) -> np.ndarray:
+    """A test card: red grows to the right, green downwards, blue stripes; uint8 (S, S, 3)."""
+    ramp = np.linspace(0, 255, size)
+    red, green = np.meshgrid(ramp, ramp)
+    blue = 127.5 + 127.5 * np.sin((red + green) / 16)
+    return np.stack([red, green, blue], -1).round().astype(np.uint8)
+
+
+def _manifest(
+    source: Source,
+    recipe: Recipe,
+    calibration: CalibrationSource,
+    preprocess: Preprocess,
+    files: list[dict[str, Any]],
+    golden: list[dict[str, Any]],
+) -> dict[str, Any]:
+    observed = calibration.calibration
+    return {
+        "schema": SCHEMA,
+        "model": source.variant,
+        "num_classes": source.num_classes,
+        "labels": list(source.labels),
+        "preprocess": preprocess.to_dict(),
+        "recipe": {"name": recipe.name, "file": "recipe.json"},
+        "checkpoint": checkpoint_record(source),
+        "calibration": {
+            "origin": calibration.origin,
+            "images": observed.count,
+            "sha256": observed.images,
+        },
+        "tools": {"mobilemod": __version__, **tool_versions()},
+        "files": files,
+        "golden": golden,
+        "accuracy": None,
+    }
+
+
+def replace_accuracy(bundle: Path, manifest: dict[str, Any], accuracy: dict[str, Any]) -> None:
+    """Write the manifest again with an accuracy record."""
+    write_manifest(bundle, {**manifest, "accuracy": accuracy})

@@ -1,0 +1,152 @@
+"""One lowering as a job for a worker process, and its cache by content hash."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import resource
+import shutil
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from export.backend import FORMS, ModelInfo, get_backend
+from mobilemod.files import atomic_folder, atomic_path
+from mobilemod.models.efficientmod import EfficientMod, get_variant
+from mobilemod.models.mobile import MobileForm, build_mobile
+from quantization.calibration import cache_dir
+from quantization.params import ParameterTable
+from quantization.program import quantize
+
+TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "coremltools", "numpy")
+
+
+@dataclass(frozen=True)
+class LoweringJob:
+    """What a worker needs to write one model file.
+
+    state: the reference network's parameters; table: None for the float twin.
+    """
+
+    target: str
+    variant: str
+    num_classes: int
+    state: dict[str, Tensor]
+    weights: str
+    table: ParameterTable | None
+    info: ModelInfo
+
+    @property
+    def precision(self) -> str:
+        """"int8", or the float twin's format."""
+        if self.table is not None:
+            return "int8"
+        return "float16" if self.target == "coreml" else "float32"
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in the bundle."""
+        return f"{self.info.name}_{self.precision}{get_backend(self.target).SUFFIX}"
+
+    def key(self) -> str:
+        """sha256 of everything that decides the file's bytes."""
+        parts = {
+            "target": self.target,
+            "variant": self.variant,
+            "classes": self.num_classes,
+            "weights": self.weights,
+            "table": self.table and self.table.to_dict(),
+            "labels": self.info.labels,
+            "preprocess": self.info.preprocess.to_dict(),
+            "name": self.info.name,
+            "tools": tool_versions(),
+            "code": code_digest(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LoweringResult:
+    """Where the file lies in the cache, the seconds it took, the worker's peak memory in bytes."""
+
+    path: Path
+    seconds: float
+    peak_bytes: int
+    cached: bool
+
+
+@functools.cache
+def tool_versions() -> dict[str, str]:
+    """Versions of what decides a file's bytes."""
+    return {name: metadata.version(name) for name in TOOLS}
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 of the source files that a lowering depends on."""
+    root = Path(__file__).parent.parent
+    h = hashlib.sha256()
+    for folder in ("mobilemod/models", "quantization", "export"):
+        for path in sorted((root / folder).glob("*.py")):
+            h.update(path.name.encode() + b"\0" + path.read_bytes())
+    return h.hexdigest()
+
+
+def build_reference(variant: str, num_classes: int, state: dict[str, Tensor]) -> EfficientMod:
+    """The reference network with these parameters, in eval mode."""
+    model = EfficientMod(get_variant(variant), num_classes)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def build_form(job: LoweringJob) -> MobileForm:
+    """The mobile form that the job's runtime wants."""
+    model = build_reference(job.variant, job.num_classes, job.state)
+    return build_mobile(model, FORMS[get_backend(job.target).FORM])
+
+
+def lower(job: LoweringJob) -> LoweringResult:
+    """Write the job's file into the cache, unless it is there."""
+    backend = get_backend(job.target)
+    path = cache_dir() / "lowered" / job.key()[:32] / job.file_name
+    if path.exists():
+        return LoweringResult(path, 0.0, 0, True)
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    module: torch.nn.Module = build_form(job)
+    if job.table is not None:
+        module = quantize(module, job.table, backend.FOLD)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backend.lower(module, job.info, path, int8=job.table is not None)
+    seconds = time.perf_counter() - start
+    return LoweringResult(path, seconds, peak_memory(), False)
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a model file or package, whole or not at all."""
+    if source.is_dir():
+        with atomic_folder(target) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+        return
+    with atomic_path(target) as path:
+        shutil.copyfile(source, path)
+
+
+def result_dict(result: LoweringResult) -> dict[str, Any]:
+    """For the export record."""
+    return {
+        "seconds": round(result.seconds, 1),
+        "peak_mb": round(result.peak_bytes / 2**20),
+        "cached": result.cached,
+    }

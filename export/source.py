@@ -1,0 +1,136 @@
+"""Where an export starts: which weights, which labels, which calibration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from torch import Tensor
+
+from export.backend import FORMS
+from mobilemod.data.imagefolder import imagenet_synsets, read_folder, split_dir
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.files import file_sha256
+from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.models.efficientmod import EfficientMod
+from mobilemod.models.mobile import build_mobile
+from quantization.calibration import Calibration, calibrate, load_calibration, weights_digest
+from quantization.recipe import Recipe
+
+Label = dict[str, str]
+
+
+def bundled_checkpoint(variant: str) -> Path | None:
+    """The checkpoint that comes with the project for `variant`, or None."""
+    path = Path(str(resources.files("mobilemod").joinpath("assets", f"{variant}.safetensors")))
+    return path if path.is_file() else None
+
+
+def bundled_calibration(checkpoint: Path) -> Path:
+    """The calibration table beside a bundled checkpoint."""
+    return checkpoint.with_suffix(".calibration.json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The weights of an export: `state` float32 by published name, labels in output order."""
+
+    variant: str
+    num_classes: int
+    state: dict[str, Tensor]
+    weights: str
+    checkpoint: Path
+    checkpoint_sha256: str
+    labels: tuple[Label, ...]
+
+
+def open_source(variant: str, checkpoint: Path | None, data: Path | None) -> Source:
+    """Load `checkpoint` (or the bundled one) as `variant`, and find its labels.
+
+    Labels come from the checkpoint's own metadata, else ImageNet's for 1,000 classes, else the
+    data folder's class names in sorted order, else "class 0", "class 1" and so on.
+    """
+    path = checkpoint or bundled_checkpoint(variant)
+    if path is None:
+        raise UserError(
+            f"no checkpoint comes with {variant}; give CHECKPOINT=/path (--checkpoint), "
+            "the authors' file or your own"
+        )
+    loaded = load_checkpoint(path, variant)
+    labels = _labels(loaded.metadata, loaded.num_classes, data)
+    return Source(
+        variant,
+        loaded.num_classes,
+        loaded.state,
+        weights_digest(loaded.state),
+        path,
+        loaded.sha256,
+        labels,
+    )
+
+
+def _labels(metadata: dict[str, str], count: int, data: Path | None) -> tuple[Label, ...]:
+    synsets = imagenet_synsets()
+    ids: list[str] = json.loads(metadata["labels"]) if "labels" in metadata else []
+    if not ids and count == 1000:
+        ids = list(synsets)
+    if not ids and data is not None:
+        ids = list(read_folder(split_dir(data, "train"), num_classes=count).classes)
+    if not ids:
+        return tuple({"id": str(i), "label": f"class {i}"} for i in range(count))
+    if len(ids) != count:
+        raise UserError(f"the checkpoint names {len(ids)} labels for {count} classes")
+    return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
+
+
+def folder_labels(labels: tuple[Label, ...]) -> tuple[str, ...] | None:
+    """The class folders a data set must have; None where ImageNet's subsets are welcome."""
+    ids = tuple(label["id"] for label in labels)
+    if len(ids) == 1000 and ids == tuple(imagenet_synsets()):
+        return None
+    return None if ids and ids[0] == "0" else ids
+
+
+@dataclass(frozen=True)
+class CalibrationSource:
+    """A calibration and where it came from, for the manifest."""
+
+    calibration: Calibration
+    origin: str
+
+
+def find_calibration(
+    source: Source, model: EfficientMod, recipe: Recipe, preprocess: Preprocess, data: Path | None
+) -> CalibrationSource:
+    """Calibrate on `data`'s training images; without data, the bundled table of these weights."""
+    if data is not None:
+        folder = read_folder(
+            split_dir(data, "train"), folder_labels(source.labels), source.num_classes
+        )
+        form = build_mobile(model, FORMS["xnnpack"])
+        calibration = calibrate(
+            form, source.weights, folder, preprocess, recipe.calibration_images
+        )
+        return CalibrationSource(calibration, "images")
+    table = bundled_calibration(source.checkpoint)
+    if not table.is_file():
+        raise UserError(
+            f"no images to calibrate {source.checkpoint.name} on, and no calibration table comes "
+            "with it; give DATA=/path (--data, or MOBILEMOD_DATA), or run 'make data'"
+        )
+    calibration = load_calibration(table)
+    if calibration.weights != source.weights:
+        raise UserError(f"{table} is of other weights than {source.checkpoint}; give DATA=/path")
+    return CalibrationSource(calibration, f"table {table.name}")
+
+
+def checkpoint_record(source: Source) -> dict[str, str]:
+    """For the manifest: file name and hashes."""
+    return {
+        "file": source.checkpoint.name,
+        "sha256": source.checkpoint_sha256 or file_sha256(source.checkpoint),
+        "weights": source.weights,
+    }

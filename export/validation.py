@@ -1,0 +1,241 @@
+"""Validation on this machine: every file of a bundle, and the network it came from, on images."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.backend import FORMS, get_backend
+from export.bundle import REFERENCE_FILE, replace_accuracy
+from export.lowering import build_reference, code_digest, tool_versions
+from mobilemod.data.imagefolder import (
+    Damage,
+    ImageFolder,
+    iter_pixels,
+    read_folder,
+    split_dir,
+)
+from mobilemod.errors import UserError
+from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.files import atomic_folder, atomic_path
+from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.models.mobile import build_mobile
+from mobilemod.progress import progress
+from mobilemod.results.gates import Gates, Verdict, check, judged
+from mobilemod.results.report import write_report
+from mobilemod.results.schema import build_record
+from mobilemod.workers import worker_pool
+from quantization.calibration import cache_dir
+from quantization.params import ParameterTable
+from quantization.program import quantize
+
+CHUNK = 32
+REPORT_FOLDER = "report"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing whose predictions are taken: the network, its quantized program, or a file."""
+
+    name: str
+    role: str
+    file: str | None = None
+    target: str | None = None
+    form: str | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Logits float32 (n, K) by candidate name of one chunk, and which images were damaged."""
+
+    start: int
+    kept: list[int]
+    damaged: list[str]
+    logits: dict[str, np.ndarray]
+    runners: dict[str, str]
+
+
+def candidates(bundle: Bundle) -> list[Candidate]:
+    """The network in float, the quantized program of each form, and every model file."""
+    weights = bundle.manifest["checkpoint"]["weights"]
+    found = [Candidate("torch float", "reference", digest=weights)]
+    for form in FORMS:
+        path = bundle.folder / f"parameters-{form}.json"
+        if path.is_file():
+            digest = hashlib.sha256(weights.encode() + path.read_bytes()).hexdigest()
+            found.append(
+                Candidate(f"quantized program, {form}", "program", form=form, digest=digest)
+            )
+    for entry in bundle.model_files():
+        role = "int8" if entry["precision"] == "int8" else "float"
+        found.append(
+            Candidate(
+                f"{entry['target']} {entry['precision']}",
+                role,
+                entry["file"],
+                entry["target"],
+                digest=entry["sha256"],
+            )
+        )
+    return found
+
+
+@functools.cache
+def _bundle(folder: Path) -> Bundle:
+    return load_bundle(folder, verify=False)
+
+
+@functools.cache
+def _runner(folder: Path, candidate: Candidate):
+    """(function (N, 3, S, S) -> (N, K), description), loaded once per worker."""
+    bundle = _bundle(folder)
+    if candidate.target is not None:
+        backend = get_backend(candidate.target)
+        path = folder / candidate.file
+        runner = backend.load(path)
+        batched = getattr(backend, "load_batched", None)
+        if batched is not None:
+            return batched(path), runner.description
+        return lambda x: np.stack([runner.run(i[None]) for i in x]), runner.description
+    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
+    state = load_checkpoint(folder / REFERENCE_FILE, variant, classes).state
+    model: torch.nn.Module = build_reference(variant, classes, state)
+    if candidate.form is not None:
+        values = json.loads((folder / f"parameters-{candidate.form}.json").read_text("utf-8"))
+        table = ParameterTable.from_dict(values)
+        model = quantize(build_mobile(model, FORMS[candidate.form]), table, True)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.from_numpy(x)).numpy()
+
+    return run, f"PyTorch {torch.__version__}"
+
+
+def run_chunk(folder: Path, images: ImageFolder, start: int, names: list[Candidate]) -> Outcome:
+    """Every candidate on the images of one chunk; logits are cached by content."""
+    bundle = _bundle(folder)
+    damage = Damage(10**9)
+    pixels = list(iter_pixels(images, bundle.preprocess, damage))
+    kept = [start + i for i, _ in pixels]
+    if not pixels:
+        return Outcome(start, kept, damage.files, {}, {})
+    x = bundle.preprocess.normalize(np.stack([p for _, p in pixels]))
+    digest = hashlib.sha256(x.tobytes()).hexdigest()
+    logits, runners = {}, {}
+    for candidate in names:
+        key = f"{candidate.digest} {candidate.role} {digest} {tool_versions()} {code_digest()}"
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        path = cache_dir() / "predictions" / name[:2] / f"{name}.npy"
+        run, runners[candidate.name] = _runner(folder, candidate)
+        if path.exists():
+            logits[candidate.name] = np.load(path)
+            continue
+        logits[candidate.name] = run(x).astype(np.float32)
+        with atomic_path(path) as temporary, temporary.open("wb") as f:
+            np.save(f, logits[candidate.name])
+    return Outcome(start, kept, damage.files, logits, runners)
+
+
+def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> ImageFolder:
+    """The validation split of `data`, its classes checked against the bundle's labels."""
+    ids = bundle.label_ids
+    classes = bundle.manifest["num_classes"]
+    named = classes != 1000 and ids[0] != "0"
+    folder = read_folder(split_dir(data, "val"), ids if named else None, classes)
+    return folder if limit is None else folder.spread(limit)
+
+
+def predict(bundle: Bundle, folder: ImageFolder) -> tuple[list[Predictions], list[int], list[str]]:
+    """Predictions of every candidate on `folder`, the kept sample indices, the damaged files."""
+    names = candidates(bundle)
+    root = bundle.folder.resolve()
+    total = len(folder.samples)
+    damage = Damage(total)
+    outcomes: list[Outcome] = []
+    with worker_pool() as pool:
+        futures = []
+        for start in range(0, total, CHUNK):
+            chunk = folder.subset(list(range(start, min(start + CHUNK, total))))
+            futures.append(pool.submit(run_chunk, root, chunk, start, names))
+        label = f"validating {len(names)} candidates"
+        for future in progress(as_completed(futures), label, len(futures), f"{CHUNK} img"):
+            outcome = future.result()
+            for file in outcome.damaged:
+                damage.add(Path(file), ValueError("damaged or no image"))
+            outcomes.append(outcome)
+    outcomes = sorted((o for o in outcomes if o.kept), key=lambda o: o.start)
+    kept = [i for o in outcomes for i in o.kept]
+    predictions = [
+        Predictions(
+            c.name,
+            np.concatenate([o.logits[c.name] for o in outcomes]),
+            c.role,
+            c.file,
+            outcomes[0].runners[c.name],
+        )
+        for c in names
+    ]
+    return predictions, kept, damage.files
+
+
+def validate_bundle(
+    folder: Path, data: Path | None, gates: Gates, limit: int | None = None
+) -> tuple[dict[str, Any], list[Verdict]]:
+    """Measure a bundle on `data`'s validation images and write `report/` into it.
+
+    `report/validation.json` is the record, `report/report.html` the page for people. Without
+    `data` the report holds the audit and says that accuracy was not measured.
+    """
+    bundle = load_bundle(folder)
+    audits = {e["file"]: {"bytes": e["bytes"], **e["audit"]} for e in bundle.model_files()}
+    info = {k: bundle.manifest[k] for k in ("model", "recipe", "calibration", "checkpoint", "tools")}
+    info["files"] = {e["file"]: {"bytes": e["bytes"], "sha256": e["sha256"]} for e in
+                     bundle.model_files()}  # fmt: skip
+    predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
+    if data is not None:
+        images = read_validation_images(bundle, data, limit)
+        predictions, kept, damaged = predict(bundle, images)
+        targets = images.targets[kept]
+        paths = [images.samples[i].path for i in kept]
+        names = [str(p.relative_to(images.root)) for p in paths]
+    labels = list(bundle.label_names)
+    record = build_record(predictions, targets, labels, names, damaged, info, audits)
+    verdicts = check(record, gates)
+    record = judged(record, verdicts)
+    with atomic_folder(folder / REPORT_FOLDER) as out:
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        (out / "validation.json").write_text(text + "\n", "utf-8")
+        write_report(record, verdicts, out / "report.html", paths)
+    if predictions:
+        replace_accuracy(folder, bundle.manifest, accuracy_record(record))
+    return record, verdicts
+
+
+def accuracy_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The figures that travel with the bundle."""
+    keys = ("name", "role", "file", "runner", "top1_percent", "top5_percent", "drop")
+    return {
+        "images": record["data"]["images"],
+        "damaged": len(record["data"]["damaged"]),
+        "predictions": [{k: p[k] for k in keys} for p in record["predictions"]],
+        "agreement": record["agreement"],
+    }
+
+
+def load_record(folder: Path) -> dict[str, Any]:
+    """The last validation record of a bundle; `UserError` when there is none."""
+    path = folder / REPORT_FOLDER / "validation.json"
+    if not path.is_file():
+        raise UserError(f"{folder} has no validation record; run 'mobilemod validate {folder}'")
+    return json.loads(path.read_text("utf-8"))

@@ -1,0 +1,239 @@
+"""The command line: `mobilemod VERB …`; every make target is one of these."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mobilemod import __version__
+from mobilemod.errors import UserError
+
+EXIT_OK, EXIT_GATE, EXIT_USER = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code: 0 done, 1 a gate failed, 2 bad input or environment."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except UserError as error:
+        return _fail(str(error), args.debug)
+    except OSError as error:
+        return _fail(_os_error(error), args.debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to go on", args.debug)
+    except Exception as error:
+        return _fail(f"{type(error).__name__}: {_first_line(error)} (--debug shows where)", args.debug)
+
+
+def _fail(message: str, debug: bool) -> int:
+    if debug:
+        raise
+    print(f"mobilemod: error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USER
+
+
+def _os_error(error: OSError) -> str:
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk{where}; free some, or give another --out"
+    return f"{error.strerror or error}{where}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; imports no heavy package."""
+    parser = argparse.ArgumentParser(
+        prog="mobilemod",
+        description="EfficientMod from a PyTorch checkpoint to int8 on a phone, measured.",
+    )
+    parser.add_argument("--version", action="version", version=f"mobilemod {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    p = _verb(verbs, "data", run_data, "fetch Imagenette, the ten-class set that is measured on",
+              "mobilemod data --out data/imagenette")  # fmt: skip
+    p.add_argument("--out", type=Path, default=Path("data/imagenette"), help="folder to fill")
+    p.add_argument("--size", choices=("160", "320", "full"), default="320", help="image size")
+
+    p = _verb(verbs, "train", run_train, "train a network from scratch",
+              "mobilemod train --data data/imagenette --out runs/xxs")  # fmt: skip
+    _data_option(p)
+    p.add_argument("--model", default="efficientmod_xxs", help="variant")
+    p.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
+    p.add_argument("--config", type=Path, help="training recipe as JSON")
+    p.add_argument("--phases", help="SIZE:EPOCHS,… the growing image sizes")
+    p.add_argument("--lr", type=float, help="peak learning rate")
+    p.add_argument("--batch-size", type=int, help="images per step")
+    p.add_argument("--seed", type=int, help="seed of weights, order and augmentation")
+    p.add_argument("--device", help="cpu or cuda; the GPU where there is one")
+    p.add_argument("--threads", type=int, help="CPU threads")
+
+    p = _verb(verbs, "export", run_export, "quantize and lower a checkpoint to a bundle",
+              "mobilemod export --model efficientmod_xxs --data data/imagenette --out dist/xxs")  # fmt: skip
+    _data_option(p)
+    p.add_argument("--model", default="efficientmod_xxs", help="variant")
+    p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
+    p.add_argument("--targets", default="executorch,tflite,coreml", help="runtimes, by commas")
+    p.add_argument("--recipe", default="cpu", help="cpu, npu, or a JSON file")
+    p.add_argument("--size", type=int, default=224, help="image size in pixels")
+    p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"), help="the bundle")
+
+    p = _verb(verbs, "validate", run_validate, "accuracy drop and agreement of a bundle's files",
+              "mobilemod validate dist/efficientmod_xxs --data data/imagenette --max-drop 0.5")  # fmt: skip
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    _data_option(p)
+    p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
+    p.add_argument("--max-drop", type=float, default=0.5, help="top-1 points an int8 file may lose")
+    p.add_argument("--min-agreement", type=float, default=99.0, help="percent, each int8 pair")
+
+    p = _verb(verbs, "inspect", run_inspect, "what is int8 in a .pte, .tflite or .mlpackage",
+              "mobilemod inspect dist/efficientmod_xxs/efficientmod_xxs_int8.tflite")  # fmt: skip
+    p.add_argument("file", type=Path, nargs="+", help="model files")
+
+    p = _verb(verbs, "report", run_report, "print a bundle's results as a table",
+              "mobilemod report dist/efficientmod_xxs")  # fmt: skip
+    p.add_argument("bundle", type=Path, help="folder that validate measured")
+    return parser
+
+
+def _verb(verbs, name: str, run: Callable, summary: str, example: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example: {example}",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON (- for stdout)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _data_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("MOBILEMOD_DATA") or None,
+        help="folder with train/ and val/, one folder per class (or MOBILEMOD_DATA)",
+    )
+
+
+def _data(args: argparse.Namespace) -> Path | None:
+    return Path(args.data) if args.data else None
+
+
+def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:
+    """Write the record where --json says, and the text to stdout unless the JSON goes there."""
+    from mobilemod.files import atomic_path
+
+    if args.json == "-":
+        json.dump(record, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+        return
+    if args.json:
+        with atomic_path(Path(args.json)) as path:
+            path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print(text)
+
+
+def run_data(args: argparse.Namespace) -> int:
+    from mobilemod.data.fetch import fetch_imagenette
+    from mobilemod.data.imagefolder import read_folder
+
+    root = fetch_imagenette(args.out, args.size)
+    counts = {s: len(read_folder(root / s).samples) for s in ("train", "val")}
+    record = {"schema": "mobilemod/data/1", "folder": str(root), "images": counts}
+    emit(args, record, f"{root}: {counts['train']} training and {counts['val']} validation images")
+    return EXIT_OK
+
+
+def run_train(args: argparse.Namespace) -> int:
+    from mobilemod.training.run import train_and_save
+
+    overrides = {
+        k: getattr(args, k)
+        for k in ("model", "lr", "batch_size", "seed", "phases")
+        if getattr(args, k) is not None
+    }
+    record = train_and_save(
+        _required_data(args), args.out, args.config, overrides, args.device, args.threads
+    )
+    emit(args, record, f"{record['checkpoint']}: top-1 {record['top1_percent']:.2f} % at 224")
+    return EXIT_OK
+
+
+def _required_data(args: argparse.Namespace) -> Path:
+    data = _data(args)
+    if data is None:
+        raise UserError("no images: give --data DIR (DATA=… with make), or run 'make data'")
+    return data
+
+
+def run_export(args: argparse.Namespace) -> int:
+    from export.bundle import ExportConfig, export_bundle
+
+    config = ExportConfig(
+        model=args.model,
+        out=args.out,
+        checkpoint=args.checkpoint,
+        data=_data(args),
+        targets=tuple(t for t in args.targets.split(",") if t),
+        recipe=args.recipe,
+        size=args.size,
+    )
+    record = export_bundle(config)
+    lines = [f"bundle {record['bundle']} in {record['seconds']:.0f} s"]
+    for f in record["files"]:
+        share = f"{f['audit']['int8_share']:.1%} int8 MACs" if f["precision"] == "int8" else ""
+        how = "from cache" if f["cached"] else f"{f['seconds']:.0f} s, peak {f['peak_mb']} MB"
+        lines.append(f"  {f['file']:<36} {f['bytes'] / 1e6:6.2f} MB  {how:<24} {share}")
+    lines.append(f"calibrated from {record['calibration']}; accuracy not measured yet: "
+                 f"mobilemod validate {record['bundle']} --data DIR")  # fmt: skip
+    emit(args, record, "\n".join(lines))
+    return EXIT_OK
+
+
+def run_validate(args: argparse.Namespace) -> int:
+    from export.validation import validate_bundle
+    from mobilemod.results.gates import Gates
+    from mobilemod.results.table import text_table
+
+    gates = Gates(args.max_drop, args.min_agreement)
+    record, verdicts = validate_bundle(args.bundle, _data(args), gates, args.limit)
+    report = args.bundle / "report" / "report.html"
+    lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
+    if not record["measured"]:
+        lines.append("accuracy was not measured: no images were given (--data DIR)")
+    emit(args, record, "\n".join(lines))
+    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+
+
+def run_inspect(args: argparse.Namespace) -> int:
+    from export.audit import SCHEMA, format_audit, inspect_file
+
+    audits = [inspect_file(path) for path in args.file]
+    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits]}
+    emit(args, record, "\n".join(format_audit(a) for a in audits))
+    return EXIT_OK
+
+
+def run_report(args: argparse.Namespace) -> int:
+    from export.validation import load_record
+    from mobilemod.results.table import text_table
+
+    record = load_record(args.bundle)
+    emit(args, record, text_table(record))
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

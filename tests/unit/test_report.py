@@ -1,0 +1,388 @@
+"""The record, its schema, the gates, the terminal table and the HTML report."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilemod.errors import UserError
+from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.results import sections
+from mobilemod.results.gates import Gates, check, judged
+from mobilemod.results.report import text_table, write_report
+from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
+
+HOSTILE = '<script>alert("x")</script>&\'"'
+IMAGES, CLASSES = 200, 10
+LABELS = [f"class {i}" for i in range(CLASSES - 1)] + [HOSTILE]
+AUDITS = {
+    "model.tflite": {
+        "int8_mac_share": 0.9973,
+        "partitions": 1,
+        "qdq_pairs": 12,
+        "float_ops": {"RSQRT": 23, HOSTILE: 9},
+        "float_modules": [{"op": "SOFTMAX", "module": "blocks.2.attn"}],
+    },
+    "model.pte": {"int8_mac_share": np.float32(0.9913), "transposes": 0, "note": HOSTILE},
+}
+INFO = {"model": HOSTILE, "files": {"model.tflite": {"bytes": 5_400_000, "sha256": "0" * 64}}}
+
+
+def synthetic(noise: float = 0.35) -> tuple[list[Predictions], np.ndarray]:
+    """Logits of models that are right on most images and differ on some."""
+    rng = np.random.default_rng(7)
+    targets = np.arange(IMAGES) % CLASSES
+    base = rng.normal(size=(IMAGES, CLASSES)).astype(np.float32)
+    base[np.arange(IMAGES), targets] += 3.0
+
+    def noisy(scale: float) -> np.ndarray:
+        return (base + scale * rng.normal(size=base.shape)).astype(np.float32)
+
+    models = [
+        Predictions("torch float", base, "reference", None, "torch 2"),
+        Predictions("quantized program", noisy(noise), "program", None, "torch 2"),
+        Predictions("tflite int8", noisy(noise), "int8", "model.tflite", "LiteRT, XNNPACK"),
+        Predictions("executorch int8", noisy(noise), "int8", "model.pte", HOSTILE),
+        Predictions("tflite float", base.copy(), "float", "model-float.tflite", "LiteRT"),
+    ]
+    return models, targets
+
+
+def names() -> list[str]:
+    return [f"{HOSTILE}/{i}.JPEG" for i in range(IMAGES)]
+
+
+@pytest.fixture
+def record() -> dict:
+    models, targets = synthetic()
+    return build_record(models, targets, LABELS, names(), [f"bad/{HOSTILE}.jpg"], INFO, AUDITS)
+
+
+def exact(lost: int, won: int, images: int = 1000, agree: int | None = None) -> dict:
+    """A record whose first int8 file loses and wins exactly these counts."""
+    targets = np.zeros(images, np.int64)
+    reference, file = np.tile([1.0, 0.0, 0.0], (2, images, 1)).astype(np.float32)
+    file[:lost] = reference[lost : lost + won] = [0, 1, 0]
+    models = [Predictions("torch float", reference, "reference")]
+    models.append(Predictions("tflite int8", file, "int8"))
+    if agree is not None:
+        other = file.copy()
+        other[agree:] = [0, 0, 1]
+        models.append(Predictions("coreml int8", other, "int8"))
+    return build_record(models, targets, list("abc"), ["x"] * images, [], {}, {})
+
+
+def test_record_survives_json_and_holds_the_figures(record: dict):
+    again = json.loads(json.dumps(record, allow_nan=False))
+    assert again == record
+    validate_record(again)
+    assert record["schema"] == SCHEMA_VERSION and record["measured"] is True
+    models, targets = synthetic()
+    for p, row in zip(models, record["predictions"], strict=True):
+        assert row["top1_percent"] == pytest.approx(100 * (p.logits.argmax(1) == targets).mean())
+        assert (row["drop"] is None) == (p.role == "reference")
+    tflite = record["predictions"][2]
+    assert tflite["bytes"] == 5_400_000 and record["predictions"][3]["bytes"] is None
+    assert tflite["drop"]["lost"] > tflite["drop"]["won"] > 0
+    same = record["agreement"][3]
+    assert (same["other"], same["identical"], same["sqnr_db"]) == ("tflite float", True, None)
+    counts = [c["images"] * c["top1_percent"][2] / 100 for c in record["per_class"]]
+    assert sum(counts) == pytest.approx(tflite["top1_percent"] * IMAGES / 100)
+    assert [w["name"] for w in record["worst_images"]] == ["tflite int8", "executorch int8"]
+    assert record["audits"]["model.pte"]["int8_mac_share"] == pytest.approx(0.9913)
+
+
+def test_file_size_from_a_list_or_an_audit():
+    models, targets = synthetic()
+    info = {"files": [{"name": "model.pte", "bytes": 7}]}
+    got = build_record(
+        models, targets, LABELS, names(), [], info, {"model.tflite": {"bytes": 9}}
+    )
+    assert [p["bytes"] for p in got["predictions"]] == [None, None, 9, 7, None]
+
+
+def _set(path: str, value: object) -> Callable[[dict], None]:
+    def change(record: dict) -> None:
+        *steps, last = re.findall(r"\w+", path)
+        at = record
+        for step in steps:
+            at = at[int(step)] if isinstance(at, list) else at[step]
+        at[int(last) if isinstance(at, list) else last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda r: r.pop("data"), "data is missing"),
+        (lambda r: r["predictions"][2]["drop"].pop("low"), r"predictions\[2\]\.drop\.low is missing"),
+        (lambda r: r.update(extra=1), "extra is not a key"),
+        (_set("schema", "mobilemod/validation/9"), "validation/9"),
+        (_set("measured", False), "measured must be"),
+        (_set("predictions[0].top1_percent", "91"), r"predictions\[0\]\.top1_percent must be number"),
+        (_set("predictions[0].top1_percent", 101), "between 0 and 100"),
+        (_set("predictions[1].top5_percent", float("nan")), "finite"),
+        (_set("predictions[1].non_finite", True), "non_finite must be int, not bool"),
+        (_set("predictions[1].role", "int4"), r"predictions\[1\]\.role"),
+        (_set("predictions[1].name", "torch float"), "comes twice"),
+        (_set("agreement[0].other", "nobody"), r"agreement\[0\]\.other"),
+        (_set("agreement", {}), "agreement must be a list"),
+        (_set("data", []), "data must be an object"),
+        (_set("per_class[3].top1_percent", [1.0]), r"per_class\[3\]\.top1_percent must be 5 long"),
+        (_set("disagreements[0].index", IMAGES), r"disagreements\[0\]\.index"),
+        (_set("disagreements[0].top1[1]", CLASSES), r"disagreements\[0\]\.top1"),
+        (_set("worst_images[1].images[0].target", -1), r"worst_images\[1\]\.images\[0\]\.target"),
+        (_set("verdicts", [{"name": "x"}]), r"verdicts\[0\]\.passed is missing"),
+    ],
+)
+def test_schema_names_what_is_wrong(record: dict, change: Callable, named: str):
+    validate_record(record)
+    broken = copy.deepcopy(record)
+    change(broken)
+    with pytest.raises(UserError, match=named) as error:
+        validate_record(broken)
+    assert "\n" not in str(error.value)
+
+
+def test_not_even_an_object():
+    with pytest.raises(UserError, match="the record must be an object"):
+        validate_record([])
+
+
+def test_inputs_that_do_not_fit():
+    models, targets = synthetic()
+    cut = Predictions("short", models[0].logits[:, :4], "int8")
+    cases = [
+        ([*models, cut], targets, names(), r"short: logits of shape \(200, 4\)"),
+        ([*models, models[2]], targets, names(), "tflite int8: a second"),
+        ([*models, Predictions("b", models[0].logits, "reference")], targets, names(), "second ref"),
+        ([Predictions("b", models[0].logits, "int4")], targets, names(), "unknown role"),
+        (models, targets + 1, names(), "outside the 10 labels"),
+        (models, targets[:-1], names(), "199 targets"),
+        (models, targets[:0], [], "no image"),
+    ]
+    for given, truth, images, message in cases:
+        with pytest.raises(UserError, match=message):
+            build_record(given, truth, LABELS, images, [], {}, {})
+
+
+def test_json_ready():
+    value = {1: (np.int64(2), np.float32("nan")), "p": Path("a/b"), "g": Gates(), "s": {"b", "a"}}
+    assert json_ready(value) == {
+        "1": [2, None],
+        "p": "a/b",
+        "g": {"max_drop": 0.5, "min_agreement": 99.0},
+        "s": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "passed"), [(5, 0, True), (6, 0, False), (15, 10, True), (0, 40, True)]
+)
+def test_drop_gate_edges(lost: int, won: int, passed: bool):
+    (verdict,) = check(exact(lost, won), Gates())
+    assert verdict.passed is passed
+    assert verdict.line.endswith("pass" if passed else "fail")
+    assert verdict.line.startswith(f"tflite int8: drop {(lost - won) / 10:.2f}, 95 % [")
+
+
+@pytest.mark.parametrize(("agree", "passed"), [(990, True), (989, False), (1000, True)])
+def test_agreement_gate_edges(agree: int, passed: bool):
+    first, second, pair = check(exact(0, 0, agree=agree), Gates(max_drop=5))
+    assert first.passed and second.passed
+    assert (pair.passed, pair.value) == (passed, pytest.approx(agree / 10))
+    assert pair.name == "agreement: tflite int8 / coreml int8"
+
+
+def test_line_never_hides_the_side():
+    (verdict,) = check(exact(201, 0, 40_000), Gates())
+    assert not verdict.passed and "drop 0.502," in verdict.line
+    # 0.07 * 100 and sums like it aren't exact in binary; a gate met exactly is met.
+    (verdict,) = check(exact(7, 0, 1000), Gates(max_drop=0.1 + 0.2 + 0.4))
+    assert verdict.passed
+
+
+def test_a_gate_never_passes_because_nothing_was_compared():
+    models, targets = synthetic()
+    lone = build_record(models[2:3], targets, LABELS, names(), [], {}, {})
+    assert [v.passed for v in check(lone, Gates())] == [False]
+    no_int8 = build_record(models[:2], targets, LABELS, names(), [], {}, {})
+    assert [v.passed for v in check(no_int8, Gates())] == [False]
+    missing = exact(0, 0, agree=1000)
+    missing["agreement"] = []
+    assert [v.passed for v in check(missing, Gates())] == [True, True, False]
+
+
+def test_judged_record_is_valid(record: dict):
+    verdicts = check(record, Gates())
+    full = judged(record, verdicts)
+    validate_record(json.loads(json.dumps(full)))
+    assert len(full["verdicts"]) == 3 and record["verdicts"] is None
+
+
+def test_text_table(record: dict):
+    lines = text_table(record).splitlines()
+    assert lines[0].split()[:2] == ["model", "top-1"] and set(lines[1]) == {"-"}
+    row = next(line for line in lines if line.startswith("tflite int8 "))
+    assert "5.40 MB" in row and f"{record['predictions'][2]['top1_percent']:.2f}" in row
+    assert any(line.startswith("tflite int8 / executorch int8") for line in lines)
+    assert lines[-1].startswith("1 damaged")
+    assert "not measured" in text_table(unmeasured())
+
+
+def unmeasured() -> dict:
+    return build_record([], np.zeros(0), LABELS, [], [], {"model": "xxs"}, AUDITS)
+
+
+class Page(HTMLParser):
+    """Collects tags, text and image sources, and checks that every element is closed."""
+
+    VOID = frozenset({"img", "meta", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        assert not any(k.startswith("on") or k == "href" for k, _ in attrs), attrs
+        self.sources += [v for k, v in attrs if k == "src"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+
+def page_of(record: dict, path: Path, images: list[Path] | None = None, gates=None) -> Page:
+    verdicts = check(record, gates or Gates())
+    write_report(record, verdicts, path, images)
+    return Page(path.read_text("utf-8"))
+
+
+def test_report_escapes_every_text(record: dict, tmp_path: Path):
+    page = page_of(record, tmp_path / "report.html")
+    assert "script" not in page.tags
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "<script" not in html and "http://" not in html and "https://" not in html
+    # The hostile text is there, as text: name, label, runner, audit key and value, damaged.
+    assert page.text.count(HOSTILE) >= 6
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_report_shows_the_figures(record: dict, tmp_path: Path):
+    page = page_of(record, tmp_path / "r.html")
+    assert "of 3 gates failed" in page.text
+    for p in record["predictions"]:
+        assert f"{p['top1_percent']:.2f}" in page.text
+    for text in ("5.40 MB", "99.73 %", "The dashed line is the gate, 0.5", "Damaged images", "∞"):
+        assert text in page.text
+    assert page.tags.count("svg") == 5 and page.sources == []
+    passed = page_of(record, tmp_path / "p.html", gates=Gates(50, 10))
+    assert "All 3 gates passed" in passed.text
+    assert (tmp_path / "p.html").read_bytes() != (tmp_path / "r.html").read_bytes()
+
+
+def test_report_is_the_same_each_time(record: dict, tmp_path: Path):
+    for name in ("a", "b"):
+        page_of(record, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_thumbnails(record: dict, tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "good.jpg")
+    Image.fromarray(noise).convert("CMYK").save(tmp_path / "cmyk.jpg")
+    (tmp_path / "broken.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:500])
+    paths = [tmp_path / "good.jpg", tmp_path / "cmyk.jpg", tmp_path / "broken.jpg"]
+    page = page_of(record, tmp_path / "r.html", [paths[i % 3] for i in range(IMAGES)])
+    cards = min(len(record["disagreements"]), sections.MAX_CARDS) + 12
+    assert page.text.count("no picture") + len(page.sources) == cards
+    assert 0 < page.text.count("no picture") < len(page.sources)
+    for source in page.sources:
+        kind, data = source.split(",")
+        assert kind == "data:image/jpeg;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (160, 160)
+    with pytest.raises(ValueError, match="1 paths for 200 images"):
+        write_report(record, [], tmp_path / "none.html", paths[:1])
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_at_most_24_disagreeing_images(tmp_path: Path):
+    models, targets = synthetic(noise=3.0)
+    got = build_record(models, targets, LABELS, names(), [], {}, {})
+    assert len(got["disagreements"]) > sections.MAX_CARDS
+    html = str(sections.disagreeing(got, lambda index: None))
+    assert html.count('class="card"') == sections.MAX_CARDS
+    surest = max(got["disagreements"], key=lambda d: d["margin"][0])
+    first = re.search(r"/(\d+)\.JPEG", html)
+    assert first and int(first[1]) == surest["index"]
+
+
+def test_report_says_when_nothing_was_measured(tmp_path: Path):
+    empty = unmeasured()
+    assert check(empty, Gates()) == []
+    page = page_of(empty, tmp_path / "r.html")
+    assert "Accuracy was not measured" in page.text and "99.73 %" in page.text
+    assert "svg" not in page.tags and "gates passed" not in page.text
+
+
+def test_report_with_nothing_different_and_one_image(tmp_path: Path):
+    one = np.eye(3, dtype=np.float32)[:1]
+    models = [Predictions("torch float", one, "reference"), Predictions("pte int8", one, "int8")]
+    got = build_record(models, np.zeros(1), list("abc"), ["x"], [], {}, {})
+    page = page_of(got, tmp_path / "r.html")
+    assert "All 1 gates passed" in page.text and "every int8 file has torch float" in page.text
+
+
+def test_report_with_not_finite_logits(tmp_path: Path):
+    models, targets = synthetic()
+    models[2].logits[:5] = np.inf
+    got = build_record(models, targets, LABELS, names(), [], {}, {})
+    json.dumps(got, allow_nan=False)
+    page = page_of(got, tmp_path / "r.html")
+    assert "5 not finite" in page.text and "n/a" in page.text and "logits not finite" in page.text
+    assert "5 not finite" in text_table(got)
+
+
+def test_many_classes_show_those_that_lose_most(tmp_path: Path):
+    count = 100
+    targets = np.repeat(np.arange(count), 2)
+    base = np.eye(count, dtype=np.float32)[targets]
+    file = base.copy()
+    file[84] = np.roll(file[84], 1)
+    models = [Predictions("torch float", base, "reference"), Predictions("x int8", file, "int8")]
+    labels = [f"kind {i}" for i in range(count)]
+    got = build_record(models, targets, labels, ["i"] * 200, [], {}, {})
+    html = str(sections.per_class(got))
+    assert html.count("<tr>") == sections.MAX_CLASSES + 1
+    assert "The 40 of 100 classes" in html
+    assert html.index("kind 42<") < html.index("kind 0<") and "-50.0" in html
+
+
+@pytest.mark.parametrize("span", [(0, 0), (-0.1, 0.5), (-3.7, 12.2), (0, 100), (0.49, 0.5)])
+def test_ticks_enclose_the_range(span: tuple[float, float]):
+    ticks = sections.nice_ticks(*span)
+    assert ticks[0] <= span[0] and ticks[-1] >= span[1] and 2 <= len(ticks) <= 9
+    assert ticks == sorted(set(ticks))
