@@ -10,10 +10,12 @@ MAX_DROP   ?= 0.5
 AGREEMENT  ?= 99
 PYTHON     ?= python3.11
 VENV       ?= .venv
-# Where pip finds the CPU build of PyTorch besides its own configuration.
+# The CPU build of PyTorch, from pip's own configuration, else from PyTorch's index.
+TORCH       := 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
@@ -28,9 +30,10 @@ setup: $(VENV)/.done
 
 $(VENV)/.done: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python scripts/install_torch.py --index $(TORCH_INDEX)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) pip setuptools wheel
+	$(PIP) torch==$(TORCH)+cpu || $(PIP) torch==$(TORCH)+cpu --index-url $(TORCH_INDEX)
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 data: setup

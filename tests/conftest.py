@@ -69,7 +69,9 @@ def golden_state() -> Callable[[Variant | str], dict[str, Tensor]]:
     """`golden_state(variant)`: the 1,000-class weights of the golden logits."""
     from mobilemod.models.efficientmod import get_variant
 
-    return lambda variant: seeded_state(get_variant(variant) if isinstance(variant, str) else variant)
+    return lambda variant: seeded_state(
+        get_variant(variant) if isinstance(variant, str) else variant
+    )
 
 
 @pytest.fixture(scope="session")
@@ -98,9 +100,12 @@ def narrow_variant() -> Variant:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def narrow_model(narrow_variant: Variant) -> EfficientMod:
-    """`narrow_variant` with ten classes and weights of trained-like spread, evaluation mode."""
+    """`narrow_variant` with ten classes and weights of trained-like spread, evaluation mode.
+
+    Shared by the whole session: copy it before changing it.
+    """
     from mobilemod.models.efficientmod import EfficientMod
 
     model = EfficientMod(narrow_variant, 10)

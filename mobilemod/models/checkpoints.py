@@ -92,7 +92,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.exists():
         raise UserError(f"no checkpoint at {path}; check the path")
     if not path.is_file():
-        raise UserError(f"checkpoint {path} is not a regular file; give a .pth, .pt or .safetensors")
+        raise UserError(
+            f"checkpoint {path} is not a regular file; give a .pth, .pt or .safetensors"
+        )
     try:
         with path.open("rb") as file:
             start = file.read(9)

@@ -29,7 +29,7 @@ def join(*children: object) -> Html:
 _VOID = {"img", "meta", "br"}
 
 
-def tag(name: str, *children: object, **attributes: object) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """An element. `class_` stands for class, other underscores for hyphens, None: no attribute."""
     rendered = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
@@ -39,6 +39,11 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
     if name in _VOID:
         return Html(f"<{name}{rendered}>")
     return Html(f"<{name}{rendered}>{join(*children)}</{name}>")
+
+
+def named(prediction: dict) -> Html:
+    """A prediction's name with the dot of its role's colour."""
+    return join(tag("span", class_=f"dot {prediction['role']}"), prediction["name"])
 
 
 def table(head: list[object], rows: list[list[object]], class_: str = "") -> Html:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from mobilemod.files import atomic_path
-from mobilemod.results import sections
+from mobilemod.results import image_cards, sections
 from mobilemod.results.gates import Verdict
 from mobilemod.results.markup import Html, join, tag, thumbnail
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
@@ -48,10 +48,10 @@ def write_report(
             sections.forest(record, verdicts),
             sections.accuracy(record),
             sections.agreement(record),
-            sections.disagreeing(record, thumb),
+            image_cards.disagreeing(record, thumb),
             sections.per_class(record),
             sections.audits(record),
-            sections.worst(record, thumb),
+            image_cards.worst(record, thumb),
         ]
     else:
         parts.append(sections.audits(record))
@@ -123,10 +123,14 @@ def _sentence(record: dict) -> str:
         return f"Measured on {images:,} images, without an int8 file next to torch float."
     worst = max(int8, key=lambda p: p["drop"]["points"])
     d = worst["drop"]
-    text = (
-        f"On {images:,} images the int8 file that loses most, {worst['name']}, costs "
-        f"{d['points']:.2f} points of top-1 (95 % [{d['low']:.2f}, {d['high']:.2f}])."
-    )
+    interval = f"95 % [{d['low']:.2f}, {d['high']:.2f}]"
+    if d["points"] > 0:
+        text = (
+            f"On {images:,} images the int8 file that loses most, {worst['name']}, costs "
+            f"{d['points']:.2f} points of top-1 ({interval})."
+        )
+    else:
+        text = f"On {images:,} images no int8 file loses top-1 (the least good: {interval})."
     pairs = [(p["top1_percent"], a, b) for a, b, p in int8_pairs(record) if p]
     if pairs:
         value, a, b = min(pairs)

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mobilemod.evaluation.statistics import images_needed
 from mobilemod.results.gates import Verdict
-from mobilemod.results.markup import Html, join, table, tag
+from mobilemod.results.markup import Html, join, named, table, tag
 from mobilemod.results.table import drop_text, size_text, sqnr_text
 
-ROLE_TEXT = {
-    "reference": "torch float, the reference",
-    "program": "the quantized program in torch",
-    "int8": "int8 file",
-    "float": "float twin file",
-}
-MAX_CARDS = 24
 MAX_CLASSES = 40
-
-Thumb = Callable[[int], str | None]
-
-
-def _named(prediction: dict) -> Html:
-    return join(tag("span", class_=f"dot {prediction['role']}"), prediction["name"])
 
 
 def accuracy(record: dict) -> Html:
@@ -36,7 +23,7 @@ def accuracy(record: dict) -> Html:
         broken = tag("small", f"{p['non_finite']} not finite") if p["non_finite"] else None
         rows.append(
             [
-                join(_named(p), tag("small", p["file"]) if p["file"] else None),
+                join(named(p), tag("small", p["file"]) if p["file"] else None),
                 tag("td", f"{p['top1_percent']:.2f}", broken),
                 f"{p['top5_percent']:.2f}",
                 tag("td", points, tag("small", interval) if p["drop"] else None),
@@ -92,7 +79,7 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
         rows.append(
             tag(
                 "div",
-                tag("div", _named(p)),
+                tag("div", named(p)),
                 tag("div", plot, class_=f"plot {p['role']}"),
                 tag("div", tag("b", points), f" {interval}", class_="value"),
                 class_="row",
@@ -164,7 +151,7 @@ def agreement(record: dict) -> Html | None:
     floor = min(low, 99.0)
     rows: list[list[object]] = []
     for i, p in enumerate(record["predictions"]):
-        cells: list[object] = [join(f"{i + 1} ", _named(p))]
+        cells: list[object] = [join(f"{i + 1} ", named(p))]
         for j, other in enumerate(names):
             pair = found.get((p["name"], other))
             if i == j or pair is None:
@@ -175,7 +162,9 @@ def agreement(record: dict) -> Html | None:
                 strength = (pair["top1_percent"] - floor) / (100.0 - floor)
                 text = f"{pair['top1_percent']:.2f}"
             else:
-                strength = 1.0 if value is None and pair["identical"] else ((value or 0.0) - 15) / 45
+                strength = (
+                    1.0 if value is None and pair["identical"] else ((value or 0.0) - 15) / 45
+                )
                 text = sqnr_text(pair)
             shade = 0.05 + 0.4 * min(1.0, max(0.0, strength))
             title = (
@@ -200,7 +189,7 @@ def agreement(record: dict) -> Html | None:
 
 
 def per_class(record: dict) -> Html | None:
-    """Top-1 of each class, the int8 files as differences; the worst classes where there are many."""
+    """Top-1 of each class, int8 files as differences; only the worst of many classes."""
     classes = record["per_class"]
     models = record["predictions"]
     base = next((i for i, p in enumerate(models) if p["role"] == "reference"), None)
@@ -291,69 +280,3 @@ def audit_text(key: str, value: object) -> object:
     if isinstance(value, list):
         return join(*(tag("div", audit_text(key, v)) for v in value))
     return value
-
-
-def disagreeing(record: dict, thumb: Thumb) -> Html:
-    """The images on which an int8 file differs, the surest of torch float's answers first."""
-    found, models = record["disagreements"], record["predictions"]
-    base = next((i for i, p in enumerate(models) if p["role"] == "reference"), 0)
-    total = record["data"]["images"]
-    if not found:
-        text = f"None: on all {total:,} images every int8 file has torch float's top-1."
-        return tag("section", tag("h2", "Images they differ on"), tag("p", text))
-    labels = record["data"]["labels"]
-    listed = sorted(found, key=lambda d: (-d["margin"][base], d["index"]))[:MAX_CARDS]
-    cards = []
-    for d in listed:
-        lines = []
-        for p, top, margin in zip(models, d["top1"], d["margin"], strict=True):
-            right = top == d["target"]
-            label = labels[top] if top >= 0 else "not finite"
-            mark = "✓" if right else "✗"
-            answer = tag("span", f"{label} {mark}", class_="pass" if right else "fail")
-            title = f"margin {margin:.2f}"
-            lines.append(tag("li", tag("span", _named(p)), answer, title=title))
-        cards.append(_card(d, labels, thumb, tag("ul", *lines)))
-    count = f"{len(found):,} of {total:,} images ({100 * len(found) / total:.1f} %)"
-    shown = "" if len(listed) == len(found) else f" The {len(listed)} shown are"
-    order = f"{shown or ' Listed'} those torch float was surest of first."
-    return tag(
-        "section",
-        tag("h2", "Images they differ on"),
-        tag("p", f"An int8 file differs from torch float or from another on {count}.{order}"),
-        tag("div", *cards, class_="cards"),
-    )
-
-
-def worst(record: dict, thumb: Thumb) -> Html | None:
-    """For each int8 file the images whose logits moved most, whatever the top-1."""
-    groups = []
-    labels = record["data"]["labels"]
-    for entry in record["worst_images"]:
-        cards = []
-        for image in entry["images"]:
-            error = image["rms_error"]
-            text = "logits not finite" if error is None else f"RMS logit error {error:.3f}"
-            cards.append(_card(image, labels, thumb, tag("ul", tag("li", text))))
-        groups += [tag("h3", entry["name"]), tag("div", *cards, class_="cards")]
-    if not groups:
-        return None
-    note = "The images whose logits lie farthest from torch float's."
-    return tag(
-        "section",
-        tag("h2", "Largest logit errors"),
-        tag("p", note, class_="note"),
-        tag("details", tag("summary", "Show them"), *groups),
-    )
-
-
-def _card(image: dict, labels: list[str], thumb: Thumb, lines: Html) -> Html:
-    source = thumb(image["index"])
-    picture = (
-        tag("img", src=source, alt=image["image"], width=96, height=96)
-        if source
-        else tag("div", "no picture", class_="none")
-    )
-    truth = tag("b", labels[image["target"]])
-    name = tag("div", image["image"], class_="note")
-    return tag("div", tag("div", picture, tag("div", truth, name), class_="picture"), lines, class_="card")

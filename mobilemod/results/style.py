@@ -70,7 +70,6 @@ table.matrix td.self { color: var(--soft); }
 }
 .int8 { --role: var(--int8); } .program { --role: var(--program); }
 .float { --role: var(--float); } .reference { --role: var(--reference); }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .85rem; color: var(--soft); }
 .forest { margin: .6rem 0 .2rem; }
 .forest .row {
   display: grid; grid-template-columns: 11rem 1fr 10.5rem; gap: .2rem 1rem; align-items: center;

@@ -13,7 +13,9 @@ from mobilemod.models.checkpoints import expected_shapes
 from mobilemod.models.efficientmod import VARIANTS, EfficientMod
 
 TOLERANCE = 1e-4
-GOLDEN = [(name, size) for name in ("efficientmod_xxs", "efficientmod_s") for size in (224, 192, 256)]
+GOLDEN = [
+    (name, size) for name in ("efficientmod_xxs", "efficientmod_s") for size in (224, 192, 256)
+]
 PARAMETERS = {
     "efficientmod_xxs": 4_736_264,
     "efficientmod_xs": 6_627_544,

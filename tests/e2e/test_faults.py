@@ -1,0 +1,221 @@
+"""Bad input: one clear line on stderr, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from export.source import bundled_checkpoint
+from mobilemod.models.checkpoints import load_checkpoint
+from tests.e2e.conftest import COMMAND, ROOT
+
+SMALL = ("--targets", "tflite", "--size", "64")
+
+
+def fails(process: subprocess.CompletedProcess[str], *says: str) -> None:
+    """Exit code 2, and one line on stderr that holds each of `says`."""
+    assert process.returncode == 2, process.stderr
+    lines = process.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("mobilemod: error: "), process.stderr
+    for text in says:
+        assert text in lines[0]
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    """Where the bundle would go; the folder around it must be empty afterwards."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    yield folder / "bundle"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Path:
+    return bundled_checkpoint("efficientmod_xxs")
+
+
+def test_truncated_checkpoint(run, out, checkpoint, tmp_path):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(checkpoint.read_bytes()[:100_000])
+    fails(run("export", "--checkpoint", path, "--out", out), str(path))
+
+
+def test_truncated_training_file(run, out, tmp_path, checkpoint):
+    path = tmp_path / "whole.pth"
+    torch.save({"state_dict": load_checkpoint(checkpoint).state}, path)
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(path.read_bytes()[:-5000])
+    fails(run("export", "--checkpoint", cut, "--out", out), str(cut))
+
+
+def test_another_networks_checkpoint(run, out, tmp_path):
+    path = tmp_path / "resnet.pth"
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.bias": torch.zeros(10)}, path)
+    fails(run("export", "--checkpoint", path, "--out", out), "efficientmod_xxs", "missing")
+
+
+def test_another_variants_checkpoint(run, out, checkpoint):
+    process = run("export", "--model", "efficientmod_s", "--checkpoint", checkpoint, "--out", out)
+    fails(process, "efficientmod_s", "efficientmod_xxs")
+
+
+class Runs:
+    """A pickle that would make a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_would_run_code(run, out, tmp_path):
+    trace = tmp_path / "trace"
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps({"state_dict": Runs(trace)}))
+    fails(run("export", "--checkpoint", path, "--out", out), str(path))
+    torch.save({"state_dict": Runs(trace)}, path)
+    fails(run("export", "--checkpoint", path, "--out", out), str(path))
+    assert not trace.exists()
+
+
+def test_empty_data_folder(run, out, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    fails(run("export", "--data", data, "--out", out), str(data), "class folders")
+
+
+def test_missing_data_folder(run, out, tmp_path):
+    fails(run("export", "--data", tmp_path / "nowhere", "--out", out), "nowhere")
+
+
+def test_one_class_missing(run, out, tmp_path):
+    ids = json.loads(load_checkpoint(bundled_checkpoint("efficientmod_xxs")).metadata["labels"])
+    for name in ids[1:]:
+        folder = tmp_path / "data" / "train" / name
+        folder.mkdir(parents=True)
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "a.png")
+    fails(run("export", "--data", tmp_path / "data", "--out", out), ids[0])
+
+
+def test_misspelled_recipe_key(run, out, tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text('{"name": "mine", "rules": [{"tensor": "*", "dtype": "int8"}]}')
+    fails(run("export", "--recipe", path, "--out", out), "'tensor'", "tensors")
+
+
+def test_unknown_target(run, out):
+    fails(run("export", "--targets", "tflite,onnx", "--out", out), "'onnx'", "executorch")
+
+
+def test_unknown_model(run, out):
+    fails(run("export", "--model", "efficientmod_xl", "--out", out), "efficientmod_xl")
+
+
+def test_no_checkpoint_for_the_variant(run, out):
+    fails(run("export", "--model", "efficientmod_s", "--out", out), "CHECKPOINT")
+
+
+def test_a_float_recipe_fails_with_module_and_remedy(run, out, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    rules = [
+        {"tensors": "*", "dtype": "float"},
+        {"tensors": "head*", "dtype": "int8"},
+        {"tensors": "norm:pooled", "dtype": "int8"},
+    ]
+    recipe.write_text(json.dumps({"name": "mine", "rules": rules}))
+    process = run("export", *SMALL, "--recipe", recipe, "--out", out)
+    fails(process, "int8", ":weight", "recipe")
+
+
+@contextmanager
+def small_disk(folder: Path, size: str):
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("place", ["out", "cache"])
+def test_full_disk(run, tmp_path, place):
+    disk = tmp_path / "disk"
+    with small_disk(disk, "3m"):
+        out = (disk if place == "out" else tmp_path) / "bundle"
+        more = {"MOBILEMOD_CACHE": str(disk / "cache")} if place == "cache" else {}
+        fails(run("export", *SMALL, "--out", out, **more), "no space left")
+        assert not out.exists()
+        files = [p for p in disk.rglob("*") if p.is_file()]
+        assert all(p.suffix == ".json" for p in files), files
+
+
+def test_kill_in_mid_export_then_again(run, environment, tmp_path):
+    cache, out = tmp_path / "cache", tmp_path / "out" / "bundle"
+    arguments = ["export", *SMALL, "--out", str(out)]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env={**environment, "MOBILEMOD_CACHE": str(cache)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (cache / "lowered").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, "the export ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    deadline = time.monotonic() + 20
+    while _session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _session(process.pid), "workers outlive their parent"
+    again = run(*arguments, MOBILEMOD_CACHE=str(cache))
+    assert again.returncode == 0, again.stderr
+    assert (out / "manifest.json").is_file()
+    assert [p.name for p in out.parent.iterdir()] == ["bundle"]
+
+
+def _session(leader: int) -> list[str]:
+    """Process ids of the session that `leader` began."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+def test_a_changed_model_file_is_refused(run, environment, tmp_path):
+    out = tmp_path / "bundle"
+    assert run("export", *SMALL, "--out", out).returncode == 0
+    file = next(out.glob("*_int8.tflite"))
+    shutil.copyfile(next(out.glob("*_float32.tflite")), file)
+    fails(run("validate", out), file.name, "sha256")
+
+
+def test_no_bundle(run, tmp_path):
+    fails(run("validate", tmp_path), "manifest.json")
+    fails(run("inspect", tmp_path / "a.pte"), "no such model file")

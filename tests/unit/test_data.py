@@ -1,0 +1,237 @@
+"""The image folder and the preprocessing, on images made here and on the real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilemod.data.imagefolder import (
+    Damage,
+    imagenet_synsets,
+    iter_pixels,
+    load_pixels,
+    read_folder,
+    split_dir,
+)
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+
+IMAGENETTE = {
+    "n01440764": 0,
+    "n02102040": 217,
+    "n02979186": 482,
+    "n03000684": 491,
+    "n03028079": 497,
+    "n03394916": 566,
+    "n03417042": 569,
+    "n03425413": 571,
+    "n03445777": 574,
+    "n03888257": 701,
+}
+SMALL = Preprocess(size=32, crop_fraction=1.0)
+
+
+def picture(width: int = 48, height: int = 40, seed: int = 0) -> Image.Image:
+    """Smooth colours that differ in all four corners."""
+    corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """`make_folder({class: count})`: a folder of pictures."""
+
+    def make(counts, root="set"):
+        for name, count in counts.items():
+            (tmp_path / root / name).mkdir(parents=True)
+            for i in range(count):
+                picture(seed=i).save(tmp_path / root / name / f"{i:03}.jpg")
+        return tmp_path / root
+
+    return make
+
+
+def refusal(*arguments, **named) -> str:
+    with pytest.raises(UserError) as caught:
+        read_folder(*arguments, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_synsets():
+    synsets = imagenet_synsets()
+    assert len(synsets) == 1000
+    assert [index for index, _ in synsets.values()] == list(range(1000))
+    assert list(synsets) == sorted(synsets)
+    assert {wnid: synsets[wnid][0] for wnid in IMAGENETTE} == IMAGENETTE
+    assert synsets["n01440764"][1].startswith("tench")
+
+
+def test_thousand_classes_by_wordnet_id(make_folder):
+    root = make_folder({"n03888257": 2, "n02102040": 1})
+    assert read_folder(root, num_classes=1000).targets.tolist() == [217, 701, 701]
+    # Negative control: a network of as many classes as folders takes their order instead.
+    assert read_folder(root, num_classes=2).targets.tolist() == [0, 1, 1]
+    assert read_folder(root).targets.tolist() == [0, 1, 1]
+
+
+def test_thousand_classes_and_no_wordnet_id(make_folder):
+    root = make_folder({"n03888257": 1, "parachute": 1})
+    assert "'parachute' is no ImageNet WordNet id" in refusal(root, num_classes=1000)
+    assert "2 class folders, the model 7" in refusal(root, num_classes=7)
+
+
+def test_labels_give_the_order(make_folder):
+    root = make_folder({"a": 1, "b": 2})
+    assert read_folder(root, labels=("b", "a")).targets.tolist() == [1, 0, 0]
+
+
+def test_missing_and_extra_class(make_folder):
+    root = make_folder({"a": 1, "b": 1})
+    message = refusal(root, labels=("a", "b", "c", "d"))
+    assert "'c'" in message and "2 of the model's 4" in message
+    assert "'b'" in refusal(root, labels=("a",))
+
+
+def test_empty_folders(make_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no class folders" in refusal(tmp_path / "empty")
+    root = make_folder({"a": 1, "b": 0})
+    (root / "b" / "notes.txt").touch()
+    assert f"{root / 'b'} holds no images" in refusal(root)
+    assert "no such data folder" in refusal(tmp_path / "absent")
+    with pytest.raises(UserError, match="DATA="):
+        split_dir(tmp_path / "absent", "val")
+
+
+def test_split_dir(make_folder):
+    root = make_folder({"a": 1})
+    assert split_dir(root, "val") == root
+    (root / "val").mkdir()
+    assert split_dir(root, "val") == root / "val"
+
+
+def test_spread_and_digest(make_folder):
+    folder = read_folder(make_folder({"a": 10, "b": 10}))
+    few = folder.spread(4)
+    assert [s.target for s in few.samples] == [0, 0, 1, 1]
+    assert few == folder.spread(4)
+    assert folder.spread(100) is folder
+    before = folder.digest()
+    assert before == folder.digest() != few.digest()
+    picture(seed=99).save(folder.samples[7].path)
+    assert folder.digest() != before
+
+
+def damage(folder, count: int) -> list[str]:
+    """Cut the first `count` images short; their paths."""
+    for sample in folder.samples[:count]:
+        sample.path.write_bytes(sample.path.read_bytes()[:300])
+    return [str(s.path) for s in folder.samples[:count]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_damaged_images_are_counted_and_named(make_folder, count):
+    folder = read_folder(make_folder({"a": 200}))
+    names = damage(folder, count)
+    found = Damage(len(folder.samples))
+    read = [i for i, _ in iter_pixels(folder, SMALL, found)]
+    assert read == list(range(count, 200))
+    assert found.files == names
+
+
+def test_more_than_one_percent_damaged(make_folder):
+    folder = read_folder(make_folder({"a": 200}))
+    names = damage(folder, 3)
+    found = Damage(len(folder.samples))
+    with pytest.raises(
+        UserError, match=r"3 of 200 images can't be read \(more than 1 %\)"
+    ) as error:
+        list(iter_pixels(folder, SMALL, found))
+    assert names[0] in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_kinds_of_damage(make_folder, content):
+    folder = read_folder(make_folder({"a": 100}))
+    folder.samples[4].path.write_bytes(content)
+    found = Damage(len(folder.samples))
+    assert len(list(iter_pixels(folder, SMALL, found))) == 99
+    assert found.files == [str(folder.samples[4].path)]
+
+
+def test_exif_orientation(tmp_path):
+    image = picture(48, 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned clockwise by a quarter
+    image.save(tmp_path / "turned.png", exif=exif)
+    expected = SMALL.pixels(image.transpose(Image.Transpose.ROTATE_270))
+    found = load_pixels(tmp_path / "turned.png", SMALL)
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, SMALL.pixels(image))
+
+
+def test_grey(tmp_path):
+    picture().convert("L").save(tmp_path / "grey.jpg")
+    found = load_pixels(tmp_path / "grey.jpg", SMALL)
+    assert found.shape == (32, 32, 3) and found.dtype == np.uint8
+    assert (found == found[..., :1]).all() and found.std() > 5
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1", "CMYK"])
+def test_other_modes(tmp_path, mode):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    image = picture().convert(mode)
+    image.save(tmp_path / f"a.{suffix}")
+    x = SMALL(Image.open(tmp_path / f"a.{suffix}"))
+    assert x.shape == (3, 32, 32) and x.dtype == np.float32
+    assert np.isfinite(x).all() and x.std() > 0.1
+
+
+def test_alpha_is_dropped():
+    image = picture()
+    clear = image.copy()
+    clear.putalpha(Image.new("L", image.size, 10))
+    assert np.array_equal(SMALL.pixels(clear), SMALL.pixels(image))
+
+
+@pytest.mark.parametrize("width,height", [(1, 1), (3, 500), (500, 3), (248, 249), (640, 480)])
+@pytest.mark.parametrize("size", [192, 224, 256])
+def test_any_shape(width, height, size):
+    assert Preprocess(size=size).pixels(picture(width, height)).shape == (size, size, 3)
+
+
+def test_resize_and_centre_crop():
+    """Against the steps written out: shorter side to 249, centre 224, (x / 255 - mean) / std."""
+    image = picture(640, 480)
+    resized = image.resize((332, 249), Image.Resampling.BICUBIC)
+    cropped = np.asarray(resized)[12:236, 54:278].astype(np.float64)
+    expected = (cropped / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    found = Preprocess()(image)
+    assert np.abs(found - expected.transpose(2, 0, 1)).max() < 1e-5
+    other = Preprocess(interpolation="nearest")(image)
+    assert np.abs(other - found).max() > 1e-3
+
+
+def test_preprocess_round_trip_and_errors():
+    spec = Preprocess(size=192, crop_fraction=0.95)
+    assert Preprocess.from_dict(spec.to_dict()) == spec
+    with pytest.raises(UserError, match="'sise'"):
+        Preprocess.from_dict({"sise": 224})
+    for wrong in ({"size": 200}, {"crop_fraction": 0}, {"interpolation": "lanczos"}):
+        with pytest.raises(UserError):
+            Preprocess(**wrong)
+
+
+def test_real_images(data_dir):
+    folder = read_folder(split_dir(data_dir, "val"), num_classes=1000)
+    assert set(folder.classes) == set(IMAGENETTE)
+    assert {s.path.parent.name: s.target for s in folder.samples} == IMAGENETTE
+    few = folder.spread(20)
+    found = Damage(len(few.samples))
+    images = [pixels for _, pixels in iter_pixels(few, Preprocess(), found)]
+    assert len(images) == 20 and not found.files
+    x = Preprocess().normalize(np.stack(images))
+    assert x.shape == (20, 3, 224, 224)
+    assert abs(x.mean()) < 0.5 and 0.8 < x.std() < 1.4  # what the statistics are for

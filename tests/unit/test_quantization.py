@@ -1,0 +1,199 @@
+"""Recipe, observers, parameter table and quantized program."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobilemod.data.imagefolder import read_folder
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.models.mobile import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap, build_mobile
+from quantization.calibration import (
+    Calibration,
+    calibrate,
+    load_calibration,
+    mse_range,
+    observe,
+    weights_digest,
+)
+from quantization.params import ParameterTable, activation_params, weight_params
+from quantization.program import QuantizedConv2d, make_table, quantize
+from quantization.recipe import bundled_recipes, load_recipe, parse_recipe
+
+FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
+
+
+@pytest.fixture(scope="module")
+def batches():
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(2, 3, 64, 64, generator=generator) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def narrow(narrow_model, batches):
+    """The narrow network's forms and its calibration."""
+    forms = {name: build_mobile(narrow_model, options) for name, options in FORMS.items()}
+    observed = observe(forms["xnnpack"], batches, 4)
+    return forms, Calibration("w", "i", 4, observed)
+
+
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0, 1))
+def test_activation_params_hold_zero_and_the_range(a, b, share):
+    p = activation_params("t", min(a, b), max(a, b))
+    scale, zero = p.scale[0], p.zero_point[0]
+    assert scale == float(np.float32(scale)) and -128 <= zero <= 127
+    x = p.low + share * (p.high - p.low)
+    code = np.clip(round(x / scale) + zero, -128, 127)
+    assert abs((code - zero) * scale - x) <= scale * (1 + 1e-3)
+    assert (zero - zero) * scale == 0
+
+
+def test_weight_params_are_per_channel_and_symmetric():
+    weight = np.random.default_rng(0).standard_normal((4, 3, 1, 1)) * np.array([1, 10, 0.1, 0])[
+        :, None, None, None
+    ]
+    p = weight_params("w", weight.astype(np.float32))
+    assert p.axis == 0 and set(p.zero_point) == {0} and p.quant_min == -127
+    assert np.allclose(np.array(p.scale[:3]) * 127, np.abs(weight[:3]).max((1, 2, 3)), rtol=1e-6)
+    assert p.scale[3] > 0
+
+
+def test_mse_range_cuts_a_lonely_outlier_and_keeps_a_flat_range():
+    centres = np.linspace(-1, 100, 2048)
+    peaked = np.where(centres < 2, 1e6, 0.0)
+    peaked[-1] = 1
+    low, high = mse_range(peaked, -1, 100)
+    assert high < 60
+    flat = np.ones(2048)
+    assert mse_range(flat, -1, 1) == pytest.approx((-1, 1), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["cpu", "npu"])
+def test_bundled_recipes_parse_and_round_trip(name):
+    recipe = load_recipe(name)
+    assert parse_recipe(json.loads(json.dumps(recipe.to_dict())), "x") == recipe
+    assert name in bundled_recipes()
+
+
+@pytest.mark.parametrize(
+    "change,says",
+    [
+        ({"observr": "mse"}, "unknown key 'observr'"),
+        ({"observer": "max"}, "observer 'max'"),
+        ({"rules": []}, "at least one rule"),
+        ({"rules": [{"tensor": "*", "dtype": "int8"}]}, "unknown key 'tensor'"),
+        ({"rules": [{"tensors": "*", "dtype": "int4"}]}, "dtype 'int4'"),
+        ({"rules": [{"tensors": "*", "dtype": "int8", "forms": ["onnx"]}]}, "form 'onnx'"),
+        ({"calibration_images": 0}, "calibration_images"),
+        ({"schema": "other"}, "schema"),
+    ],
+)
+def test_a_wrong_recipe_is_named(change, says, tmp_path):
+    values = {**load_recipe("cpu").to_dict(), **change}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=says) as error:
+        load_recipe(str(path))
+    assert "mine.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_later_rules_win_and_forms_are_heeded():
+    recipe = load_recipe("cpu")
+    name = "layers.0.blocks.1.mlp.context_layer.context_list.0:out"
+    assert recipe.dtype(name, "coreml") == "int8" and recipe.dtype(name, "xnnpack") == "float"
+    assert recipe.dtype("layers.0.blocks.1.norm:out", "xnnpack") == "int8"
+    assert recipe.dtype("layers.0.blocks.1.norm:rstd", "xnnpack") == "float"
+    assert recipe.dtype("layers.3.blocks.11:out", "xnnpack") == "float"
+
+
+@pytest.mark.parametrize("recipe", ["cpu", "npu"])
+@pytest.mark.parametrize("form", list(FORMS))
+def test_table_holds_every_published_weight(narrow, recipe, form):
+    forms, calibration = narrow
+    table = make_table(forms[form], form, load_recipe(recipe), calibration)
+    for conv in (m for m in forms[form].modules() if isinstance(m, NamedConv2d)):
+        averages = conv.part in ("mean", "variance")
+        assert (conv.tensor in table.entries) == (recipe == "npu" or not averages)
+    if recipe == "npu":
+        taps = {m.tensor for m in forms[form].modules() if isinstance(m, Tap)}
+        assert {t for t in taps - set(table.entries) if not t.endswith("downsample.proj:in")} == set()
+    again = ParameterTable.from_dict(json.loads(json.dumps(table.to_dict())))
+    assert again == table
+
+
+def test_shared_tensors_share_parameters(narrow):
+    forms, calibration = narrow
+    table = make_table(forms["xnnpack"], "xnnpack", load_recipe("npu"), calibration)
+    shared = [e for e in table.entries.values() if e.source]
+    assert shared
+    for entry in shared:
+        source = table.entries[entry.source]
+        assert (entry.scale, entry.zero_point) == (source.scale, source.zero_point)
+
+
+def test_one_calibration_serves_both_forms(narrow):
+    forms, calibration = narrow
+    tables = [make_table(forms[f], f, load_recipe("cpu"), calibration) for f in FORMS]
+    common = set(tables[0].entries) & set(tables[1].entries)
+    assert len(common) > 80
+    for name in common:
+        assert tables[0].entries[name] == tables[1].entries[name]
+
+
+@pytest.mark.parametrize("recipe,least", [("cpu", 24), ("npu", 20)])
+@pytest.mark.parametrize("form", list(FORMS))
+@torch.no_grad()
+def test_program_is_near_the_network(narrow, narrow_model, batches, form, recipe, least):
+    forms, calibration = narrow
+    table = make_table(forms[form], form, load_recipe(recipe), calibration)
+    expected = narrow_model(batches[0]).numpy()
+    folded = quantize(forms[form], table, True)(batches[0])
+    assert torch.equal(folded, quantize(forms[form], table, False)(batches[0]))
+    good = sqnr_db(expected, folded.numpy())
+    assert good > least
+    name = "layers.0.blocks.1.mlp:product"
+    wrong = dataclasses.replace(table.entries[name], scale=(table.entries[name].scale[0] * 1.5,))
+    broken = ParameterTable(table.form, table.recipe, {**table.entries, name: wrong})
+    # The codes saturate at another value, so the product's large values are off.
+    moved = quantize(forms[form], broken, True)(batches[0])
+    assert not torch.equal(moved, folded)
+
+
+def test_weights_are_held_as_codes(narrow):
+    forms, calibration = narrow
+    table = make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), calibration)
+    program = quantize(forms["xnnpack"], table, True)
+    convs = [m for m in program.modules() if isinstance(m, QuantizedConv2d)]
+    assert len(convs) > 30
+    assert all(c.weight.dtype == torch.int8 and int(c.weight.min()) >= -127 for c in convs)
+
+
+def test_calibration_is_cached_and_deterministic(narrow_model, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path / "a"))
+    form = build_mobile(narrow_model, XNNPACK_FORM)
+    digest = weights_digest(narrow_model.state_dict())
+    folder = read_folder(data_dir / "train")
+    first = calibrate(form, digest, folder, Preprocess(size=64), 8)
+    cached = list((tmp_path / "a").glob("calibration-*.json"))
+    assert len(cached) == 1 and load_calibration(cached[0]) == first
+    monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path / "b"))
+    assert calibrate(form, digest, folder, Preprocess(size=64), 8) == first
+    calibrate(form, digest, folder, Preprocess(size=64), 9)
+    assert len(list((tmp_path / "b").glob("calibration-*.json"))) == 2
+
+
+def test_a_table_without_a_tensor_says_which(narrow):
+    forms, calibration = narrow
+    observed = dict(calibration.observed)
+    del observed["layers.0.blocks.0.norm:out"]
+    short = dataclasses.replace(calibration, observed=observed)
+    with pytest.raises(UserError, match=r"layers\.0\.blocks\.0\.norm:out"):
+        make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), short)
