@@ -111,7 +111,9 @@ def published_module(root: nn.Module, name: str) -> str:
 
 def _common_path(module: nn.Module) -> str:
     """The longest published path that all of the module's named tensors share."""
-    paths = [m.tensor.partition(":")[0].split(".") for m in module.modules() if hasattr(m, "tensor")]
+    paths = [
+        m.tensor.partition(":")[0].split(".") for m in module.modules() if hasattr(m, "tensor")
+    ]
     shared: list[str] = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:

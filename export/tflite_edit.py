@@ -53,6 +53,7 @@ class TfliteModel:
         graph = self.graph
         start, end = int(graph.inputs[0]), int(graph.outputs[0])
         if self._is_int8(start):
+            self.graph.tensors[start].name = "image:quantize"
             edge = self._add_float("image", start)
             graph.operators.insert(0, self._operator("QUANTIZE", edge, start))
             graph.inputs = [edge]
@@ -148,9 +149,7 @@ class TfliteModel:
         return len(self.graph.tensors) - 1
 
     def _operator(self, kind: str, source: int, target: int) -> schema.OperatorT:
-        return schema.OperatorT(
-            opcodeIndex=self._opcode(kind), inputs=[source], outputs=[target]
-        )
+        return schema.OperatorT(opcodeIndex=self._opcode(kind), inputs=[source], outputs=[target])
 
     def _opcode(self, kind: str) -> int:
         for i, code in enumerate(self.model.operatorCodes):
@@ -159,7 +158,9 @@ class TfliteModel:
         number = getattr(schema.BuiltinOperator, kind)
         # Version 2 of both is the int8 one.
         code = schema.OperatorCodeT(
-            deprecatedBuiltinCode=number, builtinCode=number, version=2 if kind == "DEQUANTIZE" else 1
+            deprecatedBuiltinCode=number,
+            builtinCode=number,
+            version=2 if kind == "DEQUANTIZE" else 1,
         )
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1

@@ -64,18 +64,18 @@ def load_checkpoint(
         get_variant(variant_name)
     raw, metadata = _read(path)
     state = _strip_prefix(raw)
-    looks = identify(state)
     if variant_name is None:
-        variant_name = metadata.get("model") if metadata.get("model") in VARIANTS else looks
+        said = metadata.get("model")
+        variant_name = said if said in VARIANTS else identify(state)
     if variant_name is None:
         raise UserError(
-            f"{path} looks like none of the known variants ({', '.join(VARIANTS)}): "
-            f"{len(state)} tensors, the first {next(iter(state))!r}; give an EfficientMod checkpoint"
+            f"{path} looks like none of the known variants ({', '.join(VARIANTS)}): {len(state)} "
+            f"tensors, the first {next(iter(state))!r}; give an EfficientMod checkpoint"
         )
     head = state.get("head.weight")
     if num_classes is None:
         num_classes = head.shape[0] if head is not None and head.ndim == 2 else 1000
-    _check_fit(path, state, get_variant(variant_name), num_classes, looks)
+    _check_fit(path, state, get_variant(variant_name), num_classes)
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
@@ -223,9 +223,7 @@ def identify(state: Mapping[str, Tensor]) -> str | None:
     return best
 
 
-def _check_fit(
-    path: Path, state: dict[str, Tensor], variant: Variant, num_classes: int, looks: str | None
-) -> None:
+def _check_fit(path: Path, state: dict[str, Tensor], variant: Variant, num_classes: int) -> None:
     expected = expected_shapes(variant, num_classes)
     problems = []
     for name, shape in expected.items():
@@ -242,11 +240,12 @@ def _check_fit(
             f"{path} doesn't fit {variant.name} with {num_classes} classes: its head has "
             f"{head.shape[0]}; ask for num_classes={head.shape[0]}"
         )
+    looks = identify(state)
     fix = f"ask for {looks}" if looks not in (None, variant.name) else "give another checkpoint"
     raise UserError(
-        f"{path} doesn't fit {variant.name}: it looks like {looks or 'none of the known variants'}; "
-        f"{', '.join(problems[:NAMED_AT_MOST])}; {len(problems)} names missing, unexpected or of a "
-        f"wrong shape in all; {fix}"
+        f"{path} doesn't fit {variant.name}: it looks like {looks or 'none of the known variants'};"
+        f" {', '.join(problems[:NAMED_AT_MOST])}; {len(problems)} names missing, unexpected or of a"
+        f" wrong shape in all; {fix}"
     )
 
 

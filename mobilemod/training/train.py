@@ -162,7 +162,7 @@ class Trainer:
         for epoch in range(len(self.history), self.config.epochs):
             loss = self._epoch(epoch)
             last = epoch + 1 == self.config.epochs
-            size = SOURCE_SIZE if last or epoch % 4 == 3 else self.config.size_at(epoch)
+            size = SOURCE_SIZE if last else self.config.size_at(epoch)
             top1 = evaluate(self.ema, self.val, size, self.device)
             self.history.append(
                 {

@@ -1,0 +1,211 @@
+"""ExecuTorch: a mobile form or its quantized program as a `.pte` for the XNNPACK delegate."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from export.backend import ModelInfo, Runner
+from export.executorch_reader import METADATA_METHOD, TARGET, read_pte
+from export.graph import FileGraph
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path
+
+__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "load", "lower", "read_graph"]
+
+SUFFIX = ".pte"
+FORM = "xnnpack"
+FOLD = True
+
+# The delegate's passes that look for ops no mobile form has (linears, batch norms, paddings, …).
+# Each traces the whole graph again; the file is the same without them, in half the time.
+NEEDLESS_PASSES = (
+    "ConvertToUpsampleBilinear2d",
+    "ConvertToLinearPass",
+    "PropagateCustomMetaPass",
+    "ConvertToSDPAPass",
+    "FuseBatchNormPass",
+    "DecomposeBatchNorm",
+    "FuseActivationPass",
+    "DecomposeConcatenate",
+    "RemoveGetItemPass",
+    "InsertPadQDQPass",
+    "Conv1dUnsqueezePass",
+    "PReLUReshapePass",
+)
+
+
+def lower(
+    module: nn.Module, info: ModelInfo, path: Path, *, int8: bool, all_passes: bool = False
+) -> None:
+    """Write `module` to `path` as a `.pte` with one input, float32 (1, 3, S, S), and its logits.
+
+    The method "metadata" of the file returns labels and preprocessing as JSON. int8 changes
+    nothing here: the graph itself says what is quantized. all_passes: leave none of the
+    delegate's passes out; slower, the same bytes.
+    """
+    del int8
+    size = info.preprocess.size
+    notes = {
+        "name": info.name,
+        "labels": list(info.labels),
+        "preprocess": info.preprocess.to_dict(),
+    }
+    with _silence(), _delegate_passes(all_passes), torch.no_grad():
+        from executorch.exir import EdgeCompileConfig, to_edge
+
+        exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
+        # to_edge and to_backend, as no op here needs to be kept from decomposition:
+        # to_edge_transform_and_lower decomposes three times instead of once.
+        edge = to_edge(
+            exported,
+            constant_methods={METADATA_METHOD: json.dumps(notes, sort_keys=True)},
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        program = edge.to_backend(_partitioner()).to_executorch()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        program.write_to_file(file)
+
+
+def load(path: Path, threads: int = 1) -> Runner:
+    """A `Runner` of a `.pte`. The thread count holds for all files loaded in this process.
+
+    Raises `UserError` for a missing, cut off or damaged file, or where the wheel lacks XNNPACK.
+    """
+    read_pte(path)
+    try:
+        from executorch.extension.pybindings import portable_lib
+    except ImportError as error:
+        raise UserError(f"running {path} needs the package 'executorch' ({error})") from None
+    with _silence_native():
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+        try:
+            program = portable_lib._load_for_executorch(str(path))
+            shape = tuple(program.method_meta("forward").input_tensor_meta(0).sizes())
+            program.forward((torch.zeros(shape),))
+        except (RuntimeError, IndexError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{path}: ExecuTorch can't run it ({reason}); export it again") from None
+
+    def run(x: np.ndarray) -> np.ndarray:
+        # Checked here: the runtime prints a page and names no shape.
+        if x.shape != shape or x.dtype != np.float32:
+            raise ValueError(f"expected float32 {shape}, got {x.dtype} {x.shape}")
+        return program.forward((torch.from_numpy(np.ascontiguousarray(x)),))[0].numpy()[0]
+
+    return Runner(f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate", run)
+
+
+def read_graph(path: Path) -> FileGraph:
+    """The graph of a `.pte`, delegates opened; `UserError` where the file is damaged."""
+    return read_pte(path).graph
+
+
+@functools.cache
+def _partitioner_class() -> type:
+    # Made on first use: these imports take seconds.
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import CatConfig
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir.backend.utils import tag_constant_data
+    from torch.fx.passes.infra.partitioner import Partition
+
+    class RepeatedCat(CatConfig):
+        """Also takes a cat of one tensor with itself, whose distinct inputs number only one."""
+
+        def check_constraints(self, node: Any, ep: Any) -> bool:
+            return self.check_common_constraints(node, ep) and len(node.args[0]) >= 2
+
+    class WholeGraphPartitioner(XnnpackPartitioner):
+        """One partition where the delegate takes every op, instead of one per merged pattern."""
+
+        def __init__(self) -> None:
+            configs = [RepeatedCat if c is CatConfig else c for c in ALL_PARTITIONER_CONFIGS]
+            super().__init__(configs=configs)
+
+        def generate_partitions(self, ep: Any) -> list[Any]:
+            taken = {n for group in self.get_matched_nodes_from_configs(ep) for n in group}
+            nodes = list(ep.graph_module.graph.nodes)
+            if any(n.op == "call_function" and n not in taken for n in nodes):
+                return super().generate_partitions(ep)
+            return [Partition(id=0, nodes=[n for n in nodes if n in taken])]
+
+        def partition(self, exported_program: Any) -> Any:
+            result = super().partition(exported_program)
+            tag_constant_data(exported_program)
+            return result
+
+    return WholeGraphPartitioner
+
+
+def _partitioner() -> Any:
+    return _partitioner_class()()
+
+
+@contextlib.contextmanager
+def _delegate_passes(all_passes: bool) -> Iterator[None]:
+    """Leaves `NEEDLESS_PASSES` out of the delegate's preprocessing, inside the block."""
+    from executorch.backends.xnnpack import xnnpack_preprocess
+
+    manager = xnnpack_preprocess.XNNPACKPassManager
+
+    class ShortPassManager(manager):  # type: ignore[misc, valid-type]
+        def __init__(self, exported_program: Any, passes: list[type] | None = None) -> None:
+            super().__init__(exported_program, passes)
+            self.passes = [p for p in self.passes if p.__name__ not in NEEDLESS_PASSES]
+
+    if not all_passes:
+        xnnpack_preprocess.XNNPACKPassManager = ShortPassManager
+    try:
+        yield
+    finally:
+        xnnpack_preprocess.XNNPACKPassManager = manager
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Holds back the frameworks' prints, warnings and log lines."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    sink = io.StringIO()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def _silence_native() -> Iterator[None]:
+    """Holds back what C++ writes to standard output and error."""
+    saved = [(fd, os.dup(fd)) for fd in (1, 2)]
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        with _silence():
+            for fd, _ in saved:
+                os.dup2(null, fd)
+            yield
+    finally:
+        os.close(null)
+        for fd, copy in saved:
+            os.dup2(copy, fd)
+            os.close(copy)
