@@ -242,7 +242,10 @@ def format_audit(audit: Audit) -> str:
     ]
     if audit.partitions is not None:
         outside = ", ".join(f"{op} x{n}" for op, n in audit.outside.items()) or "none"
-        lines += [f"  delegate partitions   {audit.partitions}", f"  outside the delegate  {outside}"]
+        lines += [
+            f"  delegate partitions   {audit.partitions}",
+            f"  outside the delegate  {outside}",
+        ]
     by_op: dict[str, list[FloatOp]] = defaultdict(list)
     for f in audit.float_ops:
         by_op[f.op].append(f)

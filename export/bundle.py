@@ -26,9 +26,15 @@ from export.lowering import (
     result_dict,
     tool_versions,
 )
-from export.source import CalibrationSource, Source, checkpoint_record, find_calibration, open_source
+from export.source import (
+    CalibrationSource,
+    Source,
+    checkpoint_record,
+    find_calibration,
+    open_source,
+)
 from mobilemod import __version__
-from mobilemod.data.imagefolder import iter_pixels, read_folder, split_dir, Damage
+from mobilemod.data.imagefolder import Damage, iter_pixels, read_folder, split_dir
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256

@@ -99,7 +99,9 @@ def load(path: Path, threads: int = 1) -> Runner:
             program.forward((torch.zeros(shape),))
         except (RuntimeError, IndexError) as error:
             reason = str(error).partition("\n")[0]
-            raise UserError(f"{path}: ExecuTorch can't run it ({reason}); export it again") from None
+            raise UserError(
+                f"{path}: ExecuTorch can't run it ({reason}); export it again"
+            ) from None
 
     def run(x: np.ndarray) -> np.ndarray:
         # Checked here: the runtime prints a page and names no shape.
@@ -121,7 +123,6 @@ def _partitioner_class() -> type:
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config.generic_node_configs import CatConfig
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir.backend.utils import tag_constant_data
     from torch.fx.passes.infra.partitioner import Partition
 
     class RepeatedCat(CatConfig):
@@ -131,7 +132,11 @@ def _partitioner_class() -> type:
             return self.check_common_constraints(node, ep) and len(node.args[0]) >= 2
 
     class WholeGraphPartitioner(XnnpackPartitioner):
-        """One partition where the delegate takes every op, instead of one per merged pattern."""
+        """One partition where the delegate takes every op, instead of one per merged pattern.
+
+        Constants of elementwise ops stay inputs of the delegate, which turns them to its layout
+        (a few hundred values); inside it they would turn the activations beside them instead.
+        """
 
         def __init__(self) -> None:
             configs = [RepeatedCat if c is CatConfig else c for c in ALL_PARTITIONER_CONFIGS]
@@ -143,11 +148,6 @@ def _partitioner_class() -> type:
             if any(n.op == "call_function" and n not in taken for n in nodes):
                 return super().generate_partitions(ep)
             return [Partition(id=0, nodes=[n for n in nodes if n in taken])]
-
-        def partition(self, exported_program: Any) -> Any:
-            result = super().partition(exported_program)
-            tag_constant_data(exported_program)
-            return result
 
     return WholeGraphPartitioner
 

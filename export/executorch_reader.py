@@ -154,7 +154,9 @@ def _read_plan(content: _Content, program: dict, plan: dict) -> int:
             t = value[1]
             dtype = SCALAR_TYPES.get(t["scalar_type"], str(t["scalar_type"]).lower())
             constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
-            content.tensors[f"t{i}"] = FileTensor(f"t{i}", _ints(t["sizes"]), dtype, (), (), None, constant)
+            content.tensors[f"t{i}"] = FileTensor(
+                f"t{i}", _ints(t["sizes"]), dtype, (), (), None, constant
+            )
     calls = 0
     for instruction in plan["chains"][0]["instructions"]:
         kind, call = instruction["instr_args"]

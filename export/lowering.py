@@ -44,7 +44,7 @@ class LoweringJob:
 
     @property
     def precision(self) -> str:
-        """"int8", or the float twin's format."""
+        """ "int8", or the float twin's format."""
         if self.table is not None:
             return "int8"
         return "float16" if self.target == "coreml" else "float32"

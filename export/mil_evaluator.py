@@ -114,9 +114,7 @@ def compile_program(package: Package) -> MilProgram:
         var = op.outputs[0]
         rounds = op.op_type not in MOVES and _is_half(var)
         release = tuple(dict.fromkeys(n for n in inputs if last[n] == i))
-        steps.append(
-            Step(op.op_type, op.name, inputs, var.name, build(op), rounds, release, op)
-        )
+        steps.append(Step(op.op_type, op.name, inputs, var.name, build(op), rounds, release, op))
     size = package.spec.description.input[0].type.imageType.width
     return MilProgram(package, package.input_name, output, int(size), tuple(steps))
 

@@ -111,9 +111,7 @@ def find_calibration(
             split_dir(data, "train"), folder_labels(source.labels), source.num_classes
         )
         form = build_mobile(model, FORMS["xnnpack"])
-        calibration = calibrate(
-            form, source.weights, folder, preprocess, recipe.calibration_images
-        )
+        calibration = calibrate(form, source.weights, folder, preprocess, recipe.calibration_images)
         return CalibrationSource(calibration, "images")
     table = bundled_calibration(source.checkpoint)
     if not table.is_file():

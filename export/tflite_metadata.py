@@ -78,7 +78,8 @@ def model_metadata(info: ModelInfo, output_name: str) -> bytes:
     stats = _table(b, [(0, "offset", highest), (1, "offset", lowest)])
     name = b.CreateString("image")
     text = b.CreateString(
-        f"float32 (1, {spec.size}, {spec.size}, 3), NHWC, {spec.color}: (pixel / 255 - mean) / std; "
+        f"float32 (1, {spec.size}, {spec.size}, 3), NHWC, {spec.color}: "
+        f"(pixel / 255 - mean) / std; "
         f"resizing and cropping as in the metadata buffer {PREPROCESS_NAME}"
     )
     tensor_in = _table(

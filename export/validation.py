@@ -199,7 +199,9 @@ def validate_bundle(
     """
     bundle = load_bundle(folder)
     audits = {e["file"]: {"bytes": e["bytes"], **e["audit"]} for e in bundle.model_files()}
-    info = {k: bundle.manifest[k] for k in ("model", "recipe", "calibration", "checkpoint", "tools")}
+    info = {
+        k: bundle.manifest[k] for k in ("model", "recipe", "calibration", "checkpoint", "tools")
+    }
     info["files"] = {e["file"]: {"bytes": e["bytes"], "sha256": e["sha256"]} for e in
                      bundle.model_files()}  # fmt: skip
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None

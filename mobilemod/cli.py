@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on", args.debug)
     except Exception as error:
-        return _fail(f"{type(error).__name__}: {_first_line(error)} (--debug shows where)", args.debug)
+        return _fail(
+            f"{type(error).__name__}: {_first_line(error)} (--debug shows where)", args.debug
+        )
 
 
 def _fail(message: str, debug: bool) -> int:
@@ -78,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, help="CPU threads")
 
     p = _verb(verbs, "export", run_export, "quantize and lower a checkpoint to a bundle",
-              "mobilemod export --model efficientmod_xxs --data data/imagenette --out dist/xxs")  # fmt: skip
+              "mobilemod export --data data/imagenette --out dist/efficientmod_xxs")  # fmt: skip
     _data_option(p)
     p.add_argument("--model", default="efficientmod_xxs", help="variant")
     p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
@@ -88,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"), help="the bundle")
 
     p = _verb(verbs, "validate", run_validate, "accuracy drop and agreement of a bundle's files",
-              "mobilemod validate dist/efficientmod_xxs --data data/imagenette --max-drop 0.5")  # fmt: skip
+              "mobilemod validate dist/efficientmod_xxs --data data/imagenette")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")

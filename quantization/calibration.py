@@ -149,7 +149,9 @@ def mse_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, fl
         step = (hi - lo) / (ACTIVATION_MAX - ACTIVATION_MIN)
         clipped = np.clip(centres, lo, hi)
         inside = clipped == centres
-        return float((weight * (clipped - centres) ** 2).sum() + weight[inside].sum() * step**2 / 12)
+        return float(
+            (weight * (clipped - centres) ** 2).sum() + weight[inside].sum() * step**2 / 12
+        )
 
     best = (low, high)
     for _ in range(2):

@@ -49,7 +49,7 @@ class Recipe:
     description: str = ""
 
     def dtype(self, tensor: str, form: str) -> str:
-        """"int8" or "float" for a tensor; float where no rule speaks of it."""
+        """ "int8" or "float" for a tensor; float where no rule speaks of it."""
         found = "float"
         for rule in self.rules:
             if rule.matches(tensor, form):
@@ -98,7 +98,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         path = Path(name_or_path)
         if not path.is_file():
             raise UserError(
-                f"no recipe {name_or_path!r}: neither a file nor one of {', '.join(sorted(bundled))}"
+                f"no recipe {name_or_path!r}: no such file, nor one of {', '.join(sorted(bundled))}"
             )
         text = path.read_text("utf-8", errors="replace")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,34 +15,7 @@ if TYPE_CHECKING:
 
     from mobilemod.models.efficientmod import EfficientMod, Variant
 
-NORM_WEIGHTS = ("norm.weight", "norm1.weight", "norm2.weight")
 TEST_DATA = Path(__file__).parent / "data"
-
-
-def seeded_state(variant: Variant, num_classes: int = 1000) -> dict[str, Tensor]:
-    """Weights of trained-like spread, one generator per parameter name, float32.
-
-    The recipe the golden logits were made with: LayerNorm weights around 1, `gamma_1` around 0.5,
-    other vectors around 0, and matrices of variance 1/fan-in.
-    """
-    import torch
-
-    from mobilemod.models.checkpoints import expected_shapes
-
-    state = {}
-    for name, shape in expected_shapes(variant, num_classes).items():
-        rng = np.random.default_rng(zlib.crc32(name.encode()))
-        a = rng.standard_normal(shape).astype(np.float32)
-        if name.endswith(NORM_WEIGHTS):
-            a = 1 + np.float32(0.1) * a
-        elif name.endswith("gamma_1"):
-            a = np.float32(0.5) + np.float32(0.1) * a
-        elif len(shape) == 1:
-            a = np.float32(0.1) * a
-        else:
-            a = a / np.float32(np.sqrt(np.prod(shape[1:])))
-        state[name] = torch.from_numpy(a.astype(np.float32))
-    return state
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +40,9 @@ def golden_dir() -> Path:
 def golden_state() -> Callable[[Variant | str], dict[str, Tensor]]:
     """`golden_state(variant)`: the 1,000-class weights of the golden logits."""
     from mobilemod.models.efficientmod import get_variant
+    from mobilemod.models.synthetic import trained_like_state
 
-    return lambda variant: seeded_state(
+    return lambda variant: trained_like_state(
         get_variant(variant) if isinstance(variant, str) else variant
     )
 
@@ -107,7 +80,8 @@ def narrow_model(narrow_variant: Variant) -> EfficientMod:
     Shared by the whole session: copy it before changing it.
     """
     from mobilemod.models.efficientmod import EfficientMod
+    from mobilemod.models.synthetic import trained_like_state
 
     model = EfficientMod(narrow_variant, 10)
-    model.load_state_dict(seeded_state(narrow_variant, 10))
+    model.load_state_dict(trained_like_state(narrow_variant, 10))
     return model.eval()

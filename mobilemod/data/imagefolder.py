@@ -149,7 +149,7 @@ class Damage:
 
     def add(self, path: Path, error: Exception) -> None:
         self.files.append(str(path))
-        if len(self.files) > max(1, MAX_DAMAGED * self.total):
+        if len(self.files) > MAX_DAMAGED * self.total:
             raise UserError(
                 f"{len(self.files)} of {self.total} images can't be read (more than 1 %), "
                 f"first {self.files[0]}: {str(error).splitlines()[0] if str(error) else error!r}"

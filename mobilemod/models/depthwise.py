@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+
 class DepthwiseConv2d(nn.Conv2d):
     """`nn.Conv2d(dim, dim, kernel, padding=kernel // 2, groups=dim)`, same parameters."""
 

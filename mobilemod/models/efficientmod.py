@@ -42,9 +42,7 @@ VARIANTS: dict[str, Variant] = {
     for v in (
         Variant("efficientmod_xxs", (32, 64, 128, 256), (2, 2, 6, 2), (0, 0, 1, 2), 6),
         Variant("efficientmod_xs", (32, 64, 144, 288), (3, 3, 4, 2), (0, 0, 3, 3), 4),
-        Variant(
-            "efficientmod_s", (32, 64, 144, 312), (4, 4, 8, 4), (0, 0, 4, 4), 6, (4, 4, 4, 5)
-        ),
+        Variant("efficientmod_s", (32, 64, 144, 312), (4, 4, 8, 4), (0, 0, 4, 4), 6, (4, 4, 4, 5)),
         Variant("efficientmod_s_conv", (40, 80, 160, 344), (4, 4, 12, 8), (0, 0, 0, 0), 6),
     )
 }
@@ -218,7 +216,7 @@ class EfficientMod(nn.Module):
         self.variant = variant
         self.num_classes = num_classes
         counts = [m + a for m, a in zip(variant.blocks, variant.attention_blocks, strict=True)]
-        rates = torch.linspace(0, drop_path, sum(counts)).tolist()
+        rates = torch.linspace(0, drop_path, sum(counts), device="cpu").tolist()
         self.patch_embed = PatchEmbed(3, variant.dims[0], KERNEL_SIZE, 4, channels_last=False)
         stages = []
         for index, count in enumerate(counts):

@@ -218,9 +218,7 @@ class MobileModulation(nn.Module):
         self.norm = MobileNorm(f"{module}.norm", block.norm, options)
         self.f = pointwise(f"{name}.f", *fold_norm(context.f, block.norm))
         self.tap_f = Tap(f"{name}.f:out")
-        self.depthwise = MobileDepthwise(
-            f"{name}.context_list.0", context.context_list[0], options
-        )
+        self.depthwise = MobileDepthwise(f"{name}.context_list.0", context.context_list[0], options)
         self.tap_gelu = Tap(f"{name}.context_list.0:gelu")
         self.g = pointwise(f"{name}.g", context.g.weight, context.g.bias)
         self.tap_g = Tap(f"{name}.g:out")

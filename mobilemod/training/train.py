@@ -86,7 +86,9 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
     if epoch < config.warmup_epochs:
         return config.lr * max(epoch, 1e-3) / config.warmup_epochs
     done = (epoch - config.warmup_epochs) / max(1e-9, config.epochs - config.warmup_epochs)
-    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1, done)))
+    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (
+        1 + math.cos(math.pi * min(1, done))
+    )
 
 
 @torch.no_grad()
@@ -131,10 +133,13 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         saved = json.loads(state["config"])
         if saved != json.loads(json.dumps(self.config.to_dict())):
-            changed = sorted(k for k in saved if saved[k] != json.loads(
-                json.dumps(self.config.to_dict())).get(k))
-            raise UserError(f"{path} is of another recipe ({', '.join(changed)} differ); "
-                            "give another --out, or delete the folder to start again")
+            changed = sorted(
+                k for k in saved if saved[k] != json.loads(json.dumps(self.config.to_dict())).get(k)
+            )
+            raise UserError(
+                f"{path} is of another recipe ({', '.join(changed)} differ); "
+                "give another --out, or delete the folder to start again"
+            )
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])

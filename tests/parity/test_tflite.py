@@ -12,7 +12,7 @@ import flatbuffers
 import numpy as np
 import pytest
 import torch
-from ai_edge_litert.schema_py_generated import TensorType
+from ai_edge_litert.schema_py_generated import ModelT, TensorType
 from torch import nn
 
 from export import tflite
@@ -20,7 +20,7 @@ from export.backend import ModelInfo
 from export.graph import CONV, DEPTHWISE, FileGraph
 from export.tflite_edit import BUFFER_ALIGNMENT, TfliteModel
 from export.tflite_metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
-from export.tflite_reader import open_interpreter, read_constants, read_metadata, read_model
+from export.tflite_reader import open_interpreter, read_constants, read_metadata
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.models.efficientmod import EfficientMod, get_variant
@@ -34,11 +34,11 @@ SIZE, CLASSES = 64, 1000
 LABELS = tuple(f"label {i}" for i in range(CLASSES))
 RECIPES = ("cpu", "npu")
 # Single flips of rounding spread through an int8 network, the more the narrower it is: end to end
-# file and program agree about as well as each agrees with float. The op by op test is the sharp one.
+# file and program agree little better than with float. The op by op test is the sharp one.
 MIN_SQNR = {"cpu": 25.0, "npu": 22.0}
 MIN_SQNR_XXS = {"cpu": 29.0, "npu": 27.0}
 # Codes of one convolution that may be one step off: the file's bias is a rounded int32.
-MAX_OFF = 0.005
+MAX_OFF = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,11 +314,12 @@ def test_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
 
 
 def test_constants_are_aligned(lowered):
-    content = lowered["cpu"].path.read_bytes()
-    data = [b.data for b in read_model(lowered["cpu"].path).buffers if b.data is not None]
-    large = [d.tobytes() for d in data if len(d) >= 256]
-    assert len(large) > 50
-    assert {content.index(d) % BUFFER_ALIGNMENT for d in large} == {0}
+    content = np.frombuffer(lowered["cpu"].path.read_bytes(), np.uint8)
+    start = content.__array_interface__["data"][0]
+    buffers = ModelT.InitFromPackedBuf(content, 0).buffers
+    places = [b.data.__array_interface__["data"][0] for b in buffers if b.data is not None]
+    assert len(places) > 50
+    assert {(place - start) % BUFFER_ALIGNMENT for place in places} == {0}
 
 
 def test_labels_and_preprocessing_are_in_the_file(lowered):

@@ -57,9 +57,10 @@ def test_activation_params_hold_zero_and_the_range(a, b, share):
 
 
 def test_weight_params_are_per_channel_and_symmetric():
-    weight = np.random.default_rng(0).standard_normal((4, 3, 1, 1)) * np.array([1, 10, 0.1, 0])[
-        :, None, None, None
-    ]
+    weight = (
+        np.random.default_rng(0).standard_normal((4, 3, 1, 1))
+        * np.array([1, 10, 0.1, 0])[:, None, None, None]
+    )
     p = weight_params("w", weight.astype(np.float32))
     assert p.axis == 0 and set(p.zero_point) == {0} and p.quant_min == -127
     assert np.allclose(np.array(p.scale[:3]) * 127, np.abs(weight[:3]).max((1, 2, 3)), rtol=1e-6)
@@ -124,7 +125,9 @@ def test_table_holds_every_published_weight(narrow, recipe, form):
         assert (conv.tensor in table.entries) == (recipe == "npu" or not averages)
     if recipe == "npu":
         taps = {m.tensor for m in forms[form].modules() if isinstance(m, Tap)}
-        assert {t for t in taps - set(table.entries) if not t.endswith("downsample.proj:in")} == set()
+        assert {
+            t for t in taps - set(table.entries) if not t.endswith("downsample.proj:in")
+        } == set()
     again = ParameterTable.from_dict(json.loads(json.dumps(table.to_dict())))
     assert again == table
 

@@ -1,0 +1,282 @@
+"""The `.pte` against the parameter table, the quantized program and the float form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from export import executorch as backend
+from export.backend import ModelInfo
+from export.executorch_reader import read_pte
+from export.graph import CONV, DEPTHWISE, LINEAR
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.models.efficientmod import EfficientMod, get_variant
+from mobilemod.models.mobile import XNNPACK_FORM, MobileForm, NamedConv2d, build_mobile
+from quantization.calibration import Calibration, observe
+from quantization.params import ParameterTable
+from quantization.program import QuantizedConv2d, make_table, quantize
+from quantization.recipe import load_recipe
+
+SIZE = 64
+INFO = ModelInfo("narrow", ("tench", "golf ball", "ünïcode"), Preprocess(size=SIZE))
+INT8 = ("cpu", "npu")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A lowered program, the table it was made from (None: float twin), its file."""
+
+    module: nn.Module
+    table: ParameterTable | None
+    path: Path
+
+
+def images(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    """Smooth random inputs, (count, 3, size, size): noise of 8 x 8 blocks and a little detail."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, size // 8, size // 8, generator=generator)
+    fine = 0.2 * torch.randn(count, 3, size, size, generator=generator)
+    return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear") + fine
+
+
+def quantized(form: MobileForm, recipe: str, size: int) -> tuple[nn.Module, ParameterTable]:
+    """The quantized program of `form` and its table, calibrated on `images`."""
+    observed = observe(form, images(8, size).split(4), 2)
+    table = make_table(form, "xnnpack", load_recipe(recipe), Calibration("", "", 8, observed))
+    return quantize(form, table, fold=backend.FOLD), table
+
+
+@pytest.fixture(scope="module")
+def form(narrow_variant, golden_state) -> MobileForm:
+    model = EfficientMod(narrow_variant, 1000)
+    model.load_state_dict(golden_state(narrow_variant))
+    return build_mobile(model, XNNPACK_FORM)
+
+
+@pytest.fixture(scope="module")
+def lowered(form, tmp_path_factory) -> dict[str, Lowered]:
+    """The narrow network under both recipes and in float, each as a `.pte`."""
+    folder = tmp_path_factory.mktemp("pte")
+    found = {}
+    for recipe in (*INT8, "float"):
+        module, table = (form, None) if recipe == "float" else quantized(form, recipe, SIZE)
+        path = folder / f"{recipe}.pte"
+        backend.lower(module, INFO, path, int8=table is not None)
+        found[recipe] = Lowered(module, table, path)
+    return found
+
+
+def differences(path: Path, table: ParameterTable) -> list[str]:
+    """Where the int8 parameters of a `.pte` and a table differ; empty where they agree.
+
+    Activations are compared as a set of exact (scale, zero point), because one tensor may occur
+    several times in a file; per-channel weights as a multiset of exact scale vectors.
+    """
+    tensors = [t for t in read_pte(path).graph.tensors.values() if t.dtype == "int8"]
+    entries = table.entries.values()
+    activations = {(t.scale, t.zero_point) for t in tensors if t.axis is None}
+    expected = {(e.scale, e.zero_point) for e in entries if e.axis is None}
+    weights = Counter((t.scale, t.zero_point) for t in tensors if t.axis is not None)
+    wanted = Counter((e.scale, e.zero_point) for e in entries if e.axis is not None)
+    return [
+        *(f"only in the file: {a}" for a in activations - expected),
+        *(f"not in the file: {a}" for a in expected - activations),
+        *(f"weight only in the file: {w[0][:2]}" for w in weights - wanted),
+        *(f"weight not in the file: {w[0][:2]}" for w in wanted - weights),
+    ]
+
+
+def logits(path_or_module: Path | nn.Module, x: torch.Tensor) -> np.ndarray:
+    """Logits of a file or a module, (N, K), one image at a time."""
+    if isinstance(path_or_module, nn.Module):
+        with torch.no_grad():
+            return torch.cat([path_or_module(i[None]) for i in x]).numpy()
+    runner = backend.load(path_or_module)
+    return np.stack([runner.run(i[None].numpy()) for i in x])
+
+
+@pytest.mark.parametrize("recipe", INT8)
+def test_parameters_are_the_tables(lowered, recipe):
+    assert differences(lowered[recipe].path, lowered[recipe].table) == []
+
+
+@pytest.mark.parametrize("kind", ["activation", "weight"])
+def test_a_changed_parameter_is_found(lowered, kind):
+    """Negative control: one scale of the table, one unit in the last place off."""
+    table = lowered["cpu"].table
+    entry = next(e for e in table.entries.values() if e.kind == kind)
+    scale = (float(np.nextafter(np.float32(entry.scale[0]), np.float32(1))), *entry.scale[1:])
+    changed = {**table.entries, entry.tensor: dataclasses.replace(entry, scale=scale)}
+    found = differences(lowered["cpu"].path, dataclasses.replace(table, entries=changed))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("recipe", INT8)
+def test_weight_codes_are_the_programs(lowered, recipe):
+    pte = read_pte(lowered[recipe].path)
+    stored = Counter(
+        (c.shape, c.tobytes())
+        for name, c in pte.constants.items()
+        if c.dtype == np.int8 and pte.graph.tensors[name].axis is not None
+    )
+    expected: Counter = Counter()
+    for module in lowered[recipe].module.modules():
+        if isinstance(module, QuantizedConv2d):
+            depthwise = module.geometry[3] > 1
+            codes = module.weight.permute((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)).numpy()
+            expected[codes.shape, codes.tobytes()] += 1
+    assert stored == expected
+    assert sum(expected.values()) > 40
+
+
+@pytest.mark.parametrize(("recipe", "decibel"), [("cpu", 32), ("npu", 29), ("float", 100)])
+def test_logits_follow_the_program(lowered, recipe, decibel):
+    x = images(16, SIZE, seed=1)
+    file, module = logits(lowered[recipe].path, x), logits(lowered[recipe].module, x)
+    assert file.shape == (16, 1000)
+    assert sqnr_db(module, file) >= decibel
+
+
+@pytest.mark.parametrize("recipe", [*INT8, "float"])
+def test_one_partition_takes_all(lowered, form, recipe):
+    graph = backend.read_graph(lowered[recipe].path)
+    assert graph.partitions == 1
+    assert {n.partition for n in graph.nodes} == {0}
+    assert [graph.tensors[i].shape for i in graph.inputs] == [(1, 3, SIZE, SIZE)]
+    assert [graph.tensors[o].shape for o in graph.outputs] == [(1, 1000)]
+    macs: Counter = Counter()
+    for node in graph.nodes:
+        if node.op in (CONV, DEPTHWISE, LINEAR):
+            data, weight = (graph.tensors[i] for i in node.inputs[:2])
+            assert weight.constant
+            assert data.dtype == weight.dtype
+            macs[data.dtype] += node.macs
+    assert sum(macs.values()) == count_macs(form)
+    if recipe != "float":
+        assert macs["int8"] >= 0.99 * sum(macs.values())
+
+
+def count_macs(form: MobileForm) -> int:
+    """Multiply-accumulates of all convolutions, counted where they run."""
+    total = 0
+
+    def count(module: NamedConv2d, args: tuple, out: torch.Tensor) -> None:
+        nonlocal total
+        total += out.numel() * module.weight[0].numel()
+
+    handles = [m.register_forward_hook(count) for m in form.modules() if isinstance(m, NamedConv2d)]
+    with torch.no_grad():
+        form(torch.zeros(1, 3, SIZE, SIZE))
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+@pytest.mark.parametrize("all_passes", [False, True])
+def test_same_bytes_again(lowered, tmp_path, all_passes):
+    """Also with every pass of the delegate: those left out change nothing."""
+    backend.lower(lowered["cpu"].module, INFO, tmp_path / "a.pte", int8=True, all_passes=all_passes)
+    assert (tmp_path / "a.pte").read_bytes() == lowered["cpu"].path.read_bytes()
+
+
+def test_quiet_and_whole(form, tmp_path, capfd, caplog):
+    backend.lower(form, INFO, tmp_path / "a.pte", int8=False)
+    backend.load(tmp_path / "a.pte")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err, caplog.records) == ("", "", [])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pte"]
+
+
+def test_metadata(lowered):
+    notes = read_pte(lowered["cpu"].path).metadata
+    assert tuple(notes["labels"]) == INFO.labels
+    assert Preprocess.from_dict(notes["preprocess"]) == INFO.preprocess
+
+
+def test_metadata_at_run_time(lowered):
+    """An app reads it by calling the method, without Python."""
+    from executorch.extension.pybindings import portable_lib
+
+    program = portable_lib._load_for_executorch(str(lowered["cpu"].path))
+    (text,) = program.run_method("metadata", ())
+    assert '"golf ball"' in text
+
+
+def test_a_wrong_input_is_refused(lowered):
+    runner = backend.load(lowered["float"].path)
+    with pytest.raises(ValueError, match="expected float32"):
+        runner.run(np.zeros((1, 3, SIZE + 32, SIZE + 32), np.float32))
+    with pytest.raises(ValueError, match="expected float32"):
+        runner.run(np.zeros((1, 3, SIZE, SIZE)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("use", [backend.load, backend.read_graph])
+def test_cut_off(lowered, tmp_path, share, use):
+    data = lowered["cpu"].path.read_bytes()
+    path = tmp_path / "cut.pte"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UserError, match="cut.pte") as caught:
+        use(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("use", [backend.load, backend.read_graph])
+def test_missing_or_foreign(tmp_path, use):
+    with pytest.raises(UserError, match="cannot be read"):
+        use(tmp_path / "none.pte")
+    (tmp_path / "text.pte").write_text("no model at all, but long enough to hold a header")
+    with pytest.raises(UserError, match="no ExecuTorch program"):
+        use(tmp_path / "text.pte")
+
+
+def test_a_changed_weight_is_refused(lowered, tmp_path):
+    pte = read_pte(lowered["cpu"].path)
+    data = bytearray(lowered["cpu"].path.read_bytes())
+    weight = max(pte.constants.values(), key=lambda c: c.nbytes).tobytes()
+    data[data.index(weight) + 5] ^= 1
+    (tmp_path / "bad.pte").write_bytes(data)
+    for use in (backend.load, backend.read_graph):
+        with pytest.raises(UserError, match="checksum"):
+            use(tmp_path / "bad.pte")
+
+
+def test_reading_damaged_bytes_ends_in_an_answer(lowered, tmp_path):
+    """Any byte may be wrong: the reader either refuses the file in one line or reads it."""
+    data = lowered["cpu"].path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        bad = bytearray(data)
+        for at in rng.integers(0, len(data), 4):
+            bad[at] = rng.integers(256)
+        (tmp_path / "bad.pte").write_bytes(bad)
+        try:
+            read_pte(tmp_path / "bad.pte")
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", INT8)
+def test_published_network(golden_state, tmp_path, recipe):
+    model = EfficientMod(get_variant("efficientmod_xxs"))
+    model.load_state_dict(golden_state("efficientmod_xxs"))
+    module, table = quantized(build_mobile(model, XNNPACK_FORM), recipe, 224)
+    info = dataclasses.replace(INFO, preprocess=Preprocess())
+    backend.lower(module, info, tmp_path / "xxs.pte", int8=True)
+    assert differences(tmp_path / "xxs.pte", table) == []
+    assert backend.read_graph(tmp_path / "xxs.pte").partitions == 1
+    x = images(4, 224, seed=1)
+    assert sqnr_db(logits(module, x), logits(tmp_path / "xxs.pte", x)) >= 29
