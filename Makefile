@@ -1,13 +1,14 @@
 # Thin verbs over the command line; `make` alone sets up, exports and validates the bundled model.
 MODEL      ?= efficientmod_xxs
 CHECKPOINT ?=
-DATA       ?= $(or $(MOBILEMOD_DATA),$(wildcard data/imagenette))
+FETCHED    := data/imagenette/imagenette2-320
+DATA       ?= $(or $(MOBILEMOD_DATA),$(wildcard $(FETCHED)))
 TARGETS    ?= executorch,tflite,coreml
 RECIPE     ?= cpu
 OUT        ?= dist/$(MODEL)
 LIMIT      ?=
-MAX_DROP   ?= 0.5
-AGREEMENT  ?= 99
+MAX_DROP   ?=
+AGREEMENT  ?=
 PYTHON     ?= python3.11
 VENV       ?= .venv
 # The CPU build of PyTorch, from pip's own configuration, else from PyTorch's index.
@@ -24,7 +25,7 @@ DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
 all: setup
 	@test -n "$(DATA)" || $(MAKE) --no-print-directory data
-	@$(MAKE) --no-print-directory export validate DATA="$(or $(DATA),data/imagenette)"
+	@$(MAKE) --no-print-directory export validate DATA="$(or $(DATA),$(FETCHED))"
 
 setup: $(VENV)/.done
 
@@ -48,7 +49,7 @@ export: setup
 
 validate: setup
 	$(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
-	  --max-drop $(MAX_DROP) --min-agreement $(AGREEMENT)
+	  $(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(AGREEMENT),--min-agreement $(AGREEMENT))
 
 inspect: setup
 	$(CLI) inspect $(wildcard $(OUT)/*.pte $(OUT)/*.tflite $(OUT)/*.mlpackage)

@@ -29,7 +29,7 @@ from mobilemod.errors import UserError
 INT_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
 LOGITS = "logits"
 Kernel = Callable[..., Tensor]
-Visitor = Callable[["Step", Tensor], Tensor]
+Visitor = Callable[["Step", list[Tensor], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class MilProgram:
     def run(self, pixels: Tensor, visit: Visitor | None = None) -> Tensor:
         """Logits float32 (N, K) of RGB pixels, float32 (N, 3, S, S) in 0..255.
 
-        visit: called after each step with its result; what it returns takes the result's place.
+        visit: called after each step with its inputs and result; what it returns takes the
+            result's place.
         """
         if tuple(pixels.shape[1:]) != (3, self.size, self.size):
             raise UserError(
@@ -75,10 +76,11 @@ class MilProgram:
             )
         values: dict[str, Tensor] = {self.input: pixels}
         for step in self.steps:
-            y = step.kernel(*[values[name] for name in step.inputs])
+            inputs = [values[name] for name in step.inputs]
+            y = step.kernel(*inputs)
             if step.half:
                 y = half(y)
-            values[step.output] = y if visit is None else visit(step, y)
+            values[step.output] = y if visit is None else visit(step, inputs, y)
             for name in step.release:
                 del values[name]
         return values[self.output]

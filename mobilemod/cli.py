@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--size", choices=("160", "320", "full"), default="320", help="image size")
 
     p = _verb(verbs, "train", run_train, "train a network from scratch",
-              "mobilemod train --data data/imagenette --out runs/xxs")  # fmt: skip
+              "mobilemod train --data data/imagenette/imagenette2-320 --out runs/xxs")  # fmt: skip
     _data_option(p)
     p.add_argument("--model", default="efficientmod_xxs", help="variant")
     p.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, help="CPU threads")
 
     p = _verb(verbs, "export", run_export, "quantize and lower a checkpoint to a bundle",
-              "mobilemod export --data data/imagenette --out dist/efficientmod_xxs")  # fmt: skip
+              "mobilemod export --data DIR --out dist/efficientmod_xxs")  # fmt: skip
     _data_option(p)
     p.add_argument("--model", default="efficientmod_xxs", help="variant")
     p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"), help="the bundle")
 
     p = _verb(verbs, "validate", run_validate, "accuracy drop and agreement of a bundle's files",
-              "mobilemod validate dist/efficientmod_xxs --data data/imagenette")  # fmt: skip
+              "mobilemod validate dist/efficientmod_xxs --data DIR")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 SCHEMA = "mobilemod/calibration/1"
 BINS = 2048
 BATCH = 4
+SAMPLES = 4096
 SHRINK_STEPS = np.linspace(1.0, 0.4, 31)
 
 
@@ -91,45 +94,39 @@ def weights_digest(state: dict[str, Tensor]) -> str:
 
 
 @torch.no_grad()
-def observe(form: MobileForm, batches: Iterable[Tensor], total: int) -> dict[str, Observed]:
-    """Run `batches` of (B, 3, H, W) through `form` twice: extremes first, histograms second."""
-    batches = list(batches)
-    taps = {m.tensor: m for m in form.modules() if isinstance(m, Tap) and m.source is None}
-    extremes: dict[str, tuple[float, float]] = {}
+def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str, Observed]:
+    """Run `count` batches of (B, 3, H, W) through `form`; every tap's extremes and best range.
 
-    def widen(name: str, x: Tensor) -> None:
+    The extremes are of all values; the histogram behind the best range is of `SAMPLES` values a
+    batch, evenly spaced.
+    """
+    taps = [m for m in form.modules() if isinstance(m, Tap) and m.source is None]
+    extremes: dict[str, tuple[float, float]] = {}
+    samples: dict[str, list[Tensor]] = {}
+
+    def hook(module: Tap, args: tuple[Tensor, ...], x: Tensor) -> None:
+        name = module.tensor
         low, high = (float(v) for v in torch.aminmax(x))
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise UserError(f"calibration: tensor {name} is not finite; check the checkpoint")
         old = extremes.get(name, (low, high))
         extremes[name] = (min(low, old[0]), max(high, old[1]))
+        flat = x.flatten()
+        samples.setdefault(name, []).append(flat[:: max(1, len(flat) // SAMPLES)].clone())
 
-    _run(form, taps, widen, batches, "calibration 1/2: ranges", total)
-    histograms = {name: np.zeros(BINS) for name in taps}
-
-    def count(name: str, x: Tensor) -> None:
-        low, high = extremes[name]
-        if high > low:
-            histograms[name] += torch.histc(x.float(), BINS, low, high).numpy()
-
-    _run(form, taps, count, batches, "calibration 2/2: histograms", total)
-    return {
-        name: Observed(*extremes[name], *mse_range(histograms[name], *extremes[name]))
-        for name in taps
-    }
-
-
-def _run(form, taps, hook, batches, label, total) -> None:
-    handles = [
-        tap.register_forward_hook(lambda m, args, out, name=name: hook(name, out))
-        for name, tap in taps.items()
-    ]
+    handles = [tap.register_forward_hook(hook) for tap in taps]
     try:
-        for x in progress(batches, label, len(batches), f"batch of {BATCH}"):
+        for x in progress(batches, "calibration", count, f"{BATCH} img"):
             form(x)
     finally:
         for handle in handles:
             handle.remove()
+    observed = {}
+    for name, (low, high) in extremes.items():
+        values = torch.cat(samples[name]).numpy()
+        histogram, _ = np.histogram(values, BINS, (low, high))
+        observed[name] = Observed(low, high, *mse_range(histogram, low, high))
+    return observed
 
 
 def mse_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, float]:
@@ -170,19 +167,27 @@ def calibrate(
     images = hashlib.sha256(
         (chosen.digest() + json.dumps(preprocess.to_dict(), sort_keys=True)).encode()
     ).hexdigest()
-    key = hashlib.sha256(f"{SCHEMA} {weights} {images} {form.options}".encode()).hexdigest()
+    parts = f"{SCHEMA} {weights} {images} {form.options} {BINS} {SAMPLES}"
+    key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"
     if cached.exists():
         return load_calibration(cached)
     damage = Damage(len(chosen.samples))
-    pixels = [p for _, p in iter_pixels(chosen, preprocess, damage)]
-    tensors = [
-        torch.from_numpy(preprocess.normalize(np.stack(pixels[i : i + BATCH])))
-        for i in range(0, len(pixels), BATCH)
-    ]
-    result = Calibration(weights, images, len(pixels), observe(form, tensors, len(pixels)))
+    pixels = (p for _, p in iter_pixels(chosen, preprocess, damage))
+    batches = (
+        torch.from_numpy(preprocess.normalize(np.stack(group))) for group in _groups(pixels, BATCH)
+    )
+    observed = observe(form, batches, math.ceil(len(chosen.samples) / BATCH))
+    used = len(chosen.samples) - len(damage.files)
+    result = Calibration(weights, images, used, observed)
     result.save(cached)
     return result
+
+
+def _groups(items: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
 
 
 def cache_dir() -> Path:

@@ -139,12 +139,13 @@ class MobileNorm(nn.Module):
         mean = x.mean(1, keepdim=True) if self.reduce else self.mean(x)
         d = self.tap_centered(x - self.tap_mean(mean))
         square = self.tap_square(d * d)
-        if self.reduce:
-            variance = square.mean(1, keepdim=True) + self.eps
-        else:
-            variance = self.variance(square)
-        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(variance)))
+        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(self._variance(square))))
         return self.tap_out(d * rstd)
+
+    def _variance(self, square: Tensor) -> Tensor:
+        if self.reduce:
+            return square.mean(1, keepdim=True) + self.eps
+        return self.variance(square)
 
 
 class MobilePatchEmbed(nn.Module):

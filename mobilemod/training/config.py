@@ -19,11 +19,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a training run; the batch is in images, the rates per step."""
+    """Everything that decides a training run; the batch is in images, the rates per step.
+
+    plain_epochs: how many of the last epochs run without mixup and cutmix.
+    """
 
     model: str = "efficientmod_xxs"
     num_classes: int = 10
-    phases: tuple[Phase, ...] = (Phase(96, 24), Phase(128, 8), Phase(160, 5), Phase(192, 2))
+    phases: tuple[Phase, ...] = (Phase(96, 20), Phase(128, 6), Phase(160, 4))
     batch_size: int = 64
     lr: float = 2e-3
     min_lr: float = 1e-5
@@ -35,6 +38,7 @@ class TrainConfig:
     mixup: float = 0.2
     cutmix: float = 1.0
     mix_probability: float = 0.25
+    plain_epochs: int = 4
     crop_scale: tuple[float, float] = (0.35, 1.0)
     color_jitter: float = 0.2
     drop_path: float = 0.05

@@ -185,6 +185,7 @@ class Trainer:
         config = self.config
         steps = len(self.train.targets) // config.batch_size
         size = config.size_at(epoch)
+        mixing = epoch < config.epochs - config.plain_epochs
         rng = np.random.default_rng([config.seed, epoch, 1])
         total = 0.0
         self.model.train()
@@ -194,7 +195,8 @@ class Trainer:
             lr = learning_rate(config, epoch + i / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            x, a, b, lam = mix(x.to(self.device), y.to(self.device), config, rng)
+            x, y = x.to(self.device), y.to(self.device)
+            x, a, b, lam = mix(x, y, config, rng) if mixing else (x, y, y, 1.0)
             with torch.autocast(
                 torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bf16"
             ):

@@ -41,7 +41,7 @@ def batches():
 def narrow(narrow_model, batches):
     """The narrow network's forms and its calibration."""
     forms = {name: build_mobile(narrow_model, options) for name, options in FORMS.items()}
-    observed = observe(forms["xnnpack"], batches, 4)
+    observed = observe(forms["xnnpack"], batches, 2)
     return forms, Calibration("w", "i", 4, observed)
 
 
