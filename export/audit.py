@@ -85,7 +85,7 @@ class Names:
         self.by_params: dict[tuple, str] = {}
         for table in tables:
             for entry in table.entries.values():
-                if entry.source is None:
+                if entry.source not in table.entries:
                     for half in (False, True):
                         key = _key(entry.scale, entry.zero_point, half)
                         self.by_params.setdefault(key, entry.tensor)

@@ -106,7 +106,10 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
 
 def _convert(module: nn.Module, info: ModelInfo) -> Any:
     import coremltools as ct
+    from coremltools.converters.mil.mil import Builder
 
+    # Names of the program's tensors carry a count that goes on from one conversion to the next.
+    Builder.name_count.clear()
     size = info.preprocess.size
     shape = (1, 3, size, size)
     with torch.no_grad():

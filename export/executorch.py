@@ -87,7 +87,8 @@ def load(path: Path, threads: int = 1) -> Runner:
     """
     read_pte(path)
     try:
-        from executorch.extension.pybindings import portable_lib
+        with _silence():
+            from executorch.extension.pybindings import portable_lib
     except ImportError as error:
         raise UserError(f"running {path} needs the package 'executorch' ({error})") from None
     with _silence_native():

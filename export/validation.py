@@ -16,6 +16,7 @@ import torch
 from export.backend import FORMS, get_backend
 from export.bundle import REFERENCE_FILE, replace_accuracy
 from export.lowering import build_reference, code_digest, tool_versions
+from export.quiet import quiet
 from mobilemod.data.imagefolder import (
     Damage,
     ImageFolder,
@@ -102,7 +103,8 @@ def _runner(folder: Path, candidate: Candidate):
     if candidate.target is not None:
         backend = get_backend(candidate.target)
         path = folder / candidate.file
-        runner = backend.load(path)
+        with quiet():
+            runner = backend.load(path)
         batched = getattr(backend, "load_batched", None)
         if batched is not None:
             return batched(path), runner.description

@@ -188,6 +188,8 @@ class Trainer:
         mixing = epoch < config.epochs - config.plain_epochs
         rng = np.random.default_rng([config.seed, epoch, 1])
         total = 0.0
+        # Stochastic depth draws from torch's generator: seeded here, a resumed run draws the same.
+        torch.manual_seed(config.seed * 1_000_003 + epoch)
         self.model.train()
         batches = self._batches(epoch, size, steps)
         label = f"epoch {epoch + 1}/{config.epochs} at {size}"

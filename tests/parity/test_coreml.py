@@ -189,7 +189,7 @@ def test_xcode_sees_an_image_classifier(lowered):
     assert Preprocess.from_dict(json.loads(user["preprocessing"])) == made.info.preprocess
     classify = open_package(made.path).operations[-2:]
     labels = next(op for op in classify if op.op_type == "classify").inputs["classes"].val
-    assert [str(s) for s in labels.val] == list(made.info.labels)
+    assert [str(s) for s in labels] == list(made.info.labels)
 
 
 def test_labels(lowered, tmp_path):
