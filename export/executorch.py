@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import json
-import logging
-import os
-import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +17,7 @@ from torch import nn
 from export.backend import ModelInfo, Runner
 from export.executorch_reader import METADATA_METHOD, TARGET, read_pte
 from export.graph import FileGraph
+from export.quiet import quiet
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
 
@@ -64,7 +61,7 @@ def lower(
         "labels": list(info.labels),
         "preprocess": info.preprocess.to_dict(),
     }
-    with _silence(), _delegate_passes(all_passes), torch.no_grad():
+    with quiet(), _delegate_passes(all_passes), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
         exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
@@ -87,11 +84,11 @@ def load(path: Path, threads: int = 1) -> Runner:
     """
     read_pte(path)
     try:
-        with _silence():
+        with quiet():
             from executorch.extension.pybindings import portable_lib
     except ImportError as error:
         raise UserError(f"running {path} needs the package 'executorch' ({error})") from None
-    with _silence_native():
+    with quiet():
         if portable_lib._threadpool_get_thread_count() != threads:
             portable_lib._unsafe_reset_threadpool(threads)
         try:
@@ -175,38 +172,3 @@ def _delegate_passes(all_passes: bool) -> Iterator[None]:
         yield
     finally:
         xnnpack_preprocess.XNNPACKPassManager = manager
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Holds back the frameworks' prints, warnings and log lines."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    sink = io.StringIO()
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-@contextlib.contextmanager
-def _silence_native() -> Iterator[None]:
-    """Holds back what C++ writes to standard output and error."""
-    saved = [(fd, os.dup(fd)) for fd in (1, 2)]
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        with _silence():
-            for fd, _ in saved:
-                os.dup2(null, fd)
-            yield
-    finally:
-        os.close(null)
-        for fd, copy in saved:
-            os.dup2(copy, fd)
-            os.close(copy)

@@ -28,6 +28,7 @@ from quantization.params import (
 from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
+PROBE_SIZE = 64
 
 
 class QuantizeDequantize(nn.Module):
@@ -93,6 +94,13 @@ class QuantizedConv2d(nn.Module):
             codes, self.scales, self.zero_points, 0, *self.range, torch.int8
         )
 
+    def round_bias(self, input_scale: float) -> None:
+        """Round the bias to multiples of input scale x weight scale: the int32 that files hold."""
+        if self.bias is not None:
+            step = self.scales.double() * input_scale
+            rounded = torch.round(self.bias.detach().double() / step) * step
+            self.bias = nn.Parameter(rounded.float())
+
     def forward(self, x: Tensor) -> Tensor:
         codes = self.weight if self.fold else self._quantize(self.weight)
         return F.conv2d(x, self._dequantize(codes), self.bias, *self.geometry)
@@ -146,4 +154,36 @@ def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
         if new is not None:
             parent, _, child = name.rpartition(".")
             setattr(program.get_submodule(parent), child, new)
-    return program.eval()
+    _round_biases(program.eval())
+    return program
+
+
+@torch.no_grad()
+def _round_biases(program: nn.Module) -> None:
+    """Round every int8 convolution's bias by its input's scale, found by running once.
+
+    XNNPACK and TFLite hold biases as int32 in these steps; Core ML, which would keep float,
+    gets the same values.
+    """
+    owners: dict[int, QuantizeDequantize] = {}
+    alive: list[Tensor] = []  # an id is only good while its tensor lives
+
+    def made(module: QuantizeDequantize, args: tuple[Tensor, ...], out: Tensor) -> None:
+        owners[id(out)] = module
+        alive.append(out)
+
+    def used(module: QuantizedConv2d, args: tuple[Tensor, ...]) -> None:
+        if id(args[0]) in owners:
+            module.round_bias(owners[id(args[0])].args[0])
+
+    handles = []
+    for module in program.modules():
+        if isinstance(module, QuantizeDequantize):
+            handles.append(module.register_forward_hook(made))
+        elif isinstance(module, QuantizedConv2d):
+            handles.append(module.register_forward_pre_hook(used))
+    try:
+        program(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -200,3 +200,24 @@ def test_a_table_without_a_tensor_says_which(narrow):
     short = dataclasses.replace(calibration, observed=observed)
     with pytest.raises(UserError, match=r"layers\.0\.blocks\.0\.norm:out"):
         make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), short)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", list(FORMS))
+def test_biases_are_whole_steps_of_their_input(narrow, form):
+    forms, calibration = narrow
+    table = make_table(forms[form], form, load_recipe("cpu"), calibration)
+    convs = [
+        m for m in quantize(forms[form], table, True).modules() if isinstance(m, QuantizedConv2d)
+    ]
+    by_name = {c.tensor: c for c in convs}
+    for weight, source in [
+        ("patch_embed.proj:weight", "patch_embed.proj:in"),
+        ("layers.0.blocks.1.mlp.fc2:weight", "layers.0.blocks.1.mlp:product"),
+        ("layers.2.blocks.2.attn.proj:weight", "layers.2.blocks.2.attn:merged"),
+        ("head:weight", "norm:pooled"),
+    ]:
+        conv = by_name[weight]
+        codes = conv.bias.double() / (conv.scales.double() * table.entries[source].scale[0])
+        assert float((codes - codes.round()).abs().max()) < 1e-2
+        assert float(codes.abs().max()) > 1
