@@ -28,11 +28,12 @@ from mobilemod.errors import UserError
 from mobilemod.models.mobile import MobileNorm, NamedConv2d
 from quantization.program import QuantizedConv2d, QuantizeDequantize
 
-# Limits of what float16 does to a right file. A code may differ only where the value before
-# rounding lies within MAX_BEYOND steps of the border between the two codes; seen: 0.20 where norms
-# are float, 0.33 where they are int8 too. Seen of convolutions: 63 dB, and 47 dB in one channel.
-MAX_BEYOND = 0.75
-MIN_SQNR_DB = 55.0
+# Limits of what float16 does to a right file. How far a value before rounding lies outside the
+# program's code, in steps: the farthest and the mean. Seen on random and trained weights: 2.3
+# behind attention in float16, 0.33 elsewhere. Of convolutions: 57 dB, and 47 dB in one channel.
+MAX_BEYOND = 4.0
+MAX_MEAN_BEYOND = 0.1
+MIN_SQNR_DB = 50.0
 MIN_CHANNEL_SQNR_DB = 40.0
 
 
@@ -160,11 +161,12 @@ class _Comparison:
         share = float((difference > 0).double().mean())
         scale, zero = _parameters(step)
         before = (x / scale + zero).clamp_(*INT_RANGE["int8"])
-        beyond = float((before - own).abs_().max()) - 0.5
+        outside = ((before - own).abs_() - 0.5).clamp_(min=0)
+        beyond = float(outside.max())
         self.count["quantize"] += 1
         self.step, self.share = max(self.step, worst), max(self.share, share)
         self.beyond = max(self.beyond, beyond)
-        if not beyond <= MAX_BEYOND:
+        if not (beyond <= MAX_BEYOND and float(outside.mean()) <= MAX_MEAN_BEYOND):
             raise _Parting(
                 f"{record.tensor} ({step.name}): {share:.2%} of the codes differ, by up to {worst}"
             )

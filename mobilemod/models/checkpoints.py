@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,8 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     numpy_names = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     allowed = [argparse.Namespace, *((_Ignored, name) for name in numpy_names)]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on the pickle protocol
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or cut file can fail anywhere in the unpickler
         refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
