@@ -36,6 +36,7 @@ from export.source import (
 from mobilemod import __version__
 from mobilemod.data.imagefolder import Damage, iter_pixels, read_folder, split_dir
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256
 from mobilemod.manifest import SCHEMA, write_manifest
@@ -56,7 +57,10 @@ REFERENCE_FILE = "reference.safetensors"
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What to export and where to; `data` None means no images."""
+    """What to export and where to; `data` None means no images.
+
+    check: compare the Core ML file with the quantized program, op by op.
+    """
 
     model: str
     out: Path
@@ -65,6 +69,7 @@ class ExportConfig:
     targets: tuple[str, ...] = TARGETS
     recipe: str = "cpu"
     size: int = 224
+    check: bool = True
 
     def __post_init__(self) -> None:
         for target in self.targets:
@@ -93,7 +98,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         for name, form in forms.items()
     }
     info = ModelInfo(config.model, tuple(e["label"] for e in source.labels), preprocess)
-    results = _lower_all(source, config.targets, tables, info)
+    results = _lower_all(source, config, tables, info)
     with atomic_folder(config.out) as folder:
         files = [_add_file(folder, job, result, tables) for job, result in results]
         _write_parts(folder, source, recipe, calibration, tables)
@@ -137,15 +142,22 @@ def _checked_forms(
 
 def _lower_all(
     source: Source,
-    targets: tuple[str, ...],
+    config: ExportConfig,
     tables: dict[str, ParameterTable],
     info: ModelInfo,
 ) -> list[tuple[LoweringJob, LoweringResult]]:
     jobs = [
         LoweringJob(
-            target, source.variant, source.num_classes, source.state, source.weights, table, info
+            target,
+            source.variant,
+            source.num_classes,
+            source.state,
+            source.weights,
+            table,
+            info,
+            config.check,
         )
-        for target in targets
+        for target in config.targets
         for table in (tables[get_backend(target).FORM], None)
     ]
     done: dict[int, LoweringResult] = {}
@@ -226,7 +238,7 @@ def _golden(
     The first is drawn, so that it is there without data; its red, green and blue differ, so
     that a swapped channel order shows.
     """
-    images: list[tuple[str, np.ndarray, int | None]] = [("drawn", _drawn(preprocess.size), None)]
+    images: list[tuple[str, np.ndarray, int | None]] = [("drawn", draw_card(preprocess.size), None)]
     if config.data is not None:
         labels = tuple(e["id"] for e in source.labels)
         known = source.num_classes != 1000
@@ -270,14 +282,6 @@ def _model_files(folder: Path, config: ExportConfig) -> list[tuple[str, str]]:
         suffix = get_backend(target).SUFFIX
         found += [(p.name, target) for p in sorted(folder.glob(f"{config.model}_*{suffix}"))]
     return found
-
-
-def _drawn(size: int) -> np.ndarray:
-    """A test card: red grows to the right, green downwards, blue stripes; uint8 (S, S, 3)."""
-    ramp = np.linspace(0, 255, size)
-    red, green = np.meshgrid(ramp, ramp)
-    blue = 127.5 + 127.5 * np.sin((red + green) / 16)
-    return np.stack([red, green, blue], -1).round().astype(np.uint8)
 
 
 def _manifest(

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from export.backend import FORMS, ModelInfo, get_backend
+from export.quiet import quiet
+from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.models.efficientmod import EfficientMod, get_variant
 from mobilemod.models.mobile import MobileForm, build_mobile
@@ -31,7 +33,8 @@ TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "co
 class LoweringJob:
     """What a worker needs to write one model file.
 
-    state: the reference network's parameters; table: None for the float twin.
+    state: the reference network's parameters; table: None for the float twin; check: compare a
+    Core ML file with its program, op by op.
     """
 
     target: str
@@ -41,6 +44,7 @@ class LoweringJob:
     weights: str
     table: ParameterTable | None
     info: ModelInfo
+    check: bool = True
 
     @property
     def precision(self) -> str:
@@ -115,17 +119,27 @@ def lower(job: LoweringJob) -> LoweringResult:
     """Write the job's file into the cache, unless it is there."""
     backend = get_backend(job.target)
     path = cache_dir() / "lowered" / job.key()[:32] / job.file_name
-    if path.exists():
+    cached = path.exists()
+    checked = path.parent / "checked"
+    needs_check = job.check and job.target == "coreml" and not checked.exists()
+    if cached and not needs_check:
         return LoweringResult(path, 0.0, 0, True)
     torch.set_num_threads(1)
     start = time.perf_counter()
     module: torch.nn.Module = build_form(job)
     if job.table is not None:
         module = quantize(module, job.table, backend.FOLD)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    backend.lower(module, job.info, path, int8=job.table is not None)
-    seconds = time.perf_counter() - start
-    return LoweringResult(path, seconds, peak_memory(), False)
+    if not cached:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        backend.lower(module, job.info, path, int8=job.table is not None)
+    if needs_check:
+        image = job.info.preprocess.normalize(draw_card(job.info.preprocess.size)[None])
+        with quiet():
+            from export.mil_check import check, require
+
+            require(check(path, module, image), path)
+        checked.touch()
+    return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
 
 
 def peak_memory() -> int:

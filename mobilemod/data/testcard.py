@@ -1,0 +1,16 @@
+"""A drawn image for self-tests where no photograph is at hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def draw_card(size: int) -> np.ndarray:
+    """Red grows to the right, green downwards, blue in stripes; uint8 (size, size, 3).
+
+    The three differ everywhere, so that a swapped channel order or a transposed image shows.
+    """
+    ramp = np.linspace(0, 255, size)
+    red, green = np.meshgrid(ramp, ramp)
+    blue = 127.5 + 127.5 * np.sin((red + green) / 16)
+    return np.stack([red, green, blue], -1).round().astype(np.uint8)
