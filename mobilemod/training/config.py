@@ -26,7 +26,13 @@ class TrainConfig:
 
     model: str = "efficientmod_xxs"
     num_classes: int = 10
-    phases: tuple[Phase, ...] = (Phase(96, 20), Phase(128, 6), Phase(160, 4))
+    phases: tuple[Phase, ...] = (
+        Phase(96, 20),
+        Phase(128, 6),
+        Phase(160, 2),
+        Phase(192, 2),
+        Phase(224, 2),
+    )
     batch_size: int = 64
     lr: float = 2e-3
     min_lr: float = 1e-5
@@ -38,7 +44,7 @@ class TrainConfig:
     mixup: float = 0.2
     cutmix: float = 1.0
     mix_probability: float = 0.25
-    plain_epochs: int = 4
+    plain_epochs: int = 6
     crop_scale: tuple[float, float] = (0.35, 1.0)
     color_jitter: float = 0.2
     drop_path: float = 0.05
