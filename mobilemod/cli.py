@@ -14,11 +14,14 @@ from typing import Any
 from mobilemod import __version__
 from mobilemod.errors import UserError
 
-EXIT_OK, EXIT_GATE, EXIT_USER = 0, 1, 2
+EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL = 0, 1, 2, 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code: 0 done, 1 a gate failed, 2 bad input or environment."""
+    """Run one verb; the exit code.
+
+    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own.
+    """
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
@@ -29,16 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on", args.debug)
     except Exception as error:
-        return _fail(
-            f"{type(error).__name__}: {_first_line(error)} (--debug shows where)", args.debug
-        )
+        message = f"internal error, {type(error).__name__}: {_first_line(error)}"
+        return _fail(f"{message} (--debug shows where)", args.debug, EXIT_INTERNAL)
 
 
-def _fail(message: str, debug: bool) -> int:
+def _fail(message: str, debug: bool, code: int = EXIT_USER) -> int:
     if debug:
         raise
     print(f"mobilemod: error: {' '.join(message.split())}", file=sys.stderr)
-    return EXIT_USER
+    return code
 
 
 def _os_error(error: OSError) -> str:
