@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import resource
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -143,8 +145,18 @@ def lower(job: LoweringJob) -> LoweringResult:
 
 
 def peak_memory() -> int:
-    """Peak resident memory of this process, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Peak resident memory of this process, bytes.
+
+    On Linux from /proc: getrusage's figure survives exec, so that a worker would report its
+    parent's peak.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ but for the rounding inside a kernel.
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import torch
 import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_decomposed)
@@ -29,6 +30,7 @@ from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
 PROBE_SIZE = 64
+FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
 
 
 class QuantizeDequantize(nn.Module):
@@ -131,7 +133,13 @@ def make_table(
                 )
             low, high = calibration.observed[key].range(recipe.observer)
             entries[name] = activation_params(name, low, high, module.source)
+    if form_name == "coreml":
+        entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
     return ParameterTable(form_name, recipe.name, entries)
+
+
+def _with_note(note: str) -> str:
+    return "; ".join(filter(None, (note, FLOAT16_NOTE)))
 
 
 def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
