@@ -53,7 +53,7 @@ class Audit:
 
     macs: multiply-accumulates of convolutions and linears; matmul_macs: of products of two
     activations. int8_share: the int8 part of `macs`, 0..1. partitions: delegate calls.
-    outside: op -> count outside every delegate. qdq: quantize and dequantize ops.
+    outside: op -> count outside every delegate.
     """
 
     file: str

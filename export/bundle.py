@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from export.audit import Audit, Names, audit_graph, require_int8
 from export.backend import FORMS, TARGETS, ModelInfo, get_backend
@@ -34,7 +33,7 @@ from export.source import (
     open_source,
 )
 from mobilemod import __version__
-from mobilemod.data.imagefolder import Damage, iter_pixels, read_folder, split_dir
+from mobilemod.data.imagefolder import Damage, iter_pixels, read_folder, required_classes, split_dir
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
@@ -102,7 +101,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     with atomic_folder(config.out) as folder:
         files = [_add_file(folder, job, result, tables) for job, result in results]
         _write_parts(folder, source, recipe, calibration, tables)
-        golden = _golden(folder, config, source, preprocess, model, forms, tables)
+        golden = _golden(folder, config, source, preprocess, model, forms, tables, files)
         manifest = _manifest(source, recipe, calibration, preprocess, files, golden)
         write_manifest(folder, manifest)
     return {
@@ -217,13 +216,6 @@ def _write_parts(
     save_checkpoint(folder / REFERENCE_FILE, source.state, metadata, torch.float32)
 
 
-def programs_of(
-    forms: dict[str, MobileForm], tables: dict[str, ParameterTable]
-) -> dict[str, nn.Module]:
-    """The quantized program of each form."""
-    return {name: quantize(form, tables[name], True) for name, form in forms.items()}
-
-
 def _golden(
     folder: Path,
     config: ExportConfig,
@@ -232,6 +224,7 @@ def _golden(
     model: EfficientMod,
     forms: dict[str, MobileForm],
     tables: dict[str, ParameterTable],
+    files: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Preprocessed images as lossless PNG with logits, for a self-test on the device.
 
@@ -240,19 +233,14 @@ def _golden(
     """
     images: list[tuple[str, np.ndarray, int | None]] = [("drawn", draw_card(preprocess.size), None)]
     if config.data is not None:
-        labels = tuple(e["id"] for e in source.labels)
-        known = source.num_classes != 1000
         data = read_folder(
-            split_dir(config.data, "val"), labels if known else None, source.num_classes
+            split_dir(config.data, "val"), required_classes(source.label_ids), source.num_classes
         ).spread(GOLDEN_IMAGES)
         for i, pixels in iter_pixels(data, preprocess, Damage(len(data.samples))):
             sample = data.samples[i]
             images.append((f"{sample.path.parent.name}-{sample.path.stem}", pixels, sample.target))
-    runners = {
-        job_file: get_backend(target).load(folder / job_file)
-        for job_file, target in _model_files(folder, config)
-    }
-    programs = programs_of(forms, tables)
+    runners = {f["file"]: get_backend(f["target"]).load(folder / f["file"]) for f in files}
+    programs = {name: quantize(form, tables[name], True) for name, form in forms.items()}
     (folder / "golden").mkdir()
     entries = []
     for number, (origin, pixels, target) in enumerate(images):
@@ -274,14 +262,6 @@ def _golden(
             }
         )
     return entries
-
-
-def _model_files(folder: Path, config: ExportConfig) -> list[tuple[str, str]]:
-    found = []
-    for target in config.targets:
-        suffix = get_backend(target).SUFFIX
-        found += [(p.name, target) for p in sorted(folder.glob(f"{config.model}_*{suffix}"))]
-    return found
 
 
 def _manifest(
@@ -311,8 +291,3 @@ def _manifest(
         "golden": golden,
         "accuracy": None,
     }
-
-
-def replace_accuracy(bundle: Path, manifest: dict[str, Any], accuracy: dict[str, Any]) -> None:
-    """Write the manifest again with an accuracy record."""
-    write_manifest(bundle, {**manifest, "accuracy": accuracy})

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from export.backend import FORMS
-from mobilemod.data.imagefolder import imagenet_synsets, read_folder, split_dir
+from mobilemod.data.imagefolder import imagenet_synsets, read_folder, required_classes, split_dir
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
@@ -45,6 +45,11 @@ class Source:
     checkpoint: Path
     checkpoint_sha256: str
     labels: tuple[Label, ...]
+
+    @property
+    def label_ids(self) -> tuple[str, ...]:
+        """Class folder names in output order."""
+        return tuple(label["id"] for label in self.labels)
 
 
 def open_source(variant: str, checkpoint: Path | None, data: Path | None) -> Source:
@@ -86,14 +91,6 @@ def _labels(metadata: dict[str, str], count: int, data: Path | None) -> tuple[La
     return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
 
 
-def folder_labels(labels: tuple[Label, ...]) -> tuple[str, ...] | None:
-    """The class folders a data set must have; None where ImageNet's subsets are welcome."""
-    ids = tuple(label["id"] for label in labels)
-    if len(ids) == 1000 and ids == tuple(imagenet_synsets()):
-        return None
-    return None if ids and ids[0] == "0" else ids
-
-
 @dataclass(frozen=True)
 class CalibrationSource:
     """A calibration and where it came from, for the manifest."""
@@ -108,7 +105,7 @@ def find_calibration(
     """Calibrate on `data`'s training images; without data, the bundled table of these weights."""
     if data is not None:
         folder = read_folder(
-            split_dir(data, "train"), folder_labels(source.labels), source.num_classes
+            split_dir(data, "train"), required_classes(source.label_ids), source.num_classes
         )
         form = build_mobile(model, FORMS["xnnpack"])
         calibration = calibrate(form, source.weights, folder, preprocess, recipe.calibration_images)

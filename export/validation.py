@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from export.backend import FORMS, get_backend
-from export.bundle import REFERENCE_FILE, replace_accuracy
+from export.bundle import REFERENCE_FILE
 from export.lowering import build_reference, code_digest, tool_versions
 from export.quiet import quiet
 from mobilemod.data.imagefolder import (
@@ -22,12 +22,13 @@ from mobilemod.data.imagefolder import (
     ImageFolder,
     iter_pixels,
     read_folder,
+    required_classes,
     split_dir,
 )
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, atomic_path
-from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.manifest import Bundle, load_bundle, write_manifest
 from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.models.mobile import build_mobile
 from mobilemod.progress import progress
@@ -151,10 +152,8 @@ def run_chunk(folder: Path, images: ImageFolder, start: int, names: list[Candida
 
 def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> ImageFolder:
     """The validation split of `data`, its classes checked against the bundle's labels."""
-    ids = bundle.label_ids
-    classes = bundle.manifest["num_classes"]
-    named = classes != 1000 and ids[0] != "0"
-    folder = read_folder(split_dir(data, "val"), ids if named else None, classes)
+    required = required_classes(bundle.label_ids)
+    folder = read_folder(split_dir(data, "val"), required, bundle.manifest["num_classes"])
     return folder if limit is None else folder.spread(limit)
 
 
@@ -222,7 +221,7 @@ def validate_bundle(
         (out / "validation.json").write_text(text + "\n", "utf-8")
         write_report(record, verdicts, out / "report.html", paths)
     if predictions:
-        replace_accuracy(folder, bundle.manifest, accuracy_record(record))
+        write_manifest(folder, {**bundle.manifest, "accuracy": accuracy_record(record)})
     return record, verdicts
 
 

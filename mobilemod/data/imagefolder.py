@@ -80,6 +80,16 @@ def split_dir(data: Path, split: str) -> Path:
     return data / split if (data / split).is_dir() else data
 
 
+def required_classes(ids: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The class folders that a model with these label ids demands of a data set.
+
+    None where its labels are ImageNet's, whose subsets are welcome, or only numbers.
+    """
+    if ids == tuple(imagenet_synsets()) or ids == tuple(map(str, range(len(ids)))):
+        return None
+    return ids
+
+
 def read_folder(
     root: Path, labels: tuple[str, ...] | None = None, num_classes: int | None = None
 ) -> ImageFolder:

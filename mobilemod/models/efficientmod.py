@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.models.depthwise import DepthwiseConv2d
 
 KERNEL_SIZE = 7
 NUM_HEADS = 8
@@ -77,7 +76,8 @@ class ContextLayer(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.f = nn.Linear(dim, dim)
-        self.context_list = nn.ModuleList([DepthwiseConv2d(dim, KERNEL_SIZE)])
+        depthwise = nn.Conv2d(dim, dim, KERNEL_SIZE, padding=KERNEL_SIZE // 2, groups=dim)
+        self.context_list = nn.ModuleList([depthwise])
         self.g = nn.Linear(dim, dim)
 
     def forward(self, h: Tensor) -> Tensor:

@@ -109,10 +109,7 @@ def evaluate(model: nn.Module, images: Images, size: int, device: str = "cpu") -
 
 
 class Trainer:
-    """One run in `out`: `fit` trains from the last finished epoch on.
-
-    `step_model` maps a batch to logits; it is the network itself, and QAT may wrap it.
-    """
+    """One run in `out`: `fit` trains from the last finished epoch on."""
 
     def __init__(self, config: TrainConfig, train: Images, val: Images, out: Path, device: str):
         self.config, self.train, self.val, self.out, self.device = config, train, val, out, device
