@@ -34,7 +34,6 @@ WEIGHTED = (CONV, DEPTHWISE, LINEAR)
 INT_DTYPES = ("int8", "uint8")
 # Data movement and the change of number format say nothing about which kernel computes.
 NOT_COMPUTE = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE, "constant", "flatten", "delegate")
-MIN_INT8_SHARE = 0.99
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _key(scale: tuple[float, ...], zero_point: tuple[int, ...], half: bool) -> t
 def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     """Audit of a file's graph; modules are named where `names` knows the parameters."""
     producer = {out: node for node in graph.nodes for out in node.outputs}
-    modules = _modules(graph, names)
+    modules = node_modules(graph, names)
     macs: Counter[bool] = Counter()
     matmul: Counter[bool] = Counter()
     floats: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -176,9 +175,18 @@ def _is_float(node: FileNode, graph: FileGraph) -> bool:
     return any(graph.tensors[o].dtype in ("float32", "float16") for o in node.outputs)
 
 
-def _modules(graph: FileGraph, names: Names) -> dict[FileNode, str]:
-    """Each node's published module: its own weight's, else that of the next known tensor."""
-    known = {name: names.find(t) for name, t in graph.tensors.items()}
+def node_modules(
+    graph: FileGraph, names: Names, weights: dict[str, str] | None = None
+) -> dict[FileNode, str]:
+    """Each node's published module: its own weight's, else that of the next known tensor.
+
+    A `.tflite` of ours says it itself: its tensors are named `module:role`. weights: names of
+    constants that are known otherwise.
+    """
+    weights = weights or {}
+    known = {name: weights.get(name) or names.find(t) for name, t in graph.tensors.items()}
+    if graph.target == "tflite":
+        known = {name: known[name] or (name if ":" in name else None) for name in known}
     downstream: dict[str, str] = {}
     modules: dict[FileNode, str] = {}
     for node in reversed(graph.nodes):
@@ -187,9 +195,8 @@ def _modules(graph: FileGraph, names: Names) -> dict[FileNode, str]:
         name = weight or after or ""
         if name:
             modules[node] = name.partition(":")[0]
-        if after:
-            for i in node.inputs:
-                downstream[i] = known[i] or after
+        for i in node.inputs if name else ():
+            downstream[i] = known[i] or name
     return modules
 
 
@@ -217,15 +224,19 @@ def tables_beside(path: Path) -> list[ParameterTable]:
     return tables
 
 
-def require_int8(audit: Audit) -> None:
-    """`UserError` with module and remedy where under 99 % of conv and linear MACs are int8."""
-    if audit.int8_share >= MIN_INT8_SHARE:
+def require_int8(audit: Audit, share: float) -> None:
+    """`UserError` with module and remedy where less than `share` of conv and linear MACs is int8.
+
+    share: 0..1, the recipe's `min_int8_share`.
+    """
+    if audit.int8_share >= share:
         return
     worst = max((f for f in audit.float_ops if f.op in WEIGHTED), key=lambda f: f.macs)
     module = worst.module or "(unnamed)"
     raise UserError(
         f"{audit.file}: only {audit.int8_share:.1%} of convolution and linear multiply-accumulates "
-        f"are int8; the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
+        f"are int8, the recipe asks {share:.0%}; "
+        f"the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
         f"make '{module}:weight' and the tensors beside it int8 in the recipe"
     )
 

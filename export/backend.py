@@ -14,7 +14,7 @@ from torch import nn
 from export.graph import FileGraph
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.models.mobile import COREML_FORM, XNNPACK_FORM, FormOptions
+from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, FormOptions
 
 FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 
@@ -37,6 +37,18 @@ class Runner:
 
     description: str
     run: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SubProgram:
+    """Some ops of a file as a program of their own.
+
+    run: computes once; inputs: what it computes on, chosen at random; outputs: of the last run.
+    """
+
+    run: Callable[[], object]
+    inputs: tuple[np.ndarray, ...]
+    outputs: Callable[[], tuple[np.ndarray, ...]]
 
 
 class Backend(Protocol):

@@ -99,7 +99,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     info = ModelInfo(config.model, tuple(e["label"] for e in source.labels), preprocess)
     results = _lower_all(source, config, tables, info)
     with atomic_folder(config.out) as folder:
-        files = [_add_file(folder, job, result, tables) for job, result in results]
+        share = recipe.min_int8_share
+        files = [_add_file(folder, job, result, tables, share) for job, result in results]
         _write_parts(folder, source, recipe, calibration, tables)
         golden = _golden(folder, config, source, preprocess, model, forms, tables, files)
         manifest = _manifest(source, recipe, calibration, preprocess, files, golden)
@@ -168,14 +169,18 @@ def _lower_all(
 
 
 def _add_file(
-    folder: Path, job: LoweringJob, result: LoweringResult, tables: dict[str, ParameterTable]
+    folder: Path,
+    job: LoweringJob,
+    result: LoweringResult,
+    tables: dict[str, ParameterTable],
+    min_int8_share: float,
 ) -> dict[str, Any]:
     path = folder / job.file_name
     copy_into(result.path, path)
     names = Names(list(tables.values()))
     audit = audit_graph(get_backend(job.target).read_graph(path), path, names)
     if job.table is not None:
-        require_int8(audit)
+        require_int8(audit, min_int8_share)
     return {
         "file": path.name,
         "target": job.target,

@@ -18,6 +18,7 @@ from export.backend import ModelInfo, Runner
 from export.executorch_reader import METADATA_METHOD, TARGET, read_pte
 from export.graph import FileGraph
 from export.quiet import quiet
+from export.xnnpack_graph import simplify
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
 
@@ -156,19 +157,27 @@ def _partitioner() -> Any:
 
 @contextlib.contextmanager
 def _delegate_passes(all_passes: bool) -> Iterator[None]:
-    """Leaves `NEEDLESS_PASSES` out of the delegate's preprocessing, inside the block."""
+    """Inside the block, the delegate's graphs are simplified and, but for all_passes, made without
+    `NEEDLESS_PASSES`."""
     from executorch.backends.xnnpack import xnnpack_preprocess
 
     manager = xnnpack_preprocess.XNNPACKPassManager
+
+    serialize = xnnpack_preprocess.serialize_xnnpack_binary
 
     class ShortPassManager(manager):  # type: ignore[misc, valid-type]
         def __init__(self, exported_program: Any, passes: list[type] | None = None) -> None:
             super().__init__(exported_program, passes)
             self.passes = [p for p in self.passes if p.__name__ not in NEEDLESS_PASSES]
 
+    def serialize_simplified(graph: Any, constants: bytearray) -> bytes:
+        return serialize(simplify(graph), constants)
+
     if not all_passes:
         xnnpack_preprocess.XNNPACKPassManager = ShortPassManager
+    xnnpack_preprocess.serialize_xnnpack_binary = serialize_simplified
     try:
         yield
     finally:
         xnnpack_preprocess.XNNPACKPassManager = manager
+        xnnpack_preprocess.serialize_xnnpack_binary = serialize

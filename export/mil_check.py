@@ -25,7 +25,7 @@ from export.coreml import pixels_of
 from export.coreml_reader import constant, open_package
 from export.mil_evaluator import INT_RANGE, Step, compile_program
 from mobilemod.errors import UserError
-from mobilemod.models.mobile import MobileNorm, NamedConv2d
+from mobilemod.models.mobile_ops import MobileNorm, NamedConv2d
 from quantization.program import QuantizedConv2d, QuantizeDequantize
 
 # Limits of what float16 does to a right file. How far a value before rounding lies outside the

@@ -116,7 +116,7 @@ class TfliteModel:
             module = published(self._name(output))
             roles = ("", "weight", "bias") if kind in WEIGHTED else ()
             for position, index in enumerate(int(i) for i in op.inputs):
-                if index >= 0 and self._is_constant(index):
+                if index >= 0 and self.is_constant(index):
                     role = roles[position] if position < len(roles) else "constant"
                     name(index, f"{module}:{role}")
             name(output, f"{module}:{kind.lower()}")
@@ -136,7 +136,7 @@ class TfliteModel:
     def _is_int8(self, index: int) -> bool:
         return self.graph.tensors[index].type == schema.TensorType.INT8
 
-    def _is_constant(self, index: int) -> bool:
+    def is_constant(self, index: int) -> bool:
         return self.model.buffers[self.graph.tensors[index].buffer].data is not None
 
     def _add_float(self, name: str, like: int) -> int:

@@ -20,7 +20,8 @@ from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
-from mobilemod.models.mobile import MobileForm, Tap
+from mobilemod.models.mobile import MobileForm
+from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 
@@ -167,7 +168,8 @@ def calibrate(
     images = hashlib.sha256(
         (chosen.digest() + json.dumps(preprocess.to_dict(), sort_keys=True)).encode()
     ).hexdigest()
-    parts = f"{SCHEMA} {weights} {images} {form.options} {BINS} {SAMPLES}"
+    names = [m.tensor for m in form.modules() if isinstance(m, Tap)]
+    parts = f"{SCHEMA} {weights} {images} {form.options} {names} {BINS} {SAMPLES}"
     key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"
     if cached.exists():

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.models.mobile import Constant, MobileForm, NamedConv2d, Tap
+from mobilemod.models.mobile import MobileForm
+from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
 from quantization.calibration import Calibration
 from quantization.params import (
     ParameterTable,

@@ -40,12 +40,15 @@ class Recipe:
     """What is int8, what stays float, and how ranges are chosen.
 
     observer: "minmax" (the observed extremes) or "mse" (the range with the least squared error).
+    min_int8_share: the part of convolution and linear multiply-accumulates that must be int8 in a
+        file made by this recipe, 0..1; an export that falls below it fails.
     """
 
     name: str
     rules: tuple[Rule, ...]
     observer: str = "mse"
     calibration_images: int = 256
+    min_int8_share: float = 0.99
     description: str = ""
 
     def dtype(self, tensor: str, form: str) -> str:
@@ -86,6 +89,9 @@ def parse_recipe(values: Any, where: str) -> Recipe:
         raise UserError(f"{where}: observer {recipe.observer!r} is not one of {OBSERVERS}")
     if not isinstance(recipe.calibration_images, int) or recipe.calibration_images < 1:
         raise UserError(f"{where}: calibration_images must be a positive whole number")
+    share = recipe.min_int8_share
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UserError(f"{where}: min_int8_share must be a number from 0 to 1")
     return recipe
 
 

@@ -11,141 +11,24 @@ name: the published network's module path, a colon, and the tensor's role
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.models import efficientmod as ref
-
-Q_K_V = ("q", "k", "v")
-
-
-@dataclass(frozen=True)
-class FormOptions:
-    """What must differ between runtimes.
-
-    split_depthwise: the 7x7 depthwise kernel as three that add up to it, each of at most 25 taps,
-        because XNNPACK has no depthwise kernel over 25 taps.
-    norm_mean: LayerNorm's mean over channels as a 1x1 convolution with weights 1/C ("conv"),
-        which XNNPACK delegates, or as a reduction ("reduce"), which coremltools fuses to
-        one layer_norm.
-    """
-
-    split_depthwise: bool
-    norm_mean: str
-
-
-XNNPACK_FORM = FormOptions(split_depthwise=True, norm_mean="conv")
-COREML_FORM = FormOptions(split_depthwise=False, norm_mean="reduce")
-
-# A 7-row kernel as three symmetric ones: rows -1..1, rows -3 and 3, rows -2 and 2. Symmetric
-# padding and dilation place them, so that no slice or pad is needed around the convolutions.
-SPLIT_ROWS: tuple[tuple[tuple[int, ...], int, int], ...] = (
-    ((2, 3, 4), 1, 1),
-    ((0, 6), 6, 3),
-    ((1, 5), 4, 2),
+from mobilemod.models.mobile_ops import (
+    Constant,
+    FormOptions,
+    MergedColumns,
+    MobileDepthwise,
+    MobileNorm,
+    NamedConv2d,
+    Tap,
+    fold_norm,
+    pointwise,
 )
 
-
-class Tap(nn.Module):
-    """The identity at a named tensor; quantization replaces it.
-
-    source: the tensor whose values these are, moved or repeated; it shares that one's parameters.
-    """
-
-    def __init__(self, tensor: str, source: str | None = None):
-        super().__init__()
-        self.tensor = tensor
-        self.source = source
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-class Constant(nn.Module):
-    """A named per-channel constant, (1, C, 1, 1), of an elementwise op."""
-
-    def __init__(self, tensor: str, value: Tensor):
-        super().__init__()
-        self.tensor = tensor
-        self.value = nn.Parameter(value.detach().clone()[None, :, None, None])
-
-    def forward(self) -> Tensor:
-        return self.value
-
-
-class NamedConv2d(nn.Conv2d):
-    """A convolution that knows its published module's path.
-
-    `part` tells the pieces of one published module apart ("q", "rows0"), "" where there is one.
-    """
-
-    def __init__(self, module: str, part: str, weight: Tensor, bias: Tensor | None, **kwargs):
-        groups = kwargs.get("groups", 1)
-        out_channels, in_channels, *kernel = weight.shape
-        super().__init__(
-            in_channels * groups, out_channels, tuple(kernel), bias=bias is not None, **kwargs
-        )
-        self.module = module
-        self.part = part
-        with torch.no_grad():
-            self.weight.copy_(weight)
-            if bias is not None:
-                self.bias.copy_(bias)
-
-    @property
-    def tensor(self) -> str:
-        """Name of the weight tensor in the parameter table."""
-        return f"{self.module}.{self.part}:weight" if self.part else f"{self.module}:weight"
-
-
-def pointwise(module: str, weight: Tensor, bias: Tensor | None, part: str = "") -> NamedConv2d:
-    """A linear layer as a 1x1 convolution; weight (out, in)."""
-    return NamedConv2d(module, part, weight[:, :, None, None], bias)
-
-
-def fold_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias of `linear` after `norm`'s scale and shift are moved into it."""
-    weight, bias = linear.weight.double(), norm.bias.double()
-    shift = weight @ bias
-    if linear.bias is not None:
-        shift = shift + linear.bias.double()
-    return (weight * norm.weight.double()).float(), shift.float()
-
-
-class MobileNorm(nn.Module):
-    """LayerNorm over channels of (B, C, H, W), without scale and shift (those are folded)."""
-
-    def __init__(self, module: str, norm: nn.LayerNorm, options: FormOptions):
-        super().__init__()
-        channels = norm.normalized_shape[0]
-        self.eps = norm.eps
-        self.reduce = options.norm_mean == "reduce"
-        if not self.reduce:
-            average = torch.full((1, channels), 1.0 / channels)
-            self.mean = pointwise(module, average, None, "mean")
-            # Another copy: one constant in two layouts fails in ExecuTorch's channels-last pass.
-            self.variance = pointwise(module, average.clone(), torch.tensor([norm.eps]), "variance")
-        self.tap_mean = Tap(f"{module}:mean")
-        self.tap_centered = Tap(f"{module}:centered")
-        self.tap_square = Tap(f"{module}:square")
-        self.tap_variance = Tap(f"{module}:variance")
-        self.tap_rstd = Tap(f"{module}:rstd")
-        self.tap_out = Tap(f"{module}:out")
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(1, keepdim=True) if self.reduce else self.mean(x)
-        d = self.tap_centered(x - self.tap_mean(mean))
-        square = self.tap_square(d * d)
-        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(self._variance(square))))
-        return self.tap_out(d * rstd)
-
-    def _variance(self, square: Tensor) -> Tensor:
-        if self.reduce:
-            return square.mean(1, keepdim=True) + self.eps
-        return self.variance(square)
+Q_K_V = ("q", "k", "v")
 
 
 class MobilePatchEmbed(nn.Module):
@@ -155,9 +38,13 @@ class MobilePatchEmbed(nn.Module):
         super().__init__()
         conv = embed.proj
         self.tap_in = Tap(f"{module}.proj:in")
-        self.proj = NamedConv2d(
-            f"{module}.proj", "", conv.weight, conv.bias, stride=conv.stride, padding=conv.padding
-        )
+        name = f"{module}.proj"
+        if options.merge_columns and conv.in_channels == 3:
+            self.proj: nn.Module = MergedColumns(name, conv)
+        else:
+            self.proj = NamedConv2d(
+                name, "", conv.weight, conv.bias, stride=conv.stride, padding=conv.padding
+            )
         self.tap_proj = Tap(f"{module}.proj:out")
         self.norm = MobileNorm(f"{module}.norm", embed.norm, options)
         self.scale = Constant(f"{module}.norm:scale", embed.norm.weight)
@@ -168,44 +55,6 @@ class MobilePatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.tap_proj(self.proj(self.tap_in(x))))
         return self.tap_out(self.tap_scaled(y * self.scale()) + self.shift())
-
-
-class MobileDepthwise(nn.Module):
-    """The 7x7 depthwise convolution, whole or as the three of `SPLIT_ROWS`."""
-
-    def __init__(self, module: str, conv: nn.Conv2d, options: FormOptions):
-        super().__init__()
-        groups = conv.in_channels
-        self.split = options.split_depthwise
-        if not self.split:
-            pad = conv.padding
-            self.convs = nn.ModuleList(
-                [NamedConv2d(module, "", conv.weight, conv.bias, padding=pad, groups=groups)]
-            )
-            self.taps = nn.ModuleList([Tap(f"{module}:out")])
-            return
-        self.convs = nn.ModuleList()
-        for i, (rows, dilation, padding) in enumerate(SPLIT_ROWS):
-            self.convs.append(
-                NamedConv2d(
-                    module,
-                    f"rows{i}",
-                    conv.weight[:, :, list(rows)],
-                    conv.bias if i == 0 else None,
-                    padding=(padding, conv.padding[1]),
-                    dilation=(dilation, 1),
-                    groups=groups,
-                )
-            )
-        self.taps = nn.ModuleList(Tap(f"{module}.rows{i}:out") for i in range(len(SPLIT_ROWS)))
-        self.tap_sum = Tap(f"{module}.sum:out")
-        self.tap_out = Tap(f"{module}:out")
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = [tap(conv(x)) for conv, tap in zip(self.convs, self.taps, strict=True)]
-        if not self.split:
-            return parts[0]
-        return self.tap_out(self.tap_sum(parts[0] + parts[1]) + parts[2])
 
 
 class MobileModulation(nn.Module):
@@ -255,9 +104,12 @@ class MobileModulation(nn.Module):
 class MobileAttention(nn.Module):
     """Multi-head self-attention, the softmax scale folded into q, q, k and v as three layers."""
 
-    def __init__(self, module: str, attention: ref.Attention, norm: nn.LayerNorm):
+    def __init__(
+        self, module: str, attention: ref.Attention, norm: nn.LayerNorm, options: FormOptions
+    ):
         super().__init__()
         self.width = attention.width
+        self.channels_last = options.channels_last
         weight, bias = fold_norm(attention.qkv, norm)
         scale = self.width**-0.5
         self.qkv = nn.ModuleList()
@@ -278,14 +130,31 @@ class MobileAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, _, h, w = x.shape
         q, k, v = (
-            heads(tap(conv(x)).reshape(b * ref.NUM_HEADS, self.width, h * w))
+            heads(self._split(tap(conv(x))))
             for conv, tap, heads in zip(self.qkv, self.taps, self.tap_heads, strict=True)
         )
-        scores = self.tap_scores(torch.bmm(q.transpose(1, 2), k))
-        weights = self.tap_softmax(torch.softmax(scores, -1))
-        out = self.tap_context(torch.bmm(v, weights.transpose(1, 2)))
-        out = self.tap_merged(out.reshape(b, ref.NUM_HEADS * self.width, h, w))
-        return self.tap_proj(self.proj(out))
+        if self.channels_last:
+            # The small matrix on the right: that one is repacked in every product.
+            weights = self._weights(torch.bmm(q, k.transpose(1, 2)))
+            out = self.tap_context(torch.bmm(weights, v))
+            out = out.unflatten(0, (b, ref.NUM_HEADS)).transpose(1, 2).reshape(b, h, w, -1)
+            out = out.permute(0, 3, 1, 2)
+        else:
+            weights = self._weights(torch.bmm(q.transpose(1, 2), k))
+            out = self.tap_context(torch.bmm(v, weights.transpose(1, 2)))
+            out = out.reshape(b, ref.NUM_HEADS * self.width, h, w)
+        return self.tap_proj(self.proj(self.tap_merged(out)))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, heads * width, H, W) to (B * heads, H * W, width), or (…, width, H * W)."""
+        b, _, h, w = x.shape
+        if not self.channels_last:
+            return x.reshape(b * ref.NUM_HEADS, self.width, h * w)
+        x = x.permute(0, 2, 3, 1).reshape(b, h * w, ref.NUM_HEADS, self.width)
+        return x.transpose(1, 2).flatten(0, 1)
+
+    def _weights(self, scores: Tensor) -> Tensor:
+        return self.tap_softmax(torch.softmax(self.tap_scores(scores), -1))
 
 
 class MobileAttentionBlock(nn.Module):
@@ -294,7 +163,7 @@ class MobileAttentionBlock(nn.Module):
     def __init__(self, module: str, block: ref.AttentionBlock, options: FormOptions):
         super().__init__()
         self.norm1 = MobileNorm(f"{module}.norm1", block.norm1, options)
-        self.attn = MobileAttention(f"{module}.attn", block.attn, block.norm1)
+        self.attn = MobileAttention(f"{module}.attn", block.attn, block.norm1, options)
         self.tap_middle = Tap(f"{module}.attn:residual")
         self.norm2 = MobileNorm(f"{module}.norm2", block.norm2, options)
         self.fc1 = pointwise(f"{module}.mlp.fc1", *fold_norm(block.mlp.fc1, block.norm2))

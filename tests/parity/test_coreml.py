@@ -26,7 +26,8 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
 from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.mobile import COREML_FORM, MobileForm, NamedConv2d, build_mobile
+from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.mobile_ops import COREML_FORM, NamedConv2d
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize

@@ -15,17 +15,20 @@ from torch import nn
 
 from export import executorch as backend
 from export.backend import ModelInfo
+from export.executorch_cut import PteCutter
 from export.executorch_reader import read_pte
-from export.graph import CONV, DEPTHWISE, LINEAR
+from export.graph import CONV, DEPTHWISE, LINEAR, QUANTIZE, TRANSPOSE
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.mobile import XNNPACK_FORM, MobileForm, NamedConv2d, build_mobile
+from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.mobile_ops import XNNPACK_FORM, NamedConv2d
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
 
 SIZE = 64
 INFO = ModelInfo("narrow", ("tench", "golf ball", "ünïcode"), Preprocess(size=SIZE))
@@ -114,7 +117,12 @@ def test_parameters_are_the_tables(lowered, recipe):
 def test_a_changed_parameter_is_found(lowered, kind):
     """Negative control: one scale of the table, one unit in the last place off."""
     table = lowered["cpu"].table
-    entry = next(e for e in table.entries.values() if e.kind == kind)
+    shared = {e.source for e in table.entries.values()}
+    entry = next(
+        e
+        for e in table.entries.values()
+        if e.kind == kind and e.tensor not in shared and not e.source
+    )
     scale = (float(np.nextafter(np.float32(entry.scale[0]), np.float32(1))), *entry.scale[1:])
     changed = {**table.entries, entry.tensor: dataclasses.replace(entry, scale=scale)}
     found = differences(lowered["cpu"].path, dataclasses.replace(table, entries=changed))
@@ -315,3 +323,24 @@ def test_published_network(golden_state, tmp_path, recipe):
     # A deep int8 network is chaotic: the program agrees with itself to 33 (cpu) and 31 dB (npu)
     # when the input is changed by 1e-6. The narrow one's test is the sharp one.
     assert sqnr_db(logits(module, x), file) >= {"cpu": 29, "npu": 27}[recipe]
+
+
+def test_profile(lowered, narrow_variant, tmp_path):
+    modules = {name for name, _ in EfficientMod(narrow_variant, 10).named_modules()}
+    check_profile(lowered["cpu"].path, lowered["cpu"].table, modules, tmp_path)
+
+
+def test_cut_programs(lowered):
+    cutter = PteCutter(lowered["cpu"].path, threads=1)
+    check_groups(cutter)
+    first = next(i for i, n in enumerate(cutter.graph.nodes) if n.op == QUANTIZE)
+    check_cut_computes(cutter, cutter.program((first,)))
+
+
+def test_only_heads_and_edges_are_transposed(lowered):
+    """One transpose for each of q, k, v and the merge, whatever the delegate's passes put in."""
+    transposes = [n for n in read_pte(lowered["cpu"].path).graph.nodes if n.op == TRANSPOSE]
+    shapes = [read_pte(lowered["cpu"].path).graph.tensors[n.inputs[0]].shape for n in transposes]
+    edges = [s for s in shapes if s == (1, 3, SIZE, SIZE) or np.prod(s) == max(s)]
+    attention = 2  # blocks of the narrow network
+    assert len(transposes) - len(edges) == 4 * attention

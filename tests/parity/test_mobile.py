@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from mobilemod.models.efficientmod import VARIANTS, EfficientMod
-from mobilemod.models.mobile import (
+from mobilemod.models.mobile import build_mobile
+from mobilemod.models.mobile_ops import (
     COREML_FORM,
-    SPLIT_ROWS,
+    GRID_SPLIT,
     XNNPACK_FORM,
+    MergedColumns,
     NamedConv2d,
     Tap,
-    build_mobile,
 )
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
@@ -61,10 +62,29 @@ def test_comparison_catches_a_change(narrow_model, module, attribute):
     assert float((form(x) - expected).abs().max()) > TOLERANCE
 
 
-def test_split_covers_the_kernel_once():
-    rows = sorted(row for part, _, _ in SPLIT_ROWS for row in part)
-    assert rows == list(range(7))
-    assert all(len(part) * 7 <= 25 for part, _, _ in SPLIT_ROWS)
+def test_split_covers_every_tap_once():
+    taps = [(r, c) for piece in GRID_SPLIT for r in piece.rows for c in piece.columns]
+    assert sorted(taps) == [(r, c) for r in range(7) for c in range(7)]
+    # XNNPACK's kernels have 9 or 25 taps.
+    assert sorted(len(p.rows) * len(p.columns) for p in GRID_SPLIT) == [8, 20, 21]
+
+
+def test_split_is_evenly_spaced_around_the_centre():
+    for piece in GRID_SPLIT:
+        for taps in (piece.rows, piece.columns):
+            steps = {b - a for a, b in zip(taps, taps[1:], strict=False)}
+            assert len(steps) == 1 and taps[0] + taps[-1] == 6
+
+
+@pytest.mark.parametrize("size", [32, 96, 224])
+@torch.no_grad()
+def test_merged_columns_equal_the_stem(size):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 8, 7, stride=4, padding=3)
+    x = torch.randn(2, 3, size, size)
+    merged = MergedColumns("patch_embed.proj", conv)
+    assert merged.conv.weight.shape == (8, 12, 7, 2)
+    torch.testing.assert_close(merged(x), conv(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", list(FORMS))
@@ -88,4 +108,6 @@ def test_the_forms_differ_only_where_stated(narrow_model):
         for form, o in FORMS.items()
     }
     assert names["coreml"] < names["xnnpack"]
-    assert all(".rows" in n or ".sum:" in n for n in names["xnnpack"] - names["coreml"])
+    assert all(
+        ".part" in n or ".sum" in n or ":merged" in n for n in names["xnnpack"] - names["coreml"]
+    )

@@ -18,17 +18,20 @@ from torch import nn
 from export import tflite
 from export.backend import ModelInfo
 from export.graph import CONV, DEPTHWISE, FileGraph
+from export.tflite_cut import TfliteCutter
 from export.tflite_edit import BUFFER_ALIGNMENT, TfliteModel
 from export.tflite_metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
 from export.tflite_reader import open_interpreter, read_constants, read_metadata
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.mobile import XNNPACK_FORM, MobileForm, NamedConv2d, build_mobile
+from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.mobile_ops import XNNPACK_FORM, NamedConv2d
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
 
 SIZE, CLASSES = 64, 1000
 LABELS = tuple(f"label {i}" for i in range(CLASSES))
@@ -417,3 +420,14 @@ def test_xxs(golden_state, tmp_path, recipe):
     assert sqnr(expected, got) >= MIN_SQNR_XXS[recipe]
     if recipe == "cpu":
         assert graph.partitions == 1
+
+
+def test_profile(lowered, narrow_variant, tmp_path):
+    modules = {name for name, _ in EfficientMod(narrow_variant, 10).named_modules()}
+    check_profile(lowered["cpu"].path, lowered["cpu"].table, modules, tmp_path)
+
+
+def test_cut_programs(lowered):
+    cutter = TfliteCutter(lowered["cpu"].path, threads=1)
+    check_groups(cutter)
+    check_cut_computes(cutter, cutter.program((0,)))

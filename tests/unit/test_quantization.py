@@ -15,7 +15,8 @@ from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.mobile import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap, build_mobile
+from mobilemod.models.mobile import build_mobile
+from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
 from quantization.calibration import (
     Calibration,
     calibrate,
@@ -107,12 +108,23 @@ def test_a_wrong_recipe_is_named(change, says, tmp_path):
 
 
 def test_later_rules_win_and_forms_are_heeded():
-    recipe = load_recipe("cpu")
+    recipe = load_recipe("cpu-x86")
     name = "layers.0.blocks.1.mlp.context_layer.context_list.0:out"
     assert recipe.dtype(name, "coreml") == "int8" and recipe.dtype(name, "xnnpack") == "float"
     assert recipe.dtype("layers.0.blocks.1.norm:out", "xnnpack") == "int8"
     assert recipe.dtype("layers.0.blocks.1.norm:rstd", "xnnpack") == "float"
     assert recipe.dtype("layers.3.blocks.11:out", "xnnpack") == "float"
+
+
+def test_the_x86_recipe_differs_from_cpu_in_the_depthwise_alone(narrow):
+    forms, _ = narrow
+    names = [m.tensor for m in forms["xnnpack"].modules() if isinstance(m, Tap | NamedConv2d)]
+    cpu, x86 = load_recipe("cpu"), load_recipe("cpu-x86")
+    differing = {n for n in names if cpu.dtype(n, "xnnpack") != x86.dtype(n, "xnnpack")}
+    # Its input and what goes on to the next convolution stay int8.
+    whole = {n for n in names if ".context_list.0" in n and not n.endswith(":gelu")}
+    assert differing == whole and len(differing) > 20
+    assert cpu.min_int8_share == 0.99 and x86.min_int8_share == 0.95
 
 
 @pytest.mark.parametrize("recipe", ["cpu", "npu"])
