@@ -9,6 +9,9 @@ OUT        ?= dist/$(MODEL)
 LIMIT      ?=
 MAX_DROP   ?=
 AGREEMENT  ?=
+DEVICE     ?= host
+THREADS    ?= 1
+ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
 PYTHON     ?= python3.11
 VENV       ?= .venv
 # The CPU build of PyTorch, from pip's own configuration, else from PyTorch's index.
@@ -20,7 +23,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: all setup data train export validate inspect report test test-slow lint clean
+.PHONY: all setup data train export validate inspect report bench arm64 test test-slow lint clean
 .DELETE_ON_ERROR:
 
 all: setup
@@ -56,6 +59,12 @@ inspect: setup
 
 report: setup
 	$(CLI) report "$(OUT)"
+
+bench: setup
+	MOBILEMOD_ARM64="$(ARM64)" $(CLI) bench "$(OUT)" --device $(DEVICE) --threads $(THREADS)
+
+arm64: setup
+	$(CLI) arm64 --out "$(ARM64)"
 
 test: setup
 	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m "not slow"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from quantization.params import ParameterTable
 
 SCHEMA = "mobilemod/inspection/1"
 WEIGHTED = (CONV, DEPTHWISE, LINEAR)
+ATTENTION = re.compile(r"\.attn(\.|$)")
 INT_DTYPES = ("int8", "uint8")
 # Data movement and the change of number format say nothing about which kernel computes.
 NOT_COMPUTE = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE, "constant", "flatten", "delegate")
@@ -52,7 +54,9 @@ class Audit:
 
     macs: multiply-accumulates of convolutions and linears; matmul_macs: of products of two
     activations. int8_share: the int8 part of `macs`, 0..1. partitions: delegate calls.
-    outside: op -> count outside every delegate.
+    outside: op -> count outside every delegate. quantized: where explicit quantize and dequantize
+    stand, "producer > consumer" -> count of pairs. moves: transposes and reshapes outside
+    attention, "op module" -> count.
     """
 
     file: str
@@ -69,6 +73,8 @@ class Audit:
     quantize_ops: int
     dequantize_ops: int
     transposes: int
+    quantized: dict[str, int]
+    moves: dict[str, int]
     ops: dict[str, int]
     float_ops: tuple[FloatOp, ...]
 
@@ -139,11 +145,41 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         quantize_ops=ops[QUANTIZE],
         dequantize_ops=ops[DEQUANTIZE],
         transposes=ops[TRANSPOSE],
+        quantized=_pairs(graph, producer),
+        moves=dict(
+            Counter(
+                f"{n.op} {modules.get(n, '')}".strip()
+                for n in graph.nodes
+                if n.op in (TRANSPOSE, RESHAPE) and not ATTENTION.search(modules.get(n, ""))
+            )
+        ),
         ops=dict(ops.most_common()),
         float_ops=tuple(
             FloatOp(op, module, len(m), sum(m)) for (op, module), m in sorted(floats.items())
         ),
     )
+
+
+def _pairs(graph: FileGraph, producer: dict[str, FileNode]) -> dict[str, int]:
+    """Between which ops a value is quantized and dequantized again, the most frequent first."""
+    readers: dict[str, list[FileNode]] = defaultdict(list)
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers[name].append(node)
+
+    def consumers(name: str) -> list[str]:
+        return [n.op for n in readers[name]]
+
+    found: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.op != QUANTIZE:
+            continue
+        made_by = producer.get(node.inputs[0])
+        after = [n for n in readers[node.outputs[0]] if n.op == DEQUANTIZE]
+        ops = sorted({op for n in after for op in consumers(n.outputs[0])})
+        if ops:
+            found[f"{made_by.op if made_by else 'input'} > {', '.join(ops)}"] += 1
+    return dict(found.most_common())
 
 
 def _is_int8(node: FileNode, graph: FileGraph, producer: dict[str, FileNode]) -> bool:
@@ -241,6 +277,10 @@ def require_int8(audit: Audit, share: float) -> None:
     )
 
 
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} x{n}" for name, n in counts.items()) or "none"
+
+
 def format_audit(audit: Audit) -> str:
     """The audit as text for a terminal."""
     lines = [
@@ -250,12 +290,15 @@ def format_audit(audit: Audit) -> str:
         f"{audit.int8_matmul_macs / max(1, audit.matmul_macs):.0%} int8",
         f"  quantize / dequantize {audit.quantize_ops} / {audit.dequantize_ops}",
         f"  transposes            {audit.transposes}",
+        f"  moves outside attention  {_listed(audit.moves)}",
     ]
+    if audit.quantized:
+        lines.append("  pairs of quantize and dequantize between:")
+        lines += [f"    {place:<40} x{count}" for place, count in audit.quantized.items()]
     if audit.partitions is not None:
-        outside = ", ".join(f"{op} x{n}" for op, n in audit.outside.items()) or "none"
         lines += [
             f"  delegate partitions   {audit.partitions}",
-            f"  outside the delegate  {outside}",
+            f"  outside the delegate  {_listed(audit.outside)}",
         ]
     by_op: dict[str, list[FloatOp]] = defaultdict(list)
     for f in audit.float_ops:

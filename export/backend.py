@@ -55,6 +55,7 @@ class Backend(Protocol):
     """One runtime's module.
 
     lower: write `module` (a mobile form, or its quantized program) to `path`, whole or not at all.
+    label: write a lowered file again with other labels and name, in a moment.
     load: a `Runner` of the file. read_graph: the file's graph, from the file alone.
     """
 
@@ -64,6 +65,8 @@ class Backend(Protocol):
     FOLD: bool
 
     def lower(self, module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None: ...
+
+    def label(self, source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None: ...
 
     def load(self, path: Path, threads: int = 1) -> Runner: ...
 

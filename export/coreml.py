@@ -38,7 +38,17 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
 
-__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "load", "load_batched", "lower", "read_graph"]
+__all__ = [
+    "FOLD",
+    "FORM",
+    "SUFFIX",
+    "TARGET",
+    "label",
+    "load",
+    "load_batched",
+    "lower",
+    "read_graph",
+]
 
 TARGET = "coreml"
 SUFFIX = ".mlpackage"
@@ -95,6 +105,24 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
         spec = model.get_spec()
         weights = Path(model.weights_dir)
     _add_logits(spec)
+    _write(spec, weights, info, path, int8)
+
+
+def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write the package at `source` to `path` with other labels and name: the same program."""
+    import coremltools as ct
+
+    with quiet():
+        spec = ct.utils.load_spec(str(source))
+    names = _class_names(spec)
+    if len(names) != len(info.labels):
+        raise UserError(f"{info.name}: {len(info.labels)} labels for {len(names)} classes")
+    for name, text in zip(names, unique_labels(info.labels), strict=True):
+        name.immediateValue.tensor.strings.values[0] = text
+    _write(spec, source / WEIGHTS_FOLDER, info, path, int8)
+
+
+def _write(spec: Any, weights: Path, info: ModelInfo, path: Path, int8: bool) -> None:
     _describe(spec, info, int8)
     with atomic_folder(path) as folder:
         shutil.copytree(weights, folder / WEIGHTS_FOLDER)
@@ -102,6 +130,18 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
         _write_manifest(folder)
         if int8:
             _check_scales(folder)
+
+
+def _class_names(spec: Any) -> Any:
+    """The program's own list of class names, which `classify` reads; string values of MIL."""
+    classify = next(op for op in _block(spec).operations if op.type == "classify")
+    return classify.inputs["classes"].arguments[0].value.immediateValue.list.values
+
+
+def _block(spec: Any) -> Any:
+    (function,) = spec.mlProgram.functions.values()
+    (block,) = function.block_specializations.values()
+    return block
 
 
 def _convert(module: nn.Module, info: ModelInfo) -> Any:
@@ -138,8 +178,7 @@ def _add_logits(spec: Any) -> None:
 
     The probabilities reach `classify` through a cast to float32; the logits get the same cast.
     """
-    (function,) = spec.mlProgram.functions.values()
-    (block,) = function.block_specializations.values()
+    block = _block(spec)
     producer = {out.name: op for op in block.operations for out in op.outputs}
     classify = next(op for op in block.operations if op.type == "classify")
     last_cast = producer[classify.inputs["probabilities"].arguments[0].name]

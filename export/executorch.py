@@ -22,7 +22,7 @@ from export.xnnpack_graph import simplify
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
 
-__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "load", "lower", "read_graph"]
+__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_graph"]
 
 SUFFIX = ".pte"
 FORM = "xnnpack"
@@ -57,11 +57,6 @@ def lower(
     """
     del int8
     size = info.preprocess.size
-    notes = {
-        "name": info.name,
-        "labels": list(info.labels),
-        "preprocess": info.preprocess.to_dict(),
-    }
     with quiet(), _delegate_passes(all_passes), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
@@ -70,12 +65,35 @@ def lower(
         # to_edge_transform_and_lower decomposes three times instead of once.
         edge = to_edge(
             exported,
-            constant_methods={METADATA_METHOD: json.dumps(notes, sort_keys=True)},
+            constant_methods={METADATA_METHOD: _notes(info)},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
         program = edge.to_backend(_partitioner()).to_executorch()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         program.write_to_file(file)
+
+
+def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write the `.pte` at `source` to `path` with other labels and name: the same program."""
+    del int8
+    with quiet():
+        from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
+
+        file = deserialize_pte_binary(source.read_bytes())
+        plan = next(p for p in file.program.execution_plan if p.name == METADATA_METHOD)
+        plan.values[0].val.string_val = _notes(info)
+        content = bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _notes(info: ModelInfo) -> str:
+    notes = {
+        "name": info.name,
+        "labels": list(info.labels),
+        "preprocess": info.preprocess.to_dict(),
+    }
+    return json.dumps(notes, sort_keys=True)
 
 
 def load(path: Path, threads: int = 1) -> Runner:

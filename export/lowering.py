@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -60,6 +61,12 @@ class LoweringJob:
         """Name of the file in the bundle."""
         return f"{self.info.name}_{self.precision}{get_backend(self.target).SUFFIX}"
 
+    @property
+    def program(self) -> LoweringJob:
+        """The job without its labels and name, which change nothing in the lowered program."""
+        labels = tuple(f"class {i}" for i in range(self.num_classes))
+        return dataclasses.replace(self, info=ModelInfo("model", labels, self.info.preprocess))
+
     def key(self) -> str:
         """sha256 of everything that decides the file's bytes."""
         parts = {
@@ -75,6 +82,10 @@ class LoweringJob:
             "code": code_digest(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def place(self) -> Path:
+        """Where the file lies in the cache."""
+        return cache_dir() / "lowered" / self.key()[:32] / self.file_name
 
 
 @dataclass(frozen=True)
@@ -118,30 +129,44 @@ def build_form(job: LoweringJob) -> MobileForm:
 
 
 def lower(job: LoweringJob) -> LoweringResult:
-    """Write the job's file into the cache, unless it is there."""
-    backend = get_backend(job.target)
-    path = cache_dir() / "lowered" / job.key()[:32] / job.file_name
-    cached = path.exists()
-    checked = path.parent / "checked"
+    """Write the job's file into the cache, unless it is there.
+
+    The program is lowered and checked under names of no meaning and cached on its own, so that
+    other labels cost no lowering.
+    """
+    program = job.program
+    path, source = job.place(), program.place()
+    checked = source.parent / "checked"
     needs_check = job.check and job.target == "coreml" and not checked.exists()
-    if cached and not needs_check:
-        return LoweringResult(path, 0.0, 0, True)
+    cached = source.exists()
     torch.set_num_threads(1)
     start = time.perf_counter()
+    if not cached or needs_check:
+        _lower_program(program, source, cached)
+        if needs_check:
+            checked.touch()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        get_backend(job.target).label(source, job.info, path, int8=job.table is not None)
+    if cached and not needs_check:
+        return LoweringResult(path, 0.0, 0, True)
+    return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
+
+
+def _lower_program(job: LoweringJob, path: Path, cached: bool) -> None:
+    backend = get_backend(job.target)
     module: torch.nn.Module = build_form(job)
     if job.table is not None:
         module = quantize(module, job.table, backend.FOLD)
     if not cached:
         path.parent.mkdir(parents=True, exist_ok=True)
         backend.lower(module, job.info, path, int8=job.table is not None)
-    if needs_check:
+    if job.check and job.target == "coreml":
         image = job.info.preprocess.normalize(draw_card(job.info.preprocess.size)[None])
         with quiet():
             from export.mil_check import check, require
 
             require(check(path, module, image), path)
-        checked.touch()
-    return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
 
 
 def peak_memory() -> int:

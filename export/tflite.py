@@ -27,7 +27,7 @@ from export.tflite_reader import open_interpreter, read_graph
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
 
-__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "load", "lower", "read_graph"]
+__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_graph"]
 
 TARGET = "tflite"
 SUFFIX = ".tflite"
@@ -60,6 +60,18 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
         if edited.has_float_compute():
             edited.float_gelu()
     edited.name_edges(INPUT_NAME, OUTPUT_NAME)
+    _write(edited, info, path)
+
+
+def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write the `.tflite` at `source` to `path` with other labels and name: the same program."""
+    del int8
+    edited = TfliteModel(source.read_bytes())
+    edited.drop_metadata(METADATA_NAME, PREPROCESS_NAME)
+    _write(edited, info, path)
+
+
+def _write(edited: TfliteModel, info: ModelInfo, path: Path) -> None:
     edited.add_metadata(METADATA_NAME, model_metadata(info, OUTPUT_NAME))
     edited.add_metadata(PREPROCESS_NAME, preprocess_json(info))
     with atomic_path(path) as temporary:

@@ -48,6 +48,17 @@ class TfliteModel:
         entry = schema.MetadataT(name=name, buffer=len(self.model.buffers) - 1)
         self.model.metadata = [*(self.model.metadata or []), entry]
 
+    def drop_metadata(self, *names: str) -> None:
+        """Remove the metadata of these names and its buffers, which must be the last ones."""
+        for entry in reversed(list(self.model.metadata or [])):
+            name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
+            if name not in names:
+                continue
+            if entry.buffer != len(self.model.buffers) - 1:
+                raise ValueError(f"metadata {name!r} is not at the model's end")
+            self.model.buffers.pop()
+            self.model.metadata.remove(entry)
+
     def float_edges(self) -> None:
         """An int8 input gets a QUANTIZE before it, an int8 output a DEQUANTIZE behind it."""
         graph = self.graph

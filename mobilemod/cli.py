@@ -104,9 +104,32 @@ def build_parser() -> argparse.ArgumentParser:
               "mobilemod inspect dist/efficientmod_xxs/efficientmod_xxs_int8.tflite")  # fmt: skip
     p.add_argument("file", type=Path, nargs="+", help="model files")
 
+    p = _verb(verbs, "profile", run_profile, "where a .pte's or .tflite's time goes, op by op",
+              "mobilemod profile dist/efficientmod_xxs/efficientmod_xxs_int8.tflite")  # fmt: skip
+    p.add_argument("file", type=Path, help="model file")
+    p.add_argument("--threads", type=int, default=1, help="CPU threads")
+    p.add_argument("--rounds", type=int, default=5, help="measurements of each op, in turn")
+
     p = _verb(verbs, "report", run_report, "print a bundle's results as a table",
               "mobilemod report dist/efficientmod_xxs")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that validate measured")
+
+    p = _verb(verbs, "arm64", run_arm64, "set up an emulated ARM64 processor in a folder",
+              "mobilemod arm64 --out .arm64")  # fmt: skip
+    p.add_argument("--out", type=Path, help="folder to fill (MOBILEMOD_ARM64, else .arm64)")
+    p.add_argument("--executorch", action="store_true", help="also for .pte files, 160 MB more")
+
+    p = _verb(verbs, "bench", run_bench, "measure a bundle's files, or one file, on a device",
+              "mobilemod bench dist/efficientmod_xxs --device host")  # fmt: skip
+    p.add_argument("path", type=Path, help="folder that export wrote, or one model file")
+    p.add_argument("--device", default="host", help="host, arm64-emulated, mac or iphone")
+    p.add_argument("--threads", type=int, default=1, help="CPU threads (host)")
+    p.add_argument("--runs", type=int, default=50, help="timed runs of each file")
+    p.add_argument("--record", type=Path, help="write the instruction counts to compare with later")
+    p.add_argument("--against", type=Path, help="fail where counts rose over those recorded here")
+    p.add_argument("--max-rise", type=float, default=3.0, help="percent that counts may rise")
+    p.add_argument("--team", help="Apple development team that signs the app (iphone)")
+    p.add_argument("--udid", help="which of several phones (iphone)")
     return parser
 
 
@@ -232,6 +255,17 @@ def run_inspect(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def run_profile(args: argparse.Namespace) -> int:
+    from export.profiling import format_profile, profile_file
+
+    for option in ("threads", "rounds"):
+        if getattr(args, option) < 1:
+            raise UserError(f"--{option} must be at least 1")
+    profile = profile_file(args.file, args.threads, args.rounds)
+    emit(args, profile.to_dict(), format_profile(profile))
+    return EXIT_OK
+
+
 def run_report(args: argparse.Namespace) -> int:
     from export.validation import load_record
     from mobilemod.results.table import text_table
@@ -239,6 +273,53 @@ def run_report(args: argparse.Namespace) -> int:
     record = load_record(args.bundle)
     emit(args, record, text_table(record))
     return EXIT_OK
+
+
+def run_arm64(args: argparse.Namespace) -> int:
+    from mobilemod.harness.arm64.emulator import default_folder
+    from mobilemod.harness.arm64.install import set_up
+
+    folder = args.out or default_folder()
+    stamp = set_up(folder, args.executorch)
+    runtimes = [w for w in stamp["wheels"] if w.startswith(("ai-edge-litert", "executorch"))]
+    text = f"{folder}: emulated {stamp['cpu']}, {', '.join(runtimes)}"
+    emit(args, {**stamp, "folder": str(folder)}, text)
+    return EXIT_OK
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    from mobilemod.harness.bench import bench, text
+    from mobilemod.harness.instructions import read_baseline, write_baseline
+
+    counts = args.record or args.against
+    if counts and args.device != "arm64-emulated":
+        raise UserError("--record and --against are for --device arm64-emulated")
+    if args.threads < 1 or args.runs < 1:
+        raise UserError("--threads and --runs must be 1 or more")
+    baseline = read_baseline(args.against) if args.against else None
+    apple = {"team": args.team, "udid": args.udid}
+    record, verdicts = bench(
+        args.path,
+        args.device,
+        _load_quietly,
+        args.threads,
+        args.runs,
+        apple,
+        baseline,
+        args.max_rise,
+    )
+    if args.record:
+        write_baseline(record, args.record)
+    emit(args, record, text(record, verdicts))
+    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+
+
+def _load_quietly(path: Path, threads: int) -> Any:
+    from export.backend import backend_for
+    from export.quiet import quiet
+
+    with quiet():
+        return backend_for(path).load(path, threads)
 
 
 if __name__ == "__main__":

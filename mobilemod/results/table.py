@@ -41,7 +41,7 @@ def text_table(record: dict) -> str:
         for a, b, pair in pairs:
             cells = [f"{pair['top1_percent']:.2f}", sqnr_text(pair)] if pair else ["–", "–"]
             rows.append([f"{a} / {b}", *cells])
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows)]
     if record["measured"]:
         differing = len(record["disagreements"])
         lines += ["", f"{data['images']} images, int8 files differ on {differing}"]
@@ -65,10 +65,10 @@ def _accuracy(record: dict) -> list[str]:
                 p["runner"] or "–",
             ]
         )
-    return _aligned(rows, left=frozenset({0, len(rows[0]) - 1}))
+    return aligned(rows, left=frozenset({0, len(rows[0]) - 1}))
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset({0})) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset({0})) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     texts = []
     for row in rows:

@@ -136,7 +136,17 @@ def test_without_data_the_bundled_table_serves(run, tmp_path):
 
 
 def test_help_shows_an_example(run):
-    for verb in ("data", "train", "export", "validate", "inspect", "report"):
+    for verb in (
+        "data",
+        "train",
+        "export",
+        "validate",
+        "inspect",
+        "profile",
+        "report",
+        "bench",
+        "arm64",
+    ):
         process = run(verb, "--help")
         assert process.returncode == 0 and f"example: mobilemod {verb}" in process.stdout
 

@@ -32,6 +32,7 @@ from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.label_checks import check_labels
 
 SIZE, CLASSES = 64, 10
 RECIPES = ("cpu", "npu")
@@ -445,3 +446,12 @@ def test_xxs_on_real_images(golden_state, data_dir, tmp_path):
         assert mil_check.check(one.path, one.module, x[:2]).failure is None
         y = coreml.load_batched(one.path)(x)
         assert sqnr_db(program_logits(one, x), y) >= MIN_SQNR_XXS[name]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "float"])
+def test_other_labels(lowered, tmp_path, kind):
+    made = lowered[kind]
+    x = pictures(1)
+    new = check_labels(coreml, made.path, made.info, kind != "float", x, tmp_path)
+    classify = next(o for o in open_package(new).operations if o.op_type == "classify")
+    assert str(classify.inputs["classes"].val[1]) == "étiquette 1 x"

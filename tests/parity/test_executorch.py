@@ -28,6 +28,7 @@ from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.label_checks import check_labels
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
 
 SIZE = 64
@@ -344,3 +345,10 @@ def test_only_heads_and_edges_are_transposed(lowered):
     edges = [s for s in shapes if s == (1, 3, SIZE, SIZE) or np.prod(s) == max(s)]
     attention = 2  # blocks of the narrow network
     assert len(transposes) - len(edges) == 4 * attention
+
+
+@pytest.mark.parametrize("kind", ["cpu", "float"])
+def test_other_labels(lowered, tmp_path, kind):
+    x = images(1, SIZE).numpy()
+    new = check_labels(backend, lowered[kind].path, INFO, kind != "float", x, tmp_path)
+    assert read_pte(new).metadata["labels"][1] == "étiquette 1 x"

@@ -31,6 +31,7 @@ from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.label_checks import check_labels
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
 
 SIZE, CLASSES = 64, 1000
@@ -431,3 +432,12 @@ def test_cut_programs(lowered):
     cutter = TfliteCutter(lowered["cpu"].path, threads=1)
     check_groups(cutter)
     check_cut_computes(cutter, cutter.program((0,)))
+
+
+@pytest.mark.parametrize("kind", ["cpu", "float"])
+def test_other_labels(lowered, tmp_path, kind):
+    info = ModelInfo("efficientmod_narrow", LABELS, Preprocess(size=SIZE))
+    x = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE), np.float32)
+    new = check_labels(tflite, lowered[kind].path, info, kind != "float", x, tmp_path)
+    with zipfile.ZipFile(new) as archive:
+        assert archive.read(LABELS_FILE).decode().splitlines()[1] == "étiquette 1 x"

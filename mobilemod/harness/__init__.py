@@ -1,0 +1,1 @@
+"""Measuring model files on a device: `mobilemod bench`."""

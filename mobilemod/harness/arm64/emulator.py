@@ -1,0 +1,166 @@
+"""Running programs on the emulated ARM64 processor and counting their instructions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilemod.errors import UserError
+from mobilemod.harness.arm64.pins import CPU, PYTHON
+from mobilemod.harness.arm64.plugin import COMPILE, HERE, SOURCES
+from mobilemod.harness.arm64.process import reason
+
+STAMP, PLUGIN = "stamp.json", "icount.so"
+FOLDER_VARIABLE, DEFAULT_FOLDER = "MOBILEMOD_ARM64", ".arm64"
+# The guest's wheels; ExecuTorch's in a folder of their own.
+SITES = SITE, EXECUTORCH_SITE = "site", "site-executorch"
+# The order of `enum a64_class` in classify.h.
+CLASSES = ("fp_mla", "int8_dot", "int_mla", "simd_fp", "load", "store", "other")
+GUEST_SCRIPT = HERE / "guest.py"
+# Nothing of the caller's environment: what the guest computes must not depend on it.
+GUEST_ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One file's result on the emulated processor.
+
+    logits: float32 (N, K). counts: executed instructions of one inference by class, of each
+    counted repetition. runtime: what ran the file, with version.
+    """
+
+    logits: np.ndarray
+    counts: tuple[dict[str, int], ...]
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A set-up root. stamp: versions of what it holds, as `setup` wrote them."""
+
+    folder: Path
+    stamp: dict[str, Any]
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The model files that the guest can run."""
+        return (".tflite", ".pte") if self.stamp["executorch"] else (".tflite",)
+
+    def run(
+        self, program: Sequence[str], counts: Path | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run an ARM64 program to its end; with `counts`, its marks write there (icount.c)."""
+        plugin = []
+        if counts is not None:
+            # In an option list a comma is written twice.
+            library, out = (str(p).replace(",", ",,") for p in (self.folder / PLUGIN, counts))
+            plugin = ["-plugin", f"file={library},out={out}"]
+        qemu = [*self._loader(), str(self.folder / "host/usr/bin/qemu-aarch64")]
+        root = self.folder / "root"
+        options = ["-L", str(root), "-cpu", CPU, "-seed", "1"]
+        sites = [root / name for name in SITES]
+        return subprocess.run(
+            [*qemu, *options, *plugin, *program],
+            env={**GUEST_ENVIRONMENT, "PYTHONPATH": ":".join(map(str, sites))},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    def run_python(
+        self, arguments: Sequence[str], counts: Path | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """As `run`, for the guest's Python."""
+        python = self.folder / "root/usr/bin" / f"python{PYTHON}"
+        return self.run([str(python), "-s", *arguments], counts, cwd)
+
+    def infer(self, model: Path, x: np.ndarray, repeats: int = 2) -> Inference:
+        """Run `model` on images `x`, float32 (N, 3, S, S), one thread; count it on the first.
+
+        Each of `repeats` inferences is counted by itself, after one that is not. Raises
+        `UserError` where the guest can't run the file, with the last line that it said.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            # Names that are the same in every run: Python's own instructions depend on them.
+            folder = Path(name)
+            (folder / f"model{model.suffix}").symlink_to(model.resolve())
+            np.save(folder / "x.npy", np.ascontiguousarray(x, np.float32))
+            arguments = [str(GUEST_SCRIPT), f"model{model.suffix}", "x.npy", "y.npy", str(repeats)]
+            done = self.run_python(arguments, folder / "counts", folder)
+            if done.returncode:
+                raise UserError(f"{model}: failed on emulated ARM64: {reason(done.stderr)}")
+            counts = parse_counts((folder / "counts").read_text())
+            *inferences, nothing = counts[-repeats - 1 :]
+            return Inference(
+                np.load(folder / "y.npy"),
+                tuple({c: n[c] - nothing[c] for c in CLASSES} for n in inferences),
+                done.stdout.strip(),
+            )
+
+    def _loader(self) -> list[str]:
+        # QEMU runs with the C library that it was built for, not with the host's.
+        host = self.folder / "host"
+        (linker,) = host.glob("lib/*-linux-gnu*/ld-linux-*.so.*")
+        triplet = linker.parent.name
+        folders = (host / "lib" / triplet, host / "usr/lib" / triplet)
+        return [str(linker), "--library-path", ":".join(map(str, folders))]
+
+
+def parse_counts(text: str) -> list[dict[str, int]]:
+    """The counts that icount.c wrote, one dictionary per mark.
+
+    Raises `RuntimeError` where the guest had a second thread: the counts are then not exact.
+    """
+    found = []
+    for line in text.splitlines():
+        *numbers, threads = map(int, line.split())
+        if threads != 1:
+            raise RuntimeError(f"the emulated program had {threads} threads; counts need one")
+        found.append(dict(zip(CLASSES, numbers, strict=True)))
+    return found
+
+
+def recipe_digest() -> str:
+    """Changes with every version, option and source file that a root is made from."""
+    parts = [(HERE / name).read_bytes() for name in ("pins.py", *SOURCES)]
+    return hashlib.sha256(b"\0".join([*parts, " ".join(COMPILE).encode()])).hexdigest()
+
+
+def default_folder() -> Path:
+    """Where the root is: the environment variable MOBILEMOD_ARM64, else `.arm64`."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
+
+
+def read_stamp(folder: Path) -> dict[str, Any]:
+    """What is in a root, by its stamp; nothing where there is no stamp or a damaged one."""
+    try:
+        values = json.loads((folder / STAMP).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def load_emulator(folder: Path | None = None) -> Emulator:
+    """The root in `folder`; `UserError` where none is set up, or one of other versions."""
+    folder = (folder or default_folder()).resolve()
+    stamp = read_stamp(folder)
+    if not stamp:
+        raise UserError(f"no emulated ARM64 root in {folder}; run 'make arm64'")
+    if stamp.get("recipe") != recipe_digest():
+        raise UserError(f"the emulated ARM64 root in {folder} is outdated; run 'make arm64'")
+    return Emulator(folder, stamp)

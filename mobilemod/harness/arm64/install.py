@@ -1,0 +1,139 @@
+"""Sets up the emulated ARM64 root: everything in one folder, nothing installed on the host."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_folder, atomic_path
+from mobilemod.harness.arm64 import debian, pins, wheels
+from mobilemod.harness.arm64.debian import Debian
+from mobilemod.harness.arm64.emulator import (
+    EXECUTORCH_SITE,
+    PLUGIN,
+    SITE,
+    STAMP,
+    Emulator,
+    read_stamp,
+    recipe_digest,
+)
+from mobilemod.harness.arm64.plugin import compile_library
+from mobilemod.harness.arm64.process import reason
+
+
+def set_up(folder: Path, executorch: bool = False) -> dict[str, Any]:
+    """Make `folder` a root that `load_emulator` takes; the stamp that it ends with.
+
+    executorch: with ExecuTorch for `.pte` files, which is kept once it is there. A root that is
+    ready is left alone. Downloads stay in `folder/downloads`, so that a run that
+    broke off goes on; the stamp is written last, so that a half-done root is never taken.
+
+    Raises `UserError` where apt, pip or gcc is missing or fails, the network can't be reached, or
+    another process is at it.
+    """
+    if sys.platform != "linux":
+        raise UserError(f"the emulated ARM64 root needs Linux with apt; this is {sys.platform}")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    with _only_one(folder):
+        values = read_stamp(folder)
+        had_executorch = values.get("executorch", False)
+        if values.get("recipe") == recipe_digest() and had_executorch >= executorch:
+            return values
+        (folder / STAMP).unlink(missing_ok=True)
+        values = _build(folder, executorch or had_executorch)
+        with atomic_path(folder / STAMP) as path:
+            path.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        return values
+
+
+def _build(folder: Path, executorch: bool) -> dict[str, Any]:
+    downloads = folder / "downloads"
+    host = debian.host_architecture()
+    architectures = tuple(dict.fromkeys(("arm64", host)))
+    archive = Debian(downloads / "apt", pins.DEBIAN_MIRROR, pins.DEBIAN_SUITE, architectures)
+    _say(f"package lists of Debian {pins.DEBIAN_SUITE}")
+    archive.update()
+    _say("QEMU and its libraries")
+    emulator = archive.fetch(pins.EMULATOR_PACKAGES, host, downloads / "host")
+    _say("the guest's Python and its libraries")
+    guest = archive.fetch(pins.GUEST_PACKAGES, "arm64", downloads / "guest")
+    _say("the guest's wheels")
+    sites = {SITE: pins.WHEELS}
+    if executorch:
+        sites[EXECUTORCH_SITE] = pins.EXECUTORCH_WHEELS
+    files = {
+        site: wheels.fetch_wheels(names, pins.WHEEL_PLATFORMS, pins.PYTHON, downloads / "wheels")
+        for site, names in sites.items()
+    }
+    _say("unpacking")
+    with atomic_folder(folder / "host") as path:
+        debian.unpack(emulator, path)
+        _keep_one_target(path)
+    with atomic_folder(folder / "root") as path:
+        debian.unpack(guest, path)
+        for site, names in files.items():
+            wheels.unpack(names, path / site)
+        for name, text in pins.GUEST_FILES.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text)
+    _say("compiling the counting plugin")
+    compile_library(folder / PLUGIN)
+    values = {
+        "schema": "mobilemod/arm64/1",
+        "recipe": recipe_digest(),
+        "cpu": pins.CPU,
+        "packages": _versions([*emulator, *guest]),
+        "wheels": [wheel for names in sites.values() for wheel in names],
+        "executorch": executorch,
+    }
+    _check(Emulator(folder, values))
+    return values
+
+
+def _keep_one_target(host: Path) -> None:
+    """QEMU comes with an emulator for each of thirty processors, 130 MB."""
+    for path in (host / "usr/bin").iterdir():
+        if path.name != "qemu-aarch64":
+            path.unlink()
+    shutil.rmtree(host / "usr/share", ignore_errors=True)
+
+
+def _versions(packages: list[Path]) -> dict[str, str]:
+    """Version by `name:architecture`, from the file names, which have ':' as '%3a'."""
+    parts = [p.stem.split("_") for p in packages]
+    return {f"{name}:{arch}": version.replace("%3a", ":") for name, version, arch in parts}
+
+
+def _check(emulator: Emulator) -> None:
+    """Run the guest once, so that what doesn't work shows here."""
+    _say("first run")
+    code = "import platform, ai_edge_litert.interpreter; print(platform.machine())"
+    done = emulator.run_python(["-c", code])
+    if done.returncode or done.stdout.strip() != "aarch64":
+        raise UserError(f"the emulated ARM64 root doesn't run: {reason(done.stderr)}")
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is setting up {folder}; wait for it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _say(text: str) -> None:
+    print(f"arm64: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,99 @@
+"""Latencies of several files, measured in turns so that load on the machine hits all alike."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+WARM_UPS = 3
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds over `runs` runs; p90: the run that 90 % are not slower than."""
+
+    runs: int
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Latency:
+        """From the single runs; at least one."""
+        ordered = sorted(milliseconds)
+        return cls(
+            len(ordered),
+            float(np.median(ordered)),
+            ordered[math.ceil(0.9 * len(ordered)) - 1],
+            ordered[0],
+        )
+
+
+def alternate(
+    calls: Sequence[Callable[[], Any]],
+    rounds: Iterable[int],
+    clock: Callable[[], float] = time.perf_counter,
+) -> np.ndarray:
+    """Milliseconds, float64 (rounds, calls): every round runs each call once.
+
+    Each round begins with another call and every second one goes backwards, so that no call always
+    follows the same other one. `WARM_UPS` rounds before are not measured.
+    """
+    for _ in range(WARM_UPS):
+        for call in calls:
+            call()
+    rows = []
+    for n in rounds:
+        row = [0.0] * len(calls)
+        for i in turn(n, len(calls)):
+            begin = clock()
+            calls[i]()
+            row[i] = 1e3 * (clock() - begin)
+        rows.append(row)
+    return np.array(rows).reshape(-1, len(calls))
+
+
+def turn(number: int, calls: int) -> list[int]:
+    """The order of the calls in round `number`."""
+    order = [(i + number // 2) % calls for i in range(calls)]
+    return order[::-1] if number % 2 else order
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Interval of the median at 95 % or above, from order statistics alone.
+
+    The k-th smallest and k-th largest value, k the largest for which fair coins fall below k on
+    both sides at most 5 % of the time; with under six values the extremes, which hold less.
+    """
+    ordered, n = sorted(values), len(values)
+    tail, k = 0, 0
+    # P(fewer than k of n below the median) = sum of C(n, i) / 2^n over i < k
+    while k < n // 2:
+        tail += math.comb(n, k)
+        if tail / 2**n > (1 - CONFIDENCE) / 2:
+            break
+        k += 1
+    k = max(k, 1)
+    return ordered[k - 1], ordered[n - k]
+
+
+def compare(int8: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
+    """How many times faster an int8 file is than its float twin, round by round.
+
+    int8, other: milliseconds of the same rounds. ratio: median of other / int8.
+    """
+    ratios = [b / a for a, b in zip(int8, other, strict=True)]
+    low, high = median_interval(ratios)
+    return {
+        "ratio": float(np.median(ratios)),
+        "low": low,
+        "high": high,
+        "faster_rounds": sum(r > 1 for r in ratios),
+        "rounds": len(ratios),
+    }
