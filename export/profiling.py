@@ -27,6 +27,7 @@ SCHEMA = "mobilemod/profile/1"
 SLICE_SECONDS = 0.004
 WHOLE_SECONDS = 0.2
 MAX_RUNS = 200
+MIN_RATED_MACS = 2_000_000  # a shorter op's rate is mostly noise
 NAME_WIDTH = 52
 # What the mobile form makes of one published module: pieces of a kernel, of a norm, of qkv.
 PARTS = re.compile(r"\.(part\d+|sum\d+|mean|variance|[qkv])$")
@@ -80,9 +81,21 @@ class Profile:
         """Of all units; more than the whole where the runtime overlaps or fuses more."""
         return sum(u.ms for u in self.units)
 
+    @property
+    def bound(self) -> tuple[float, float]:
+        """(milliseconds, GMAC/s): all multiply-accumulates at the rate of the fastest op.
+
+        What would be left if every op ran like the best one and moving data cost nothing.
+        """
+        rates = [u.macs / u.ms / 1e6 for u in self.units if u.macs >= MIN_RATED_MACS and u.ms > 0]
+        best = max(rates, default=0.0)
+        return (sum(u.macs for u in self.units) / best / 1e6 if best else 0.0), best
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values, with the schema's name."""
-        return {"schema": SCHEMA, "sum_ms": self.sum_ms, **dataclasses.asdict(self)}
+        bound_ms, best = self.bound
+        extra = {"sum_ms": self.sum_ms, "bound_ms": bound_ms, "fastest_gmac_per_s": best}
+        return {"schema": SCHEMA, **extra, **dataclasses.asdict(self)}
 
 
 def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
@@ -208,9 +221,11 @@ def _unit(
 def format_profile(profile: Profile, top: int = 12) -> str:
     """The profile as text: per kind of op, per module, and the slowest units."""
     total = profile.sum_ms or 1.0
+    bound_ms, best = profile.bound
     lines = [
         f"{profile.file}  {profile.whole_ms:.2f} ms whole, {profile.sum_ms:.2f} ms in parts, "
         f"{profile.threads} thread{'s'[: profile.threads != 1]}",
+        f"  {bound_ms:.2f} ms if all multiply-accumulates ran at the best op's {best:.0f} GMAC/s",
         f"  {'op':<{NAME_WIDTH}}{'count':>6}{'ms':>9}{'share':>8}{'GMAC/s':>9}",
     ]
     lines += _rows(profile, lambda u: f"{u.op} {u.dtype}", total, None)

@@ -27,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args)
     except UserError as error:
         return _fail(str(error), args.debug)
+    except BrokenPipeError:
+        # Whoever read the output has enough (`| head`); nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     except OSError as error:
         return _fail(_os_error(error), args.debug)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.backend import SubProgram
+from export.backend import SubProgram, backend_for
 from export.graph import QUANTIZE
 from export.profiling import Cutter, fused_groups, profile_file
 from quantization.params import ParameterTable
@@ -24,6 +24,9 @@ def check_profile(path: Path, table: ParameterTable, modules: set[str], folder: 
     assert all(u.module in modules for u in profile.units if "conv" in u.op)
     assert {u.dtype for u in profile.units if u.op == "depthwise_conv"} == {"int8"}
     assert profile.whole_ms > 0 and profile.sum_ms > 0
+    assert sum(u.macs for u in profile.units) == sum(
+        n.macs for n in backend_for(copy).read_graph(copy).nodes
+    )
     assert any(u.op.endswith("(table)") for u in profile.units)
     assert min(u.ms for u in profile.units) >= 0
 

@@ -1,0 +1,287 @@
+"""What each rewrite of the network brings: the form that is exported, with one thing changed.
+
+python -m benchmarks.forms --data /path/to/imagenette --out docs/results
+
+Every variant of the bundled efficientmod_xxs computes the same function in float. Each is
+quantized, lowered to int8 `.tflite` and `.pte` and timed in turns with the exported form, one
+thread; with an emulated ARM64 processor (`make arm64`) its instructions are counted too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from benchmarks.form_changes import fold_repeat, one_product, rotate
+from benchmarks.machine import machine
+from benchmarks.network import Network, bundle_network, test_images
+from benchmarks.rounds import examine, measure
+from benchmarks.series import per_round, ratio
+from export import executorch, tflite
+from export.backend import FORMS, ModelInfo, get_backend
+from export.lowering import code_digest
+from export.quiet import quiet
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.files import atomic_path
+from mobilemod.manifest import load_bundle
+from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.mobile_ops import ALL, FormOptions, Piece
+from mobilemod.progress import progress
+from quantization.calibration import Calibration, cache_dir, observe
+from quantization.program import make_table, quantize
+from quantization.recipe import Recipe, Rule, load_recipe
+
+BASE = FORMS["xnnpack"]
+ROWS = (Piece((2, 3, 4), ALL), Piece((0, 6), ALL), Piece((1, 5), ALL))
+TARGETS = ("tflite", "executorch")
+BATCH = 8
+
+
+def _identity(graph: Any) -> Any:
+    return graph
+
+
+def _keep_gelu(model: Any) -> None:
+    """Leave the converter's int8 GELU, which LiteRT's XNNPACK delegate doesn't take."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The exported form with one thing changed.
+
+    rules: more recipe rules, tensor pattern -> dtype. lowering: (object, attribute, replacement)
+    during the lowering. targets: the files it makes sense for.
+    """
+
+    name: str
+    options: FormOptions = BASE
+    recipe: str = "cpu"
+    rules: tuple[tuple[str, str], ...] = ()
+    change: Callable[[MobileForm], None] | None = None
+    lowering: tuple[Any, str, Any] | None = None
+    targets: tuple[str, ...] = TARGETS
+
+
+PARTIAL_SUMS = tuple((f"*.context_list.0{t}:out", "float") for t in (".sum*", ""))
+RESIDUAL = ("patch_embed", "layers.*.downsample", "layers.*.blocks.?", "layers.*.blocks.??")
+ATTENTION = ("*.qkv.*:heads", "*.attn:scores", "*.attn:softmax", "*.attn:context")
+VARIANTS = (
+    Variant("as exported"),
+    Variant("depthwise: 7x7 whole", replace(BASE, split=())),
+    Variant("depthwise: three pieces of whole rows (75 taps)", replace(BASE, split=ROWS)),
+    Variant("depthwise: partial sums in float", rules=PARTIAL_SUMS),
+    Variant("depthwise: in float (recipe cpu-x86)", recipe="cpu-x86"),
+    Variant("stem: 7x7 over 3 channels", replace(BASE, merge_columns=False)),
+    Variant("attention: heads split channels-first", replace(BASE, channels_last=False)),
+    Variant("attention: all int8", rules=tuple((t, "int8") for t in ATTENTION)),
+    Variant("norm: mean as a reduction", replace(BASE, norm_mean="reduce")),
+    Variant("norm: mean folded into the linears by rotation", change=rotate),
+    Variant("modulation: repeat folded into g", change=fold_repeat),
+    Variant("modulation: f and fc1 as one product", change=one_product),
+    Variant(
+        "residual stream int8",
+        rules=tuple((f"{t}:out", "int8") for t in RESIDUAL) + (("*.attn:residual", "int8"),),
+    ),
+    Variant("everything integer (recipe npu)", recipe="npu"),
+    Variant(
+        "GELU as LiteRT's own int8 op",
+        lowering=(tflite.TfliteModel, "float_gelu", _keep_gelu),
+        targets=("tflite",),
+    ),
+    Variant(
+        "transposes where the delegate's passes put them",
+        lowering=(executorch, "simplify", _identity),
+        targets=("executorch",),
+    ),
+)
+
+
+@dataclass
+class Row:
+    """One variant's file; `reason` where it can't be made.
+
+    exact: the largest difference of the float form's logits from the published network's.
+    sqnr_db: of the file's logits against the float network's.
+    """
+
+    variant: str
+    target: str
+    path: Path | None = None
+    exact: float | None = None
+    sqnr_db: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    ms: float | None = None
+    ratio: tuple[float, float, float] | None = None
+    instructions: int | None = None
+    reason: str = ""
+
+
+class Maker:
+    """Makes the variants' files, into the cache."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.model = network.published()
+        size = network.images.shape[-1]
+        self.info = ModelInfo("forms", tuple("abcdefghij"), Preprocess(size=size))
+        self.images = torch.from_numpy(network.images)
+
+    @torch.no_grad()
+    def form(self, variant: Variant) -> MobileForm:
+        form = build_mobile(self.model, variant.options)
+        if variant.change:
+            variant.change(form)
+        return form
+
+    @torch.no_grad()
+    def rows(self, variant: Variant) -> Iterator[Row]:
+        """A row with its file for every target of the variant."""
+        form = self.form(variant)
+        exact = float((form(self.images[:2]) - self.model(self.images[:2])).abs().max())
+        recipe = _recipe(variant)
+        parts = (variant.name, str(variant), code_digest(), _source(), self.network.digest())
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        module = None
+        for target in variant.targets:
+            backend = get_backend(target)
+            path = cache_dir() / "forms" / key / f"model{backend.SUFFIX}"
+            row = Row(variant.name, target, path, exact)
+            try:
+                if not path.exists():
+                    if module is None:
+                        batches = self.images.split(BATCH)
+                        calibration = Calibration("", "", 0, observe(form, batches, len(batches)))
+                    module = quantize(
+                        form, make_table(form, "xnnpack", recipe, calibration), backend.FOLD
+                    )
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with _changed(variant.lowering), quiet():
+                        backend.lower(module, self.info, path, int8=True)
+            except Exception as error:  # a tool that refuses a variant is a result
+                row.path, row.reason = None, (str(error) or type(error).__name__).splitlines()[0]
+            yield row
+
+
+def _recipe(variant: Variant) -> Recipe:
+    recipe = load_recipe(variant.recipe)
+    return replace(recipe, rules=recipe.rules + tuple(Rule(t, d) for t, d in variant.rules))
+
+
+def _source() -> str:
+    folder = Path(__file__).parent
+    return "".join((folder / n).read_text() for n in ("form_changes.py",))
+
+
+@contextlib.contextmanager
+def _changed(lowering: tuple[Any, str, Any] | None) -> Iterator[None]:
+    with mock.patch.object(*lowering) if lowering else contextlib.nullcontext():
+        yield
+
+
+def run(bundle: Path, data: Path, calibration: int, rounds: int, runs: int) -> dict[str, Any]:
+    """Make, check, time and count all variants; the record."""
+    network = bundle_network(load_bundle(bundle), data, calibration)
+    images = test_images(load_bundle(bundle), data, 32)
+    maker = Maker(network)
+    rows = [
+        row for v in progress(VARIANTS, "lowering", len(VARIANTS), "form") for row in maker.rows(v)
+    ]
+    with torch.no_grad():
+        expected = maker.model(torch.from_numpy(images)).numpy()
+    for row in progress([r for r in rows if r.path], "checking", None, "file"):
+        quality = examine(row.path, images)
+        row.facts, row.reason = quality.facts, quality.reason
+        if quality.logits is not None:
+            row.sqnr_db = sqnr_db(expected, quality.logits)
+    usable = [r for r in rows if r.path and not r.reason]
+    taken = measure([r.path for r in usable], images[:1], (1,), rounds, runs, rounds)
+    for i, row in enumerate(usable):
+        series = [r.runs[1][i] for r in taken]
+        row.ms = float(np.median(np.concatenate(series)))
+        base = next(k for k, r in enumerate(usable) if r.target == row.target)
+        found = ratio(per_round(series), per_round([r.runs[1][base] for r in taken]))
+        row.ratio = (found.median, found.low, found.high)
+    _count(usable, images[:1])
+    return {
+        "schema": "mobilemod/forms/1",
+        "machine": machine(),
+        "calibration_images": calibration,
+        "rounds": len(taken),
+        "rows": [{**asdict(r), "path": None if r.path is None else r.path.suffix} for r in rows],
+    }
+
+
+def _count(rows: list[Row], image: np.ndarray) -> None:
+    """Instructions of one inference of each `.tflite`, where emulated ARM64 is set up."""
+    from mobilemod.harness.arm64.emulator import load_emulator
+
+    try:
+        emulator = load_emulator()
+    except UserError as error:
+        print(f"no instructions: {error}")
+        return
+    files = [r for r in rows if r.target == "tflite"]
+    for row in progress(files, "counting", len(files), "file"):
+        counts = emulator.infer(row.path, image, 1).counts[0]
+        row.instructions = sum(counts.values())
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: a line per variant and runtime."""
+    lines = [
+        "| change to the exported form | file | ms | time, × | ARM64 instructions, M | SQNR, dB "
+        "| float error | delegate calls |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in record["rows"]:
+        name = f"| {r['variant']} | `{'.tflite' if r['target'] == 'tflite' else '.pte'}` "
+        if r["ms"] is None:
+            lines.append(f"{name}| {r['reason']} | | | | | |")
+            continue
+        median, low, high = r["ratio"]
+        count = f"{r['instructions'] / 1e6:.1f}" if r["instructions"] else ""
+        lines.append(
+            f"{name}| {r['ms']:.2f} | {median:.2f} [{low:.2f}, {high:.2f}] | {count} "
+            f"| {r['sqnr_db']:.1f} | {r['exact']:.0e} | {r['facts'].get('partitions', '')} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"))
+    parser.add_argument("--bundle", type=Path, default=Path("dist/efficientmod_xxs"))
+    parser.add_argument("--calibration", type=int, default=32, help="images")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="folder for forms.json and forms.md")
+    args = parser.parse_args()
+    if args.data is None:
+        parser.error("give --data DIR, or set MOBILEMOD_DATA")
+    torch.set_num_threads(1)
+    record = run(args.bundle, Path(args.data), args.calibration, args.rounds, args.runs)
+    print(table(record))
+    if args.out:
+        for name, text in (
+            ("forms.json", json.dumps(record, indent=1)),
+            ("forms.md", table(record)),
+        ):
+            with atomic_path(args.out / name) as path:
+                path.write_text(text + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
