@@ -32,6 +32,13 @@ from quantization.program import quantize
 TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "coremltools", "numpy")
 
 
+# Modules that only read files, or run before and after: a change in them redoes no lowering.
+AFTER_LOWERING = (
+    "audit.py", "bundle.py", "executorch_cut.py", "profiling.py", "source.py", "tflite_cut.py",
+    "validation.py", "weight_names.py",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class LoweringJob:
     """What a worker needs to write one model file.
@@ -111,6 +118,8 @@ def code_digest() -> str:
     h = hashlib.sha256()
     for folder in ("mobilemod/models", "quantization", "export"):
         for path in sorted((root / folder).glob("*.py")):
+            if path.name in AFTER_LOWERING or path.name.startswith("sensitivity"):
+                continue
             h.update(path.name.encode() + b"\0" + path.read_bytes())
     return h.hexdigest()
 
