@@ -12,6 +12,8 @@ AGREEMENT  ?=
 DEVICE     ?= host
 THREADS    ?= 1
 ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
+BENCH_MODELS ?= efficientmod_xxs
+BENCH_OUT  ?= build/latency
 PYTHON     ?= python3.11
 VENV       ?= .venv
 # The CPU build of PyTorch, from pip's own configuration, else from PyTorch's index.
@@ -23,7 +25,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: all setup data train export validate inspect report bench arm64 test test-slow lint clean
+.PHONY: all setup data train export validate inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
 .DELETE_ON_ERROR:
 
 all: setup
@@ -65,6 +67,16 @@ bench: setup
 
 arm64: setup
 	$(CLI) arm64 --out "$(ARM64)"
+
+# What `bench-latency` compares with: ONNX Runtime, and onnx2tf in an environment of its own.
+bench-setup: setup
+	$(PIP) -r benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-onnx2tf
+	.venv-onnx2tf/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -r benchmarks/requirements-onnx2tf.txt
+
+bench-latency: setup
+	$(BIN)/python -m benchmarks.latency --models $(BENCH_MODELS) $(DATA_OPTION) --out "$(BENCH_OUT)"
 
 test: setup
 	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m "not slow"

@@ -152,7 +152,9 @@ class Maker:
         form = self.form(variant)
         exact = float((form(self.images[:2]) - self.model(self.images[:2])).abs().max())
         recipe = _recipe(variant)
-        parts = (variant.name, str(variant), code_digest(), _source(), self.network.digest())
+        # The name stands for what is done while lowering; functions' addresses differ every time.
+        settings = repr((variant.name, variant.options, variant.recipe, variant.rules))
+        parts = (settings, code_digest(), _source(), self.network.digest())
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
         module = None
         for target in variant.targets:

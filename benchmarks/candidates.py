@@ -1,0 +1,146 @@
+"""The files that are compared: ours from a bundle, the plain ones from their routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.network import Network
+from benchmarks.plain_routes import INT8, MOBILE, ROUTES, Route, build
+from benchmarks.rounds import examine
+from benchmarks.series import Spread, per_round, spread
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
+from mobilemod.manifest import Bundle
+from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.models.efficientmod import get_variant
+from mobilemod.models.synthetic import trained_like_state
+from mobilemod.progress import progress
+from quantization.calibration import cache_dir
+
+OURS = "mobilemod"
+
+
+@dataclass
+class Candidate:
+    """One row: a file with what was found out about it, or the reason why there is none.
+
+    key: "mobilemod-tflite-int8" or the route's name. form: what the file was lowered from.
+    recipe: that of a file of ours, where it is not the default one.
+    times: thread count -> round -> runs, in milliseconds.
+    """
+
+    key: str
+    tool: str
+    precision: str
+    suffix: str
+    form: str
+    path: Path | None = None
+    reason: str = ""
+    build_seconds: float = 0.0
+    runtime: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    sqnr: float | None = None
+    agreement: float | None = None
+    times: dict[int, list[list[float]]] = field(default_factory=dict)
+    recipe: str = ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether this project made the file."""
+        return self.tool == OURS
+
+    def spread(self, threads: int) -> Spread:
+        """Of all runs with `threads` threads."""
+        return spread(self.times[threads])
+
+    def rounds(self, threads: int) -> np.ndarray:
+        """Each round's median, milliseconds, (rounds,)."""
+        return per_round(self.times[threads])
+
+
+def our_candidates(bundle: Bundle, recipe: str = "") -> list[Candidate]:
+    """The `.pte` and `.tflite` files of a bundle; of another recipe's the int8 ones alone."""
+    found = []
+    for entry in bundle.model_files():
+        path, precision = bundle.folder / entry["file"], entry["precision"]
+        if path.suffix in (".pte", ".tflite") and (precision == INT8 or not recipe):
+            key = "-".join(filter(None, (OURS, path.suffix[1:], precision, recipe)))
+            row = Candidate(key, OURS, precision, path.suffix, MOBILE, path, recipe=recipe)
+            found.append(row)
+    if not found:
+        raise UserError(f"{bundle.folder} holds no .pte and no .tflite; export it again")
+    return sorted(found, key=lambda c: c.key)
+
+
+def plain_candidates(network: Network, skip: Sequence[str]) -> list[Candidate]:
+    """A row for every route but the skipped ones, built or with a reason.
+
+    skip: names of routes, or the beginnings of several up to a hyphen.
+    """
+    routes = [r for r in ROUTES.values() if r.shown and not _skipped(r, skip)]
+    rows = []
+    for route in progress(routes, "plain files", len(routes), "file"):
+        built = build(route, network)
+        rows.append(
+            Candidate(
+                route.name,
+                route.tool,
+                route.precision,
+                route.suffix,
+                route.form,
+                built.path,
+                built.reason,
+                built.seconds,
+            )
+        )
+    return rows
+
+
+def check_skip(skip: Sequence[str]) -> None:
+    """`UserError` where a name to skip is no route's."""
+    for name in skip:
+        if not any(_skipped(r, [name]) for r in ROUTES.values()):
+            known = ", ".join(r.name for r in ROUTES.values() if r.shown)
+            raise UserError(f"--skip {name}: no such route; known: {known}")
+
+
+def _skipped(route: Route, skip: Sequence[str]) -> bool:
+    return any(route.name == name or route.name.startswith(f"{name}-") for name in skip)
+
+
+def examine_all(rows: list[Candidate], images: np.ndarray, expected: np.ndarray) -> None:
+    """Fill in what each file consists of, and how near its logits are to `expected`, (N, K)."""
+    with_file = [row for row in rows if row.path is not None]
+    for row in progress(with_file, "logits", len(with_file), "file"):
+        assert row.path is not None
+        quality = examine(row.path, images)
+        row.facts, row.runtime, row.reason = quality.facts, quality.runtime, quality.reason
+        if quality.logits is not None:
+            row.sqnr = sqnr_db(expected, quality.logits)
+            row.agreement = top1_agreement(expected, quality.logits)
+
+
+def our_bundle(name: str, data: Path, recipe: str = "cpu") -> Path:
+    """Export `name` for ExecuTorch and TFLite into the cache; the bundle's folder.
+
+    The bundled checkpoint where there is one, else weights of a trained network's spread.
+    """
+    from export.bundle import ExportConfig, export_bundle
+    from export.source import bundled_checkpoint
+
+    folder = cache_dir() / "latency"
+    checkpoint = bundled_checkpoint(name)
+    if checkpoint is None:
+        checkpoint = folder / f"{name}-trained-like.safetensors"
+        if not checkpoint.exists():
+            state = trained_like_state(get_variant(name))
+            save_checkpoint(checkpoint, state, {"model": name}, torch.float32)
+    out = folder / f"bundle-{name}-{recipe}"
+    export_bundle(ExportConfig(name, out, checkpoint, data, ("executorch", "tflite"), recipe))
+    return out

@@ -1,0 +1,228 @@
+"""Latency of our files against the routes that a user would take without them, in one run.
+
+python -m benchmarks.latency --data /path/to/imagenette --out docs/results
+
+Every file is built from the same weights, calibrated on the same images, given the same image,
+and timed in the same rounds. `make bench-setup` installs what the other tools need; a tool that is
+absent or fails has a line with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import latency_report as report
+from benchmarks.candidates import (
+    Candidate,
+    check_skip,
+    examine_all,
+    our_bundle,
+    our_candidates,
+    plain_candidates,
+)
+from benchmarks.checks import Check, all_checks
+from benchmarks.machine import machine, packages
+from benchmarks.network import bundle_network, test_images
+from benchmarks.plain_onnx import onnx2tf_environment
+from benchmarks.rounds import WARM_UP_MS, measure
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path
+from mobilemod.manifest import load_bundle
+from mobilemod.models.efficientmod import get_variant
+
+RUNS = 3
+DEFAULT_MODEL = "efficientmod_xxs"
+NOTES = (
+    "ms: median of all runs; × : this file's time over our int8 file's, the median over rounds "
+    "with its 95 % bootstrap interval. SQNR and top-1 against torch float on the same images. "
+    "int8 weights: activations stay float in the file and are quantized while it runs."
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model's rows and checks; others: cores that other processes kept busy, each round."""
+
+    name: str
+    weights: str
+    rows: list[Candidate]
+    checks: list[Check]
+    others: list[float]
+
+
+def measure_model(name: str, folder: Path | None, args: argparse.Namespace) -> Measured:
+    """Build or fetch every file of one model, look at its answers, time it."""
+    bundle = load_bundle(folder or our_bundle(name, args.data))
+    network = bundle_network(bundle, args.data, args.calibration)
+    images = test_images(bundle, args.data, args.images)
+    with torch.no_grad():
+        reference = network.published()
+        expected = torch.cat([reference(x[None]) for x in torch.from_numpy(images)]).numpy()
+    rows = our_candidates(bundle)
+    for recipe in args.recipes:
+        rows += our_candidates(load_bundle(our_bundle(name, args.data, recipe)), recipe)
+    rows += plain_candidates(network, args.skip)
+    examine_all(rows, images, expected)
+    timed = [row for row in rows if row.path is not None and not row.reason]
+    paths = [row.path for row in timed if row.path is not None]
+    rounds = measure(paths, images[:1], args.threads, args.rounds, RUNS, 60 * args.patience)
+    for i, row in enumerate(timed):
+        row.times = {n: [r.runs[n][i] for r in rounds] for n in args.threads}
+    checks = all_checks(rows, args.threads)
+    weights = bundle.manifest["checkpoint"]["file"]
+    return Measured(name, weights, rows, checks, [r.others for r in rounds])
+
+
+def text(measured: Measured, threads: tuple[int, ...], table: Any) -> str:
+    """One model's tables; table: `report.aligned` or `report.markdown`."""
+    parts = []
+    for n in threads:
+        heading = f"{measured.name}, {n} thread{'s'[: n > 1]}"
+        parts += [f"### {heading}", table(report.times_table(measured.rows, n))]
+    missing = report.missing_lines(measured.rows)
+    if missing:
+        parts += ["Not measured:", "\n".join(f"- {line}" for line in missing)]
+    parts += [f"### {measured.name}, asked and measured"]
+    parts += [table(report.checks_table(measured.checks))]
+    return "\n\n".join(parts)
+
+
+def disturbance(measured: Measured) -> str:
+    """What went on beside the measurement, in a sentence."""
+    others = np.asarray(measured.others)
+    return (
+        f"{measured.name} ({measured.weights}): others kept {np.median(others):.2f} cores busy in "
+        f"the median round, {others.max():.2f} in the worst."
+    )
+
+
+def record(done: list[Measured], args: argparse.Namespace, facts: dict[str, Any]) -> dict[str, Any]:
+    """The whole run's JSON values."""
+    return {
+        "schema": report.SCHEMA,
+        **facts,
+        "settings": {
+            "threads": list(args.threads),
+            "rounds": args.rounds,
+            "runs_per_round": RUNS,
+            "warm_up_milliseconds": WARM_UP_MS,
+            "calibration_images": args.calibration,
+            "compared_images": args.images,
+            "skipped": args.skip,
+        },
+        "models": [
+            {
+                "model": m.name,
+                "weights": m.weights,
+                "others_busy_cores": [round(v, 3) for v in m.others],
+                "files": [report.row_record(r, m.rows, args.threads) for r in m.rows],
+                "checks": [report.check_record(c) for c in m.checks],
+            }
+            for m in done
+        ],
+    }
+
+
+def write(done: list[Measured], args: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """The JSON record, and in `args.out` latency.md, latency.json and latency.png."""
+    values = json.dumps(record(done, args, facts), indent=1, ensure_ascii=False) + "\n"
+    if args.json:
+        _write_text(args.json, values)
+    if args.out:
+        _write_text(args.out / "latency.json", values)
+        report.plot({m.name: m.rows for m in done}, args.threads, args.out / "latency.png")
+        host = facts["machine"]
+        lines = [
+            "# Latency",
+            f"{host['processor']}, {host['cores']} cores, {', '.join(host['flags'])}. "
+            f"{args.rounds} rounds of {RUNS} runs each after {WARM_UP_MS:.0f} ms uncounted, all "
+            "files in one process per thread count, the order changing from round to round. "
+            + " ".join(disturbance(m) for m in done),
+            NOTES,
+            "![times](latency.png)",
+            *(text(m, args.threads, report.markdown) for m in done),
+            "### Versions",
+            ", ".join(f"{k} {v}" for k, v in facts["packages"].items()),
+        ]
+        _write_text(args.out / "latency.md", "\n\n".join(lines) + "\n")
+
+
+def _write_text(path: Path, content: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(content, "utf-8")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked; `UserError` for a bad one."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"),
+                        help="images, with train/ and val/ (MOBILEMOD_DATA)")  # fmt: skip
+    parser.add_argument("--models", type=_names, default=[], help="names, separated by commas")
+    parser.add_argument("--bundle", type=Path, action="append", default=[],
+                        help="take our files from this export; repeatable")  # fmt: skip
+    parser.add_argument("--recipes", type=_names, default=["cpu-x86"],
+                        help="our files by these recipes too")  # fmt: skip
+    parser.add_argument("--threads", default="1,2", help="thread counts, separated by commas")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds that count")
+    parser.add_argument("--patience", type=float, default=10.0,
+                        help="minutes in which disturbed rounds are taken again")  # fmt: skip
+    parser.add_argument("--images", type=int, default=50, help="images to compare logits on")
+    parser.add_argument("--calibration", type=int, default=32, help="images to calibrate on")
+    parser.add_argument("--skip", type=_names, default=[], help="routes to leave out")
+    parser.add_argument("--out", type=Path, help="folder for latency.md, .json and .png")
+    parser.add_argument("--json", type=Path, help="file for the record")
+    args = parser.parse_args(argv)
+    if args.data is None:
+        raise UserError("no images: give --data DIR, or set MOBILEMOD_DATA")
+    args.data = Path(args.data)
+    counts, cores = _names(args.threads), os.cpu_count() or 1
+    if not counts or not all(n.isdigit() and 1 <= int(n) <= cores for n in counts):
+        raise UserError(f"--threads {args.threads}: give counts up to {cores}, as 1,2")
+    args.threads = tuple(int(n) for n in counts)
+    for option in ("rounds", "images", "calibration"):
+        if getattr(args, option) < 1:
+            raise UserError(f"--{option} must be 1 or more")
+    check_skip(args.skip)
+    for name in args.models:
+        get_variant(name)
+    return args
+
+
+def _names(value: str) -> list[str]:
+    return [name for name in value.split(",") if name]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure every model asked for; files are written after each."""
+    torch.set_num_threads(1)
+    bundles = {load_bundle(b, verify=False).manifest["model"]: b for b in args.bundle}
+    facts = {"machine": machine(), "packages": packages(onnx2tf_environment())}
+    done: list[Measured] = []
+    for name in args.models or list(bundles) or [DEFAULT_MODEL]:
+        done.append(measure_model(name, bundles.get(name), args))
+        print(text(done[-1], args.threads, report.aligned))
+        print(f"\n{disturbance(done[-1])}", flush=True)
+        write(done, args, facts)
+
+
+def main() -> int:
+    """Exit code 0, or 2 for bad input, said in one line."""
+    try:
+        run(parse())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

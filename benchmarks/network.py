@@ -1,0 +1,105 @@
+"""The network that the benchmark's files are built of: a bundle's weights, real images."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mobilemod.data.imagefolder import (
+    Damage,
+    ImageFolder,
+    iter_pixels,
+    read_folder,
+    required_classes,
+    split_dir,
+)
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.manifest import Bundle
+from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.models.efficientmod import EfficientMod, Variant, get_variant
+from quantization.calibration import weights_digest
+
+REFERENCE_FILE = "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to build files of, with what they are calibrated on.
+
+    state: the published parameters, float32. images: calibration images, float32 (N, 3, S, S),
+    normalized. mean, std: their normalization, for a tool that undoes or repeats it.
+    """
+
+    variant: Variant
+    num_classes: int
+    state: dict[str, Tensor]
+    images: np.ndarray
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def published(self) -> EfficientMod:
+        """The published form, in eval mode."""
+        model = EfficientMod(self.variant, self.num_classes)
+        model.load_state_dict(self.state)
+        return model.eval()
+
+    def mobile(self) -> nn.Module:
+        """The mobile form with no kernel split, in eval mode."""
+        from export.backend import FORMS
+        from mobilemod.models.mobile import build_mobile
+
+        return build_mobile(self.published(), FORMS["coreml"])
+
+    def sample(self) -> tuple[Tensor]:
+        """The example input for tracing: one image, float32 (1, 3, S, S)."""
+        return (torch.from_numpy(self.images[:1]),)
+
+    def batches(self) -> list[Tensor]:
+        """The calibration images one by one, float32 (1, 3, S, S)."""
+        return [torch.from_numpy(x[None]) for x in self.images]
+
+    def digest(self) -> str:
+        """sha256 of all that decides a file of this network."""
+        h = hashlib.sha256()
+        h.update(f"{self.variant} {self.num_classes} {self.mean} {self.std}".encode())
+        h.update(weights_digest(self.state).encode())
+        h.update(np.ascontiguousarray(self.images).tobytes())
+        return h.hexdigest()
+
+
+def bundle_network(bundle: Bundle, data: Path, images: int) -> Network:
+    """The network of a bundle, to be calibrated on `images` of `data`'s training images."""
+    manifest, preprocess = bundle.manifest, bundle.preprocess
+    loaded = load_checkpoint(
+        bundle.folder / REFERENCE_FILE, manifest["model"], manifest["num_classes"]
+    )
+    return Network(
+        get_variant(manifest["model"]),
+        loaded.num_classes,
+        loaded.state,
+        _read(_folder(bundle, data, "train").spread(images), preprocess),
+        preprocess.mean,
+        preprocess.std,
+    )
+
+
+def test_images(bundle: Bundle, data: Path, count: int) -> np.ndarray:
+    """`count` of `data`'s validation images, float32 (N, 3, S, S), normalized."""
+    return _read(_folder(bundle, data, "val").spread(count), bundle.preprocess)
+
+
+def _folder(bundle: Bundle, data: Path, split: str) -> ImageFolder:
+    classes = required_classes(bundle.label_ids)
+    return read_folder(split_dir(data, split), classes, bundle.manifest["num_classes"])
+
+
+def _read(folder: ImageFolder, preprocess: Preprocess) -> np.ndarray:
+    damage = Damage(len(folder.samples))
+    return preprocess.normalize(
+        np.stack([pixels for _, pixels in iter_pixels(folder, preprocess, damage)])
+    )

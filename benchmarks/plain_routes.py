@@ -1,0 +1,228 @@
+"""What a user would get without this project: every tool's own route, and a cache of its files.
+
+A route starts from the published form of the network. Those marked "mobile" start from the mobile
+form instead, to tell what the form brings from what the lowering brings.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks import plain_onnx as onnx
+from benchmarks import plain_torch as plain
+from benchmarks.network import Network
+from export.quiet import quiet
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_folder
+from mobilemod.workers import worker_pool
+from quantization.calibration import cache_dir
+
+MODELS = Path(__file__).parents[1] / "mobilemod" / "models"
+PUBLISHED, MOBILE = "published", "mobile"
+FLOAT, INT8, DYNAMIC = "float32", "int8", "int8 weights"
+EXECUTORCH = ("torch", "torchao", "executorch")
+LITERT = ("torch", "torchao", "litert-torch")
+AEQ = (*LITERT, "ai-edge-quantizer")
+TORCH_ONNX = ("torch", "onnx", "onnxscript")
+ORT = (*TORCH_ONNX, "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to a file.
+
+    tool: shown to people. build(network, path, *files of `needs`) writes the file, or a folder
+    for a route that others need. packages: those that must be there and decide the bytes.
+    shown: whether it is a candidate of its own.
+    """
+
+    name: str
+    tool: str
+    precision: str
+    suffix: str
+    packages: tuple[str, ...]
+    build: Callable[..., None]
+    form: str = PUBLISHED
+    needs: tuple[str, ...] = ()
+    shown: bool = True
+
+
+def _onnx2tf(form: str, source: str) -> list[Route]:
+    """The folder that onnx2tf writes of one ONNX file, and a route for each file in it."""
+    name = "onnx2tf" if form == PUBLISHED else f"onnx2tf-{form}"
+    folder = Route(name, "onnx2tf", "", "", TORCH_ONNX, onnx.onnx2tf_folder, form, (source,), False)
+    files = [
+        Route(
+            f"{name}-{key}",
+            "onnx2tf",
+            precision,
+            ".tflite",
+            TORCH_ONNX,
+            functools.partial(onnx.onnx2tf_file, key),
+            form,
+            (name,),
+        )
+        for key, precision in (("float32", FLOAT), ("int8", INT8), ("dynamic", DYNAMIC))
+    ]
+    return [folder, *files]
+
+
+ROUTES: dict[str, Route] = {
+    r.name: r
+    for r in (
+        Route(
+            "executorch-float32", "ExecuTorch", FLOAT, ".pte", EXECUTORCH, plain.executorch_float
+        ),
+        Route("executorch-int8", "ExecuTorch", INT8, ".pte", EXECUTORCH, plain.executorch_int8),
+        Route("litert-torch-float32", "litert-torch", FLOAT, ".tflite", LITERT, plain.litert_float),
+        Route("litert-torch-int8", "litert-torch PT2E", INT8, ".tflite", LITERT, plain.litert_int8),
+        Route(
+            "ai-edge-quantizer-int8",
+            "ai-edge-quantizer",
+            INT8,
+            ".tflite",
+            AEQ,
+            plain.aeq_static,
+            needs=("litert-torch-float32",),
+        ),
+        Route(
+            "ai-edge-quantizer-int8-flat",
+            "ai-edge-quantizer, biases reshaped",
+            INT8,
+            ".tflite",
+            AEQ,
+            plain.aeq_static_flat,
+            needs=("litert-torch-float32",),
+        ),
+        Route(
+            "ai-edge-quantizer-dynamic",
+            "ai-edge-quantizer",
+            DYNAMIC,
+            ".tflite",
+            AEQ,
+            plain.aeq_dynamic,
+            needs=("litert-torch-float32",),
+        ),
+        Route("onnxruntime-float32", "ONNX Runtime", FLOAT, ".onnx", ORT, onnx.onnx_published),
+        Route(
+            "onnxruntime-int8",
+            "ONNX Runtime",
+            INT8,
+            ".onnx",
+            ORT,
+            onnx.ort_int8,
+            needs=("onnxruntime-float32",),
+        ),
+        Route(
+            "onnxruntime-int8-products",
+            "ONNX Runtime, Conv and MatMul only",
+            INT8,
+            ".onnx",
+            ORT,
+            onnx.ort_int8_products,
+            needs=("onnxruntime-float32",),
+        ),
+        *_onnx2tf(PUBLISHED, "onnxruntime-float32"),
+        Route(
+            "onnx-mobile",
+            "torch.onnx",
+            FLOAT,
+            ".onnx",
+            TORCH_ONNX,
+            onnx.onnx_mobile,
+            MOBILE,
+            (),
+            False,
+        ),
+        *_onnx2tf(MOBILE, "onnx-mobile"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A route's file, or why there is none.
+
+    seconds: what building it and what it needs took, 0 from the cache.
+    """
+
+    path: Path | None
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def build(route: Route, network: Network) -> Built:
+    """The route's file from the cache, or built in a process of its own.
+
+    Nothing that a tool does, a crash included, raises here: it becomes the reason.
+    """
+    missing = [name for name in route.packages if not _version(name)]
+    if missing:
+        return Built(None, f"not built: no package {missing[0]} here; run 'make bench-setup'")
+    path = cached_path(route, network)
+    if path.exists():
+        return Built(path)
+    start = time.perf_counter()
+    files = []
+    for name in route.needs:
+        needed = build(ROUTES[name], network)
+        if needed.path is None:
+            return needed
+        files.append(needed.path)
+    try:
+        with worker_pool(1) as pool:
+            reason = pool.submit(_build_here, route, network, path, files).result()
+    except BrokenProcessPool:
+        reason = f"{route.tool}: the process crashed while it built the file"
+    seconds = time.perf_counter() - start
+    return Built(None, reason, seconds) if reason else Built(path, "", seconds)
+
+
+def cached_path(route: Route, network: Network) -> Path:
+    """Where the route's file lies, under a hash of all that decides its bytes."""
+    function = getattr(route.build, "func", route.build)
+    code = [Path(inspect.getfile(function)), MODELS / "efficientmod.py"]
+    if route.form == MOBILE:
+        code += sorted(MODELS.glob("mobile*.py"))
+    parts = {
+        "route": route.name,
+        "network": network.digest(),
+        "packages": {name: _version(name) for name in route.packages},
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+    }
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return cache_dir() / "latency" / key[:32] / f"model{route.suffix}"
+
+
+def _build_here(route: Route, network: Network, path: Path, files: list[Path]) -> str:
+    """Build into the cache; "" or the reason of failure."""
+    try:
+        with quiet(), atomic_folder(path.parent) as folder:
+            route.build(network, folder / path.name, *files)
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever a tool throws is its row's reason
+        return f"{type(error).__name__}: {first_line(error)}"
+    return ""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that isn't empty, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or ["no message"])[0][:300]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
