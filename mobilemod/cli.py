@@ -114,6 +114,16 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=1, help="CPU threads")
     p.add_argument("--rounds", type=int, default=5, help="measurements of each op, in turn")
 
+    p = _verb(verbs, "sensitivity", run_sensitivity, "which layer costs accuracy in int8",
+              "mobilemod sensitivity dist/efficientmod_xxs --data DIR")  # fmt: skip
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    _data_option(p)
+    p.add_argument("--form", help="xnnpack or coreml; the first that the bundle holds")
+    p.add_argument("--recipe", help="instead of the bundle's: cpu, npu, or a JSON file")
+    p.add_argument("--by", default="module", help="module or tensor")
+    p.add_argument("--images", type=int, default=64, help="how many, spread over the classes")
+    p.add_argument("--out", type=Path, help="folder of page and record (BUNDLE/sensitivity)")
+
     p = _verb(verbs, "report", run_report, "print a bundle's results as a table",
               "mobilemod report dist/efficientmod_xxs")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that validate measured")
@@ -267,6 +277,24 @@ def run_profile(args: argparse.Namespace) -> int:
             raise UserError(f"--{option} must be at least 1")
     profile = profile_file(args.file, args.threads, args.rounds)
     emit(args, profile.to_dict(), format_profile(profile))
+    return EXIT_OK
+
+
+def run_sensitivity(args: argparse.Namespace) -> int:
+    from export.sensitivity_bundle import SensitivityConfig, measure_bundle
+    from mobilemod.results.sensitivity_table import text_table
+
+    config = SensitivityConfig(
+        bundle=args.bundle,
+        data=_required_data(args),
+        form=args.form,
+        recipe=args.recipe,
+        by=args.by,
+        images=args.images,
+        out=args.out,
+    )
+    record, page = measure_bundle(config)
+    emit(args, record, f"{text_table(record)}\npage: {page}")
     return EXIT_OK
 
 

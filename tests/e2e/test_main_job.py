@@ -144,6 +144,7 @@ def test_help_shows_an_example(run):
         "inspect",
         "profile",
         "report",
+        "sensitivity",
         "bench",
         "arm64",
     ):

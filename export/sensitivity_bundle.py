@@ -1,0 +1,279 @@
+"""The sensitivity of a bundle's quantized program, on images, over worker processes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.backend import FORMS
+from export.bundle import REFERENCE_FILE
+from export.lowering import build_reference, code_digest
+from mobilemod.data.imagefolder import (
+    IMAGE_SUFFIXES,
+    Damage,
+    ImageFolder,
+    Sample,
+    iter_pixels,
+    read_folder,
+    required_classes,
+    split_dir,
+)
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path, file_sha256
+from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
+from mobilemod.progress import progress
+from mobilemod.results.sensitivity_page import write_page
+from mobilemod.workers import worker_pool
+from quantization import sensitivity, sensitivity_program
+from quantization.calibration import cache_dir, load_calibration, weights_digest
+from quantization.params import ParameterTable
+from quantization.program import make_table
+from quantization.recipe import Recipe, load_recipe
+from quantization.sensitivity import (
+    GROUPINGS,
+    PARTS,
+    Item,
+    Measured,
+    make_items,
+    measure,
+    summarize,
+)
+from quantization.sensitivity_program import SwitchedProgram
+from quantization.sensitivity_record import make_record
+
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class SensitivityConfig:
+    """What to measure; `form` None is the first that the bundle holds.
+
+    recipe: another than the bundle's, by name or file; its ranges come from the bundle's
+    calibration. by: "module" or "tensor". out: None is the bundle's folder `sensitivity`.
+    """
+
+    bundle: Path
+    data: Path
+    form: str | None = None
+    recipe: str | None = None
+    by: str = "module"
+    images: int = 64
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.form is not None and self.form not in FORMS:
+            raise UserError(f"unknown form {self.form!r}; known: {', '.join(FORMS)}")
+        if self.by not in GROUPINGS:
+            raise UserError(f"--by {self.by!r} is not one of {', '.join(GROUPINGS)}")
+        if self.images < 1:
+            raise UserError("--images must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to build the program again; `recipe` None is the bundle's own table."""
+
+    folder: Path
+    form: str
+    recipe: Recipe | None
+    by: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The program of a `Setup`, and the digest of all that decides its logits."""
+
+    bundle: Bundle
+    table: ParameterTable
+    program: SwitchedProgram
+    items: list[Item]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One part of the work on one batch; which samples were read, and which were damaged."""
+
+    start: int
+    part: str
+    kept: list[int]
+    damaged: list[str]
+    measured: Measured | None
+
+
+def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
+    """The record of `config`, and where its page is; the record lies beside it as JSON.
+
+    Every batch's result is cached by content, so that an interrupted run goes on where it was.
+    """
+    setup = make_setup(config)
+    ready = get_ready(setup)
+    images = read_images(ready.bundle, config.data, config.images)
+    outcomes = _run(setup, images)
+    damage = Damage(len(images.samples))
+    for outcome in outcomes:
+        for file in outcome.damaged if outcome.part == PARTS[0] else ():
+            damage.add(Path(file), ValueError("damaged or no image"))
+    alone, left = ([o for o in outcomes if o.part == part and o.measured] for part in PARTS)
+    kept = [i for o in alone for i in o.kept]
+    targets = images.targets[kept] if images.classes else None
+    taps = [tap.tensor for tap in ready.program.taps]
+    found = summarize(
+        ready.items, taps, [o.measured for o in alone], [o.measured for o in left], targets
+    )
+    about = {
+        "model": ready.bundle.manifest["model"],
+        "weights": ready.bundle.manifest["checkpoint"]["weights"],
+        "images": len(kept),
+        "damaged": damage.files,
+    }
+    record = make_record(found, ready.table, config.by, about)
+    out = config.out or config.bundle / "sensitivity"
+    name = f"sensitivity-{setup.form}-{config.by}"
+    with atomic_path(out / f"{name}.json") as path:
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    page = out / f"{name}.html"
+    write_page(record, page)
+    return record, page
+
+
+def make_setup(config: SensitivityConfig) -> Setup:
+    """Which program to measure; `UserError` where the bundle has no such form."""
+    load_bundle(config.bundle, verify=False)
+    there = [form for form in FORMS if _table_path(config.bundle, form).is_file()]
+    if not there:
+        raise UserError(f"{config.bundle} holds no parameters-FORM.json; export again")
+    recipe = None if config.recipe is None else load_recipe(config.recipe)
+    form = config.form or there[0]
+    if recipe is None and form not in there:
+        raise UserError(
+            f"{config.bundle} has no form {form} (no {_table_path(config.bundle, form).name}); "
+            f"it has {', '.join(there)}; export a target of that form, or give --recipe"
+        )
+    return Setup(config.bundle.resolve(), form, recipe, config.by)
+
+
+def _table_path(folder: Path, form: str) -> Path:
+    return folder / f"parameters-{form}.json"
+
+
+@functools.cache
+def get_ready(setup: Setup) -> Ready:
+    """Build the program from the bundle's parts, which must fit each other; else `UserError`."""
+    bundle = load_bundle(setup.folder, verify=False)
+    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
+    path = setup.folder / REFERENCE_FILE
+    if not path.is_file():
+        raise UserError(f"{setup.folder}: {REFERENCE_FILE} is missing; export again")
+    state = load_checkpoint(path, variant, classes).state
+    weights = weights_digest(state)
+    if weights != bundle.manifest["checkpoint"]["weights"]:
+        raise UserError(f"{path} is not the network of its manifest (weights differ)")
+    model = build_reference(variant, classes, state)
+    form = build_mobile(model, FORMS[setup.form])
+    if setup.recipe is None:
+        table = _read_table(setup.folder, setup.form, form)
+    else:
+        calibration = load_calibration(setup.folder / "calibration.json")
+        if calibration.weights != weights:
+            raise UserError(f"{setup.folder}/calibration.json is of other weights; export again")
+        table = make_table(form, setup.form, setup.recipe, calibration)
+    if not table.entries:
+        raise UserError(f"recipe {table.recipe} makes no tensor of form {table.form} int8")
+    program = SwitchedProgram(form, table)
+    items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
+    parts = [weights, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
+    text = json.dumps([*parts, torch.__version__, _code()], sort_keys=True)
+    return Ready(bundle, table, program, items, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _code() -> list[str]:
+    """Digests of the source files that decide the logits."""
+    own = (sensitivity, sensitivity_program)
+    return [code_digest(), *(file_sha256(Path(module.__file__)) for module in own)]
+
+
+def _read_table(folder: Path, name: str, form: MobileForm) -> ParameterTable:
+    """The bundle's table of a form, which must hold what the bundle's recipe makes int8."""
+    path = _table_path(folder, name)
+    try:
+        table = ParameterTable.from_dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); export again") from None
+    recipe = load_recipe(str(folder / "recipe.json"))
+    modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
+    wanted = {tensor for tensor in modules if recipe.dtype(tensor, name) == "int8"}
+    if odd := sorted(wanted.symmetric_difference(table.entries)):
+        raise UserError(
+            f"{path} doesn't fit the network and recipe.json: {len(odd)} tensors differ, first "
+            f"{odd[0]}; export again, or give --recipe"
+        )
+    for tensor, entry in table.entries.items():
+        module = modules[tensor]
+        count = module.out_channels if isinstance(module, NamedConv2d) else 1
+        if not len(entry.scale) == len(entry.zero_point) == count:
+            raise UserError(f"{path}: {tensor} has {len(entry.scale)} scales for {count}")
+    return table
+
+
+def read_images(bundle: Bundle, data: Path, count: int) -> ImageFolder:
+    """At most `count` images, spread over `data`'s validation split.
+
+    A folder of images without class folders is taken too: `classes` is empty then.
+    """
+    root = split_dir(data, "val")
+    if not any(p.is_dir() for p in root.iterdir()):
+        files = sorted(p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if files:
+            return ImageFolder(root, (), tuple(Sample(p, -1) for p in files)).spread(count)
+    required = required_classes(bundle.label_ids)
+    return read_folder(root, required, bundle.manifest["num_classes"]).spread(count)
+
+
+def _run(setup: Setup, images: ImageFolder) -> list[Outcome]:
+    """Every part of every batch, in the images' order."""
+    total = len(images.samples)
+    outcomes = []
+    with worker_pool() as pool:
+        futures = []
+        for start in range(0, total, BATCH):
+            batch = images.subset(list(range(start, min(start + BATCH, total))))
+            futures += [pool.submit(run_batch, setup, batch, start, part) for part in PARTS]
+        label = f"sensitivity by {setup.by}"
+        for future in progress(as_completed(futures), label, len(futures), f"{BATCH} img"):
+            outcomes.append(future.result())
+    return sorted(outcomes, key=lambda o: o.start)
+
+
+def run_batch(setup: Setup, images: ImageFolder, start: int, part: str) -> Outcome:
+    """One part on the images of one batch; the result is cached by content."""
+    ready = get_ready(setup)
+    preprocess = ready.bundle.preprocess
+    damage = Damage(10**9)
+    pixels = list(iter_pixels(images, preprocess, damage))
+    kept = [start + i for i, _ in pixels]
+    if not pixels:
+        return Outcome(start, part, kept, damage.files, None)
+    x = preprocess.normalize(np.stack([p for _, p in pixels]))
+    key = f"{ready.digest} {part} {hashlib.sha256(x.tobytes()).hexdigest()}"
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    path = cache_dir() / "sensitivity" / name[:2] / f"{name}.npz"
+    if path.exists():
+        with np.load(path) as saved:
+            measured = Measured(*(saved[k] for k in ("base", "logits", "counts", "power")))
+        return Outcome(start, part, kept, damage.files, measured)
+    measured = measure(ready.program, ready.items, torch.from_numpy(x), part)
+    with atomic_path(path) as temporary, temporary.open("wb") as f:
+        np.savez_compressed(f, **vars(measured))
+    return Outcome(start, part, kept, damage.files, measured)
