@@ -138,8 +138,9 @@ def test_table_holds_every_published_weight(narrow, recipe, form):
     if recipe == "npu":
         taps = {m.tensor for m in forms[form].modules() if isinstance(m, Tap)}
         left = {t for t in taps - set(table.entries) if not t.endswith("downsample.proj:in")}
-        # Inside Core ML's float16 norm, squares would overflow: its taps stay float there.
-        assert all("norm" in t and form == "coreml" for t in left)
+        # Inside Core ML's float16 norm, squares would overflow: its taps stay float there. A
+        # repeated tensor is quantized already.
+        assert all(("norm" in t or ":repeat" in t) and form == "coreml" for t in left)
     again = ParameterTable.from_dict(json.loads(json.dumps(table.to_dict())))
     assert again == table
 
