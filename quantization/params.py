@@ -19,6 +19,9 @@ ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
 WEIGHT_MIN, WEIGHT_MAX = -127, 127
 # The smallest scale that float16 holds as a normal number: Core ML stores scales as float16.
 MIN_SCALE = 2.0**-14
+# XNNPACK adds int8 tensors whose scale is at least 2^-10 of the result's (its binary elementwise
+# operator refuses others); half a bit is left for rounding.
+MIN_SUMMAND = 2.0**-9
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,19 @@ def activation_params(
     return TensorParams(
         tensor, "activation", (scale,), (zero_point,), None, low, high, source=source
     )
+
+
+def summand_params(entry: TensorParams, result: TensorParams) -> TensorParams:
+    """`entry`, an addend of `result`, with a scale that XNNPACK's int8 addition takes.
+
+    Only an addend too small to matter changes: its whole range is under half a step of the result.
+    """
+    least = float(np.float32(result.scale[0] * MIN_SUMMAND))
+    if entry.scale[0] >= least:
+        return entry
+    zero_point = int(np.clip(round(ACTIVATION_MIN - entry.low / least), ACTIVATION_MIN, 0))
+    note = "scale raised to 1/512 of the sum's, which XNNPACK's int8 addition needs"
+    return dataclasses.replace(entry, scale=(least,), zero_point=(zero_point,), note=note)
 
 
 def softmax_params(tensor: str) -> TensorParams:

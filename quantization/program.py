@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mobilemod.errors import UserError
 from mobilemod.models.mobile import MobileForm
-from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
+from mobilemod.models.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
 from quantization.calibration import Calibration
 from quantization.params import (
     ParameterTable,
@@ -25,6 +25,7 @@ from quantization.params import (
     activation_params,
     constant_params,
     softmax_params,
+    summand_params,
     weight_params,
 )
 from quantization.recipe import Recipe
@@ -134,9 +135,22 @@ def make_table(
                 )
             low, high = calibration.observed[key].range(recipe.observer)
             entries[name] = activation_params(name, low, high, module.source)
+    for module in form.modules():
+        if isinstance(module, MobileDepthwise):
+            _fit_summands(module, entries)
     if form_name == "coreml":
         entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
     return ParameterTable(form_name, recipe.name, entries)
+
+
+def _fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:
+    """Scales that the int8 sums of a split kernel's pieces can take, from the last sum back."""
+    for i in reversed(range(len(depthwise.sums))):
+        result = entries.get(depthwise.sums[i].tensor)
+        first = depthwise.sums[i - 1] if i else depthwise.taps[0]
+        for tap in (first, depthwise.taps[i + 1]):
+            if result is not None and tap.tensor in entries:
+                entries[tap.tensor] = summand_params(entries[tap.tensor], result)
 
 
 def _with_note(note: str) -> str:

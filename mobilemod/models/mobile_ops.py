@@ -203,6 +203,7 @@ class MobileDepthwise(nn.Module):
                 [NamedConv2d(module, "", conv.weight, conv.bias, padding=pad, groups=groups)]
             )
             self.taps = nn.ModuleList([Tap(f"{module}:out")])
+            self.sums = nn.ModuleList()
             return
         self.convs = nn.ModuleList()
         for i, piece in enumerate(options.split):

@@ -19,6 +19,7 @@ from mobilemod.models.mobile import build_mobile
 from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
 from quantization.calibration import (
     Calibration,
+    Observed,
     calibrate,
     load_calibration,
     mse_range,
@@ -236,3 +237,21 @@ def test_biases_are_whole_steps_of_their_input(narrow, form):
         codes = conv.bias.double() / (conv.scales.double() * table.entries[source].scale[0])
         assert float((codes - codes.round()).abs().max()) < 1e-2
         assert float(codes.abs().max()) > 1
+
+
+def test_a_piece_of_nothing_gets_a_scale_that_can_be_added(narrow):
+    """At small images the outer taps see padding alone: their range is zero."""
+    forms, calibration = narrow
+    name = "layers.3.blocks.0.mlp.context_layer.context_list.0"
+    observed = dict(calibration.observed)
+    for tensor in (f"{name}.part0:out", f"{name}.sum0:out", f"{name}.part2:out"):
+        observed[tensor] = Observed(0.0, 0.0, 0.0, 0.0)
+    observed[f"{name}:out"] = Observed(-50.0, 50.0, -50.0, 50.0)
+    empty = dataclasses.replace(calibration, observed=observed)
+    before = make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), calibration).entries
+    after = make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), empty).entries
+    out = after[f"{name}:out"].scale[0]
+    assert after[f"{name}.part2:out"].scale[0] == after[f"{name}.sum0:out"].scale[0] == out / 512
+    assert after[f"{name}.part0:out"].zero_point == (-128,)
+    changed = {t for t in before if before[t] != after[t]}
+    assert changed == {f"{name}.{t}:out" for t in ("part0", "sum0", "part2")} | {f"{name}:out"}
