@@ -57,7 +57,7 @@ def all_checks(rows: Sequence[Candidate], threads: Sequence[int]) -> list[Check]
     checks = [c for n in threads for c in _of_threads(rows, n)]
     if 1 in threads and 2 in threads:
         for suffix in (".pte", ".tflite"):
-            ours = _ours(rows, suffix, INT8, 1)
+            ours = our_row(rows, suffix, INT8, 1)
             measured = ratio(ours.rounds(1), ours.rounds(2)) if ours else None
             text = f"our int8 {suffix}: two threads faster by"
             checks.append(Check(text, "1 / 2", "itself", TWO_THREADS, AT_LEAST, measured))
@@ -75,9 +75,9 @@ def _of_threads(rows: Sequence[Candidate], n: int) -> Iterator[Check]:
     limits = {".pte": PLAIN_PTE, ".tflite": PLAIN_TFLITE}
     for suffix, recipe in itertools.product(limits, recipes):
         limit = limits[suffix]
-        ours = _ours(rows, suffix, INT8, n, recipe)
+        ours = our_row(rows, suffix, INT8, n, recipe)
         name = f"our int8 {suffix}" + (f", {recipe}" if recipe else "")
-        twin = _ours(rows, suffix, FLOAT, n)
+        twin = our_row(rows, suffix, FLOAT, n)
         yield _faster(f"{name}: faster than the best plain int8 {suffix}", n, ours,
                       best[suffix, INT8], limit)  # fmt: skip
         yield _faster(f"{name}: faster than the best plain {suffix} of any kind", n, ours,
@@ -97,9 +97,10 @@ def _faster(
     return Check(text, str(n), peer.key if peer else "–", limit, AT_LEAST, measured)
 
 
-def _ours(
+def our_row(
     rows: Sequence[Candidate], suffix: str, precision: str, n: int, recipe: str = ""
 ) -> Candidate | None:
+    """Our file of a kind that was timed with `n` threads; recipe: "" is the default one."""
     wanted = (suffix, precision, recipe)
     fit = (r for r in rows if r.ours and (r.suffix, r.precision, r.recipe) == wanted)
     return next((r for r in fit if r.times.get(n)), None)

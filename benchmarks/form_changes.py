@@ -20,12 +20,8 @@ from mobilemod.models.mobile_ops import MergedColumns, MobileNorm, NamedConv2d, 
 class FoldedRepeat(MobileModulation):
     """`g` makes all copies of its output, instead of a concatenation."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        context = self.tap_gelu(F.gelu(self.depthwise(self.tap_f(self.f(h)))))
-        value = self.tap_value(F.gelu(self.tap_fc1(self.fc1(h))))
-        product = self.tap_product(value * self.tap_g(self.g(context)))
-        return self.tap_out(x + self.tap_fc2(self.fc2(product)))
+    def _repeat(self, context: Tensor) -> Tensor:
+        return context
 
 
 def fold_repeat(form: MobileForm) -> None:
@@ -48,8 +44,7 @@ class OneProduct(MobileModulation):
         context = self.tap_g(self.g(self.tap_gelu(F.gelu(self.depthwise(f)))))
         if self.ratio > 1:
             value = self.tap_value(F.gelu(value))
-            pair = self.tap_repeat[0](torch.cat([context, context], 1))
-            context = self.tap_repeat[1](torch.cat([pair] * (self.ratio // 2), 1))
+            context = self._repeat(context)
         return self.tap_out(x + self.tap_fc2(self.fc2(self.tap_product(value * context))))
 
 

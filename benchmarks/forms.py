@@ -23,6 +23,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from benchmarks import form_changes
 from benchmarks.form_changes import fold_repeat, one_product, rotate
 from benchmarks.machine import machine
 from benchmarks.network import Network, bundle_network, test_images
@@ -154,7 +155,12 @@ class Maker:
         recipe = _recipe(variant)
         # The name stands for what is done while lowering; functions' addresses differ every time.
         settings = repr((variant.name, variant.options, variant.recipe, variant.rules))
-        parts = (settings, code_digest(), _source(), self.network.digest())
+        parts = (
+            settings,
+            code_digest(),
+            Path(form_changes.__file__).read_text(),
+            self.network.digest(),
+        )
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
         module = None
         for target in variant.targets:
@@ -180,11 +186,6 @@ class Maker:
 def _recipe(variant: Variant) -> Recipe:
     recipe = load_recipe(variant.recipe)
     return replace(recipe, rules=recipe.rules + tuple(Rule(t, d) for t, d in variant.rules))
-
-
-def _source() -> str:
-    folder = Path(__file__).parent
-    return "".join((folder / n).read_text() for n in ("form_changes.py",))
 
 
 @contextlib.contextmanager

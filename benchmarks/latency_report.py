@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.candidates import Candidate
-from benchmarks.checks import Check
+from benchmarks.checks import Check, our_row
 from benchmarks.plain_routes import INT8
 from benchmarks.series import Ratio, ratio
 from mobilemod.files import atomic_path
@@ -28,7 +28,7 @@ def times_table(rows: Sequence[Candidate], threads: int) -> Table:
     timed = sorted(
         (r for r in rows if r.times.get(threads)), key=lambda r: r.spread(threads).median
     )
-    own = [_own(rows, suffix, threads) for suffix in OUR_SUFFIXES]
+    own = [our_row(rows, suffix, INT8, threads) for suffix in OUR_SUFFIXES]
     for r in timed:
         s = r.spread(threads)
         ratios = [_against(r, ours, threads) for ours in own]
@@ -85,7 +85,7 @@ def row_record(row: Candidate, rows: Sequence[Candidate], threads: Sequence[int]
     for n in threads:
         if row.times.get(n):
             values = {k: round(v, 4) for k, v in dataclasses.asdict(row.spread(n)).items()}
-            ours = [own for suffix in OUR_SUFFIXES if (own := _own(rows, suffix, n))]
+            ours = [own for suffix in OUR_SUFFIXES if (own := our_row(rows, suffix, INT8, n))]
             over = {own.key: ratio_record(ratio(row.rounds(n), own.rounds(n))) for own in ours}
             rounds = [round(float(v), 4) for v in row.rounds(n)]
             times[str(n)] = {**values, "over": over, "rounds": rounds}
@@ -161,11 +161,6 @@ def _color(row: Candidate) -> str:
     if not row.ours:
         return PLAIN_COLOR
     return OURS_COLOR if row.precision == INT8 else FLOAT_COLOR
-
-
-def _own(rows: Sequence[Candidate], suffix: str, threads: int) -> Candidate | None:
-    fits = (r for r in rows if r.ours and r.suffix == suffix and r.precision == INT8)
-    return next((r for r in fits if r.times.get(threads)), None)
 
 
 def _against(row: Candidate, ours: Candidate | None, threads: int) -> str:

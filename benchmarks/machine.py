@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mobilemod.harness.host import processor
+
 FLAGS = (
     "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
     "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve",
@@ -24,11 +26,10 @@ def machine() -> dict[str, Any]:
     """The processor's name, cores, the instruction sets that matter, system and memory in GB."""
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
     known = set(flags[1].split()) if flags else set()
     return {
-        "processor": name[1] if name else platform.processor() or platform.machine(),
+        "processor": processor(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "flags": [f for f in FLAGS if f in known],

@@ -10,21 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobilemod.data.imagefolder import (
-    Damage,
-    ImageFolder,
-    iter_pixels,
-    read_folder,
-    required_classes,
-    split_dir,
-)
+from export.bundle import load_reference
+from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.manifest import Bundle
-from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.models.efficientmod import EfficientMod, Variant, get_variant
 from quantization.calibration import weights_digest
-
-REFERENCE_FILE = "reference.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,13 +66,10 @@ class Network:
 def bundle_network(bundle: Bundle, data: Path, images: int) -> Network:
     """The network of a bundle, to be calibrated on `images` of `data`'s training images."""
     manifest, preprocess = bundle.manifest, bundle.preprocess
-    loaded = load_checkpoint(
-        bundle.folder / REFERENCE_FILE, manifest["model"], manifest["num_classes"]
-    )
     return Network(
         get_variant(manifest["model"]),
-        loaded.num_classes,
-        loaded.state,
+        manifest["num_classes"],
+        load_reference(bundle).state_dict(),
         _read(_folder(bundle, data, "train").spread(images), preprocess),
         preprocess.mean,
         preprocess.std,
@@ -94,8 +82,7 @@ def test_images(bundle: Bundle, data: Path, count: int) -> np.ndarray:
 
 
 def _folder(bundle: Bundle, data: Path, split: str) -> ImageFolder:
-    classes = required_classes(bundle.label_ids)
-    return read_folder(split_dir(data, split), classes, bundle.manifest["num_classes"])
+    return read_split(data, split, bundle.label_ids, bundle.manifest["num_classes"])
 
 
 def _read(folder: ImageFolder, preprocess: Preprocess) -> np.ndarray:

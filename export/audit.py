@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -167,16 +166,13 @@ def _pairs(graph: FileGraph, producer: dict[str, FileNode]) -> dict[str, int]:
         for name in node.inputs:
             readers[name].append(node)
 
-    def consumers(name: str) -> list[str]:
-        return [n.op for n in readers[name]]
-
     found: Counter[str] = Counter()
     for node in graph.nodes:
         if node.op != QUANTIZE:
             continue
         made_by = producer.get(node.inputs[0])
         after = [n for n in readers[node.outputs[0]] if n.op == DEQUANTIZE]
-        ops = sorted({op for n in after for op in consumers(n.outputs[0])})
+        ops = sorted({reader.op for n in after for reader in readers[n.outputs[0]]})
         if ops:
             found[f"{made_by.op if made_by else 'input'} > {', '.join(ops)}"] += 1
     return dict(found.most_common())
@@ -254,10 +250,7 @@ def inspect_file(path: Path) -> Audit:
 
 def tables_beside(path: Path) -> list[ParameterTable]:
     """The parameter tables of the bundle that a model file lies in; none outside a bundle."""
-    tables = []
-    for found in sorted(path.parent.glob("parameters-*.json")):
-        tables.append(ParameterTable.from_dict(json.loads(found.read_text("utf-8"))))
-    return tables
+    return [ParameterTable.load(p) for p in sorted(path.parent.glob("parameters-*.json"))]
 
 
 def require_int8(audit: Audit, share: float) -> None:

@@ -33,13 +33,13 @@ from export.source import (
     open_source,
 )
 from mobilemod import __version__
-from mobilemod.data.imagefolder import Damage, iter_pixels, read_folder, required_classes, split_dir
+from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256
-from mobilemod.manifest import SCHEMA, write_manifest
-from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.manifest import SCHEMA, Bundle, write_manifest
+from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.progress import progress
@@ -75,6 +75,13 @@ class ExportConfig:
             get_backend(target)
         if not self.targets:
             raise UserError(f"no target given; known: {', '.join(TARGETS)}")
+
+
+def load_reference(bundle: Bundle) -> EfficientMod:
+    """The float network that a bundle's drops are measured against, in eval mode."""
+    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
+    state = load_checkpoint(bundle.folder / REFERENCE_FILE, variant, classes).state
+    return build_reference(variant, classes, state)
 
 
 def export_bundle(config: ExportConfig) -> dict[str, Any]:
@@ -238,9 +245,8 @@ def _golden(
     """
     images: list[tuple[str, np.ndarray, int | None]] = [("drawn", draw_card(preprocess.size), None)]
     if config.data is not None:
-        data = read_folder(
-            split_dir(config.data, "val"), required_classes(source.label_ids), source.num_classes
-        ).spread(GOLDEN_IMAGES)
+        data = read_split(config.data, "val", source.label_ids, source.num_classes)
+        data = data.spread(GOLDEN_IMAGES)
         for i, pixels in iter_pixels(data, preprocess, Damage(len(data.samples))):
             sample = data.samples[i]
             images.append((f"{sample.path.parent.name}-{sample.path.stem}", pixels, sample.target))

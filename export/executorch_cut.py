@@ -21,6 +21,7 @@ from export.backend import SubProgram
 from export.executorch_reader import INVALID_ID, read_pte
 from export.graph import FileGraph
 from export.quiet import quiet
+from export.weight_names import weight_names
 
 EXTERNAL_INPUT, EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_EXTERNAL_… in xnnpack.h
 ALIGNMENT = 64
@@ -31,7 +32,9 @@ class PteCutter:
     """Cuts a file; nodes are numbered as in `graph.nodes`."""
 
     def __init__(self, path: Path, threads: int):
-        self.graph: FileGraph = read_pte(path).graph
+        found = read_pte(path)
+        self.graph: FileGraph = found.graph
+        self.weights = weight_names(path.parent, found.constants)
         self.content = path.read_bytes()
         self.threads = threads
         with quiet():

@@ -32,10 +32,11 @@ from quantization.program import quantize
 TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "coremltools", "numpy")
 
 
-# Modules that only read files, or run before and after: a change in them redoes no lowering.
+# Modules that only look at files, or run before and after: a change in them redoes nothing. How
+# files are run does belong to the digest, because predictions are cached by it.
 AFTER_LOWERING = (
     "audit.py", "bundle.py", "executorch_cut.py", "profiling.py", "source.py", "tflite_cut.py",
-    "validation.py", "weight_names.py",
+    "weight_names.py",
 )  # fmt: skip
 
 
@@ -150,32 +151,32 @@ def lower(job: LoweringJob) -> LoweringResult:
     cached = source.exists()
     torch.set_num_threads(1)
     start = time.perf_counter()
+    backend, int8 = get_backend(job.target), job.table is not None
     if not cached or needs_check:
-        _lower_program(program, source, cached)
+        module: torch.nn.Module = build_form(program)
+        if program.table is not None:
+            module = quantize(module, program.table, backend.FOLD)
+        if not cached:
+            source.parent.mkdir(parents=True, exist_ok=True)
+            backend.lower(module, program.info, source, int8=int8)
         if needs_check:
+            _check(module, program, source)
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        get_backend(job.target).label(source, job.info, path, int8=job.table is not None)
+        backend.label(source, job.info, path, int8=int8)
     if cached and not needs_check:
         return LoweringResult(path, 0.0, 0, True)
     return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
 
 
-def _lower_program(job: LoweringJob, path: Path, cached: bool) -> None:
-    backend = get_backend(job.target)
-    module: torch.nn.Module = build_form(job)
-    if job.table is not None:
-        module = quantize(module, job.table, backend.FOLD)
-    if not cached:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        backend.lower(module, job.info, path, int8=job.table is not None)
-    if job.check and job.target == "coreml":
-        image = job.info.preprocess.normalize(draw_card(job.info.preprocess.size)[None])
-        with quiet():
-            from export.mil_check import check, require
+def _check(module: torch.nn.Module, job: LoweringJob, path: Path) -> None:
+    """Compare a Core ML package with its program, op by op; `UserError` where they part."""
+    image = job.info.preprocess.normalize(draw_card(job.info.preprocess.size)[None])
+    with quiet():
+        from export.mil_check import check, require
 
-            require(check(path, module, image), path)
+        require(check(path, module, image), path)
 
 
 def peak_memory() -> int:

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from export.audit import Names, node_modules, tables_beside
 from export.backend import SubProgram, backend_for
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, QUANTIZE, FileGraph, FileNode
-from export.weight_names import weight_names
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
 
@@ -34,9 +33,13 @@ PARTS = re.compile(r"\.(part\d+|sum\d+|mean|variance|[qkv])$")
 
 
 class Cutter(Protocol):
-    """A model file that comes apart; nodes are numbered as in `graph.nodes`."""
+    """A model file that comes apart; nodes are numbered as in `graph.nodes`.
+
+    weights: constant -> published weight, where the file itself doesn't tell.
+    """
 
     graph: FileGraph
+    weights: dict[str, str]
 
     def signature(self, nodes: tuple[int, ...]) -> str: ...
 
@@ -107,8 +110,7 @@ def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
         raise UserError(f"no such model file: {path}")
     backend = backend_for(path)
     cutter = _cutter(backend.TARGET, path, threads)
-    weights = weight_names(path) if backend.TARGET == "executorch" else {}
-    modules = node_modules(cutter.graph, Names(tables_beside(path)), weights)
+    modules = node_modules(cutter.graph, Names(tables_beside(path)), cutter.weights)
     groups = fused_groups(cutter.graph)
     programs: dict[str, Callable[[], None]] = {}
     keys = []

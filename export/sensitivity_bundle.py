@@ -14,22 +14,20 @@ import numpy as np
 import torch
 
 from export.backend import FORMS
-from export.bundle import REFERENCE_FILE
-from export.lowering import build_reference, code_digest
+from export.bundle import REFERENCE_FILE, load_reference
+from export.lowering import code_digest
 from mobilemod.data.imagefolder import (
     IMAGE_SUFFIXES,
     Damage,
     ImageFolder,
     Sample,
     iter_pixels,
-    read_folder,
-    required_classes,
+    read_split,
     split_dir,
 )
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.progress import progress
@@ -172,15 +170,13 @@ def _table_path(folder: Path, form: str) -> Path:
 def get_ready(setup: Setup) -> Ready:
     """Build the program from the bundle's parts, which must fit each other; else `UserError`."""
     bundle = load_bundle(setup.folder, verify=False)
-    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
     path = setup.folder / REFERENCE_FILE
     if not path.is_file():
         raise UserError(f"{setup.folder}: {REFERENCE_FILE} is missing; export again")
-    state = load_checkpoint(path, variant, classes).state
-    weights = weights_digest(state)
+    model = load_reference(bundle)
+    weights = weights_digest(model.state_dict())
     if weights != bundle.manifest["checkpoint"]["weights"]:
         raise UserError(f"{path} is not the network of its manifest (weights differ)")
-    model = build_reference(variant, classes, state)
     form = build_mobile(model, FORMS[setup.form])
     if setup.recipe is None:
         table = _read_table(setup.folder, setup.form, form)
@@ -208,7 +204,7 @@ def _read_table(folder: Path, name: str, form: MobileForm) -> ParameterTable:
     """The bundle's table of a form, which must hold what the bundle's recipe makes int8."""
     path = _table_path(folder, name)
     try:
-        table = ParameterTable.from_dict(json.loads(path.read_text("utf-8")))
+        table = ParameterTable.load(path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); export again") from None
     recipe = load_recipe(str(folder / "recipe.json"))
@@ -237,8 +233,8 @@ def read_images(bundle: Bundle, data: Path, count: int) -> ImageFolder:
         files = sorted(p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if files:
             return ImageFolder(root, (), tuple(Sample(p, -1) for p in files)).spread(count)
-    required = required_classes(bundle.label_ids)
-    return read_folder(root, required, bundle.manifest["num_classes"]).spread(count)
+    folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
+    return folder.spread(count)
 
 
 def _run(setup: Setup, images: ImageFolder) -> list[Outcome]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from export.backend import FORMS
-from mobilemod.data.imagefolder import imagenet_synsets, read_folder, required_classes, split_dir
+from mobilemod.data.imagefolder import imagenet_synsets, read_folder, read_split, split_dir
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
@@ -104,9 +104,7 @@ def find_calibration(
 ) -> CalibrationSource:
     """Calibrate on `data`'s training images; without data, the bundled table of these weights."""
     if data is not None:
-        folder = read_folder(
-            split_dir(data, "train"), required_classes(source.label_ids), source.num_classes
-        )
+        folder = read_split(data, "train", source.label_ids, source.num_classes)
         form = build_mobile(model, FORMS["xnnpack"])
         calibration = calibrate(form, source.weights, folder, preprocess, recipe.calibration_images)
         return CalibrationSource(calibration, "images")

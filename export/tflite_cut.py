@@ -21,6 +21,7 @@ class TfliteCutter:
 
     def __init__(self, path: Path, threads: int):
         self.graph: FileGraph = read_graph(path)
+        self.weights: dict[str, str] = {}  # its tensors have names of their own
         self.content = path.read_bytes()
         self.whole = TfliteModel(self.content)
         self.threads = threads

@@ -14,22 +14,14 @@ import numpy as np
 import torch
 
 from export.backend import FORMS, get_backend
-from export.bundle import REFERENCE_FILE
-from export.lowering import build_reference, code_digest, tool_versions
+from export.bundle import load_reference
+from export.lowering import code_digest, tool_versions
 from export.quiet import quiet
-from mobilemod.data.imagefolder import (
-    Damage,
-    ImageFolder,
-    iter_pixels,
-    read_folder,
-    required_classes,
-    split_dir,
-)
+from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.manifest import Bundle, load_bundle, write_manifest
-from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.models.mobile import build_mobile
 from mobilemod.progress import progress
 from mobilemod.results.gates import Gates, Verdict, check, judged
@@ -110,12 +102,9 @@ def _runner(folder: Path, candidate: Candidate):
         if batched is not None:
             return batched(path), runner.description
         return lambda x: np.stack([runner.run(i[None]) for i in x]), runner.description
-    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
-    state = load_checkpoint(folder / REFERENCE_FILE, variant, classes).state
-    model: torch.nn.Module = build_reference(variant, classes, state)
+    model: torch.nn.Module = load_reference(bundle)
     if candidate.form is not None:
-        values = json.loads((folder / f"parameters-{candidate.form}.json").read_text("utf-8"))
-        table = ParameterTable.from_dict(values)
+        table = ParameterTable.load(folder / f"parameters-{candidate.form}.json")
         model = quantize(build_mobile(model, FORMS[candidate.form]), table, True)
 
     def run(x: np.ndarray) -> np.ndarray:
@@ -152,8 +141,7 @@ def run_chunk(folder: Path, images: ImageFolder, start: int, names: list[Candida
 
 def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> ImageFolder:
     """The validation split of `data`, its classes checked against the bundle's labels."""
-    required = required_classes(bundle.label_ids)
-    folder = read_folder(split_dir(data, "val"), required, bundle.manifest["num_classes"])
+    folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
     return folder if limit is None else folder.spread(limit)
 
 

@@ -9,35 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from export.backend import FORMS
-from export.bundle import REFERENCE_FILE
+from export.bundle import REFERENCE_FILE, load_reference
 from export.executorch import FORM
-from export.executorch_reader import read_pte
-from export.lowering import build_reference
 from mobilemod.manifest import FILE_NAME, load_bundle
-from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.models.mobile import build_mobile
 from mobilemod.models.mobile_ops import NamedConv2d
 
 
-def weight_names(path: Path) -> dict[str, str]:
-    """Constant of the `.pte` at `path` -> published weight, from the float network beside it.
+def weight_names(folder: Path, constants: dict[str, np.ndarray]) -> dict[str, str]:
+    """Constant of a `.pte` in `folder` -> published weight, from the float network beside it.
 
     Weights are known by their values, in whatever layout the file holds them; equal ones (the
     means of norms) by the order in which the network runs. Empty outside a bundle.
     """
-    folder = path.parent
     if not (folder / FILE_NAME).is_file() or not (folder / REFERENCE_FILE).is_file():
         return {}
-    manifest = load_bundle(folder, verify=False).manifest
-    variant, classes = manifest["model"], manifest["num_classes"]
-    state = load_checkpoint(folder / REFERENCE_FILE, variant, classes).state
-    form = build_mobile(build_reference(variant, classes, state), FORMS[FORM])
+    form = build_mobile(load_reference(load_bundle(folder, verify=False)), FORMS[FORM])
     convs = [m for m in form.modules() if isinstance(m, NamedConv2d)]
     names: dict[str, list[str]] = defaultdict(list)
     for conv in convs:
         names[_key(conv.weight.detach().numpy())].append(conv.tensor)
     found = {}
-    for name, value in read_pte(path).constants.items():
+    for name, value in constants.items():
         waiting = names.get(_key(value), []) if value.size > 1 else []
         if waiting:
             found[name] = waiting.pop(0)

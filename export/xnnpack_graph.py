@@ -13,12 +13,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from export.executorch_reader import INVALID_ID
+
 # Kinds of nodes, by the names of ExecuTorch's own dataclasses (xnnpack_graph_schema).
 CONVERT, TRANSPOSE, PAD = "XNNConvert", "XNNStaticTranspose", "XNNStaticConstantPad"
 RESHAPE, BATCH_MATMUL = "XNNStaticReshape", "XNNBatchMatrixMultiply"
-MOVEMENT = (TRANSPOSE, PAD, RESHAPE)
+MOVEMENT = (TRANSPOSE, RESHAPE)
 FLAG_TRANSPOSE_B = 1  # XNN_FLAG_TRANSPOSE_B in xnnpack.h
-INTERNAL = 0xFFFFFFFF
 
 
 def simplify(graph: Any) -> Any:
@@ -40,6 +41,13 @@ def _kind(node: Any) -> str:
     return type(node.xnode_union).__name__
 
 
+def _moves(node: Any) -> bool:
+    """Whether a node only moves values, and may as well move codes: a pad where it pads by 0."""
+    if _kind(node) == PAD:
+        return node.xnode_union.padding_value == 0.0
+    return _kind(node) in MOVEMENT
+
+
 class _Editor:
     """An XNNGraph in the making; each rule changes the graph around a node, or returns False."""
 
@@ -56,26 +64,20 @@ class _Editor:
 
     def move_before_dequantize(self, node: Any) -> bool:
         """move(dequantize(x)) to dequantize(move(x))."""
-        before = self._producer(node.xnode_union.input_id) if _kind(node) in MOVEMENT else None
+        before = self._producer(node.xnode_union.input_id) if _moves(node) else None
         if before is None or not self._converts(before, to_int8=False):
-            return False
-        if _kind(node) == PAD and node.xnode_union.padding_value != 0.0:
             return False
         self._swap(before, node)
         return True
 
     def quantize_before_move(self, node: Any) -> bool:
         """quantize(move(x)) to move(quantize(x))."""
-        before = self._producer(node.xnode_union.input_id) if _kind(node) == CONVERT else None
-        if (
-            before is None
-            or not self._converts(node, to_int8=True)
-            or _kind(before) not in MOVEMENT
-        ):
+        if not self._converts(node, to_int8=True):
             return False
-        if not self._only_reader(before) or self._is_int8(before.xnode_union.input_id):
+        before = self._producer(node.xnode_union.input_id)
+        if before is None or not _moves(before) or not self._only_reader(before):
             return False
-        if _kind(before) == PAD and before.xnode_union.padding_value != 0.0:
+        if self._is_int8(before.xnode_union.input_id):
             return False
         self._swap(before, node)
         return True
@@ -88,7 +90,7 @@ class _Editor:
         if before is None or not self._converts(before, to_int8=False):
             return False
         source, result = before.xnode_union.input_id, node.xnode_union.output_id
-        if self.values[source].xvalue_union.quant_params != self._params(result):
+        if self._params(source) != self._params(result):
             return False
         return self._replace(node, source)
 
@@ -173,7 +175,7 @@ class _Editor:
         tensor = _tensor(value)
         tensor.id_out = max(self.values) + 1
         tensor.dims, tensor.num_dims = dims, len(dims)
-        tensor.external_id, tensor.flags, tensor.constant_buffer_idx = INTERNAL, 0, 0
+        tensor.external_id, tensor.flags, tensor.constant_buffer_idx = INVALID_ID, 0, 0
         self.values[tensor.id_out] = value
         self.graph.xvalues.append(value)
         return tensor.id_out
@@ -239,7 +241,7 @@ def _twin(union: Any, **changes: int) -> Any:
 
 def _inputs(node: Any) -> list[int]:
     found = vars(node.xnode_union).items()
-    return [v for k, v in found if k.endswith("_id") and k != "output_id" and v != INTERNAL]
+    return [v for k, v in found if k.endswith("_id") and k != "output_id" and v != INVALID_ID]
 
 
 def _outputs(node: Any) -> list[int]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from mobilemod.errors import UserError
 
 
 @contextlib.contextmanager
@@ -60,6 +63,24 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, doing: str) -> Iterator[None]:
+    """Holds a lock on the folder itself, so that no lock file is left behind.
+
+    doing: what holders do to it, such as "setting up". Raises `UserError` while another process
+    holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is {doing} {folder}; wait for it") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def file_sha256(path: Path) -> str:

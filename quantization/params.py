@@ -71,6 +71,11 @@ class ParameterTable:
             entries[e["tensor"]] = TensorParams(**e)
         return cls(values["form"], values["recipe"], entries)
 
+    @classmethod
+    def load(cls, path: Path) -> ParameterTable:
+        """What `save` wrote."""
+        return cls.from_dict(json.loads(path.read_text("utf-8")))
+
     def save(self, path: Path) -> None:
         """Write as JSON, in one rename."""
         with atomic_path(path) as temporary:

@@ -5,8 +5,6 @@ A download that breaks off goes on where it stopped; the data folder appears who
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gzip
 import hashlib
 import http.client
@@ -23,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder
+from mobilemod.files import atomic_folder, only_one
 from mobilemod.progress import progress
 
 BASE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/"
@@ -76,7 +74,7 @@ def fetch_archive(archive: Archive, out: Path, base_url: str, attempts: int = AT
         return target
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _only_one(out):
+        with only_one(out, "fetching data into"):
             whole = out / archive.file
             if not (whole.exists() and _md5(whole) == archive.md5):
                 _download(base_url.rstrip("/") + "/" + archive.file, whole, archive.md5, attempts)
@@ -93,20 +91,6 @@ def _check_splits(folder: Path, fix: str) -> None:
     missing = [name for name in SPLITS if not (folder / name).is_dir()]
     if missing:
         raise UserError(f"{folder} lacks {' and '.join(missing)}; {fix}")
-
-
-@contextlib.contextmanager
-def _only_one(out: Path) -> Iterator[None]:
-    """Holds a lock on the folder itself, so that no lock file is left behind."""
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is fetching data into {out}; wait for it") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _md5(path: Path) -> str:

@@ -90,6 +90,11 @@ def required_classes(ids: tuple[str, ...]) -> tuple[str, ...] | None:
     return ids
 
 
+def read_split(data: Path, split: str, label_ids: tuple[str, ...], num_classes: int) -> ImageFolder:
+    """A split of `data` for a model with these label ids; raises `UserError` as `read_folder`."""
+    return read_folder(split_dir(data, split), required_classes(label_ids), num_classes)
+
+
 def read_folder(
     root: Path, labels: tuple[str, ...] | None = None, num_classes: int | None = None
 ) -> ImageFolder:

@@ -95,10 +95,14 @@ class MobileModulation(nn.Module):
         value = self.tap_fc1(self.fc1(h))
         if self.ratio > 1:
             value = self.tap_value(F.gelu(value))
-            pair = self.tap_repeat[0](torch.cat([context, context], 1))
-            context = self.tap_repeat[1](torch.cat([pair] * (self.ratio // 2), 1))
+            context = self._repeat(context)
         product = self.tap_product(value * context)
         return self.tap_out(x + self.tap_fc2(self.fc2(product)))
+
+    def _repeat(self, context: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, ratio * C, H, W), all copies."""
+        pair = self.tap_repeat[0](torch.cat([context, context], 1))
+        return self.tap_repeat[1](torch.cat([pair] * (self.ratio // 2), 1))
 
 
 class MobileAttention(nn.Module):

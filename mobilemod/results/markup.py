@@ -41,6 +41,19 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     return Html(f"<{name}{rendered}>{join(*children)}</{name}>")
 
 
+def document(title: str, policy: str, style: str, main: Html) -> str:
+    """A whole page around a `main` element; policy: its Content-Security-Policy."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+    return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+
+
 def named(prediction: dict) -> Html:
     """A prediction's name with the dot of its role's colour."""
     return join(tag("span", class_=f"dot {prediction['role']}"), prediction["name"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from mobilemod.files import atomic_path
 from mobilemod.results import image_cards, sections
 from mobilemod.results.gates import Verdict
-from mobilemod.results.markup import Html, join, tag, thumbnail
+from mobilemod.results.markup import Html, document, join, tag, thumbnail
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import NOT_MEASURED, text_table
@@ -57,22 +57,14 @@ def write_report(
         parts.append(sections.audits(record))
     parts += [_damaged(record), _bundle(record)]
     title = f"Validation of {_model_name(record)}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", title),
-        tag("style", Html(STYLE)),
-    )
     footer = tag(
         "footer",
         "Intervals: bootstrap over images, paired, 10,000 resamples, 95 %. "
         f"The same figures as JSON: schema {SCHEMA_VERSION}.",
     )
-    page = tag("html", head, tag("body", tag("main", *parts, footer)), lang="en")
+    page = document(title, _POLICY, STYLE, tag("main", *parts, footer))
     with atomic_path(path) as temporary:
-        temporary.write_text(f"<!doctype html>\n{page}\n", encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
 def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilemod.files import atomic_path
-from mobilemod.results.markup import Html, escape, join, table, tag
+from mobilemod.results.markup import Html, document, escape, join, table, tag
 from mobilemod.results.sensitivity_plot import depth_plot, histogram
 from mobilemod.results.sensitivity_table import (
     clipped_text,
-    db_text,
     loss_text,
     noise_limit,
     noise_text,
     signed,
 )
 from mobilemod.results.style import STYLE
+from mobilemod.results.table import sqnr_text
 
 ROWS = 30  # shown at once, the rest on demand
 
@@ -45,23 +45,15 @@ header.top p { overflow-wrap: break-word; }
 def write_page(record: dict, path: Path) -> None:
     """Write a `mobilemod/sensitivity/1` record as one HTML file at `path`, whole or not at all."""
     title = f"Sensitivity of {record['model']}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", title),
-        tag("style", Html(STYLE + _OWN_STYLE)),
-    )
     footer = tag(
         "footer",
         f"Form {record['form']}, recipe {record['recipe']}, {record['images']:,} images. "
         f"The same figures as JSON: schema {record['schema']}.",
     )
     body = tag("main", _headline(record), _depth(record), _ranked(record), _codes(record), footer)
-    page = tag("html", head, tag("body", body), lang="en")
+    page = document(title, _POLICY, STYLE + _OWN_STYLE, body)
     with atomic_path(path) as temporary:
-        temporary.write_text(f"<!doctype html>\n{page}\n", encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _headline(record: dict) -> Html:
@@ -70,14 +62,14 @@ def _headline(record: dict) -> Html:
     sentence = join(
         "Quantized alone, ",
         _name(worst["name"]),
-        f" hurts most: {db_text(worst['alone'])} dB. Left float, ",
+        f" hurts most: {sqnr_text(worst['alone'])} dB. Left float, ",
         _name(best["name"]),
         f" gives back most: {signed(best['left_float']['gain_db'], 2)} dB{noise_text(record)}.",
     )
     q = record["quantized"]
     tiles = [
         (
-            f"{db_text(q)} dB",
+            f"{sqnr_text(q)} dB",
             f"SQNR of the logits, all {len(record['items'])} {record['by']}s int8",
         ),
         (signed(q["loss_change"], 4), f"change of the loss, against {loss_text(record)}"),
@@ -140,8 +132,8 @@ def _ranked(record: dict) -> Html:
             f"Alone: only this {record['by']} int8, all else float: SQNR of the logits, change of "
             f"the cross-entropy against {loss_text(record)} in nats, divergence from the float "
             f"network in nats, images with the same top-1. Float again: SQNR gained over "
-            f"{db_text(record['quantized'])} dB when only this one is left float. Clipped: values "
-            "outside its int8 range."
+            f"{sqnr_text(record['quantized'])} dB when only this one is left float. Clipped: "
+            "values outside its int8 range."
             + (f" Gains within ±{limit:.2f} dB are noise and have no colour." if limit else ""),
             class_="note",
         ),
@@ -166,7 +158,7 @@ def _row(item: dict, record: dict) -> list[object]:
     kl = "n/a" if alone["kl"] is None else f"{alone['kl']:.1e}"
     return [
         join(f"{item['rank_alone']}. ", _name(item["name"]), many or kind),
-        _shaded(db_text(alone), "--heat-bad", bad),
+        _shaded(sqnr_text(alone), "--heat-bad", bad),
         signed(alone["loss_change"], 4),
         kl,
         f"{alone['top1_agreement_percent']:.1f}",

@@ -6,7 +6,7 @@ import math
 
 from mobilemod.results.markup import Html, tag
 from mobilemod.results.sections import nice_ticks
-from mobilemod.results.sensitivity_table import db_text
+from mobilemod.results.table import sqnr_text
 
 HEIGHT = 300  # pixels of the plot over depth
 TOP, BOTTOM = 18, 14
@@ -49,7 +49,7 @@ def depth_plot(record: dict) -> Html:
         effect = item["alone"]
         edge = str(TOP) if effect["identical"] else str(HEIGHT - BOTTOM)
         y = edge if effect["sqnr_db"] is None else y_at(effect["sqnr_db"])
-        title = tag("title", f"{item['rank_alone']}. {item['name']}: {db_text(effect)} dB")
+        title = tag("title", f"{item['rank_alone']}. {item['name']}: {sqnr_text(effect)} dB")
         dot = tag("circle", title, cx=x_at(item["order"]), cy=y, r="4", class_=item["kind"])
         parts.append(dot)
     words = f"SQNR of each {record['by']} alone, in network order"

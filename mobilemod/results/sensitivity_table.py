@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from mobilemod.results.table import aligned
+from mobilemod.results.table import aligned, sqnr_text
 
 ROWS = 20
 LEFT_FLOAT_ROWS = 5
-
-
-def db_text(effect: dict) -> str:
-    """SQNR in dB; "∞" for identical logits, "n/a" where they aren't finite."""
-    if effect["sqnr_db"] is None:
-        return "∞" if effect["identical"] else "n/a"
-    return f"{effect['sqnr_db']:.1f}"
 
 
 def signed(value: float | None, digits: int) -> str:
@@ -30,7 +23,7 @@ def whole_text(record: dict) -> str:
     """What the whole quantized program loses, as one sentence."""
     q = record["quantized"]
     return (
-        f"all {len(record['items'])} {record['by']}s int8: SQNR {db_text(q)} dB, "
+        f"all {len(record['items'])} {record['by']}s int8: SQNR {sqnr_text(q)} dB, "
         f"loss {signed(q['loss_change'], 4)}, same top-1 {q['top1_agreement_percent']:.1f} %"
     )
 
@@ -66,7 +59,7 @@ def text_table(record: dict, rows: int = ROWS) -> str:
             [
                 str(item["rank_alone"]),
                 item["name"],
-                db_text(item["alone"]),
+                sqnr_text(item["alone"]),
                 signed(item["alone"]["loss_change"], 4),
                 f"{item['alone']['top1_agreement_percent']:.1f}",
                 signed(item["left_float"]["gain_db"], 2),

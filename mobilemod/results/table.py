@@ -24,7 +24,7 @@ def drop_text(drop: dict | None) -> tuple[str, str]:
 
 
 def sqnr_text(pair: dict) -> str:
-    """The pair's logit SQNR in dB, "∞" for identical logits, "n/a" where they aren't finite."""
+    """Logit SQNR in dB of a pair or an effect: "∞" where identical, "n/a" where not finite."""
     if pair["sqnr_db"] is None:
         return "∞" if pair["identical"] else "n/a"
     return f"{pair['sqnr_db']:.1f}"
@@ -69,6 +69,7 @@ def _accuracy(record: dict) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset({0})) -> list[str]:
+    """The lines of a table, a rule below the heading; left: columns that aren't right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     texts = []
     for row in rows:

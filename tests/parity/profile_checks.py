@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,13 +10,15 @@ import numpy as np
 from export.backend import SubProgram, backend_for
 from export.graph import QUANTIZE
 from export.profiling import Cutter, fused_groups, profile_file
+from mobilemod.models.efficientmod import EfficientMod, Variant
 from quantization.params import ParameterTable
 
 
-def check_profile(path: Path, table: ParameterTable, modules: set[str], folder: Path) -> None:
+def check_profile(path: Path, table: ParameterTable, variant: Variant, folder: Path) -> None:
     """Profile a copy of the file beside its table: all ops, all multiply-accumulates, by name."""
+    modules = {name for name, _ in EfficientMod(variant, 10).named_modules()}
     copy = Path(shutil.copy(path, folder))
-    (folder / "parameters-xnnpack.json").write_text(json.dumps(table.to_dict()))
+    table.save(folder / "parameters-xnnpack.json")
     profile = profile_file(copy, rounds=1)
     named = [u for u in profile.units if u.module in modules]
     assert len(named) >= 0.95 * len(profile.units)

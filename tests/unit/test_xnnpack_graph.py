@@ -20,7 +20,8 @@ from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import (  # 
     XValue,
 )
 
-from export.xnnpack_graph import FLAG_TRANSPOSE_B, INTERNAL, simplify  # noqa: E402
+from export.executorch_reader import INVALID_ID  # noqa: E402
+from export.xnnpack_graph import FLAG_TRANSPOSE_B, simplify  # noqa: E402
 
 TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
@@ -35,7 +36,7 @@ class GraphMaker:
         index = len(self.values)
         if side is not None:
             side.append(index)
-        external = INTERNAL if side is None else len(self.inputs) + len(self.outputs) - 1
+        external = INVALID_ID if side is None else len(self.inputs) + len(self.outputs) - 1
         flags = 0 if side is None else 1 if side is self.inputs else 2
         kind = XNNDatatype.xnn_datatype_qint8 if quant else XNNDatatype.xnn_datatype_fp32
         tensor = XNNTensorValue(kind, len(dims), list(dims), 0, external, flags, index)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, atomic_path
+from mobilemod.files import atomic_folder, atomic_path, only_one
 from mobilemod.harness.arm64 import debian, pins, wheels
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import (
@@ -43,7 +39,7 @@ def set_up(folder: Path, executorch: bool = False) -> dict[str, Any]:
         raise UserError(f"the emulated ARM64 root needs Linux with apt; this is {sys.platform}")
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    with _only_one(folder):
+    with only_one(folder, "setting up"):
         values = read_stamp(folder)
         had_executorch = values.get("executorch", False)
         if values.get("recipe") == recipe_digest() and had_executorch >= executorch:
@@ -120,19 +116,6 @@ def _check(emulator: Emulator) -> None:
     done = emulator.run_python(["-c", code])
     if done.returncode or done.stdout.strip() != "aarch64":
         raise UserError(f"the emulated ARM64 root doesn't run: {reason(done.stderr)}")
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is setting up {folder}; wait for it") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _say(text: str) -> None:
