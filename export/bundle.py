@@ -18,7 +18,6 @@ from export.backend import FORMS, TARGETS, ModelInfo, get_backend
 from export.lowering import (
     LoweringJob,
     LoweringResult,
-    build_reference,
     copy_into,
     lower,
     peak_memory,
@@ -26,10 +25,9 @@ from export.lowering import (
     tool_versions,
 )
 from export.source import (
-    CalibrationSource,
     Source,
     checkpoint_record,
-    find_calibration,
+    find_prepared,
     open_source,
 )
 from mobilemod import __version__
@@ -42,9 +40,11 @@ from mobilemod.manifest import SCHEMA, Bundle, write_manifest
 from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.unfold import network
 from mobilemod.progress import progress
 from mobilemod.workers import worker_pool
 from quantization.params import ParameterTable
+from quantization.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared, load_prepared
 from quantization.program import make_table, quantize
 from quantization.recipe import Recipe, load_recipe
 
@@ -52,13 +52,16 @@ RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
 MAX_FORM_ERROR = 1e-4
 REFERENCE_FILE = "reference.safetensors"
+RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
 class ExportConfig:
     """What to export and where to; `data` None means no images.
 
-    check: compare the Core ML file with the quantized program, op by op.
+    recipe: None is that of `trained`, else "cpu". check: compare the Core ML file with the
+    quantized program, op by op. trained: the folder of a quantization-aware training run, whose
+    weights and ranges are lowered.
     """
 
     model: str
@@ -66,9 +69,10 @@ class ExportConfig:
     checkpoint: Path | None = None
     data: Path | None = None
     targets: tuple[str, ...] = TARGETS
-    recipe: str = "cpu"
+    recipe: str | None = None
     size: int = 224
     check: bool = True
+    trained: Path | None = None
 
     def __post_init__(self) -> None:
         for target in self.targets:
@@ -76,12 +80,31 @@ class ExportConfig:
         if not self.targets:
             raise UserError(f"no target given; known: {', '.join(TARGETS)}")
 
+    @property
+    def recipe_name(self) -> str:
+        """Name or path of the recipe to use."""
+        if self.recipe is None and self.trained is not None:
+            return str(self.trained / RECIPE_FILE)
+        return self.recipe or "cpu"
+
 
 def load_reference(bundle: Bundle) -> EfficientMod:
     """The float network that a bundle's drops are measured against, in eval mode."""
     variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
     state = load_checkpoint(bundle.folder / REFERENCE_FILE, variant, classes).state
-    return build_reference(variant, classes, state)
+    return network(variant, classes, state)
+
+
+def load_quantized_network(bundle: Bundle) -> EfficientMod:
+    """The network that a bundle's parameter tables belong to, unquantized, in eval mode.
+
+    The reference with its weights prepared for quantization; the reference itself where nothing
+    was to prepare.
+    """
+    if not (bundle.folder / WEIGHTS_FILE).is_file():
+        return load_reference(bundle)
+    state = load_prepared(bundle.folder).state
+    return network(bundle.manifest["model"], bundle.manifest["num_classes"], state)
 
 
 def export_bundle(config: ExportConfig) -> dict[str, Any]:
@@ -93,31 +116,32 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     start = time.perf_counter()
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
-    recipe = load_recipe(config.recipe)
+    recipe = load_recipe(config.recipe_name)
     preprocess = Preprocess(size=config.size)
     source = open_source(config.model, config.checkpoint, config.data)
-    model = build_reference(source.variant, source.num_classes, source.state)
-    forms = _checked_forms(model, config.targets, config.size)
-    calibration = find_calibration(source, model, recipe, preprocess, config.data)
+    model = network(source.variant, source.num_classes, source.state)
+    _checked_forms(model, config.targets, config.size)
+    prepared = find_prepared(source, model, recipe, preprocess, config.data, config.trained)
+    adjusted = network(source.variant, source.num_classes, prepared.state)
+    forms = _checked_forms(adjusted, config.targets, config.size)
     tables = {
-        name: make_table(form, name, recipe, calibration.calibration)
-        for name, form in forms.items()
+        name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
     info = ModelInfo(config.model, tuple(e["label"] for e in source.labels), preprocess)
-    results = _lower_all(source, config, tables, info)
+    results = _lower_all(source, prepared, config, tables, info)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
         files = [_add_file(folder, job, result, tables, share) for job, result in results]
-        _write_parts(folder, source, recipe, calibration, tables)
+        _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, config, source, preprocess, model, forms, tables, files)
-        manifest = _manifest(source, recipe, calibration, preprocess, files, golden)
+        manifest = _manifest(source, recipe, prepared, preprocess, files, golden)
         write_manifest(folder, manifest)
     return {
         "schema": RECORD_SCHEMA,
         "bundle": str(config.out),
         "model": config.model,
         "recipe": recipe.name,
-        "calibration": calibration.origin,
+        "calibration": prepared.origin,
         "accuracy_measured": False,
         "seconds": round(time.perf_counter() - start, 1),
         "peak_mb": round(peak_memory() / 2**20),
@@ -149,6 +173,7 @@ def _checked_forms(
 
 def _lower_all(
     source: Source,
+    prepared: Prepared,
     config: ExportConfig,
     tables: dict[str, ParameterTable],
     info: ModelInfo,
@@ -158,8 +183,8 @@ def _lower_all(
             target,
             source.variant,
             source.num_classes,
-            source.state,
-            source.weights,
+            source.state if table is None else prepared.state,
+            source.weights if table is None else prepared.calibration.weights,
             table,
             info,
             config.check,
@@ -214,14 +239,17 @@ def _write_parts(
     folder: Path,
     source: Source,
     recipe: Recipe,
-    calibration: CalibrationSource,
+    prepared: Prepared,
     tables: dict[str, ParameterTable],
 ) -> None:
     for name, table in tables.items():
         table.save(folder / f"parameters-{name}.json")
-    calibration.calibration.save(folder / "calibration.json")
+    if prepared.calibration.weights == source.weights:
+        prepared.calibration.save(folder / CALIBRATION_FILE)
+    else:
+        prepared.save(folder)
     text = json.dumps(recipe.to_dict(), indent=1) + "\n"
-    (folder / "recipe.json").write_text(text, "utf-8")
+    (folder / RECIPE_FILE).write_text(text, "utf-8")
     labels = "".join(f"{entry['label']}\n" for entry in source.labels)
     (folder / "labels.txt").write_text(labels, "utf-8")
     metadata = {"model": source.variant, "num_classes": str(source.num_classes)}
@@ -278,12 +306,12 @@ def _golden(
 def _manifest(
     source: Source,
     recipe: Recipe,
-    calibration: CalibrationSource,
+    prepared: Prepared,
     preprocess: Preprocess,
     files: list[dict[str, Any]],
     golden: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    observed = calibration.calibration
+    observed = prepared.calibration
     return {
         "schema": SCHEMA,
         "model": source.variant,
@@ -293,9 +321,10 @@ def _manifest(
         "recipe": {"name": recipe.name, "file": "recipe.json"},
         "checkpoint": checkpoint_record(source),
         "calibration": {
-            "origin": calibration.origin,
+            "origin": prepared.origin,
             "images": observed.count,
             "sha256": observed.images,
+            "weights": observed.weights,
         },
         "tools": {"mobilemod": __version__, **tool_versions()},
         "files": files,

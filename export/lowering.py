@@ -23,8 +23,8 @@ from export.backend import FORMS, ModelInfo, get_backend
 from export.quiet import quiet
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
-from mobilemod.models.efficientmod import EfficientMod, get_variant
 from mobilemod.models.mobile import MobileForm, build_mobile
+from mobilemod.models.unfold import network
 from quantization.calibration import cache_dir
 from quantization.params import ParameterTable
 from quantization.program import quantize
@@ -35,17 +35,24 @@ TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "co
 # Modules that only look at files, or run before and after: a change in them redoes nothing. How
 # files are run does belong to the digest, because predictions are cached by it.
 AFTER_LOWERING = (
-    "audit.py", "bundle.py", "executorch_cut.py", "profiling.py", "source.py", "tflite_cut.py",
+    "audit.py", "bundle.py", "diff.py", "diff_cause.py", "diff_parameters.py", "diff_rules.py",
+    "executorch_cut.py", "profiling.py", "source.py", "stress.py", "taps.py", "taps_coreml.py",
+    "taps_executorch.py", "taps_names.py", "taps_program.py", "taps_tflite.py", "tflite_cut.py",
     "weight_names.py",
 )  # fmt: skip
+LOOKS_ON = ("sensitivity", "search", "mixed")  # what their modules' names begin with
+# All that the lowering takes from there; weights and tables are in a job's key themselves.
+MODELS = ("efficientmod.py", "mobile.py", "mobile_ops.py")
+QUANTIZATION = ("params.py", "program.py")
 
 
 @dataclass(frozen=True)
 class LoweringJob:
     """What a worker needs to write one model file.
 
-    state: the reference network's parameters; table: None for the float twin; check: compare a
-    Core ML file with its program, op by op.
+    state: the parameters by published name, of a float twin the checkpoint's, else those prepared
+    for quantization; weights: their digest. table: None for the float twin. check: compare a Core
+    ML file with its program, op by op.
     """
 
     target: str
@@ -117,24 +124,18 @@ def code_digest() -> str:
     """sha256 of the source files that a lowering depends on."""
     root = Path(__file__).parent.parent
     h = hashlib.sha256()
-    for folder in ("mobilemod/models", "quantization", "export"):
-        for path in sorted((root / folder).glob("*.py")):
-            if path.name in AFTER_LOWERING or path.name.startswith("sensitivity"):
-                continue
-            h.update(path.name.encode() + b"\0" + path.read_bytes())
+    export = sorted(path.name for path in (root / "export").glob("*.py"))
+    own = [n for n in export if n not in AFTER_LOWERING and not n.startswith(LOOKS_ON)]
+    for folder, names in (("mobilemod/models", MODELS), ("quantization", QUANTIZATION),
+                          ("export", own)):  # fmt: skip
+        for name in names:
+            h.update(name.encode() + b"\0" + (root / folder / name).read_bytes())
     return h.hexdigest()
-
-
-def build_reference(variant: str, num_classes: int, state: dict[str, Tensor]) -> EfficientMod:
-    """The reference network with these parameters, in eval mode."""
-    model = EfficientMod(get_variant(variant), num_classes)
-    model.load_state_dict(state)
-    return model.eval()
 
 
 def build_form(job: LoweringJob) -> MobileForm:
     """The mobile form that the job's runtime wants."""
-    model = build_reference(job.variant, job.num_classes, job.state)
+    model = network(job.variant, job.num_classes, job.state)
     return build_mobile(model, FORMS[get_backend(job.target).FORM])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from export.backend import FORMS
-from export.bundle import REFERENCE_FILE, load_reference
+from export.bundle import REFERENCE_FILE, load_quantized_network, load_reference
 from export.lowering import code_digest
 from mobilemod.data.imagefolder import (
     IMAGE_SUFFIXES,
@@ -177,6 +177,8 @@ def get_ready(setup: Setup) -> Ready:
     weights = weights_digest(model.state_dict())
     if weights != bundle.manifest["checkpoint"]["weights"]:
         raise UserError(f"{path} is not the network of its manifest (weights differ)")
+    model = load_quantized_network(bundle)
+    weights = weights_digest(model.state_dict())
     form = build_mobile(model, FORMS[setup.form])
     if setup.recipe is None:
         table = _read_table(setup.folder, setup.form, form)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from export.backend import FORMS
 from mobilemod.data.imagefolder import imagenet_synsets, read_folder, read_split, split_dir
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.models.efficientmod import EfficientMod
-from mobilemod.models.mobile import build_mobile
-from quantization.calibration import Calibration, calibrate, load_calibration, weights_digest
+from quantization.calibration import load_calibration, weights_digest
+from quantization.preparation import from_table, prepare
+from quantization.prepared import Prepared, load_prepared
 from quantization.recipe import Recipe
 
 Label = dict[str, str]
@@ -91,33 +91,37 @@ def _labels(metadata: dict[str, str], count: int, data: Path | None) -> tuple[La
     return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
 
 
-@dataclass(frozen=True)
-class CalibrationSource:
-    """A calibration and where it came from, for the manifest."""
+def find_prepared(
+    source: Source,
+    model: EfficientMod,
+    recipe: Recipe,
+    preprocess: Preprocess,
+    data: Path | None,
+    trained: Path | None,
+) -> Prepared:
+    """The weights and ranges to quantize.
 
-    calibration: Calibration
-    origin: str
-
-
-def find_calibration(
-    source: Source, model: EfficientMod, recipe: Recipe, preprocess: Preprocess, data: Path | None
-) -> CalibrationSource:
-    """Calibrate on `data`'s training images; without data, the bundled table of these weights."""
+    Those of a training run (`trained`), which must have started from this checkpoint; else
+    prepared on `data`'s training images; without data, from the table of the bundled weights.
+    """
+    if trained is not None:
+        prepared = load_prepared(trained)
+        if prepared.reference != source.weights:
+            raise UserError(
+                f"{trained} was trained from other weights than {source.checkpoint}; give "
+                "--checkpoint with the one it started from"
+            )
+        return prepared
     if data is not None:
         folder = read_split(data, "train", source.label_ids, source.num_classes)
-        form = build_mobile(model, FORMS["xnnpack"])
-        calibration = calibrate(form, source.weights, folder, preprocess, recipe.calibration_images)
-        return CalibrationSource(calibration, "images")
+        return prepare(model, recipe, folder, preprocess)
     table = bundled_calibration(source.checkpoint)
     if not table.is_file():
         raise UserError(
             f"no images to calibrate {source.checkpoint.name} on, and no calibration table comes "
             "with it; give DATA=/path (--data, or MOBILEMOD_DATA), or run 'make data'"
         )
-    calibration = load_calibration(table)
-    if calibration.weights != source.weights:
-        raise UserError(f"{table} is of other weights than {source.checkpoint}; give DATA=/path")
-    return CalibrationSource(calibration, f"table {table.name}")
+    return from_table(model, load_calibration(table), f"table {table.name}")
 
 
 def checkpoint_record(source: Source) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 
 from export.backend import FORMS, get_backend
-from export.bundle import load_reference
+from export.bundle import load_quantized_network, load_reference
 from export.lowering import code_digest, tool_versions
 from export.quiet import quiet
+from mobilemod.data.corruptions import Condition
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
@@ -53,20 +55,34 @@ class Outcome:
     """Logits float32 (n, K) by candidate name of one chunk, and which images were damaged."""
 
     start: int
+    condition: Condition | None
     kept: list[int]
     damaged: list[str]
     logits: dict[str, np.ndarray]
     runners: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What the candidates answered under each condition; None: on the images as they are.
+
+    kept: indices of the samples that could be read. damaged: the files that couldn't.
+    """
+
+    predictions: dict[Condition | None, list[Predictions]]
+    kept: list[int]
+    damaged: list[str]
+
+
 def candidates(bundle: Bundle) -> list[Candidate]:
     """The network in float, the quantized program of each form, and every model file."""
     weights = bundle.manifest["checkpoint"]["weights"]
     found = [Candidate("torch float", "reference", digest=weights)]
+    quantized = bundle.manifest["calibration"].get("weights", weights)
     for form in FORMS:
         path = bundle.folder / f"parameters-{form}.json"
         if path.is_file():
-            digest = hashlib.sha256(weights.encode() + path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(quantized.encode() + path.read_bytes()).hexdigest()
             found.append(
                 Candidate(f"quantized program, {form}", "program", form=form, digest=digest)
             )
@@ -102,10 +118,12 @@ def _runner(folder: Path, candidate: Candidate):
         if batched is not None:
             return batched(path), runner.description
         return lambda x: np.stack([runner.run(i[None]) for i in x]), runner.description
-    model: torch.nn.Module = load_reference(bundle)
-    if candidate.form is not None:
+    if candidate.form is None:
+        model: torch.nn.Module = load_reference(bundle)
+    else:
         table = ParameterTable.load(folder / f"parameters-{candidate.form}.json")
-        model = quantize(build_mobile(model, FORMS[candidate.form]), table, True)
+        form = build_mobile(load_quantized_network(bundle), FORMS[candidate.form])
+        model = quantize(form, table, True)
 
     def run(x: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -114,14 +132,25 @@ def _runner(folder: Path, candidate: Candidate):
     return run, f"PyTorch {torch.__version__}"
 
 
-def run_chunk(folder: Path, images: ImageFolder, start: int, names: list[Candidate]) -> Outcome:
-    """Every candidate on the images of one chunk; logits are cached by content."""
+def run_chunk(
+    folder: Path,
+    images: ImageFolder,
+    start: int,
+    names: list[Candidate],
+    condition: Condition | None = None,
+) -> Outcome:
+    """Every candidate on the images of one chunk; logits are cached by content.
+
+    condition: how the images are corrupted first.
+    """
     bundle = _bundle(folder)
     damage = Damage(10**9)
     pixels = list(iter_pixels(images, bundle.preprocess, damage))
     kept = [start + i for i, _ in pixels]
     if not pixels:
-        return Outcome(start, kept, damage.files, {}, {})
+        return Outcome(start, condition, kept, damage.files, {}, {})
+    if condition is not None:
+        pixels = [(i, condition(p, images.name(i))) for i, p in pixels]
     x = bundle.preprocess.normalize(np.stack([p for _, p in pixels]))
     digest = hashlib.sha256(x.tobytes()).hexdigest()
     logits, runners = {}, {}
@@ -136,7 +165,7 @@ def run_chunk(folder: Path, images: ImageFolder, start: int, names: list[Candida
         logits[candidate.name] = run(x).astype(np.float32)
         with atomic_path(path) as temporary, temporary.open("wb") as f:
             np.save(f, logits[candidate.name])
-    return Outcome(start, kept, damage.files, logits, runners)
+    return Outcome(start, condition, kept, damage.files, logits, runners)
 
 
 def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> ImageFolder:
@@ -145,9 +174,16 @@ def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> Ima
     return folder if limit is None else folder.spread(limit)
 
 
-def predict(bundle: Bundle, folder: ImageFolder) -> tuple[list[Predictions], list[int], list[str]]:
-    """Predictions of every candidate on `folder`, the kept sample indices, the damaged files."""
-    names = candidates(bundle)
+def predict(
+    bundle: Bundle,
+    folder: ImageFolder,
+    names: list[Candidate],
+    conditions: Sequence[Condition | None] = (None,),
+) -> Answers:
+    """The candidates' predictions on `folder` under every condition, by worker processes.
+
+    Raises `UserError` where more than 1 % of the images are damaged.
+    """
     root = bundle.folder.resolve()
     total = len(folder.samples)
     damage = Damage(total)
@@ -156,16 +192,25 @@ def predict(bundle: Bundle, folder: ImageFolder) -> tuple[list[Predictions], lis
         futures = []
         for start in range(0, total, CHUNK):
             chunk = folder.subset(list(range(start, min(start + CHUNK, total))))
-            futures.append(pool.submit(run_chunk, root, chunk, start, names))
-        label = f"validating {len(names)} candidates"
+            futures += [pool.submit(run_chunk, root, chunk, start, names, c) for c in conditions]
+        label = f"running {len(names)} candidates"
         for future in progress(as_completed(futures), label, len(futures), f"{CHUNK} img"):
             outcome = future.result()
-            for file in outcome.damaged:
-                damage.add(Path(file), ValueError("damaged or no image"))
             outcomes.append(outcome)
+            # The same images are damaged under every condition.
+            for file in outcome.damaged if outcome.condition == conditions[0] else ():
+                damage.add(Path(file), ValueError("damaged or no image"))
     outcomes = sorted((o for o in outcomes if o.kept), key=lambda o: o.start)
-    kept = [i for o in outcomes for i in o.kept]
-    predictions = [
+    by_condition = {c: [o for o in outcomes if o.condition == c] for c in conditions}
+    return Answers(
+        {c: _joined(names, found) for c, found in by_condition.items()},
+        [i for o in by_condition[conditions[0]] for i in o.kept],
+        damage.files,
+    )
+
+
+def _joined(names: list[Candidate], outcomes: list[Outcome]) -> list[Predictions]:
+    return [
         Predictions(
             c.name,
             np.concatenate([o.logits[c.name] for o in outcomes]),
@@ -175,7 +220,6 @@ def predict(bundle: Bundle, folder: ImageFolder) -> tuple[list[Predictions], lis
         )
         for c in names
     ]
-    return predictions, kept, damage.files
 
 
 def validate_bundle(
@@ -196,10 +240,11 @@ def validate_bundle(
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
     if data is not None:
         images = read_validation_images(bundle, data, limit)
-        predictions, kept, damaged = predict(bundle, images)
-        targets = images.targets[kept]
-        paths = [images.samples[i].path for i in kept]
-        names = [str(p.relative_to(images.root)) for p in paths]
+        answers = predict(bundle, images, candidates(bundle))
+        predictions, damaged = answers.predictions[None], answers.damaged
+        targets = images.targets[answers.kept]
+        paths = [images.samples[i].path for i in answers.kept]
+        names = [images.name(i) for i in answers.kept]
     labels = list(bundle.label_names)
     record = build_record(predictions, targets, labels, names, damaged, info, audits)
     verdicts = check(record, gates)

@@ -72,13 +72,17 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("data/imagenette"), help="folder to fill")
     p.add_argument("--size", choices=("160", "320", "full"), default="320", help="image size")
 
-    p = _verb(verbs, "train", run_train, "train a network from scratch",
-              "mobilemod train --data data/imagenette/imagenette2-320 --out runs/xxs")  # fmt: skip
+    p = _verb(verbs, "train", run_train, "train a network from scratch, or for int8 (--qat)",
+              "mobilemod train --data DIR --qat cpu --out runs/qat")  # fmt: skip
     _data_option(p)
-    p.add_argument("--model", default="efficientmod_xxs", help="variant")
+    p.add_argument("--model", help="variant; efficientmod_xxs, or what the training recipe says")
     p.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
     p.add_argument("--config", type=Path, help="training recipe as JSON")
-    p.add_argument("--phases", help="SIZE:EPOCHS,… the growing image sizes")
+    p.add_argument("--qat", metavar="RECIPE", help="for int8: cpu, cpu-x86, npu, or a JSON file")
+    p.add_argument("--checkpoint", type=Path, help="what --qat starts from; the bundled weights")
+    p.add_argument("--steps", type=int, help="steps of the optimizer (--qat)")
+    p.add_argument("--size", type=int, help="image size in pixels (--qat)")
+    p.add_argument("--phases", help="SIZE:EPOCHS,… the growing image sizes (from scratch)")
     p.add_argument("--lr", type=float, help="peak learning rate")
     p.add_argument("--batch-size", type=int, help="images per step")
     p.add_argument("--seed", type=int, help="seed of weights, order and augmentation")
@@ -91,7 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="efficientmod_xxs", help="variant")
     p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
     p.add_argument("--targets", default="executorch,tflite,coreml", help="runtimes, by commas")
-    p.add_argument("--recipe", default="cpu", help="cpu, npu, or a JSON file")
+    p.add_argument("--recipe", help="cpu (the default), cpu-x86, npu, or a JSON file")
+    p.add_argument("--prepared", type=Path, metavar="RUN",
+                   help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip
     p.add_argument("--size", type=int, default=224, help="image size in pixels")
     p.add_argument("--skip-check", action="store_true", help="leave out Core ML's op-by-op check")
     p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"), help="the bundle")
@@ -102,7 +108,18 @@ def build_parser() -> argparse.ArgumentParser:
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
     p.add_argument("--max-drop", type=float, default=0.5, help="top-1 points an int8 file may lose")
+    p.add_argument("--max-upper", type=float, default=1.0,
+                   help="points that the upper end of the drop's 95 %% interval may be")  # fmt: skip
     p.add_argument("--min-agreement", type=float, default=99.0, help="percent, each int8 pair")
+
+    p = _verb(verbs, "stress", run_stress, "accuracy drop of int8 on corrupted images",
+              "mobilemod stress dist/efficientmod_xxs --data DIR --images 500")  # fmt: skip
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    _data_option(p)
+    p.add_argument("--images", type=int, default=500, help="how many, spread over the classes")
+    p.add_argument("--targets", help="runtimes, by commas; all that the bundle holds")
+    p.add_argument("--max-mean-drop", type=float, default=0.7,
+                   help="top-1 points an int8 file may lose in the mean")  # fmt: skip
 
     p = _verb(verbs, "inspect", run_inspect, "what is int8 in a .pte, .tflite or .mlpackage",
               "mobilemod inspect dist/efficientmod_xxs/efficientmod_xxs_int8.tflite")  # fmt: skip
@@ -114,6 +131,15 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=1, help="CPU threads")
     p.add_argument("--rounds", type=int, default=5, help="measurements of each op, in turn")
 
+    p = _verb(verbs, "diff", run_diff, "where two model files part on an image, and why",
+              "mobilemod diff int8.pte int8.mlpackage --image photo.jpg")  # fmt: skip
+    p.add_argument("a", type=Path, help="model file: .pte, .tflite or .mlpackage")
+    p.add_argument("b", type=Path, help="another one of the same network, or the word program")
+    p.add_argument("--image", type=Path, action="append", default=[], metavar="FILE",
+                   help="image file; may be given several times")  # fmt: skip
+    p.add_argument("--bundle", type=Path, help="bundle that the files come from; else beside them")
+    p.add_argument("--all", action="store_true", help="print tensors that don't differ too")
+
     p = _verb(verbs, "sensitivity", run_sensitivity, "which layer costs accuracy in int8",
               "mobilemod sensitivity dist/efficientmod_xxs --data DIR")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
@@ -123,6 +149,19 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--by", default="module", help="module or tensor")
     p.add_argument("--images", type=int, default=64, help="how many, spread over the classes")
     p.add_argument("--out", type=Path, help="folder of page and record (BUNDLE/sensitivity)")
+
+    p = _verb(verbs, "search", run_search, "which modules to leave float, for the least time",
+              "mobilemod search dist/efficientmod_xxs --data DIR --max-drop 0.3")  # fmt: skip
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    _data_option(p)
+    p.add_argument("--max-drop", type=float, default=0.5, help="top-1 points that may be lost")
+    p.add_argument("--target", help="runtime that it is for; tflite, else executorch, else coreml")
+    p.add_argument("--cost", help="ms, measured here, or macs (all there is for coreml)")
+    p.add_argument("--profile", metavar="INT8.json,FLOAT.json",
+                   help="times from 'mobilemod profile --json', instead of measuring")  # fmt: skip
+    p.add_argument("--images", type=int, default=256, help="training images that guide")
+    p.add_argument("--limit", type=int, help="at most so many validation images")
+    p.add_argument("--out", type=Path, help="folder of recipe, page and record (BUNDLE/search)")
 
     p = _verb(verbs, "report", run_report, "print a bundle's results as a table",
               "mobilemod report dist/efficientmod_xxs")  # fmt: skip
@@ -201,16 +240,47 @@ def run_data(args: argparse.Namespace) -> int:
 def run_train(args: argparse.Namespace) -> int:
     from mobilemod.training.run import train_and_save
 
-    overrides = {
-        k: getattr(args, k)
-        for k in ("model", "lr", "batch_size", "seed", "phases")
-        if getattr(args, k) is not None
-    }
+    if args.qat is not None:
+        return _run_qat(args)
+    _refuse(args, ("checkpoint", "steps", "size"), "goes with --qat")
+    overrides = _given(args, ("model", "lr", "batch_size", "seed", "phases"))
     record = train_and_save(
         _required_data(args), args.out, args.config, overrides, args.device, args.threads
     )
     emit(args, record, f"{record['checkpoint']}: top-1 {record['top1_percent']:.2f} % at 224")
     return EXIT_OK
+
+
+def _run_qat(args: argparse.Namespace) -> int:
+    from export.source import open_source
+    from quantization.qat_config import make_qat_config
+    from quantization.qat_report import text
+    from quantization.qat_run import FloatNetwork, QatJob, train_prepared
+
+    _refuse(args, ("phases",), "doesn't go with --qat, which takes --steps and --size")
+    overrides = _given(args, ("steps", "size", "lr", "batch_size", "seed"))
+    config, data = make_qat_config(args.config, overrides), _required_data(args)
+    source = open_source(args.model or "efficientmod_xxs", args.checkpoint, data)
+    floating = FloatNetwork(
+        source.variant,
+        source.num_classes,
+        source.state,
+        source.label_ids,
+        source.checkpoint.name,
+    )
+    job = QatJob(floating, args.qat, data, args.out, config, args.device, args.threads)
+    record = train_prepared(job)
+    emit(args, record, f"{text(record)}\nlower it: mobilemod export --prepared {args.out}")
+    return EXIT_OK
+
+
+def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    return {k: getattr(args, k) for k in names if getattr(args, k) is not None}
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    for name in _given(args, names):
+        raise UserError(f"--{name} {why}")
 
 
 def _required_data(args: argparse.Namespace) -> Path:
@@ -232,6 +302,7 @@ def run_export(args: argparse.Namespace) -> int:
         recipe=args.recipe,
         size=args.size,
         check=not args.skip_check,
+        trained=args.prepared,
     )
     record = export_bundle(config)
     lines = [f"bundle {record['bundle']} in {record['seconds']:.0f} s"]
@@ -250,13 +321,31 @@ def run_validate(args: argparse.Namespace) -> int:
     from mobilemod.results.gates import Gates
     from mobilemod.results.table import text_table
 
-    gates = Gates(args.max_drop, args.min_agreement)
+    sample = args.limit is not None
+    gates = Gates(args.max_drop, args.max_upper, args.min_agreement, sample)
     record, verdicts = validate_bundle(args.bundle, _data(args), gates, args.limit)
     report = args.bundle / "report" / "report.html"
     lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
     if not record["measured"]:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
     emit(args, record, "\n".join(lines))
+    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+
+
+def run_stress(args: argparse.Namespace) -> int:
+    from export.stress import STRESS_FILE, StressConfig, stress_bundle
+    from mobilemod.results.stress_table import text_table
+
+    config = StressConfig(
+        bundle=args.bundle,
+        data=_required_data(args),
+        images=args.images,
+        targets=None if args.targets is None else tuple(t for t in args.targets.split(",") if t),
+        max_mean_drop=args.max_mean_drop,
+    )
+    record, verdicts = stress_bundle(config)
+    lines = [text_table(record), "", *(v.line for v in verdicts)]
+    emit(args, record, "\n".join([*lines, f"record: {args.bundle / STRESS_FILE}"]))
     return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
 
 
@@ -280,6 +369,15 @@ def run_profile(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def run_diff(args: argparse.Namespace) -> int:
+    from export.diff import DiffConfig, diff_files
+    from mobilemod.results.diff_text import text
+
+    record = diff_files(DiffConfig(args.a, args.b, tuple(args.image), args.bundle))
+    emit(args, record, text(record, args.all))
+    return EXIT_OK
+
+
 def run_sensitivity(args: argparse.Namespace) -> int:
     from export.sensitivity_bundle import SensitivityConfig, measure_bundle
     from mobilemod.results.sensitivity_table import text_table
@@ -296,6 +394,29 @@ def run_sensitivity(args: argparse.Namespace) -> int:
     record, page = measure_bundle(config)
     emit(args, record, f"{text_table(record)}\npage: {page}")
     return EXIT_OK
+
+
+def run_search(args: argparse.Namespace) -> int:
+    from export.search_bundle import SearchConfig, search_bundle
+    from mobilemod.results.search_table import text_table
+
+    config = SearchConfig(
+        bundle=args.bundle,
+        data=_required_data(args),
+        max_drop=args.max_drop,
+        target=args.target,
+        cost=args.cost,
+        profiles=tuple(Path(p) for p in args.profile.split(",")) if args.profile else (),
+        images=args.images,
+        limit=args.limit,
+        out=args.out,
+    )
+    record, page = search_bundle(config)
+    lines = [text_table(record), f"page: {page}"]
+    if record["met"]:
+        lines.append(f"recipe: {page.with_name(record['file'])}")
+    emit(args, record, "\n".join(lines))
+    return EXIT_OK if record["met"] else EXIT_GATE
 
 
 def run_report(args: argparse.Namespace) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import itertools
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +23,89 @@ from mobilemod.files import atomic_path
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
-from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
+from quantization.observers import OBSERVERS, Range, ranges
 
-SCHEMA = "mobilemod/calibration/1"
+SCHEMA = "mobilemod/calibration/2"
 BINS = 2048
 BATCH = 4
 SAMPLES = 4096
-SHRINK_STEPS = np.linspace(1.0, 0.4, 31)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Of one tensor: the extremes, and the range whose int8 grid has the least squared error."""
+    """Of one tensor: the range that each observer gives it, in the order of `OBSERVERS`."""
 
-    low: float
-    high: float
-    mse_low: float
-    mse_high: float
+    ranges: tuple[Range, ...]
 
-    def range(self, observer: str) -> tuple[float, float]:
-        """(low, high) under "minmax" or "mse"."""
-        return (self.low, self.high) if observer == "minmax" else (self.mse_low, self.mse_high)
+    @property
+    def low(self) -> float:
+        """The least value seen."""
+        return self.range("minmax")[0]
+
+    @property
+    def high(self) -> float:
+        """The largest value seen."""
+        return self.range("minmax")[1]
+
+    def range(self, observer: str) -> Range:
+        """(low, high) under one of `OBSERVERS`."""
+        return self.ranges[list(OBSERVERS).index(observer)]
+
+    @classmethod
+    def fixed(cls, low: float, high: float) -> Observed:
+        """One range, whatever the observer: it was trained, or nothing was left to choose."""
+        return cls(((float(low), float(high)),) * len(OBSERVERS))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was observed: tensor name -> `Observed`, with the sha256 of weights and images."""
+    """What was observed: tensor name -> `Observed`, with the sha256 of weights and images.
+
+    adjustments: what was done to the checkpoint's weights to get those observed, as JSON-ready
+    values of `quantization.preparation.Adjustments`; empty for none.
+    """
 
     weights: str
     images: str
     count: int
     observed: dict[str, Observed]
+    adjustments: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
-        tensors = {k: [v.low, v.high, v.mse_low, v.mse_high] for k, v in self.observed.items()}
         return {
             "schema": SCHEMA,
             "weights": self.weights,
             "images": self.images,
             "count": self.count,
-            "columns": ["low", "high", "mse_low", "mse_high"],
-            "tensors": tensors,
+            "columns": list(OBSERVERS),
+            "tensors": {k: [list(r) for r in v.ranges] for k, v in self.observed.items()},
+            "adjustments": self.adjustments,
         }
 
     def save(self, path: Path) -> None:
-        """Write as JSON, in one rename."""
+        """Write as JSON, a tensor a line, in one rename."""
+        values = self.to_dict()
+        lines = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values["tensors"].items()]
+        tensors = "{\n" + ",\n".join(lines) + "\n }"
+        rest = json.dumps({**values, "tensors": None}, indent=1)
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1), "utf-8")
+            temporary.write_text(rest.replace('"tensors": null', f'"tensors": {tensors}'), "utf-8")
 
 
 def load_calibration(path: Path) -> Calibration:
     """A saved calibration; `UserError` when the file isn't one."""
     try:
         values = json.loads(path.read_text("utf-8"))
-        if values["schema"] != SCHEMA:
+        if values["schema"] != SCHEMA or values["columns"] != list(OBSERVERS):
             raise ValueError("other schema")
-        observed = {k: Observed(*v) for k, v in values["tensors"].items()}
-        return Calibration(values["weights"], values["images"], values["count"], observed)
+        observed = {
+            k: Observed(tuple((float(low), float(high)) for low, high in v))
+            for k, v in values["tensors"].items()
+        }
+        return Calibration(
+            values["weights"], values["images"], values["count"], observed, values["adjustments"]
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no calibration table ({error}); delete it") from None
 
@@ -96,10 +121,10 @@ def weights_digest(state: dict[str, Tensor]) -> str:
 
 @torch.no_grad()
 def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str, Observed]:
-    """Run `count` batches of (B, 3, H, W) through `form`; every tap's extremes and best range.
+    """Run `count` batches of (B, 3, H, W) through `form`; every tap's ranges.
 
-    The extremes are of all values; the histogram behind the best range is of `SAMPLES` values a
-    batch, evenly spaced.
+    The extremes are of all values; the histogram behind the other observers is of `SAMPLES`
+    values a batch, evenly spaced.
     """
     taps = [m for m in form.modules() if isinstance(m, Tap) and m.source is None]
     extremes: dict[str, tuple[float, float]] = {}
@@ -122,74 +147,65 @@ def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str
     finally:
         for handle in handles:
             handle.remove()
-    observed = {}
-    for name, (low, high) in extremes.items():
-        values = torch.cat(samples[name]).numpy()
-        histogram, _ = np.histogram(values, BINS, (low, high))
-        observed[name] = Observed(low, high, *mse_range(histogram, low, high))
-    return observed
+    return {
+        name: Observed(tuple(ranges(torch.cat(samples[name]).numpy(), low, high, BINS).values()))
+        for name, (low, high) in extremes.items()
+    }
 
 
-def mse_range(histogram: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """The shrunk (low, high) with the least expected squared error on an affine int8 grid.
+class CalibrationImages:
+    """Preprocessed images of a folder, decoded once, at first need.
 
-    Clipping error from the histogram, rounding error as step^2 / 12; each end is shrunk on its
-    own, high first. Source of the trade: Banner et al., NeurIPS 2019.
+    digest: of the files and the preprocessing. steps: how many `batches` there are.
     """
-    if high <= low or histogram.sum() == 0:
-        return low, high
-    edges = np.linspace(low, high, len(histogram) + 1)
-    centres = (edges[:-1] + edges[1:]) / 2
-    weight = histogram / histogram.sum()
 
-    def error(lo: float, hi: float) -> float:
-        lo, hi = min(lo, 0.0), max(hi, 0.0)
-        step = (hi - lo) / (ACTIVATION_MAX - ACTIVATION_MIN)
-        clipped = np.clip(centres, lo, hi)
-        inside = clipped == centres
-        return float(
-            (weight * (clipped - centres) ** 2).sum() + weight[inside].sum() * step**2 / 12
-        )
+    def __init__(self, folder: ImageFolder, preprocess: Preprocess):
+        self.folder, self.preprocess = folder, preprocess
+        text = folder.digest() + json.dumps(preprocess.to_dict(), sort_keys=True)
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self.steps = math.ceil(len(folder.samples) / BATCH)
 
-    best = (low, high)
-    for _ in range(2):
-        if high > 0:
-            best = min(((best[0], high * s) for s in SHRINK_STEPS), key=lambda r: error(*r))
-        if low < 0:
-            best = min(((low * s, best[1]) for s in SHRINK_STEPS), key=lambda r: error(*r))
-    return best
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """uint8 (N, S, S, 3), without damaged images."""
+        damage = Damage(len(self.folder.samples))
+        return np.stack([p for _, p in iter_pixels(self.folder, self.preprocess, damage)])
+
+    def batches(self) -> Iterator[Tensor]:
+        """float32 (BATCH, 3, S, S), normalized, in channels-last memory: the faster one."""
+        for start in range(0, len(self.pixels), BATCH):
+            yield self._tensor(self.pixels[start : start + BATCH])
+
+    def first(self, count: int) -> Tensor:
+        """float32 (count, 3, S, S): images spread over all, as one batch."""
+        chosen = np.linspace(0, len(self.pixels) - 1, min(count, len(self.pixels)))
+        return self._tensor(self.pixels[np.unique(chosen.astype(int))])
+
+    def _tensor(self, pixels: np.ndarray) -> Tensor:
+        x = torch.from_numpy(self.preprocess.normalize(pixels))
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 def calibrate(
     form: MobileForm, weights: str, folder: ImageFolder, preprocess: Preprocess, count: int
 ) -> Calibration:
     """Observe `form` on `count` images spread over `folder`; cached by content hash."""
-    chosen = folder.spread(count)
-    images = hashlib.sha256(
-        (chosen.digest() + json.dumps(preprocess.to_dict(), sort_keys=True)).encode()
-    ).hexdigest()
+    images = CalibrationImages(folder.spread(count), preprocess)
     names = [m.tensor for m in form.modules() if isinstance(m, Tap)]
-    parts = f"{SCHEMA} {weights} {images} {form.options} {names} {BINS} {SAMPLES}"
+    parts = f"{SCHEMA} {weights} {images.digest} {form.options} {names} {BINS} {SAMPLES}"
     key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"
     if cached.exists():
         return load_calibration(cached)
-    damage = Damage(len(chosen.samples))
-    pixels = (p for _, p in iter_pixels(chosen, preprocess, damage))
-    batches = (
-        torch.from_numpy(preprocess.normalize(np.stack(group))) for group in _groups(pixels, BATCH)
-    )
-    observed = observe(form, batches, math.ceil(len(chosen.samples) / BATCH))
-    used = len(chosen.samples) - len(damage.files)
-    result = Calibration(weights, images, used, observed)
+    result = calibrate_on(form, weights, images)
     result.save(cached)
     return result
 
 
-def _groups(items: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    iterator = iter(items)
-    while group := list(itertools.islice(iterator, size)):
-        yield group
+def calibrate_on(form: MobileForm, weights: str, images: CalibrationImages) -> Calibration:
+    """Observe `form`, whose weights' digest is `weights`, on all of `images`."""
+    observed = observe(form, images.batches(), images.steps)
+    return Calibration(weights, images.digest, len(images.pixels), observed)
 
 
 def cache_dir() -> Path:

@@ -101,13 +101,17 @@ class QuantizedConv2d(nn.Module):
     def round_bias(self, input_scale: float) -> None:
         """Round the bias to multiples of input scale x weight scale: the int32 that files hold."""
         if self.bias is not None:
-            step = self.scales.double() * input_scale
-            rounded = torch.round(self.bias.detach().double() / step) * step
-            self.bias = nn.Parameter(rounded.float())
+            self.bias = nn.Parameter(rounded_bias(self.bias.detach(), self.scales, input_scale))
 
     def forward(self, x: Tensor) -> Tensor:
         codes = self.weight if self.fold else self._quantize(self.weight)
         return F.conv2d(x, self._dequantize(codes), self.bias, *self.geometry)
+
+
+def rounded_bias(bias: Tensor, weight_scales: Tensor, input_scale: float) -> Tensor:
+    """`bias` (C,) in whole steps of input scale times weight scale (C,)."""
+    step = weight_scales.double() * input_scale
+    return (torch.round(bias.double() / step) * step).float()
 
 
 def make_table(
@@ -133,17 +137,17 @@ def make_table(
                 raise UserError(
                     f"the calibration table lacks the tensor {key}; calibrate again with images"
                 )
-            low, high = calibration.observed[key].range(recipe.observer)
+            low, high = calibration.observed[key].range(recipe.observer_of(key, form_name))
             entries[name] = activation_params(name, low, high, module.source)
     for module in form.modules():
         if isinstance(module, MobileDepthwise):
-            _fit_summands(module, entries)
+            fit_summands(module, entries)
     if form_name == "coreml":
         entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
     return ParameterTable(form_name, recipe.name, entries)
 
 
-def _fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:
+def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:
     """Scales that the int8 sums of a split kernel's pieces can take, from the last sum back."""
     for i in reversed(range(len(depthwise.sums))):
         result = entries.get(depthwise.sums[i].tensor)

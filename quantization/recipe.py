@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
+from quantization.observers import OBSERVERS
 
 SCHEMA = "mobilemod/recipe/1"
 DTYPES = ("int8", "float")
-OBSERVERS = ("minmax", "mse")
+ROUNDINGS = ("nearest", "learned")
 FORMS = ("xnnpack", "coreml")
 
 
@@ -22,12 +23,14 @@ FORMS = ("xnnpack", "coreml")
 class Rule:
     """Tensors whose name matches `tensors` (shell wildcards) have `dtype`; a later rule wins.
 
-    forms: the mobile forms it holds for; empty means all. reason: why, for people.
+    forms: the mobile forms it holds for; empty means all. observer: one of `OBSERVERS` for these
+    tensors, "" for what was said before. reason: why, for people.
     """
 
     tensors: str
     dtype: str
     forms: tuple[str, ...] = ()
+    observer: str = ""
     reason: str = ""
 
     def matches(self, tensor: str, form: str) -> bool:
@@ -39,7 +42,9 @@ class Rule:
 class Recipe:
     """What is int8, what stays float, and how ranges are chosen.
 
-    observer: "minmax" (the observed extremes) or "mse" (the range with the least squared error).
+    observer: one of `OBSERVERS`. equalization: bring channels to like ranges by exact rewrites.
+    bias_correction: put the mean error of each channel into the bias. rounding: of weights, one
+        of `ROUNDINGS`.
     min_int8_share: the part of convolution and linear multiply-accumulates that must be int8 in a
         file made by this recipe, 0..1; an export that falls below it fails.
     """
@@ -47,6 +52,9 @@ class Recipe:
     name: str
     rules: tuple[Rule, ...]
     observer: str = "mse"
+    equalization: bool = True
+    bias_correction: bool = True
+    rounding: str = "nearest"
     calibration_images: int = 256
     min_int8_share: float = 0.99
     description: str = ""
@@ -57,6 +65,14 @@ class Recipe:
         for rule in self.rules:
             if rule.matches(tensor, form):
                 found = rule.dtype
+        return found
+
+    def observer_of(self, tensor: str, form: str) -> str:
+        """The observer that gives a tensor its range."""
+        found = self.observer
+        for rule in self.rules:
+            if rule.observer and rule.matches(tensor, form):
+                found = rule.observer
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,18 +91,21 @@ def parse_recipe(values: Any, where: str) -> Recipe:
     for i, entry in enumerate(values["rules"]):
         place = f"{where}: rule {i + 1}"
         entry = _checked(entry, Rule, place)
-        if entry.get("dtype") not in DTYPES:
-            raise UserError(f"{place}: dtype {entry.get('dtype')!r} is not one of {DTYPES}")
+        _one_of(entry.get("dtype"), DTYPES, "dtype", place)
         if not isinstance(entry.get("tensors"), str):
             raise UserError(f"{place}: 'tensors' must be a name pattern")
         forms = tuple(entry.get("forms", ()))
         for form in forms:
-            if form not in FORMS:
-                raise UserError(f"{place}: form {form!r} is not one of {FORMS}")
+            _one_of(form, FORMS, "form", place)
+        if entry.get("observer"):
+            _one_of(entry["observer"], tuple(OBSERVERS), "observer", place)
         rules.append(Rule(**{**entry, "forms": forms}))
     recipe = Recipe(**{**values, "rules": tuple(rules)})
-    if recipe.observer not in OBSERVERS:
-        raise UserError(f"{where}: observer {recipe.observer!r} is not one of {OBSERVERS}")
+    _one_of(recipe.observer, tuple(OBSERVERS), "observer", where)
+    _one_of(recipe.rounding, ROUNDINGS, "rounding", where)
+    for switch in ("equalization", "bias_correction"):
+        if not isinstance(getattr(recipe, switch), bool):
+            raise UserError(f"{where}: {switch} must be true or false")
     if not isinstance(recipe.calibration_images, int) or recipe.calibration_images < 1:
         raise UserError(f"{where}: calibration_images must be a positive whole number")
     share = recipe.min_int8_share
@@ -119,6 +138,11 @@ def bundled_recipes() -> dict[str, str]:
     folder = resources.files("quantization").joinpath("recipes")
     files = [f for f in folder.iterdir() if f.name.endswith(".json")]
     return {f.name.removesuffix(".json"): f.read_text("utf-8") for f in files}
+
+
+def _one_of(value: Any, known: tuple[str, ...], what: str, where: str) -> None:
+    if value not in known:
+        raise UserError(f"{where}: {what} {value!r} is not one of {known}")
 
 
 def _checked(values: Any, cls: type, where: str, extra: set[str] = frozenset()) -> dict[str, Any]:

@@ -51,6 +51,10 @@ class ImageFolder:
         """int64 (N,)."""
         return np.array([s.target for s in self.samples], np.int64)
 
+    def name(self, index: int) -> str:
+        """A sample's path below `root`, the same on every system: "n01440764/a.jpg"."""
+        return self.samples[index].path.relative_to(self.root).as_posix()
+
     def subset(self, indices: list[int]) -> ImageFolder:
         """The same folder with only these samples, in this order."""
         return ImageFolder(self.root, self.classes, tuple(self.samples[i] for i in indices))

@@ -34,6 +34,24 @@ def paired_interval(
     return float(low), float(high)
 
 
+def upper_end(lost: int, won: int, total: int) -> float:
+    """Upper end of a 95 % interval of the drop in points that also holds for few differences.
+
+    Half an image is added to either kind of difference and one to the images that agree twice:
+    Agresti and Min, Statistics in Medicine 24 (2005). With no lost and no won image the bootstrap's
+    interval is (0, 0), however few images there were; this one is as wide as so few allow.
+
+    Raises ValueError for counts that don't fit `total`.
+    """
+    if total <= 0 or lost < 0 or won < 0 or lost + won > total:
+        raise ValueError(f"lost {lost}, won {won} don't fit {total} images")
+    a, b, n = lost + 0.5, won + 0.5, total + 2
+    mean = (a - b) / n
+    spread = math.sqrt(max((a + b) / n - mean**2, 0.0) / n)
+    z = NormalDist().inv_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0)
+    return 100.0 * (mean + z * spread)
+
+
 def mcnemar_exact(lost: int, won: int) -> float:
     """Two-sided exact McNemar p-value: `lost` of `lost + won` under a fair coin.
 

@@ -177,8 +177,9 @@ class MergedColumns(nn.Module):
         self.step, self.above = conv.stride[1], conv.padding[0]
         start = self.step - conv.padding[1]
         blocks = (start + columns) // self.step
+        self.columns = slice(start, start + columns)
         weight = torch.zeros(out_channels, rows, blocks * self.step, channels)
-        weight[:, :, start : start + columns] = conv.weight.detach().permute(0, 2, 3, 1)
+        weight[:, :, self.columns] = conv.weight.detach().permute(0, 2, 3, 1)
         weight = weight.reshape(out_channels, rows, blocks, -1).permute(0, 3, 1, 2)
         self.tap = Tap(f"{module}:merged", source=f"{module}:in")
         self.conv = NamedConv2d(module, "", weight, conv.bias, stride=(self.step, 1))
@@ -188,6 +189,11 @@ class MergedColumns(nn.Module):
         x = x.permute(0, 2, 3, 1).reshape(b, h, w // self.step, -1).permute(0, 3, 1, 2)
         # Nothing to the right and below: the last patch ends with the image.
         return self.conv(self.tap(F.pad(x, (1, 0, self.above, 0))))
+
+    def kernel(self) -> Tensor:
+        """The convolution's weight as published, (out, 3, 7, 7)."""
+        weight = self.conv.weight.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, 3))
+        return weight[:, :, self.columns].permute(0, 3, 1, 2)
 
 
 class MobileDepthwise(nn.Module):

@@ -155,9 +155,14 @@ def test_help_shows_an_example(run):
 def test_the_bundled_table_is_of_the_bundled_weights():
     from export.source import bundled_calibration
     from mobilemod.models.checkpoints import load_checkpoint
-    from quantization.calibration import load_calibration, weights_digest
+    from mobilemod.models.unfold import network
+    from quantization.calibration import load_calibration
+    from quantization.preparation import from_table
 
     path = bundled_checkpoint("efficientmod_xxs")
     assert path.stat().st_size < 10e6
     table = load_calibration(bundled_calibration(path))
-    assert table.weights == weights_digest(load_checkpoint(path).state)
+    model = network("efficientmod_xxs", 10, load_checkpoint(path).state)
+    prepared = from_table(model, table, "table")  # UserError where its weights aren't these
+    assert prepared.calibration == table and table.count == 256
+    assert prepared.reference != table.weights  # equalization and bias correction

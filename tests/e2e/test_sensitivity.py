@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from export.backend import FORMS
-from export.lowering import build_reference
 from export.sensitivity_bundle import (
     SensitivityConfig,
     get_ready,
@@ -27,6 +26,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.manifest import SCHEMA, load_bundle, write_manifest
 from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.models.unfold import network
 from mobilemod.models.mobile import build_mobile
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
@@ -65,7 +65,7 @@ def bundle(source, data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     folder.mkdir()
     recipe, preprocess = load_recipe("cpu"), Preprocess(size=64)
-    form = build_mobile(build_reference(MODEL, source.num_classes, source.state), FORMS["xnnpack"])
+    form = build_mobile(network(MODEL, source.num_classes, source.state), FORMS["xnnpack"])
     pixels = [load_pixels(path, preprocess) for path in sorted(data.rglob("*.png"))]
     batch = torch.from_numpy(preprocess.normalize(np.stack(pixels)))
     calibration = Calibration(source.weights, "images", len(batch), observe(form, [batch], 1))

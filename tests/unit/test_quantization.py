@@ -22,13 +22,13 @@ from quantization.calibration import (
     Observed,
     calibrate,
     load_calibration,
-    mse_range,
     observe,
     weights_digest,
 )
+from quantization.observers import OBSERVERS, entropy_range, mse_range, percentile_range, ranges
 from quantization.params import ParameterTable, activation_params, weight_params
 from quantization.program import QuantizedConv2d, make_table, quantize
-from quantization.recipe import bundled_recipes, load_recipe, parse_recipe
+from quantization.recipe import Rule, bundled_recipes, load_recipe, parse_recipe
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 
@@ -79,6 +79,37 @@ def test_mse_range_cuts_a_lonely_outlier_and_keeps_a_flat_range():
     assert mse_range(flat, -1, 1) == pytest.approx((-1, 1), rel=0.05)
 
 
+def test_every_observer_cuts_what_it_should():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(200_000).astype(np.float32)
+    values[:10] = 400.0
+    found = ranges(values, float(values.min()), 400.0, 2048)
+    assert list(found) == list(OBSERVERS) and found["minmax"][1] == 400.0
+    assert all(3 < found[name][1] <= 400 for name in found)
+    # Ten of 200,000 values lie outside any percentile of 99.99; entropy cuts as far as it may.
+    assert found["percentile"][1] < 10 and found["entropy"][1] == pytest.approx(160)
+    assert ranges(values[:10], 400.0, 400.0, 2048) == dict.fromkeys(OBSERVERS, (400.0, 400.0))
+
+
+@pytest.mark.parametrize("find", [mse_range, percentile_range, entropy_range])
+def test_a_flat_range_is_kept(find):
+    assert find(np.ones(2048), -1, 1) == pytest.approx((-1, 1), rel=0.05)
+
+
+def test_a_rule_may_name_its_observer(narrow):
+    forms, calibration = narrow
+    base = load_recipe("cpu")
+    rule = Rule("*.f:out", "int8", observer="minmax")
+    recipe = dataclasses.replace(base, rules=(*base.rules, rule))
+    tables = [make_table(forms["xnnpack"], "xnnpack", r, calibration) for r in (base, recipe)]
+    name = "layers.0.blocks.0.mlp.context_layer.f:out"
+    seen = calibration.observed[name]
+    assert (tables[1].entries[name].low, tables[1].entries[name].high) == seen.range("minmax")
+    changed = {t for t in tables[0].entries if tables[0].entries[t] != tables[1].entries[t]}
+    assert changed and all(t.endswith(".f:out") for t in changed)
+    assert recipe.observer_of("layers.0.blocks.0.mlp.fc1:out", "xnnpack") == base.observer
+
+
 @pytest.mark.parametrize("name", ["cpu", "npu"])
 def test_bundled_recipes_parse_and_round_trip(name):
     recipe = load_recipe(name)
@@ -95,7 +126,10 @@ def test_bundled_recipes_parse_and_round_trip(name):
         ({"rules": [{"tensor": "*", "dtype": "int8"}]}, "unknown key 'tensor'"),
         ({"rules": [{"tensors": "*", "dtype": "int4"}]}, "dtype 'int4'"),
         ({"rules": [{"tensors": "*", "dtype": "int8", "forms": ["onnx"]}]}, "form 'onnx'"),
+        ({"rules": [{"tensors": "*", "dtype": "int8", "observer": "max"}]}, "observer 'max'"),
         ({"calibration_images": 0}, "calibration_images"),
+        ({"equalization": "yes"}, "equalization must be true or false"),
+        ({"rounding": "up"}, "rounding 'up'"),
         ({"schema": "other"}, "schema"),
     ],
 )
@@ -245,8 +279,8 @@ def test_a_piece_of_nothing_gets_a_scale_that_can_be_added(narrow):
     name = "layers.3.blocks.0.mlp.context_layer.context_list.0"
     observed = dict(calibration.observed)
     for tensor in (f"{name}.part0:out", f"{name}.sum0:out", f"{name}.part2:out"):
-        observed[tensor] = Observed(0.0, 0.0, 0.0, 0.0)
-    observed[f"{name}:out"] = Observed(-50.0, 50.0, -50.0, 50.0)
+        observed[tensor] = Observed.fixed(0.0, 0.0)
+    observed[f"{name}:out"] = Observed.fixed(-50.0, 50.0)
     empty = dataclasses.replace(calibration, observed=observed)
     before = make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), calibration).entries
     after = make_table(forms["xnnpack"], "xnnpack", load_recipe("cpu"), empty).entries

@@ -191,7 +191,7 @@ def test_json_ready():
     assert json_ready(value) == {
         "1": [2, None],
         "p": "a/b",
-        "g": {"max_drop": 0.5, "min_agreement": 99.0},
+        "g": {"max_drop": 0.5, "max_upper": 1.0, "min_agreement": 99.0, "sample": False},
         "s": ["a", "b"],
     }
 
@@ -200,15 +200,35 @@ def test_json_ready():
     ("lost", "won", "passed"), [(5, 0, True), (6, 0, False), (15, 10, True), (0, 40, True)]
 )
 def test_drop_gate_edges(lost: int, won: int, passed: bool):
-    (verdict,) = check(exact(lost, won), Gates())
+    (verdict,) = check(exact(lost, won), Gates(max_upper=10))
     assert verdict.passed is passed
     assert verdict.line.endswith("pass" if passed else "fail")
     assert verdict.line.startswith(f"tflite int8: drop {(lost - won) / 10:.2f}, 95 % [")
 
 
+@pytest.mark.parametrize(
+    ("lost", "won", "total", "passed"),
+    [(6, 3, 1966, True), (12, 8, 1000, False), (9, 0, 2000, True), (0, 0, 200, True),
+     (0, 0, 100, False)],
+)  # fmt: skip
+def test_the_gate_is_on_the_upper_end_too(lost: int, won: int, total: int, passed: bool):
+    record = exact(lost, won, total)
+    (verdict,) = check(record, Gates())
+    assert verdict.passed is passed and f"{total} images are too few" in verdict.line or passed
+    (sample,) = check(record, Gates(sample=True))
+    assert sample.passed and ("undecided" in sample.line) is not passed
+    (lax,) = check(record, Gates(max_upper=5))
+    assert lax.passed and lax.line.endswith("gate 5: pass")
+
+
+def test_a_sample_still_refutes():
+    (verdict,) = check(exact(6, 0, 200), Gates(sample=True))
+    assert not verdict.passed and verdict.line.endswith("gate 0.5: fail")
+
+
 @pytest.mark.parametrize(("agree", "passed"), [(990, True), (989, False), (1000, True)])
 def test_agreement_gate_edges(agree: int, passed: bool):
-    first, second, pair = check(exact(0, 0, agree=agree), Gates(max_drop=5))
+    first, second, pair = check(exact(0, 0, agree=agree), Gates(max_drop=5, max_upper=9))
     assert first.passed and second.passed
     assert (pair.passed, pair.value) == (passed, pytest.approx(agree / 10))
     assert pair.name == "agreement: tflite int8 / coreml int8"
@@ -308,7 +328,7 @@ def test_report_shows_the_figures(record: dict, tmp_path: Path):
     for text in ("5.40 MB", "99.73 %", "The dashed line is the gate, 0.5", "Damaged images", "∞"):
         assert text in page.text
     assert page.tags.count("svg") == 5 and page.sources == []
-    passed = page_of(record, tmp_path / "p.html", gates=Gates(50, 10))
+    passed = page_of(record, tmp_path / "p.html", gates=Gates(50, 100, 10))
     assert "All 3 gates passed" in passed.text
     assert (tmp_path / "p.html").read_bytes() != (tmp_path / "r.html").read_bytes()
 
@@ -361,7 +381,7 @@ def test_report_with_nothing_different_and_one_image(tmp_path: Path):
     one = np.eye(3, dtype=np.float32)[:1]
     models = [Predictions("torch float", one, "reference"), Predictions("pte int8", one, "int8")]
     got = build_record(models, np.zeros(1), list("abc"), ["x"], [], {}, {})
-    page = page_of(got, tmp_path / "r.html")
+    page = page_of(got, tmp_path / "r.html", gates=Gates(max_upper=400))
     assert "All 1 gates passed" in page.text and "every int8 file has torch float" in page.text
 
 
