@@ -9,6 +9,11 @@ OUT        ?= dist/$(MODEL)
 LIMIT      ?=
 MAX_DROP   ?=
 AGREEMENT  ?=
+IMAGES     ?=
+MAX_MEAN_DROP ?=
+QAT        ?=
+CONFIG     ?=
+RUN        ?= runs/$(MODEL)$(if $(QAT),-$(basename $(notdir $(QAT))))
 DEVICE     ?= host
 THREADS    ?= 1
 ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
@@ -25,7 +30,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: all setup data train export validate inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
+.PHONY: all setup data train export validate stress search inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
 .DELETE_ON_ERROR:
 
 all: setup
@@ -46,7 +51,9 @@ data: setup
 	$(CLI) data --out data/imagenette
 
 train: setup
-	$(CLI) train --model $(MODEL) $(DATA_OPTION) --out runs/$(MODEL)
+	$(CLI) train --model $(MODEL) $(DATA_OPTION) --out "$(RUN)" \
+	  $(if $(QAT),--qat $(QAT) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")) \
+	  $(if $(CONFIG),--config "$(CONFIG)")
 
 export: setup
 	$(CLI) export --model $(MODEL) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
@@ -55,6 +62,14 @@ export: setup
 validate: setup
 	$(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(AGREEMENT),--min-agreement $(AGREEMENT))
+
+stress: setup
+	$(CLI) stress "$(OUT)" $(DATA_OPTION) $(if $(IMAGES),--images $(IMAGES)) \
+	  $(if $(MAX_MEAN_DROP),--max-mean-drop $(MAX_MEAN_DROP))
+
+search: setup
+	$(CLI) search "$(OUT)" $(DATA_OPTION) $(if $(MAX_DROP),--max-drop $(MAX_DROP)) \
+	  $(if $(IMAGES),--images $(IMAGES)) $(if $(LIMIT),--limit $(LIMIT))
 
 inspect: setup
 	$(CLI) inspect $(wildcard $(OUT)/*.pte $(OUT)/*.tflite $(OUT)/*.mlpackage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +37,7 @@ def load(path: Path, threads: int) -> Loaded:
 
     Raises `UserError` where the runtime refuses the file.
     """
-    return {".pte": _load_pte, ".tflite": _load_tflite, ".onnx": _load_onnx}[path.suffix](
+    return {".pte": _load_pte, ".tflite": _load_tflite, ".onnx": load_onnx}[path.suffix](
         path, threads
     )
 
@@ -83,7 +83,8 @@ def _codes(x: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     return np.clip(np.round(x / scale) + zero_point, limits.min, limits.max).astype(tensor["dtype"])
 
 
-def _load_onnx(path: Path, threads: int) -> Loaded:
+def load_onnx(path: Path, threads: int, entries: Mapping[str, str] | None = None) -> Loaded:
+    """Load a `.onnx`; entries: session options by their names. Raises `UserError` as `load`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -92,7 +93,8 @@ def _load_onnx(path: Path, threads: int) -> Loaded:
     options.log_severity_level = 4
     # Threads spin while a run lasts, as by default (two threads are slower without), but no
     # longer: they would slow down the candidates beside them.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for name, value in {"session.force_spinning_stop": "1", **(entries or {})}.items():
+        options.add_session_config_entry(name, value)
     try:
         session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions have no common class

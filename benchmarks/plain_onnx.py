@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,21 +58,34 @@ def _write_onnx(module: nn.Module, network: Network, path: Path) -> None:
 
 def ort_int8(network: Network, path: Path, source: Path) -> None:
     """quant_pre_process and quantize_static: QDQ, every op that it knows."""
-    _quantize_onnx(network, path, source, None)
+    _quantize_onnx(network, path, source, **_for_vnni())
 
 
 def ort_int8_products(network: Network, path: Path, source: Path) -> None:
     """The same for convolutions and matrix products alone: the accurate choice."""
-    _quantize_onnx(network, path, source, ["Conv", "MatMul", "Gemm"])
+    ops = ["Conv", "MatMul", "Gemm"]
+    _quantize_onnx(network, path, source, op_types_to_quantize=ops, **_for_vnni())
 
 
-def _quantize_onnx(network: Network, path: Path, source: Path, ops: list[str] | None) -> None:
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+def ort_int8_default(network: Network, path: Path, source: Path) -> None:
+    """The same with no option set: int8, smallest and largest value, one scale per tensor."""
+    _quantize_onnx(network, path, source)
+
+
+def _for_vnni() -> dict[str, Any]:
+    """uint8 activations and int8 weights per channel: what x86's VNNI multiplies directly."""
+    from onnxruntime.quantization import QuantFormat, QuantType
+
+    return {
+        "quant_format": QuantFormat.QDQ,
+        "per_channel": True,
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+    }
+
+
+def _quantize_onnx(network: Network, path: Path, source: Path, **options: Any) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
@@ -84,17 +98,7 @@ def _quantize_onnx(network: Network, path: Path, source: Path, ops: list[str] | 
 
     prepared = path.with_name("prepared.onnx")
     quant_pre_process(str(source), str(prepared))
-    # uint8 activations and int8 weights per channel: what x86's VNNI multiplies directly.
-    quantize_static(
-        str(prepared),
-        str(path),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=ops,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+    quantize_static(str(prepared), str(path), Reader(), **options)
     prepared.unlink()
 
 

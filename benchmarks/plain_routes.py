@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks import minmax
+from benchmarks import plain_coreml as coreml
 from benchmarks import plain_onnx as onnx
 from benchmarks import plain_torch as plain
 from benchmarks.network import Network
@@ -34,6 +36,7 @@ LITERT = ("torch", "torchao", "litert-torch")
 AEQ = (*LITERT, "ai-edge-quantizer")
 TORCH_ONNX = ("torch", "onnx", "onnxscript")
 ORT = (*TORCH_ONNX, "onnxruntime")
+COREML = ("torch", "coremltools")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,52 @@ class Route:
     form: str = PUBLISHED
     needs: tuple[str, ...] = ()
     shown: bool = True
+
+
+def _per_tensor() -> list[Route]:
+    """One scale per tensor, for `benchmarks.outliers`; no candidates for speed."""
+    return [
+        Route("minmax", "simulated", INT8, ".minmax", ("torch",), minmax.build, shown=False),
+        Route(
+            "executorch-int8-per-tensor",
+            "ExecuTorch, one scale per tensor",
+            INT8,
+            ".pte",
+            EXECUTORCH,
+            functools.partial(plain.executorch_int8, per_channel=False),
+            shown=False,
+        ),
+        Route(
+            "onnxruntime-int8-default",
+            "ONNX Runtime, no option set",
+            INT8,
+            ".onnx",
+            ORT,
+            onnx.ort_int8_default,
+            needs=("onnxruntime-float32",),
+            shown=False,
+        ),
+    ]
+
+
+def _coreml() -> list[Route]:
+    """coremltools' files, for `benchmarks.accuracy`; this machine can't time them."""
+    kind = {"suffix": ".mlpackage", "packages": COREML, "shown": False}
+    needs = ("coremltools-float16",)
+    return [
+        Route(needs[0], "coremltools", "float16", build=coreml.coreml_float, **kind),
+        Route(
+            "coremltools-int8", "coremltools", INT8, build=coreml.coreml_int8, needs=needs, **kind
+        ),
+        Route(
+            "coremltools-int8-all",
+            "coremltools, ranges of all images",
+            INT8,
+            build=coreml.coreml_int8_all_images,
+            needs=needs,
+            **kind,
+        ),
+    ]
 
 
 def _onnx2tf(form: str, source: str) -> list[Route]:
@@ -144,6 +193,8 @@ ROUTES: dict[str, Route] = {
             False,
         ),
         *_onnx2tf(MOBILE, "onnx-mobile"),
+        *_per_tensor(),
+        *_coreml(),
     )
 }
 

@@ -21,11 +21,11 @@ def executorch_float(network: Network, path: Path) -> None:
     _write_pte(torch.export.export(network.published(), network.sample()), path)
 
 
-def executorch_int8(network: Network, path: Path) -> None:
+def executorch_int8(network: Network, path: Path, per_channel: bool = True) -> None:
     """XNNPACKQuantizer in PT2E, then the XNNPACK partitioner."""
     from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
 
-    config = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+    config = xnnpack.get_symmetric_quantization_config(is_per_channel=per_channel)
     quantized = _pt2e(network, xnnpack.XNNPACKQuantizer().set_global(config), fold=True)
     _write_pte(torch.export.export(quantized, network.sample()), path)
 

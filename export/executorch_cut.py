@@ -185,7 +185,7 @@ class _DelegateGraph:
         self.constants = blob[constants : constants + length]
         self.graph = _flatc(blob[start : start + size])
         self.nodes: list[dict[str, Any]] = self.graph["xnodes"]
-        self.values = {_tensor(v)["id_out"]: v for v in self.graph["xvalues"]}
+        self.values = {value_tensor(v)["id_out"]: v for v in self.graph["xvalues"]}
 
     def signature(self, node: int) -> str:
         entry = self.nodes[node]
@@ -195,7 +195,7 @@ class _DelegateGraph:
             if not key.endswith("_id"):
                 parts.append((key, value))
             elif value != INVALID_ID:
-                t = _tensor(self.values[value])
+                t = value_tensor(self.values[value])
                 parts.append((key, t["datatype"], t["dims"], t["constant_buffer_idx"] > 0))
         return str(parts)
 
@@ -210,7 +210,7 @@ class _DelegateGraph:
             if k not in kept:
                 elsewhere |= set(_ids(node, "input"))
         values = {i: copy.deepcopy(self.values[i]) for i in sorted(made | read)}
-        tensors = {i: _tensor(v) for i, v in values.items()}
+        tensors = {i: value_tensor(v) for i, v in values.items()}
         inputs = [i for i in values if i not in made and not tensors[i]["constant_buffer_idx"]]
         outputs = [i for i in values if i in made and (i in elsewhere or i not in read)]
         for i, tensor in tensors.items():
@@ -236,10 +236,11 @@ class _DelegateGraph:
             if value["xvalue_union"].get("quant_params_type") == "PerChannelQuant"
         }
         keys = {self.graph["constant_data"][i].get("named_key", "") for i in used}
-        return _pack(graph, self.constants), externals, keys - {""}
+        return pack_delegate(graph, self.constants), externals, keys - {""}
 
 
-def _tensor(value: dict[str, Any]) -> dict[str, Any]:
+def value_tensor(value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an XNNPACK graph's value that quantized and float ones share."""
     union = value["xvalue_union"]
     return union.get("tensor_value", union)
 
@@ -286,7 +287,7 @@ def _flatc(flatbuffer: bytes) -> dict[str, Any]:
         return json.loads(Path(folder, "graph.json").read_text())
 
 
-def _pack(graph: dict[str, Any], constants: bytes) -> bytes:
+def pack_delegate(graph: dict[str, Any], constants: bytes) -> bytes:
     """A delegate's bytes: header, graph, constants."""
     from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
     from executorch.exir._serialize._flatbuffer import _flatc_compile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,6 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from mobilemod.training.config import TrainConfig
+
+
+class Augmentation(Protocol):
+    """How much images are changed: share of the area that a crop keeps, strength of the jitter."""
+
+    crop_scale: tuple[float, float]
+    color_jitter: float
 
 
 def random_resized_crop(
@@ -45,13 +53,13 @@ def color_jitter(pixels: np.ndarray, amount: float, rng: np.random.Generator) ->
 
 
 def augment(
-    pixels: np.ndarray, size: int, config: TrainConfig, rng: np.random.Generator
+    pixels: np.ndarray, size: int, how: Augmentation, rng: np.random.Generator
 ) -> np.ndarray:
     """One training image, uint8 (size, size, 3)."""
-    out = random_resized_crop(pixels, size, config.crop_scale, rng)
+    out = random_resized_crop(pixels, size, how.crop_scale, rng)
     if rng.random() < 0.5:
         out = out[:, ::-1]
-    return color_jitter(out, config.color_jitter, rng)
+    return color_jitter(out, how.color_jitter, rng)
 
 
 def mix(

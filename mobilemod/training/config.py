@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from mobilemod.errors import UserError
+
+PRECISIONS = ("auto", "bf16", "fp32")
+T = TypeVar("T")
+
+
+def read_values(file: Path | None) -> dict[str, Any]:
+    """The keys and values of a recipe's JSON file, none without a file; `UserError` otherwise."""
+    if file is None:
+        return {}
+    try:
+        values = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"training recipe {file}: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"training recipe {file}: expected an object of keys and values")
+    return values
+
+
+def from_values(cls: type[T], values: dict[str, Any]) -> T:
+    """A recipe dataclass of JSON values, lists as tuples; a misspelled key is a `UserError`."""
+    known = {f.name for f in dataclasses.fields(cls)}
+    for key in values:
+        if key not in known:
+            raise UserError(f"training recipe: unknown key {key!r}; known: {sorted(known)}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 @dataclass(frozen=True)
@@ -21,7 +48,8 @@ class Phase:
 class TrainConfig:
     """Everything that decides a training run; the batch is in images, the rates per step.
 
-    plain_epochs: how many of the last epochs run without mixup and cutmix.
+    plain_epochs: how many of the last epochs run without mixup and cutmix. precision: "bf16",
+    "fp32", or "auto" for bf16 where the device computes it itself.
     """
 
     model: str = "efficientmod_xxs"
@@ -50,12 +78,14 @@ class TrainConfig:
     drop_path: float = 0.05
     ema_decay: float = 0.998
     gamma_init: float = 0.5
-    precision: str = "bf16"
+    precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise UserError(f"training recipe: precision {self.precision!r} is not bf16 or fp32")
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"training recipe: precision {self.precision!r} is not one of {PRECISIONS}"
+            )
         if not self.phases:
             raise UserError("training recipe: phases is empty; give SIZE:EPOCHS,…")
 
@@ -79,17 +109,9 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """From `to_dict`'s form; a misspelled key is a `UserError`."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                raise UserError(f"training recipe: unknown key {key!r}; known: {sorted(known)}")
-        values = dict(values)
         if "phases" in values:
-            values["phases"] = tuple(Phase(**p) for p in values["phases"])
-        for key in ("betas", "crop_scale"):
-            if key in values:
-                values[key] = tuple(values[key])
-        return cls(**values)
+            values = {**values, "phases": [Phase(**p) for p in values["phases"]]}
+        return from_values(cls, values)
 
 
 def parse_phases(text: str) -> tuple[Phase, ...]:

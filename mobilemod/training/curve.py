@@ -1,36 +1,67 @@
-"""The loss and accuracy of a run as a picture."""
+"""The course of a run as a picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mobilemod.files import atomic_path
 
+COLORS = ("tab:red", "tab:blue")
 
-def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
-    """Training loss and validation top-1 over the epochs, image sizes marked, as PNG."""
+
+@dataclass(frozen=True)
+class Line:
+    """One line with an axis of its own; None where there is no value."""
+
+    label: str
+    values: Sequence[float | None]
+
+
+def draw_lines(
+    path: Path,
+    x_label: str,
+    x: Sequence[float],
+    left: Line,
+    right: Line,
+    dots: Sequence[bool] = (),
+    marks: Sequence[float] = (),
+) -> None:
+    """Two lines over `x` as PNG, one by each axis; `dots` on the right one, upright `marks`."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    epochs = [h["epoch"] for h in history]
-    figure, loss = plt.subplots(figsize=(7, 4), dpi=120)
-    loss.plot(epochs, [h["loss"] for h in history], color="tab:red", label="training loss")
-    loss.set_xlabel("epoch")
-    loss.set_ylabel("training loss", color="tab:red")
-    accuracy = loss.twinx()
-    accuracy.plot(epochs, [h["val_top1"] for h in history], color="tab:blue")
-    at_224 = [h for h in history if h["val_size"] == 224]
-    accuracy.scatter(
-        [h["epoch"] for h in at_224], [h["val_top1"] for h in at_224], color="tab:blue"
-    )
-    accuracy.set_ylabel("validation top-1, % (dots: at 224 pixels)", color="tab:blue")
-    for before, after in zip(history, history[1:], strict=False):
-        if before["size"] != after["size"]:
-            loss.axvline(before["epoch"] + 0.5, color="grey", linestyle=":", linewidth=1)
+    figure, first = plt.subplots(figsize=(7, 4), dpi=120)
+    second = first.twinx()
+    first.set_xlabel(x_label)
+    for axis, line, color in zip((first, second), (left, right), COLORS, strict=True):
+        known = [(a, b) for a, b in zip(x, line.values, strict=True) if b is not None]
+        axis.plot([a for a, _ in known], [b for _, b in known], color=color)
+        axis.set_ylabel(line.label, color=color)
+    dotted = [(a, b) for a, b, dot in zip(x, right.values, dots, strict=False) if dot]
+    second.scatter([a for a, _ in dotted], [b for _, b in dotted], color=COLORS[1])
+    for mark in marks:
+        first.axvline(mark, color="grey", linestyle=":", linewidth=1)
     figure.tight_layout()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
     plt.close(figure)
+
+
+def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
+    """Training loss and validation top-1 over the epochs, image sizes marked."""
+    sizes = [(h["epoch"], h["size"]) for h in history]
+    draw_lines(
+        path,
+        "epoch",
+        [h["epoch"] for h in history],
+        Line("training loss", [h["loss"] for h in history]),
+        Line("validation top-1, % (dots: at 224 pixels)", [h["val_top1"] for h in history]),
+        dots=[h["val_size"] == 224 for h in history],
+        marks=[a + 0.5 for (a, size), (_, later) in zip(sizes, sizes[1:], strict=False)
+               if size != later],
+    )  # fmt: skip

@@ -13,9 +13,11 @@ from mobilemod.data.imagefolder import read_folder
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
 from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.training.config import TrainConfig, parse_phases
+from mobilemod.training.config import TrainConfig, parse_phases, read_values
 from mobilemod.training.curve import draw_curve
-from mobilemod.training.train import SOURCE_SIZE, Trainer, evaluate, load_images
+from mobilemod.training.device import choose_device
+from mobilemod.training.images import SOURCE_SIZE, evaluate, load_images
+from mobilemod.training.train import Trainer
 
 SCHEMA = "mobilemod/training/1"
 
@@ -33,9 +35,7 @@ def train_and_save(
     Leaves MODEL.safetensors (float16, EMA weights), its card MODEL.md, curve.png and
     history.json in `out`.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this PyTorch sees no GPU; give --device cpu")
+    device = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
     train, val = read_folder(data / "train"), read_folder(data / "val")
@@ -51,13 +51,7 @@ def train_and_save(
 
 def make_config(file: Path | None, overrides: dict[str, Any], num_classes: int) -> TrainConfig:
     """The recipe of a file (or the default one) with the command line's overrides."""
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"training recipe {file}: {error}") from None
-    config = TrainConfig.from_dict({**values, "num_classes": num_classes})
+    config = TrainConfig.from_dict({**read_values(file), "num_classes": num_classes})
     if "phases" in overrides:
         overrides = {**overrides, "phases": parse_phases(overrides["phases"])}
     return dataclasses.replace(config, **overrides)

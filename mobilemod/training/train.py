@@ -3,53 +3,25 @@
 from __future__ import annotations
 
 import copy
-import json
+import dataclasses
 import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
-from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
 from mobilemod.models.efficientmod import EfficientMod, get_variant
 from mobilemod.progress import progress
-from mobilemod.training.augment import augment, mix, to_batch
-from mobilemod.training.config import TrainConfig
-
-STATE_FILE = "training_state.pt"
-HISTORY_FILE = "history.json"
-SOURCE_SIZE = 224
-PREFETCH_BATCHES = 4
-
-
-@dataclass(frozen=True)
-class Images:
-    """A decoded set: uint8 (N, 224, 224, 3) and int64 (N,)."""
-
-    pixels: np.ndarray
-    targets: np.ndarray
-
-
-def load_images(folder: ImageFolder, label: str) -> Images:
-    """Decode the folder once; damaged images are left out."""
-    preprocess = Preprocess(size=SOURCE_SIZE, crop_fraction=1.0)
-    damage = Damage(len(folder.samples))
-    pixels, kept = [], []
-    for i, image in progress(
-        iter_pixels(folder, preprocess, damage), label, len(folder.samples), "img"
-    ):
-        pixels.append(image)
-        kept.append(i)
-    return Images(np.stack(pixels), folder.targets[kept])
+from mobilemod.training.augment import mix
+from mobilemod.training.config import PRECISIONS, TrainConfig
+from mobilemod.training.device import resolve_precision
+from mobilemod.training.images import SOURCE_SIZE, Batches, Images, evaluate
+from mobilemod.training.optimizer import cosine_rate, weight_groups
+from mobilemod.training.state import load_state, require_same, save_state
 
 
 def init_for_training(model: EfficientMod, config: TrainConfig) -> None:
@@ -72,47 +44,24 @@ def init_for_training(model: EfficientMod, config: TrainConfig) -> None:
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019); no decay on biases, norms and scales."""
-    decay = [p for p in model.parameters() if p.ndim > 1]
-    rest = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decay, "weight_decay": config.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
+    groups = weight_groups(model.parameters(), config.weight_decay)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """Linear warm-up, then cosine to `min_lr` (Loshchilov and Hutter, 2017)."""
-    if epoch < config.warmup_epochs:
-        return config.lr * max(epoch, 1e-3) / config.warmup_epochs
-    done = (epoch - config.warmup_epochs) / max(1e-9, config.epochs - config.warmup_epochs)
-    return config.min_lr + (config.lr - config.min_lr) * 0.5 * (
-        1 + math.cos(math.pi * min(1, done))
-    )
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, images: Images, size: int, device: str = "cpu") -> float:
-    """Top-1 in percent at `size` pixels, under the published preprocessing."""
-    from PIL import Image
-
-    preprocess = Preprocess(size=size)
-    model.eval()
-    right = 0
-    for start in range(0, len(images.targets), 64):
-        pixels = images.pixels[start : start + 64]
-        x = np.stack([preprocess(Image.fromarray(p)) for p in pixels])
-        x = torch.from_numpy(x).to(device, memory_format=torch.channels_last)
-        predicted = model(x).argmax(1).cpu().numpy()
-        right += int((predicted == images.targets[start : start + 64]).sum())
-    return 100.0 * right / len(images.targets)
+    """Linear warm-up, then cosine to `min_lr`."""
+    return cosine_rate(epoch, config.warmup_epochs, config.epochs, config.lr, config.min_lr)
 
 
 class Trainer:
     """One run in `out`: `fit` trains from the last finished epoch on."""
 
     def __init__(self, config: TrainConfig, train: Images, val: Images, out: Path, device: str):
-        self.config, self.train, self.val, self.out, self.device = config, train, val, out, device
+        self._auto = config.precision == "auto"
+        precision = resolve_precision(config.precision, device)
+        self.config = config = dataclasses.replace(config, precision=precision)
+        self.train, self.val, self.out, self.device = train, val, out, device
+        self.batches = Batches(train, config.batch_size, config.seed, config)
         torch.manual_seed(config.seed)
         model = EfficientMod(get_variant(config.model), config.num_classes, config.drop_path)
         init_for_training(model, config)
@@ -123,41 +72,32 @@ class Trainer:
         self.step = 0
 
     def resume(self) -> bool:
-        """Continue from `out`'s state; `UserError` when it belongs to another recipe."""
-        path = self.out / STATE_FILE
-        if not path.exists():
+        """Continue from `out`'s state; `UserError` when it belongs to another recipe.
+
+        Where the recipe leaves the precision open, the run goes on in the one that it began in.
+        """
+        state = load_state(self.out, self.device)
+        if state is None:
             return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        saved = json.loads(state["config"])
-        if saved != json.loads(json.dumps(self.config.to_dict())):
-            changed = sorted(
-                k for k in saved if saved[k] != json.loads(json.dumps(self.config.to_dict())).get(k)
-            )
-            raise UserError(
-                f"{path} is of another recipe ({', '.join(changed)} differ); "
-                "give another --out, or delete the folder to start again"
-            )
+        if self._auto and state["config"].get("precision") in PRECISIONS:
+            precision = state["config"]["precision"]
+            self.config = dataclasses.replace(self.config, precision=precision)
+        require_same(state["config"], self.config.to_dict(), self.out)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self.history = json.loads(state["history"])
+        self.step, self.history = state["step"], state["history"]
         return True
 
     def save(self) -> None:
-        """Write the state that `resume` reads, and the history, each in one rename."""
+        """Write the state that `resume` reads, and the history."""
         state = {
-            "config": json.dumps(self.config.to_dict()),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "history": json.dumps(self.history),
         }
-        with atomic_path(self.out / STATE_FILE) as path:
-            torch.save(state, path)
-        with atomic_path(self.out / HISTORY_FILE) as path:
-            path.write_text(json.dumps(self.history, indent=1))
+        save_state(self.out, self.config.to_dict(), self.history, state)
 
     def fit(self, on_epoch: Callable[[list[dict]], None] = lambda history: None) -> None:
         """Train to the recipe's last epoch, saving after each."""
@@ -180,15 +120,14 @@ class Trainer:
 
     def _epoch(self, epoch: int) -> float:
         config = self.config
-        steps = len(self.train.targets) // config.batch_size
-        size = config.size_at(epoch)
+        steps, size = self.batches.per_epoch, config.size_at(epoch)
         mixing = epoch < config.epochs - config.plain_epochs
         rng = np.random.default_rng([config.seed, epoch, 1])
         total = 0.0
         # Stochastic depth draws from torch's generator: seeded here, a resumed run draws the same.
         torch.manual_seed(config.seed * 1_000_003 + epoch)
         self.model.train()
-        batches = self._batches(epoch, size, steps)
+        batches = self.batches.epoch(epoch, size)
         label = f"epoch {epoch + 1}/{config.epochs} at {size}"
         for i, (x, y) in enumerate(progress(batches, label, steps, "step")):
             lr = learning_rate(config, epoch + i / steps)
@@ -221,23 +160,3 @@ class Trainer:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         targets, sources = list(self.ema.parameters()), list(self.model.parameters())
         torch._foreach_lerp_(targets, sources, 1 - decay)
-
-    def _batches(self, epoch: int, size: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        config = self.config
-        order = np.random.default_rng([config.seed, epoch, 0]).permutation(len(self.train.targets))
-        stats = Preprocess()
-        mean, std = np.float32(stats.mean), np.float32(stats.std)
-
-        def make(i: int) -> tuple[Tensor, Tensor]:
-            chosen = order[i * config.batch_size : (i + 1) * config.batch_size]
-            rng = np.random.default_rng([config.seed, epoch, 2, i])
-            images = [augment(self.train.pixels[j], size, config, rng) for j in chosen]
-            return to_batch(images, mean, std), torch.from_numpy(self.train.targets[chosen])
-
-        workers = max(1, min(8, (os.cpu_count() or 2) - 1))
-        with ThreadPoolExecutor(workers) as pool:
-            pending = [pool.submit(make, i) for i in range(min(steps, PREFETCH_BATCHES))]
-            for i in range(steps):
-                yield pending.pop(0).result()
-                if i + PREFETCH_BATCHES < steps:
-                    pending.append(pool.submit(make, i + PREFETCH_BATCHES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,8 +15,10 @@ from mobilemod.errors import UserError
 from mobilemod.models.checkpoints import load_checkpoint
 from mobilemod.training.augment import color_jitter, mix, random_resized_crop
 from mobilemod.training.config import Phase, TrainConfig, parse_phases
+from mobilemod.training.device import resolve_precision
+from mobilemod.training.images import Batches, Images
 from mobilemod.training.run import make_config
-from mobilemod.training.train import Images, Trainer, learning_rate
+from mobilemod.training.train import Trainer, learning_rate
 
 TINY = TrainConfig(
     num_classes=2, phases=(Phase(32, 2),), batch_size=8, warmup_epochs=0.5, precision="fp32"
@@ -78,6 +81,45 @@ def test_another_recipe_does_not_resume(images, tmp_path):
         Trainer(other, images, images, tmp_path, "cpu").resume()
 
 
+def test_precision_is_chosen_by_the_device_and_kept_by_the_run(images, tmp_path, monkeypatch):
+    can = {"avx512_bf16": False, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    auto = dataclasses.replace(TINY, precision="auto")
+    trainer = Trainer(auto, images, images, tmp_path, "cpu")
+    assert trainer.config.precision == "fp32" and TrainConfig().precision == "auto"
+    assert resolve_precision("bf16", "cpu") == "bf16"
+    trainer.save()
+    can["amx_bf16"] = True
+    assert resolve_precision("auto", "cpu") == "bf16"
+    # Begun in fp32, a run goes on in fp32 wherever it goes on, unless told otherwise.
+    again = Trainer(auto, images, images, tmp_path, "cpu")
+    assert again.resume() and again.config.precision == "fp32"
+    told = dataclasses.replace(TINY, precision="bf16")
+    with pytest.raises(UserError, match="precision differ"):
+        Trainer(told, images, images, tmp_path, "cpu").resume()
+
+
+def test_a_damaged_state_is_named(images, tmp_path):
+    trainer = Trainer(TINY, images, images, tmp_path, "cpu")
+    trainer.save()
+    path = tmp_path / "training_state.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="training_state.pt is damaged"):
+        trainer.resume()
+
+
+def test_batches_go_on_where_they_stopped(images):
+    batches = Batches(images, 4, 7, TINY)
+    whole = list(batches.epoch(1, 32))
+    rest = list(batches.epoch(1, 32, first=2))
+    assert len(whole) == batches.per_epoch == 4 and len(rest) == 2
+    for (x, y), (u, v) in zip(whole[2:], rest, strict=True):
+        assert torch.equal(x, u) and torch.equal(y, v)
+    assert not torch.equal(whole[0][0], next(batches.epoch(2, 32))[0])
+    with pytest.raises(UserError, match="16 training images make no batch of 17"):
+        Batches(images, 17, 0, TINY)
+
+
 def test_learning_rate_warms_up_and_decays():
     config = TrainConfig(phases=(Phase(96, 10),), warmup_epochs=2)
     rates = [learning_rate(config, e) for e in np.linspace(0, 10, 50)]
@@ -119,6 +161,23 @@ def test_augmentation_keeps_type_and_mixes_targets():
     assert lam == 1.0 and same is x
 
 
+def test_the_config_says_the_model_where_the_command_line_does_not(tmp_path):
+    file = tmp_path / "r.json"
+    file.write_text('{"model": "efficientmod_s_conv"}')
+    seen = {}
+
+    def train(data, out, config_file, overrides, device, threads):
+        seen["config"] = make_config(config_file, overrides, 10)
+        raise UserError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mobilemod.training.run.train_and_save", train)
+        assert main(["train", "--data", str(tmp_path), "--config", str(file)]) == 2
+        assert seen["config"].model == "efficientmod_s_conv"
+        main(["train", "--data", str(tmp_path), "--config", str(file), "--model", "efficientmod_s"])
+        assert seen["config"].model == "efficientmod_s"
+
+
 def test_the_verb_leaves_checkpoint_card_and_curve(images, tmp_path, capsys):
     for split in ("train", "val"):
         for i, target in enumerate(images.targets):
@@ -134,6 +193,7 @@ def test_the_verb_leaves_checkpoint_card_and_curve(images, tmp_path, capsys):
     assert loaded.variant == "efficientmod_xxs" and loaded.num_classes == 2
     assert json.loads(loaded.metadata["labels"]) == ["class0", "class1"]
     assert record["sha256"] == loaded.sha256
+    assert record["config"]["precision"] in ("bf16", "fp32")
     assert f"{record['top1_percent']:.2f} %" in (out / "efficientmod_xxs.md").read_text()
     with Image.open(out / "curve.png") as picture:
         assert picture.width > 400

@@ -1,0 +1,253 @@
+"""Accuracy of our int8 files against other tools' on the same images, in one run.
+
+python -m benchmarks.accuracy --data /path/to/imagenette --out docs/results
+
+Every file is made of the same weights, calibrated on the same training images and judged on the
+same validation images against the same float network. Ours start from the mobile form, the others
+from the published one, each by its tool's documented route. A tool that is absent or fails has a
+line with the reason (`make bench-setup` installs them). Files and answers are cached: an
+interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.accuracy_rows import (
+    Judge,
+    Row,
+    export,
+    our_rows,
+    peer_row,
+    row_record,
+    rows_table,
+    title,
+)
+from benchmarks.answers import EXACT
+from benchmarks.latency_report import aligned, markdown
+from benchmarks.machine import machine, packages
+from benchmarks.network import bundle_network
+from benchmarks.plain_onnx import onnx2tf_environment
+from mobilemod.errors import UserError
+from mobilemod.evaluation.accuracy import Drop, drop
+from mobilemod.files import atomic_path
+from mobilemod.manifest import load_bundle
+from mobilemod.models.efficientmod import get_variant
+from mobilemod.results.table import drop_text
+from quantization.calibration import cache_dir
+
+SCHEMA = "mobilemod/accuracy/1"
+DEFAULT_MODEL = "efficientmod_xxs"
+# Route and how it is run; ONNX Runtime's own default kernels lose accuracy on some processors.
+PEERS = (
+    ("executorch-int8", ""),
+    ("litert-torch-int8", ""),
+    ("ai-edge-quantizer-int8", ""),
+    ("ai-edge-quantizer-int8-flat", ""),
+    ("onnx2tf-int8", ""),
+    ("onnxruntime-int8", EXACT),
+    ("onnxruntime-int8", ""),
+    ("onnxruntime-int8-products", EXACT),
+    ("coremltools-int8", ""),
+    ("coremltools-int8-all", ""),
+)
+NOTES = (
+    "Drop: top-1 points lost against the float network on the same images, with the paired 95 % "
+    "bootstrap interval; lost/won: images that only the float network, only the file gets right. "
+    "SQNR of the logits against the float network's. int8 MACs: of convolutions and linears. "
+    "ONNX Runtime's kernels for uint8 times int8 add up in 16 bits, which saturate, on x86 "
+    "processors without VNNI; with its option session.x64quantprecision they don't. Core ML "
+    "packages are run by interpreters of their programs, not by Core ML; coremltools calibrates "
+    "with such an interpreter in Core ML's place, as it comes on the last image's range alone."
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether one of our files has the smallest drop of all, and against which peer it counts.
+
+    ahead: top-1 points that our file has over the peer on the same images.
+    """
+
+    ours: Row
+    peer: Row
+    ahead: Drop
+
+    @property
+    def verdict(self) -> str:
+        """ "yes", "yes, equal" or "no", by the points."""
+        if self.ahead.points == 0:
+            return "yes, equal"
+        return "yes" if self.ahead.points > 0 else "no"
+
+
+def all_checks(rows: Sequence[Row], judge: Judge) -> list[Check]:
+    """Each of our files against the peer with the smallest drop."""
+    peers = [r for r in rows if not r.ours and r.drop is not None]
+    if not peers:
+        return []
+    best = min(peers, key=lambda r: (r.drop.points, -r.sqnr))
+    return [Check(r, best, drop(r.logits, best.logits, judge.targets)) for r in rows if r.ours]
+
+
+def checks_table(checks: Sequence[Check]) -> list[list[str]]:
+    """Asked and measured."""
+    heading = ["asked: the smallest drop of all", "drop", "best other", "its drop", "points ahead"]
+    table = [[*heading, "95 %", "measured"]]
+    for c in checks:
+        drops = [f"{r.drop.points:.2f}" for r in (c.ours, c.peer)]
+        ahead = drop_text(dataclasses.asdict(c.ahead))
+        table.append([title(c.ours), drops[0], title(c.peer), drops[1], *ahead, c.verdict])
+    return table
+
+
+def missing_lines(rows: Sequence[Row]) -> list[str]:
+    """A line for every file that wasn't run: which, and why."""
+    return [f"{title(r)} ({r.key}): not run: {r.reason}" for r in rows if r.reason]
+
+
+def text(judge: Judge, rows: Sequence[Row], checks: Sequence[Check], table: Any) -> str:
+    """The result; table: `aligned` or `markdown`."""
+    from mobilemod.evaluation.accuracy import top_k
+
+    top1 = top_k(judge.reference.logits, judge.targets, 1)
+    parts = [
+        f"{judge.bundle.manifest['model']}, {len(judge.kept)} validation images, calibrated on "
+        f"{judge.bundle.manifest['calibration']['images']} training images; float network: "
+        f"{top1:.2f} %",
+        table(rows_table(rows)),
+    ]
+    missing = missing_lines(rows)
+    if missing:
+        parts.append("\n".join(f"- {line}" for line in missing))
+    if checks:
+        parts.append(table(checks_table(checks)))
+    return "\n\n".join(parts)
+
+
+def record(
+    judge: Judge, rows: Sequence[Row], checks: Sequence[Check], facts: dict[str, Any]
+) -> dict[str, Any]:
+    """The whole run's JSON values."""
+    manifest = judge.bundle.manifest
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "model": manifest["model"],
+        "recipe": manifest["recipe"]["name"],
+        "weights": manifest["checkpoint"]["weights"],
+        "images": len(judge.kept),
+        "calibration_images": manifest["calibration"]["images"],
+        "files": [row_record(r) for r in rows],
+        "checks": [
+            {
+                "file": c.ours.key,
+                "best_other": c.peer.key,
+                "ahead": dataclasses.asdict(c.ahead),
+                "smallest_drop": c.verdict,
+            }
+            for c in checks
+        ],
+    }
+
+
+def write(out: Path, name: str, values: dict[str, Any], page: str) -> None:
+    """`NAME.json` and `NAME.md` in `out`."""
+    content = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    for suffix, body in ((".json", content), (".md", page)):
+        with atomic_path(out / f"{name}{suffix}") as path:
+            path.write_text(body, "utf-8")
+
+
+def page(heading: str, notes: str, body: str, facts: dict[str, Any]) -> str:
+    """A Markdown page: heading, where it was run, notes, body, versions."""
+    host = facts["machine"]
+    where = f"{host['processor']}, {', '.join(host['flags'])}."
+    versions = ", ".join(f"{k} {v}" for k, v in facts["packages"].items())
+    return "\n\n".join([f"# {heading}", notes, body, f"{where} {versions}"]) + "\n"
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked; `UserError` for a bad one."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    common_options(parser)
+    parser.add_argument("--bundle", type=Path, help="take our files from this export")
+    args = parser.parse_args(argv)
+    check_common(args)
+    return args
+
+
+def common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that the accuracy benchmarks share."""
+    parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"),
+                        help="images, with train/ and val/ (MOBILEMOD_DATA)")  # fmt: skip
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="variant with a checkpoint here")
+    parser.add_argument("--limit", type=int, help="at most so many images, over the classes")
+    parser.add_argument("--skip", default="", help="routes to leave out, separated by commas")
+    parser.add_argument("--out", type=Path, help="folder for the page and the record")
+
+
+def check_common(args: argparse.Namespace) -> None:
+    """`UserError` for a bad value of `common_options`."""
+    if args.data is None:
+        raise UserError("no images: give --data DIR, or set MOBILEMOD_DATA")
+    args.data = Path(args.data)
+    if args.limit is not None and args.limit < 1:
+        raise UserError("--limit must be 1 or more")
+    get_variant(args.model)
+
+
+def chosen(peers: Sequence[tuple[str, str]], skip: str) -> list[tuple[str, str]]:
+    """The peers that aren't to be skipped; `UserError` for a name that is none's."""
+    left_out = [name for name in skip.split(",") if name]
+    for name in left_out:
+        if not any(name == peer for peer, _ in peers):
+            known = ", ".join(dict.fromkeys(peer for peer, _ in peers))
+            raise UserError(f"--skip {name}: no such route; known: {known}")
+    return [(peer, how) for peer, how in peers if peer not in left_out]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure; a row is printed when it is known, everything at the end."""
+    torch.set_num_threads(1)
+    peers = chosen(PEERS, args.skip)
+    if args.bundle:
+        bundle = load_bundle(args.bundle)
+    else:
+        bundle = export(args.model, args.data, cache_dir() / "accuracy" / f"bundle-{args.model}")
+    judge, rows = our_rows(bundle, args.data, args.limit)
+    network = bundle_network(bundle, args.data, bundle.manifest["calibration"]["images"])
+    for name, how in peers:
+        rows.append(peer_row(name, network, judge, how))
+        print(f"{title(rows[-1])}: {rows[-1].reason or f'{rows[-1].top1:.2f} %'}", file=sys.stderr)
+    checks = all_checks(rows, judge)
+    facts = {"machine": machine(), "packages": packages(onnx2tf_environment())}
+    print(text(judge, rows, checks, aligned))
+    if args.out:
+        body = text(judge, rows, checks, markdown)
+        write(args.out, "accuracy", record(judge, rows, checks, facts),
+              page("Accuracy against other tools", NOTES, body, facts))  # fmt: skip
+
+
+def main() -> int:
+    """Exit code 0, or 2 for bad input, said in one line."""
+    try:
+        run(parse())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

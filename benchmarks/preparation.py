@@ -1,0 +1,155 @@
+"""What each step before quantization is worth: the default recipe with one thing changed.
+
+python -m benchmarks.preparation --data /path/to/imagenette --out docs/results
+
+For the bundled efficientmod_xxs, the quantized program of each form on validation images, against
+the float network: SQNR of the logits, drop of the top-1 with its interval, and the seconds that
+preparing took (calibration included; on a machine with other work they are rough).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.backend import FORMS
+from export.source import open_source
+from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.evaluation.accuracy import drop, top1_class
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.files import atomic_path
+from mobilemod.models.mobile import build_mobile
+from mobilemod.models.unfold import network
+from mobilemod.progress import progress
+from quantization.preparation import prepare
+from quantization.program import make_table
+from quantization.recipe import Recipe, Rule, load_recipe
+from quantization.sensitivity_program import SwitchedProgram
+
+MODEL = "efficientmod_xxs"
+BATCH = 8
+STEM = "patch_embed.proj:out"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe in a form: dB, points, seconds."""
+
+    change: str
+    form: str
+    seconds: float
+    sqnr_db: float
+    drop: dict[str, Any]
+    agreement_percent: float
+
+
+def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """The default recipe, and it with one thing changed."""
+    yield "as it is", base
+    yield "no equalization", replace(base, equalization=False)
+    yield "no bias correction", replace(base, bias_correction=False)
+    rules = tuple(r for r in base.rules if r.tensors != STEM)
+    yield "the stem's range by mse too", replace(base, rules=rules)
+    plain = replace(base, equalization=False, bias_correction=False, rules=rules)
+    yield "none of these three", plain
+    for observer in ("minmax", "percentile", "entropy"):
+        yield f"ranges by {observer}", replace(base, observer=observer)
+    parts = Rule("*.context_list.0.*:out", "int8", observer="minmax")
+    yield "ranges of the depthwise's pieces by minmax", replace(base, rules=(*base.rules, parts))
+    yield "rounding learned", replace(base, rounding="learned")
+
+
+def run(data: Path, images: int) -> list[Row]:
+    """Every change in every form."""
+    torch.set_num_threads(1)
+    source = open_source(MODEL, None, data)
+    model = network(source.variant, source.num_classes, source.state)
+    preprocess = Preprocess()
+    val = read_split(data, "val", source.label_ids, source.num_classes).spread(images)
+    train = read_split(data, "train", source.label_ids, source.num_classes)
+    found = list(iter_pixels(val, preprocess, Damage(len(val.samples))))
+    targets = val.targets[[i for i, _ in found]]
+    x = torch.from_numpy(preprocess.normalize(np.stack([p for _, p in found])))
+    x = x.contiguous(memory_format=torch.channels_last)
+    reference = _logits(model, x)
+    rows = []
+    work = list(changes(load_recipe("cpu")))
+    for name, recipe in progress(work, "recipes", len(work), "recipe"):
+        start = time.perf_counter()
+        prepared = prepare(model, recipe, train, preprocess)
+        seconds = time.perf_counter() - start
+        adjusted = network(source.variant, source.num_classes, prepared.state)
+        for form_name, options in FORMS.items():
+            form = build_mobile(adjusted, options)
+            table = make_table(form, form_name, recipe, prepared.calibration)
+            program = SwitchedProgram(form, table)
+            program.select(frozenset(program.switches))
+            logits = _logits(lambda b, p=program: p.run(0, b), x)
+            same = float(np.mean(top1_class(logits) == top1_class(reference))) * 100
+            lost = asdict(drop(reference, logits, targets))
+            rows.append(Row(name, form_name, seconds, sqnr_db(reference, logits), lost, same))
+    return rows
+
+
+@torch.inference_mode()
+def _logits(run: Any, x: torch.Tensor) -> np.ndarray:
+    return torch.cat([run(b) for b in x.split(BATCH)]).numpy()
+
+
+def table(rows: list[Row], images: int) -> str:
+    """Markdown, a change a line, both forms beside each other."""
+    lines = [
+        f"{MODEL}, recipe `cpu`, {images} validation images; SQNR of the logits in dB and top-1 "
+        "drop in points, of the quantized program in each form.",
+        "",
+        "| change to the recipe | xnnpack dB | drop | coreml dB | drop | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(r.change for r in rows):
+        by_form = {r.form: r for r in rows if r.change == name}
+        cells = []
+        for form in ("xnnpack", "coreml"):
+            r = by_form[form]
+            d = r.drop
+            cells += [f"{r.sqnr_db:.2f}", f"{d['points']:.2f} [{d['low']:.2f}, {d['high']:.2f}]"]
+        seconds = max(r.seconds for r in by_form.values())
+        cells.append("cached" if seconds < 5 else f"{seconds:.0f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table, and write it with the record beside it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    args = parser.parse_args()
+    rows = run(args.data, args.images)
+    text = table(rows, args.images)
+    record = {
+        "schema": "mobilemod/preparation/1",
+        "images": args.images,
+        "torch": torch.__version__,
+        "rows": [asdict(r) for r in rows],
+    }
+    for name, content in (
+        ("preparation.md", text),
+        ("preparation.json", json.dumps(record, indent=1)),
+    ):
+        with atomic_path(args.out / name) as path:
+            path.write_text(content, "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

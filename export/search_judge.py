@@ -1,0 +1,160 @@
+"""What programs of a bundle lose on images: logits of many selections, over worker processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from export.bundle import load_reference
+from export.sensitivity_bundle import Ready, Setup, get_ready
+from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.errors import UserError
+from mobilemod.evaluation.accuracy import Drop, drop
+from mobilemod.files import atomic_path
+from mobilemod.manifest import load_bundle
+from mobilemod.models.efficientmod import EfficientMod
+from mobilemod.progress import progress
+from quantization.calibration import cache_dir
+from quantization.sensitivity import Effect, effect
+
+BATCH = 8
+CHUNK = 32  # programs per task
+QUICK = 4  # a quick look is at every fourth batch
+
+Selection = frozenset[str] | None
+"""The tensors that are int8; None: the float network."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Some programs on one batch: logits float32 (P, B, K) of the `kept` samples."""
+
+    kept: list[int]
+    damaged: list[str]
+    logits: np.ndarray
+
+
+class Judge:
+    """What programs lose on one set of images, against the float network."""
+
+    def __init__(self, pool: Executor, setup: Setup, images: ImageFolder, label: str):
+        self.pool, self.setup, self.images, self.label = pool, setup, images, label
+        self.starts = range(0, len(images.samples), BATCH)
+        outcomes = self._run([None], self.starts)
+        damage = Damage(len(images.samples))
+        for file in (f for o in outcomes for f in o.damaged):
+            damage.add(Path(file), ValueError("damaged or no image"))
+        self.damaged = damage.files
+        self.reference = {s: o.logits[0] for s, o in zip(self.starts, outcomes, strict=True)}
+        self.targets = {
+            s: images.targets[o.kept] for s, o in zip(self.starts, outcomes, strict=True)
+        }
+        if not self.count:
+            raise UserError(f"{images.root}: no image can be read")
+
+    @property
+    def count(self) -> int:
+        """How many images can be read."""
+        return sum(map(len, self.targets.values()))
+
+    def drop(self, selection: frozenset[str]) -> Drop:
+        """The top-1 drop with its interval."""
+        (logits,) = self._logits([selection], self.starts)
+        return drop(*self._known(self.starts, logits))
+
+    def effects(self, selections: list[frozenset[str]], quick: bool) -> list[Effect]:
+        """What each program loses; quick: on every fourth batch."""
+        starts = self.starts[::QUICK] if quick else self.starts
+        if not selections:
+            return []
+        return [effect(*self._known(starts, x)) for x in self._logits(selections, starts)]
+
+    def _known(self, starts: range, logits: np.ndarray) -> tuple[np.ndarray, ...]:
+        reference, targets = (
+            np.concatenate([d[s] for s in starts]) for d in (self.reference, self.targets)
+        )
+        return reference, logits, targets
+
+    def _logits(self, selections: Sequence[Selection], starts: range) -> list[np.ndarray]:
+        outcomes = self._run(selections, starts)
+        return [np.concatenate([o.logits[i] for o in outcomes]) for i in range(len(selections))]
+
+    def _run(self, selections: Sequence[Selection], starts: range) -> list[Outcome]:
+        """All selections on each of these batches, in the images' order."""
+        chunks = [selections[i : i + CHUNK] for i in range(0, len(selections), CHUNK)]
+        tasks = {}
+        for start in starts:
+            end = min(start + BATCH, len(self.images.samples))
+            batch = self.images.subset(list(range(start, end)))
+            for i, chunk in enumerate(chunks):
+                tasks[self.pool.submit(run_batch, self.setup, batch, start, chunk)] = (start, i)
+        label = f"{self.label}, {len(selections)} program{'s'[: len(selections) != 1]}"
+        done = {}
+        for task in progress(as_completed(tasks), label, len(tasks), f"{BATCH} img"):
+            done[tasks[task]] = task.result()
+        joined = []
+        for start in starts:
+            parts = [done[start, i] for i in range(len(chunks))]
+            logits = np.concatenate([p.logits for p in parts])
+            joined.append(dataclasses.replace(parts[0], logits=logits))
+        return joined
+
+
+def run_batch(
+    setup: Setup, images: ImageFolder, start: int, selections: Sequence[Selection]
+) -> Outcome:
+    """The programs of `selections` on one batch; their logits are cached by content."""
+    ready = get_ready(setup)
+    preprocess = ready.bundle.preprocess
+    damage = Damage(10**9)
+    pixels = list(iter_pixels(images, preprocess, damage))
+    kept = [start + i for i, _ in pixels]
+    if not pixels:
+        shape = (len(selections), 0, ready.bundle.manifest["num_classes"])
+        return Outcome(kept, damage.files, np.zeros(shape, np.float32))
+    x = preprocess.normalize(np.stack([p for _, p in pixels]))
+    names = [None if s is None else sorted(s) for s in selections]
+    key = f"{ready.digest} {names} {hashlib.sha256(x.tobytes()).hexdigest()}"
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    path = cache_dir() / "search" / name[:2] / f"{name}.npy"
+    if path.exists():
+        return Outcome(kept, damage.files, np.load(path))
+    logits = run_programs(ready, _reference(setup.folder), selections, torch.from_numpy(x))
+    with atomic_path(path) as temporary, temporary.open("wb") as f:
+        np.save(f, logits)
+    return Outcome(kept, damage.files, logits)
+
+
+@functools.cache
+def _reference(folder: Path) -> EfficientMod:
+    return load_reference(load_bundle(folder, verify=False))
+
+
+@torch.inference_mode()
+def run_programs(
+    ready: Ready, reference: EfficientMod, selections: Sequence[Selection], x: Tensor
+) -> np.ndarray:
+    """Logits float32 (P, B, K) on images (B, 3, H, W), each run from the first layer it changes."""
+    program = ready.program
+    around = frozenset().union(*(s for s in selections if s is not None))
+    program.select(around)
+    inputs = [] if selections == [None] else program.inputs(x)
+    logits = []
+    for selection in selections:
+        if selection is None:
+            logits.append(reference(x).numpy())
+            continue
+        changed = (program.position[t] for t in selection ^ around)
+        start = min(changed, default=len(inputs) - 1)
+        program.select(selection)
+        logits.append(program.run(start, inputs[start]).numpy())
+    return np.stack(logits)

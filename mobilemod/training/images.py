@@ -1,0 +1,116 @@
+"""Training and validation images in memory, and the batches that are made of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.evaluation.accuracy import top1
+from mobilemod.progress import progress
+from mobilemod.training.augment import Augmentation, augment, to_batch
+
+SOURCE_SIZE = 224
+SOURCE = Preprocess(size=SOURCE_SIZE, crop_fraction=1.0)
+PREFETCH_BATCHES = 4
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Images:
+    """A decoded set: uint8 (N, S, S, 3) and int64 (N,)."""
+
+    pixels: np.ndarray
+    targets: np.ndarray
+
+
+def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE) -> Images:
+    """Decode the folder once, to `preprocess`'s size; damaged images are left out."""
+    damage = Damage(len(folder.samples))
+    pixels, kept = [], []
+    for i, image in progress(
+        iter_pixels(folder, preprocess, damage), label, len(folder.samples), "img"
+    ):
+        pixels.append(image)
+        kept.append(i)
+    return Images(np.stack(pixels), folder.targets[kept])
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of every epoch, the same in every run with the same values."""
+
+    images: Images
+    batch_size: int
+    seed: int
+    augmentation: Augmentation
+
+    def __post_init__(self) -> None:
+        if self.per_epoch < 1:
+            raise UserError(
+                f"{len(self.images.targets)} training images make no batch of {self.batch_size}; "
+                "give a smaller --batch-size"
+            )
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch; a rest too small for one is left out."""
+        return len(self.images.targets) // self.batch_size
+
+    def epoch(self, epoch: int, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images (B, 3, size, size) and targets (B,), from batch `first` on.
+
+        They are made in threads, `PREFETCH_BATCHES` ahead.
+        """
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.images.targets))
+        stats = Preprocess()
+        mean, std = np.float32(stats.mean), np.float32(stats.std)
+
+        def make(i: int) -> tuple[Tensor, Tensor]:
+            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
+            rng = np.random.default_rng([self.seed, epoch, 2, i])
+            images = [augment(self.images.pixels[j], size, self.augmentation, rng) for j in chosen]
+            return to_batch(images, mean, std), torch.from_numpy(self.images.targets[chosen])
+
+        workers = max(1, min(8, (os.cpu_count() or 2) - 1))
+        todo = iter(range(first, self.per_epoch))
+        with ThreadPoolExecutor(workers) as pool:
+            pending = [pool.submit(make, i) for i in itertools.islice(todo, PREFETCH_BATCHES)]
+            while pending:
+                yield pending.pop(0).result()
+                pending += [pool.submit(make, i) for i in itertools.islice(todo, 1)]
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, pixels: Iterable[np.ndarray], preprocess: Preprocess, device: str = "cpu"
+) -> np.ndarray:
+    """Logits, float32 (N, K), of batches of uint8 (B, S, S, 3) images."""
+    logits = []
+    for batch in pixels:
+        x = torch.from_numpy(preprocess.normalize(batch))
+        x = x.to(device, memory_format=torch.channels_last)
+        logits.append(model(x).float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def evaluate(model: nn.Module, images: Images, size: int, device: str = "cpu") -> float:
+    """Top-1 in percent at `size` pixels, under the published preprocessing."""
+    preprocess = Preprocess(size=size)
+    starts = range(0, len(images.targets), EVALUATION_BATCH)
+    batches = (
+        np.stack([preprocess.pixels(Image.fromarray(p)) for p in part])
+        for part in (images.pixels[start : start + EVALUATION_BATCH] for start in starts)
+    )
+    logits = predict(model.eval(), batches, preprocess, device)
+    return 100.0 * float(top1(logits, images.targets).mean())

@@ -1,0 +1,471 @@
+"""`mobilemod diff` on lowered files: every tensor named, taps that change nothing, causes found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from export import coreml, executorch, tflite
+from export.backend import FORMS, Backend, ModelInfo, backend_for
+from export.bundle import REFERENCE_FILE
+from export.coreml_reader import WEIGHTS_FOLDER
+from export.diff import SCHEMA, DiffConfig, diff_files
+from export.diff_rules import exact, inputs_of
+from export.executorch_cut import pack_delegate
+from export.taps import Network
+from export.taps_executorch import PteTaps
+from export.tflite_edit import TfliteModel
+from mobilemod.cli import EXIT_OK, EXIT_USER, main
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.manifest import REQUIRED, load_bundle, write_manifest
+from mobilemod.models import efficientmod
+from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.models.efficientmod import EfficientMod, Variant
+from mobilemod.models.mobile import build_mobile
+from mobilemod.models.synthetic import trained_like_state
+from mobilemod.results.diff_text import text
+from quantization.calibration import Calibration, observe
+from quantization.params import ParameterTable
+from quantization.program import make_table, quantize
+from quantization.recipe import load_recipe
+from tests.parity.test_coreml import change, edited, nth, set_mode, weight_scale
+
+SIZE = 64
+FILES = {
+    "pte": ("tiny_int8.pte", executorch),
+    "tflite": ("tiny_int8.tflite", tflite),
+    "mlpackage": ("tiny_int8.mlpackage", coreml),
+}
+FLOAT = "tiny_float16.mlpackage"
+# One block of each kind, for lowering's sake.
+TINY = Variant("efficientmod_tiny", (16, 24, 32, 64), (2, 0, 0, 0), (0, 0, 0, 1), 6)
+MLP = "layers.0.blocks.1.mlp"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle of the tiny network, its files by suffix, and an image."""
+
+    folder: Path
+    image: Path
+
+    def file(self, suffix: str) -> Path:
+        return self.folder / FILES[suffix][0]
+
+    def diff(self, a: Path, b: Path, **more) -> dict:
+        return diff_files(DiffConfig(a, b, (self.image,), bundle=self.folder, **more))
+
+
+def pictures(count: int) -> torch.Tensor:
+    """Smooth pictures, float32 (count, 3, SIZE, SIZE), about normalized."""
+    coarse = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    return torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
+
+
+def lower(backend: Backend, model, folder: Path, name: str, calibration: Calibration | None):
+    """One file of `model`, and its table beside it; the float twin without a calibration."""
+    import os  # DEV
+
+    if (dev := os.environ.get("DIFF_DEV")) and (Path(dev) / name).exists():  # DEV
+        src = Path(dev) / name  # DEV
+        (shutil.copytree if src.is_dir() else shutil.copy)(src, folder / name)  # DEV
+        if calibration is not None:  # DEV
+            n = f"parameters-{backend.FORM}.json"  # DEV
+            shutil.copy(Path(dev) / n, folder / n)  # DEV
+        return  # DEV
+    info = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
+    module = build_mobile(model, FORMS[backend.FORM])
+    if calibration is not None:
+        table = make_table(module, backend.FORM, load_recipe("cpu"), calibration)
+        table.save(folder / f"parameters-{backend.FORM}.json")
+        module = quantize(module, table, backend.FOLD)
+    backend.lower(module, info, folder / name, int8=calibration is not None)
+
+
+@pytest.fixture(scope="module")
+def model() -> EfficientMod:
+    """The tiny network with weights of trained-like spread."""
+    network = EfficientMod(TINY, 10)
+    network.load_state_dict(trained_like_state(TINY, 10))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def made(model, tmp_path_factory) -> Made:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        known = {**efficientmod.VARIANTS, TINY.name: TINY}
+        patch.setattr(efficientmod, "VARIANTS", known)
+        form = build_mobile(model, FORMS["xnnpack"])
+        calibration = Calibration("w", "i", 8, observe(form, list(pictures(8).split(4)), 8))
+        for name, backend in FILES.values():
+            lower(backend, model, folder, name, calibration)
+        lower(coreml, model, folder, FLOAT, None)
+        state = model.state_dict()
+        save_checkpoint(folder / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
+        values = dict.fromkeys(REQUIRED) | {
+            "schema": "mobilemod/manifest/1",
+            "model": TINY.name,
+            "num_classes": 10,
+            "labels": [{"id": str(i), "label": f"class {i}"} for i in range(10)],
+            "preprocess": Preprocess(size=SIZE).to_dict(),
+            "checkpoint": {"weights": "tiny"},
+            "files": [],
+        }
+        write_manifest(folder, values)
+        pixels = np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8)
+        Image.fromarray(pixels).resize((90, 70), Image.Resampling.BICUBIC).save(folder / "a.png")
+        yield Made(folder, folder / "a.png")
+
+
+@pytest.fixture(scope="module")
+def x(made) -> np.ndarray:
+    return load_bundle(made.folder).preprocess(Image.open(made.image))[None]
+
+
+@pytest.fixture(scope="module")
+def network(made) -> Network:
+    return Network(load_bundle(made.folder))
+
+
+# --- the taps ---
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_every_int8_tensor_is_named_with_the_tables_parameters(made, network, suffix):
+    named = network.file(made.file(suffix))
+    table = ParameterTable.load(made.folder / f"parameters-{named.form}.json")
+    held = {n: named.tensor(n) for n in named.names if named.tensor(n).scale}
+    moved = {e.tensor for e in table.entries.values() if e.source in table.entries}
+    assert set(held) == {e.tensor for e in table.entries.values() if e.kind == "activation"} - moved
+    for name, tensor in held.items():
+        entry = table.entries[name]
+        scale = float(np.float16(entry.scale[0])) if suffix == "mlpackage" else entry.scale[0]
+        assert (tensor.scale[0], tensor.zero_point[0]) == (scale, entry.zero_point[0]), name
+    assert len(held) > 30
+    real = [n for n in named.names if n not in held]
+    assert {"layers.3.blocks.0.attn:softmax", "layers.0.blocks.0:out"} <= set(real)
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_reading_and_replacing_changes_nothing(made, network, x, suffix):
+    named = network.file(made.file(suffix))
+    untouched = backend_for(made.file(suffix)).load(made.file(suffix)).run(x)
+    assert np.array_equal(named.logits(x), untouched)
+    values = named.tensors(x, named.names)
+    np.testing.assert_allclose(values["head:out"].real.ravel(), untouched, atol=1e-3)
+    again = named.tensors(x, named.names, values)
+    for name, tensor in again.items():
+        assert np.array_equal(tensor.values, values[name].values), name
+
+
+@pytest.mark.parametrize(("suffix", "most"), [("pte", 1e-4), ("tflite", 1e-4), ("mlpackage", 0.2)])
+def test_each_op_is_the_programs_up_to_its_runtimes_rounding(made, network, x, suffix, most):
+    """Names and layouts in one: another tensor's values, or turned ones, are far off."""
+    named = network.file(made.file(suffix))
+    values, known = named.tensors(x, named.names), set(named.names)
+    for name, tensor in values.items():
+        inputs = {n: values[n] for n in inputs_of(named, name, known)}
+        result = exact(named, name, x, inputs)
+        if tensor.scale is None:
+            error = np.abs(tensor.real - result.values).max() / np.abs(result.values).max()
+            assert error < (5e-3 if suffix == "mlpackage" else 1e-5), name
+        else:
+            assert result.past_middle(tensor.values.astype(float)).max() < most, name
+
+
+def test_replacing_a_tensor_reaches_what_follows_alone(made, network, x):
+    named = network.file(made.file("tflite"))
+    values = named.tensors(x, named.names)
+    name = f"{MLP}.fc1:gelu"
+    other = values[name].values.copy()
+    other[..., 0] ^= 1
+    changed = named.tensors(x, named.names, {name: type(values[name])(name, other, 1.0)})
+    differ = [n for n in named.names if not np.array_equal(changed[n].values, values[n].values)]
+    assert differ[0] == f"{MLP}:product"
+    assert not {name, f"{MLP}.fc1:out", f"{MLP}.context_layer.g:out"} & set(differ)
+
+
+# --- what is found ---
+
+
+def causes(record: dict) -> tuple[str, str, str]:
+    """(tensor, kind, text) of the first op where the files part."""
+    first = record["images"][0]["first"]
+    return first["tensor"], first["kind"], first["text"]
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_a_file_is_identical_to_itself(made, suffix):
+    record = made.diff(made.file(suffix), made.file(suffix))
+    (image,) = record["images"]
+    assert image["first"] is image["first_codes"] is image["most"] is None
+    assert image["undisturbed"] and not record["parameters"]
+    assert all(r["share"] == 0 and r["sqnr_db"] is None for r in image["tensors"])
+    assert image["top1"]["a"] == image["top1"]["b"]
+    assert f"identical in all {len(image['tensors'])} tensors" in text(record)
+
+
+def test_xnnpack_files_hold_the_same_codes_op_by_op(made):
+    """ExecuTorch and LiteRT run one library: given the same input, every int8 op agrees."""
+    record = made.diff(made.file("pte"), made.file("tflite"))
+    (image,) = record["images"]
+    assert not record["parameters"] and not record["only_in_a"] and not record["only_in_b"]
+    assert all(r["own"]["share"] == 0 for r in image["tensors"] if r["codes"])
+    assert image["first"] is None or image["first"]["kind"] == "rounding"
+
+
+def test_core_ml_rounds_and_has_no_pieces(made):
+    record = made.diff(made.file("pte"), made.file("mlpackage"))
+    (image,) = record["images"]
+    assert not record["parameters"]
+    assert causes(record)[:2] == ("patch_embed.proj:in", "rounding")
+    assert image["most"]["tensor"].endswith("context_list.0:out")
+    assert image["most"]["kind"] == "structure"
+    assert [n.rpartition(".")[2] for n in image["most"]["figures"]["between"]] == [
+        "part0:out", "part1:out", "part2:out", "sum0:out",
+    ]  # fmt: skip
+    assert image["most"]["figures"]["a_past_middle"] < 1e-4
+    alone = {n.rpartition(".")[2] for n in record["only_in_a"] if "context_list" in n}
+    assert alone == {"part0:out", "part1:out", "part2:out", "sum0:out"}
+    assert "top-1" in text(record) and "structure: .pte has 4 tensors" in text(record)
+
+
+@pytest.mark.parametrize("suffix", FILES)
+def test_against_the_program(made, suffix):
+    record = made.diff(made.file(suffix), Path("program"))
+    assert not record["parameters"] and record["b"]["file"] is None
+    own = [r["own"] for r in record["images"][0]["tensors"] if r["codes"]]
+    assert max(o["largest"] for o in own) <= 1
+    assert np.mean([o["share"] for o in own]) < (0.02 if suffix == "mlpackage" else 1e-3)
+    first = record["images"][0]["first"]
+    assert first is not None and first["kind"] == "rounding"
+
+
+def test_a_float_twin(made):
+    record = made.diff(made.file("mlpackage"), made.folder / FLOAT)
+    assert causes(record)[1] == "precision"
+    assert not record["parameters"]
+
+
+# --- tampered files: the right op, and what is wrong with it ---
+
+
+def tampered_tflite(made: Made, folder: Path, edit: Callable[[TfliteModel], None]) -> Path:
+    """A copy of the `.tflite` after `edit`."""
+    model = TfliteModel(made.file("tflite").read_bytes())
+    edit(model)
+    path = folder / "tampered.tflite"
+    path.write_bytes(model.pack())
+    return path
+
+
+def stored(model: TfliteModel, name: str, dtype: type) -> np.ndarray:
+    """The values of a constant, to be changed in place."""
+    tensor = next(t for t in model.graph.tensors if t.name.decode() == name)
+    buffer = model.model.buffers[tensor.buffer]
+    buffer.data = np.array(buffer.data)
+    return buffer.data.view(dtype)
+
+
+def wrong_weight(model: TfliteModel) -> None:
+    stored(model, f"{MLP}.fc1:weight", np.int8)[:40] ^= 16
+
+
+def wrong_bias(model: TfliteModel) -> None:
+    stored(model, f"{MLP}.context_layer.f:bias", np.int32)[:] += 4000
+
+
+def wrong_piece(model: TfliteModel) -> None:
+    stored(model, f"{MLP}.context_layer.context_list.0.part1:weight", np.int8)[:] //= 2
+
+
+def wrong_scale(model: TfliteModel) -> None:
+    name = f"{MLP}.fc2:conv_2d"
+    tensor = next(t for t in model.graph.tensors if t.name.decode() == name)
+    tensor.quantization.scale = tensor.quantization.scale * np.float32(1.05)
+
+
+def wrong_constant(model: TfliteModel) -> None:
+    stored(model, "layers.0.downsample:constant", np.float32)[3] *= 1.5
+
+
+CONTEXT = f"{MLP}.context_layer"
+TAMPERED = {
+    wrong_weight: (f"{MLP}.fc1:out", f"{MLP}.fc1:weight: 40 of"),
+    wrong_bias: (f"{CONTEXT}.f:out", f"{CONTEXT}.f:bias: 16 of 16 values"),
+    wrong_piece: (f"{CONTEXT}.context_list.0.part1:out", "context_list.0.part1:weight: "),
+    wrong_scale: (f"{MLP}.fc2:out", f"{MLP}.fc2:out scale: "),
+    wrong_constant: ("layers.0.downsample.norm:scaled", "layers.0.downsample.norm:scale: 1 of 24"),
+}
+
+
+@pytest.mark.parametrize("edit", TAMPERED)
+def test_a_wrong_parameter_of_a_tflite_is_named(made, tmp_path, edit):
+    tensor, says = TAMPERED[edit]
+    record = made.diff(made.file("tflite"), tampered_tflite(made, tmp_path, edit))
+    found, kind, why = causes(record)
+    assert (found, kind) == (tensor, "parameter")
+    assert why.startswith(says) or says in why
+    assert record["parameters"][0]["tensor"] == tensor
+
+
+def test_a_wrong_piece_is_no_structure(made, tmp_path):
+    """Beside a whole kernel: what the pieces add up to is compared."""
+    record = made.diff(tampered_tflite(made, tmp_path, wrong_piece), made.file("mlpackage"))
+    assert [p["parameter"] for p in record["parameters"]] == [f"{CONTEXT}.context_list.0:weight"]
+    most = record["images"][0]["most"]
+    assert (most["tensor"], most["kind"]) == (f"{CONTEXT}.context_list.0:out", "parameter")
+
+
+def test_a_wrong_scale_of_a_pte_is_named(made, tmp_path):
+    name = f"{MLP}.fc1:out"
+    path = tampered_pte(made, tmp_path, name)
+    found, kind, why = causes(made.diff(made.file("pte"), path))
+    assert (found, kind) == (name, "parameter") and f"{name} zero point: " in why
+
+
+def tampered_pte(made: Made, folder: Path, name: str) -> Path:
+    """A copy of the `.pte` whose tensor has its zero point one higher."""
+    from executorch.exir import schema
+    from executorch.exir._serialize._program import serialize_pte_binary
+
+    named = Network(load_bundle(made.folder)).file(made.file("pte"))
+    taps = named.taps
+    assert isinstance(taps, PteTaps)
+    number = int(named.names[name].partition(".v")[2])
+    ((at, delegate),) = taps.cutter.delegates.items()
+    for value in delegate.graph["xvalues"]:
+        fields = value["xvalue_union"]
+        if fields.get("tensor_value", fields)["id_out"] == number:
+            fields["quant_params"]["zero_point"] += 1
+    file = taps.cutter.file
+    call = taps.cutter.plan.chains[0].instructions[at].instr_args
+    place = taps.cutter.plan.delegates[call.delegate_index].processed.index
+    blob = pack_delegate(delegate.graph, delegate.constants)
+    file.program.backend_delegate_data[place] = schema.BackendDelegateInlineData(blob)
+    path = folder / "tampered.pte"
+    path.write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
+    return path
+
+
+def no_bias(spec, weights: bytearray) -> None:
+    from tests.parity.test_coreml import argument
+
+    change(argument(spec, nth(spec, "conv", 4), "bias"), weights, np.zeros_like)
+
+
+PACKAGES = {
+    "bias": (no_bias, "parameter", ".fc1:bias: "),
+    "scale": (
+        lambda spec, weights: change(weight_scale(spec, 6), weights, lambda s: s * 1.04),
+        "parameter",
+        ":weight: ",
+    ),
+    "GELU": (lambda spec, weights: set_mode(spec), "approximation", "GELU: exact / tanh"),
+}
+
+
+@pytest.mark.parametrize("what", PACKAGES)
+def test_a_wrong_parameter_of_a_package_is_named(made, tmp_path, what):
+    edit, kind, says = PACKAGES[what]
+    assert (made.file("mlpackage") / WEIGHTS_FOLDER).is_dir()
+    record = made.diff(made.file("mlpackage"), edited(made.file("mlpackage"), tmp_path, edit))
+    found, named, why = causes(record)
+    assert named == kind and says in why
+    (parameter,) = record["parameters"]
+    assert parameter["tensor"] == found
+
+
+# --- the command, and bad input ---
+
+
+def test_the_command(made, capsys, tmp_path):
+    out = tmp_path / "diff.json"
+    arguments = ["--image", str(made.image), "--image", str(made.image), "--json", str(out)]
+    files = [str(made.file("tflite")), str(made.file("mlpackage"))]
+    assert main(["diff", *files, *arguments]) == EXIT_OK
+    record = json.loads(out.read_text())
+    assert record["schema"] == SCHEMA and len(record["images"]) == 2
+    printed = capsys.readouterr().out
+    assert "first op where they part: quantize, patch_embed.proj:in" in printed
+    assert printed.count(".tflite / .mlpackage") == 1
+    assert "layers.0.blocks.0:out" not in printed
+    assert main(["diff", *files, *arguments[:2], "--all"]) == EXIT_OK
+    assert "layers.0.blocks.0:out" in capsys.readouterr().out
+
+
+def fails(capsys, *arguments: object) -> str:
+    """The one line of an error of bad input."""
+    assert main(["diff", *map(str, arguments)]) == EXIT_USER
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("mobilemod: error: ") and "\n" not in error
+    return error
+
+
+def test_bad_input(made, capsys, tmp_path):
+    a, image = made.file("tflite"), ("--image", made.image)
+    assert "no image" in fails(capsys, a, a)
+    assert "no such model file" in fails(capsys, a, tmp_path / "none.pte", *image)
+    (tmp_path / "x.onnx").write_bytes(b"x")
+    assert "no known model file" in fails(capsys, a, tmp_path / "x.onnx", *image)
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert "cannot be read as an image" in fails(capsys, a, a, "--image", tmp_path / "a.png")
+    lonely = Path(shutil.copy(a, tmp_path))
+    assert "lies in no bundle" in fails(capsys, lonely, lonely, *image)
+    assert "can only stand second" in fails(capsys, "program", a, *image)
+    (tmp_path / "cut.tflite").write_bytes(a.read_bytes()[:9000])
+    assert "damaged" in fails(capsys, a, tmp_path / "cut.tflite", *image)
+
+
+def test_another_network(made, model, tmp_path):
+    """Weights of another training, another size, another bundle's checkpoint."""
+    other = Path(shutil.copytree(made.folder, tmp_path / "other"))
+    values = json.loads((other / "manifest.json").read_text())
+    write_manifest(other, {**values, "checkpoint": {"weights": "other"}})
+    with pytest.raises(UserError, match="files of different networks"):
+        diff_files(DiffConfig(made.file("tflite"), other / made.file("tflite").name, (made.image,)))
+    write_manifest(other, {**values, "preprocess": Preprocess(size=96).to_dict()})
+    with pytest.raises(UserError, match="are 96 pixels"):
+        Network(load_bundle(other)).file(made.file("tflite"))
+    third = Path(shutil.copytree(made.folder, tmp_path / "third"))
+    trained = model.state_dict()
+    for state, says in (
+        ({k: torch.randn_like(v) for k, v in trained.items()}, "its tensors can't be named"),
+        ({k: 2 * v for k, v in trained.items()}, "weights aren't the network's"),
+    ):
+        save_checkpoint(third / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
+        with pytest.raises(UserError, match=says):
+            Network(load_bundle(third)).file(made.file("tflite"))
+
+
+def test_a_file_of_another_structure_cannot_be_named(made, network, tmp_path):
+    def without_gelu(model: TfliteModel) -> None:
+        for op in model.graph.operators:
+            if model.op_name(op) == "GELU":
+                op.opcodeIndex, op.builtinOptions, op.builtinOptionsType = abs_code(model), None, 0
+
+    path = tampered_tflite(made, tmp_path, without_gelu)
+    with pytest.raises(UserError, match="its tensors can't be named.*gelu"):
+        network.file(path)
+
+
+def abs_code(model: TfliteModel) -> int:
+    """The index of the operator ABS, added to the model."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    number = schema.BuiltinOperator.ABS
+    model.model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=number, builtinCode=number, version=1)
+    )
+    return len(model.model.operatorCodes) - 1
