@@ -17,6 +17,7 @@ from PIL import Image
 from export.backend import backend_for
 from export.diff_cause import Cause, find_cause, inherited, op_kind
 from export.diff_parameters import parameter_differences
+from export.diff_rules import exactness
 from export.quiet import quiet
 from export.taps import PROGRAM, NamedTaps, Network, TappedTensor
 from mobilemod.errors import UserError
@@ -36,13 +37,15 @@ Tensors = Mapping[str, TappedTensor]
 class DiffConfig:
     """Two files, or a file and the word "program", on images.
 
-    bundle: whose network they hold; None is the folder that a file lies in.
+    bundle: whose network they hold; None is the folder that a file lies in. exact: also compare
+    every op with its exact result.
     """
 
     a: Path
     b: Path
     images: tuple[Path, ...]
     bundle: Path | None = None
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -75,7 +78,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     comparison = _Comparison(a, b, (_run(a, config.a), _run(b, config.b)), bundle.label_names)
     pairs = list(zip(config.images, images, strict=True))
     results = [
-        {"image": str(path), **comparison.image(x)}
+        {"image": str(path), **comparison.image(x, config.exact)}
         for path, x in progress(pairs, "comparing", len(pairs), "image")
     ]
     # Codes are read by several ops: a wrong scale of theirs is listed where it bears first.
@@ -184,8 +187,11 @@ class _Comparison:
         self.kinds = {name: op_kind(a, name, set(self.names)) for name in self.names}
         self.parameters = parameter_differences(a, b, self.names)
 
-    def image(self, x: np.ndarray) -> dict[str, Any]:
-        """One image: both files as they run, and `b` with every tensor from `a`."""
+    def image(self, x: np.ndarray, judge: bool) -> dict[str, Any]:
+        """One image: both files as they run, and `b` with every tensor from `a`.
+
+        judge: each file's ops beside their exact results, too.
+        """
         values, others = (n.tensors(x, self.names) for n in (self.a, self.b))
         forced = self.b.tensors(x, self.names, values)
         rows = []
@@ -213,6 +219,12 @@ class _Comparison:
             "tensors": rows,
             **parts,
             "ops": _by_op(rows),
+            "exact": {
+                "a": exactness(self.a, x, values, self.kinds),
+                "b": exactness(self.b, x, others, self.kinds),
+            }
+            if judge
+            else None,
             "undisturbed": all(same),
             "logits": {k: v.tolist() for k, v in zip("ab", logits, strict=True)},
             "top1": {

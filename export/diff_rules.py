@@ -6,6 +6,7 @@ codes the exact value may lie shows how exactly the kernel computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE, FileNode
 from export.taps import NamedTaps, TappedTensor, conv_weight, parameters, real_constant
 from export.taps_program import IMAGE, Call
+from mobilemod.evaluation.agreement import sqnr_db
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 
 
@@ -146,3 +148,33 @@ def _widened(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_widened(v) for v in value]
     return value
+
+
+def exactness(
+    named: NamedTaps, x: np.ndarray, values: Mapping[str, TappedTensor], kinds: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """How exactly a file computes each kind of op from its own tensors, `values`.
+
+    kinds: tensor -> what makes it. Of codes the share that isn't the nearest one, and how far past
+    the middle the farthest lies, in steps; of real values the least dB from the exact result.
+    """
+    known, found = set(values), {}
+    for name, tensor in values.items():
+        inputs = {n: values[n] for n in inputs_of(named, name, known)}
+        result, coded = exact(named, name, x, inputs), tensor.scale is not None
+        entry = found.setdefault(
+            (kinds[name], coded),
+            {"op": kinds[name], "codes": coded, "tensors": 0, "values": 0, "off": 0,
+             "past_middle": 0.0, "exact_db": None},
+        )  # fmt: skip
+        entry["tensors"] += 1
+        entry["values"] += tensor.values.size
+        if coded:
+            codes = tensor.values.astype(np.float64)
+            entry["off"] += int((codes != result.codes()).sum())
+            entry["past_middle"] = max(entry["past_middle"], float(result.past_middle(codes).max()))
+        else:
+            decibel = sqnr_db(result.values.reshape(1, -1), tensor.real.reshape(1, -1))
+            if math.isfinite(decibel):
+                entry["exact_db"] = min(entry["exact_db"] or math.inf, decibel)
+    return list(found.values())

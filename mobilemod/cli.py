@@ -139,6 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
                    help="image file; may be given several times")  # fmt: skip
     p.add_argument("--bundle", type=Path, help="bundle that the files come from; else beside them")
     p.add_argument("--all", action="store_true", help="print tensors that don't differ too")
+    p.add_argument("--exact", action="store_true", help="compare every op with its exact result")
 
     p = _verb(verbs, "sensitivity", run_sensitivity, "which layer costs accuracy in int8",
               "mobilemod sensitivity dist/efficientmod_xxs --data DIR")  # fmt: skip
@@ -373,7 +374,8 @@ def run_diff(args: argparse.Namespace) -> int:
     from export.diff import DiffConfig, diff_files
     from mobilemod.results.diff_text import text
 
-    record = diff_files(DiffConfig(args.a, args.b, tuple(args.image), args.bundle))
+    config = DiffConfig(args.a, args.b, tuple(args.image), args.bundle, args.exact)
+    record = diff_files(config)
     emit(args, record, text(record, args.all))
     return EXIT_OK
 

@@ -57,6 +57,8 @@ def _image(image: dict[str, Any], record: dict, a: str, b: str, every: bool) -> 
             if part is not None and part["tensor"] not in shown:
                 lines += [f"{what}: {part['op']}, {part['tensor']}", _why(part)]
                 shown.add(part["tensor"])
+    if image["exact"] is not None:
+        lines += ["", *_exact(image["exact"], a, b)]
     return [*lines, "", *_logits(image, a, b)]
 
 
@@ -98,6 +100,25 @@ def _ops(ops: list[dict[str, Any]], b: str) -> list[str]:
             kind = op["op"] if op["codes"] else f"{op['op']} (real)"
             cells.append([kind, str(op["tensors"]), share, most, decibel])
     return ["", f"own: what {b} makes of the other's tensors, op by op", *aligned(cells)]
+
+
+def _exact(sides: dict[str, list[dict[str, Any]]], a: str, b: str) -> list[str]:
+    """How exactly each file computes every kind of op, from its own tensors."""
+    units = ("off %", "past middle", "exact dB")
+    cells = [["op", "tensors", *(f"{side} {unit}" for side in (a, b) for unit in units)]]
+    for one, other in zip(sides["a"], sides["b"], strict=False):
+        row = [one["op"] if one["codes"] else f"{one['op']} (real)", str(one["tensors"])]
+        for side in (one, other):
+            if side["codes"]:
+                row += [
+                    f"{100 * side['off'] / side['values']:.4f}",
+                    f"{side['past_middle']:.1e}",
+                    "",
+                ]
+            else:
+                row += ["", "", "∞" if side["exact_db"] is None else f"{side['exact_db']:.0f}"]
+        cells.append(row)
+    return aligned(cells)
 
 
 def _percent(share: float) -> str:

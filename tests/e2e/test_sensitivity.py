@@ -26,8 +26,8 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.manifest import SCHEMA, load_bundle, write_manifest
 from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.unfold import network
 from mobilemod.models.mobile import build_mobile
+from mobilemod.models.unfold import network
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
 from quantization.recipe import load_recipe

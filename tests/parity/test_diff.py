@@ -73,15 +73,7 @@ def pictures(count: int) -> torch.Tensor:
 
 def lower(backend: Backend, model, folder: Path, name: str, calibration: Calibration | None):
     """One file of `model`, and its table beside it; the float twin without a calibration."""
-    import os  # DEV
 
-    if (dev := os.environ.get("DIFF_DEV")) and (Path(dev) / name).exists():  # DEV
-        src = Path(dev) / name  # DEV
-        (shutil.copytree if src.is_dir() else shutil.copy)(src, folder / name)  # DEV
-        if calibration is not None:  # DEV
-            n = f"parameters-{backend.FORM}.json"  # DEV
-            shutil.copy(Path(dev) / n, folder / n)  # DEV
-        return  # DEV
     info = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
     module = build_mobile(model, FORMS[backend.FORM])
     if calibration is not None:
