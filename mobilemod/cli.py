@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
     p.add_argument("--max-drop", type=float, default=0.5, help="top-1 points an int8 file may lose")
     p.add_argument("--max-upper", type=float, default=1.0,
-                   help="points that the upper end of the drop's 95 %% interval may be")  # fmt: skip
+                   help="points, the upper end of the drop's 95 %% interval")  # fmt: skip
     p.add_argument("--min-agreement", type=float, default=99.0, help="percent, each int8 pair")
 
     p = _verb(verbs, "stress", run_stress, "accuracy drop of int8 on corrupted images",
