@@ -135,10 +135,10 @@ def _code_rounding(sides: list[_Side]) -> Cause:
         if off:
             nearest = f"misses the nearest code {off} times, by {past:.2g} step"
         parts.append(f"{side.named.label} {nearest}")
-    if explained:
-        parts.append(f"parameters as stored explain {explained} of {int(differ.sum())} codes")
-    elif middle.max(initial=0.0) < NEAR_MIDDLE:
+    if middle.max(initial=0.0) < NEAR_MIDDLE:
         parts.append(f"all within {middle.max():.1g} step of the middle between two codes")
+    elif explained:
+        parts.append(f"parameters as stored explain {explained} of {int(differ.sum())} codes")
     rules = {s.named.label: ARITHMETIC[s.named.taps.graph.target] for s in sides}
     rule = "; ".join(f"{label} {text}" for label, text in rules.items())
     return Cause(ROUNDING, f"{'; '.join(parts)}: {rule}", figures)

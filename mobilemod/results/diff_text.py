@@ -106,18 +106,19 @@ def _exact(sides: dict[str, list[dict[str, Any]]], a: str, b: str) -> list[str]:
     """How exactly each file computes every kind of op, from its own tensors."""
     units = ("off %", "past middle", "exact dB")
     cells = [["op", "tensors", *(f"{side} {unit}" for side in (a, b) for unit in units)]]
-    for one, other in zip(sides["a"], sides["b"], strict=False):
-        row = [one["op"] if one["codes"] else f"{one['op']} (real)", str(one["tensors"])]
-        for side in (one, other):
-            if side["codes"]:
-                row += [
-                    f"{100 * side['off'] / side['values']:.4f}",
-                    f"{side['past_middle']:.1e}",
-                    "",
-                ]
+    found = [{(o["op"], o["codes"]): o for o in sides[side]} for side in "ab"]
+    for op, codes in dict.fromkeys([*found[0], *found[1]]):
+        rows = [ops.get((op, codes)) for ops in found]
+        count = next(row["tensors"] for row in rows if row is not None)
+        cells.append([op if codes else f"{op} (real)", str(count)])
+        for row in rows:
+            if row is None:
+                cells[-1] += ["–", "–", "–"]
+            elif codes:
+                off = 100 * row["off"] / row["values"]
+                cells[-1] += [f"{off:.4f}", f"{row['past_middle']:.1e}", ""]
             else:
-                row += ["", "", "∞" if side["exact_db"] is None else f"{side['exact_db']:.0f}"]
-        cells.append(row)
+                cells[-1] += ["", "", _decibel(row["exact_db"])]
     return aligned(cells)
 
 
