@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from benchmarks.rounds import MAX_REASON
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -74,7 +75,8 @@ def answer(path: Path, folder: ImageFolder, preprocess: Preprocess, how: str = "
     except BrokenProcessPool:
         return Answer(None, [], "", "the runtime crashed on it")
     except UserError as error:
-        return Answer(None, [], "", str(error).replace(f"{path}: ", ""))
+        reason = str(error).replace(f"{path}: ", "").splitlines()[0]
+        return Answer(None, [], "", reason[:MAX_REASON])
     parts = sorted((p for p in parts if len(p.kept)), key=lambda p: p.start)
     kept = [int(p.start + i) for p in parts for i in p.kept]
     if not kept:

@@ -4,9 +4,9 @@ python -m benchmarks.outliers --data /path/to/imagenette --out docs/results
 
 The bundled checkpoint is small and well behaved; networks trained for long on much data are not.
 So outlier channels are planted in it, which leave the float network as it is
-(`mobilemod.models.outliers`), and both networks are quantized: by us, by a simulation of plain
-min-max int8 with one scale per tensor, and by tools that do so where no option is set. Exports,
-files and answers are cached: an interrupted run goes on where it was.
+(`mobilemod.models.outliers`), and it is quantized with them and without: by us, by a simulation of
+plain min-max int8 with one scale per tensor, and by tools that do so where no option is set.
+Exports, files and answers are cached: an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from benchmarks.accuracy_rows import (
     row_record,
     title,
 )
-from benchmarks.answers import EXACT
 from benchmarks.latency_report import aligned, markdown
 from benchmarks.machine import machine, packages
 from benchmarks.network import bundle_network
@@ -43,81 +42,93 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import top_k
 from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
 from mobilemod.models.efficientmod import get_variant
-from mobilemod.models.outliers import Planted, plant_outliers
+from mobilemod.models.outliers import (
+    MODULATION_FACTOR,
+    NORM_FACTOR,
+    Planted,
+    plant_outliers,
+)
 from mobilemod.results.table import drop_text
 from quantization.calibration import cache_dir
 
 SCHEMA = "mobilemod/outliers/1"
-SIMULATED = "minmax"
-PEERS = (
-    (SIMULATED, ""),
-    ("onnxruntime-int8-default", EXACT),
-    ("executorch-int8-per-tensor", ""),
-    ("executorch-int8", ""),
-)
+# One scale per tensor, and for comparison one tool with a scale per weight channel.
+PER_TENSOR = ("minmax", "onnxruntime-int8-default", "executorch-int8-per-tensor")
+PEERS = tuple((name, "") for name in (*PER_TENSOR, "executorch-int8"))
 MAX_OURS, MIN_PLAIN = 1.0, 5.0
+MAX_STRENGTH = 1000.0
 SAME_LOGITS = 1e-4
 NOTES = (
-    "Planted in every block: one channel of each LayerNorm's scale and shift times 30, one channel "
-    "of the modulation times 20, the linears that read them divided by the same: the float network "
-    "stays. Drop: top-1 points lost against the float network on the same images, with the paired "
-    "95 % interval. Simulated: weights and activations of every convolution and linear of the "
-    "published form in int8, one scale per tensor from minimum and maximum, computed in torch."
+    "Planted in every block: the largest channel of each LayerNorm's scale and shift times 30, the "
+    "largest channel of the modulation times 20 (× 1), or twice as much (× 2), the linears that "
+    "read them divided by the same: the float network stays. Drop: top-1 points lost against the "
+    "float network on the same images, with the paired 95 % interval. Simulated: weights and "
+    "activations of every convolution and linear of the published form in int8, one scale per "
+    "tensor from minimum and maximum, computed in torch."
 )
 
 
 @dataclass(frozen=True)
 class Network:
-    """One of the two networks' rows. planted: what was planted, empty for the one as it comes."""
+    """One network's rows. strength: of its outliers, 0 for the one as it comes."""
 
+    strength: float
     judge: Judge
     rows: list[Row]
     planted: list[Planted]
 
+    @property
+    def heading(self) -> str:
+        """ "as it comes" or "× 1"."""
+        return f"× {self.strength:g}" if self.strength else "as it comes"
 
-def plant(model: str, seed: int, folder: Path) -> tuple[Path, list[Planted]]:
-    """The checkpoint with planted outliers, written below `folder` in float32; what was planted."""
+
+def plant(model: str, strength: float, seed: int | None, path: Path) -> list[Planted]:
+    """Write the checkpoint with outliers of `strength` to `path`, float32; what was planted."""
     source = open_source(model, None, None)
-    state, planted = plant_outliers(source.state, get_variant(model), seed)
-    path = folder / f"{model}-outliers-{seed}.safetensors"
+    factors = (strength * NORM_FACTOR, strength * MODULATION_FACTOR)
+    state, planted = plant_outliers(source.state, get_variant(model), seed, *factors)
     metadata = load_checkpoint(source.checkpoint).metadata
-    save_checkpoint(path, state, {**metadata, "outliers": f"planted, seed {seed}"}, torch.float32)
-    return path, planted
+    save_checkpoint(path, state, {**metadata, "outliers": f"planted, × {strength:g}"},
+                    torch.float32)  # fmt: skip
+    return planted
 
 
-def measure(
-    args: argparse.Namespace, peers: Sequence[tuple[str, str]], seed: int | None, folder: Path
-) -> Network:
-    """Export, quantize by the other tools, and judge; seed None: the network as it comes."""
-    checkpoint, planted = (None, []) if seed is None else plant(args.model, seed, folder)
-    name = "as-it-comes" if seed is None else f"outliers-{seed}"
-    bundle = export(args.model, args.data, folder / f"bundle-{args.model}-{name}", checkpoint)
+def measure(args: argparse.Namespace, peers: Sequence[tuple[str, str]], strength: float) -> Network:
+    """Plant, export, quantize by the other tools, and judge."""
+    channel = "largest" if args.seed is None else f"seed-{args.seed}"
+    name = f"{args.model}-{channel}-{strength:g}" if strength else args.model
+    folder, checkpoint, planted = cache_dir() / "outliers", None, []
+    if strength:
+        checkpoint = folder / f"{name}.safetensors"
+        planted = plant(args.model, strength, args.seed, checkpoint)
+    bundle = export(args.model, args.data, folder / f"bundle-{name}", checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
     network = bundle_network(bundle, args.data, bundle.manifest["calibration"]["images"])
     for peer, how in peers:
         rows.append(peer_row(peer, network, judge, how))
         print(f"{name}, {title(rows[-1])}: {rows[-1].reason or rows[-1].top1}", file=sys.stderr)
-    return Network(judge, rows, planted)
+    return Network(strength, judge, rows, planted)
 
 
-def check_same(plain: Network, changed: Network) -> float:
-    """The largest difference of the two float networks' logits; `UserError` where over 1e-4.
+def check_same(networks: Sequence[Network]) -> float:
+    """The largest difference of a float network's logits to the first's, in parts of the largest.
 
-    In parts of the largest logit.
+    Raises `UserError` where it is over 1e-4.
     """
-    a, b = (n.judge.reference.logits for n in (plain, changed))
-    error = float(np.abs(a - b).max() / np.abs(a).max())
+    first, *others = (n.judge.reference.logits for n in networks)
+    error = max((float(np.abs(x - first).max() / np.abs(first).max()) for x in others), default=0.0)
     if not error <= SAME_LOGITS:
         raise UserError(f"planting outliers changed the float network by {error:.1e}")
     return error
 
 
-def table_of(plain: Network, changed: Network) -> list[list[str]]:
-    """One line per file: its drop without and with outliers."""
-    table = [["file", "as it comes: drop", "95 %", "SQNR dB"]]
-    table[0] += ["with outliers: drop", "95 %", "SQNR dB"]
-    for a, b in zip(plain.rows, changed.rows, strict=True):
-        table.append([title(a), *_cells(a), *_cells(b)])
+def table_of(networks: Sequence[Network]) -> list[list[str]]:
+    """One line per file, three columns per network."""
+    heading = [c for n in networks for c in (f"{n.heading}: drop", "95 %", "SQNR dB")]
+    table = [["file", *heading]]
+    for rows in zip(*(n.rows for n in networks), strict=True):
+        table.append([title(rows[0]), *(cell for row in rows for cell in _cells(row))])
     return table
 
 
@@ -127,59 +138,62 @@ def _cells(row: Row) -> list[str]:
     return [*drop_text(dataclasses.asdict(row.drop)), decibels(row.sqnr)]
 
 
-def verdicts(changed: Network) -> list[tuple[str, bool]]:
-    """Asked and measured: lines with whether they hold."""
+def verdicts(network: Network) -> list[tuple[str, bool]]:
+    """Asked of one network and measured: lines with whether they hold."""
     found = []
-    for row in changed.rows:
-        if row.drop is None:
-            continue
-        if row.ours:
-            text = f"{title(row)} loses at most {MAX_OURS:g} points"
-            found.append((f"{text}: {row.drop.points:.2f}", row.drop.points <= MAX_OURS))
-        elif row.key.partition("-exact")[0] != "executorch-int8":
-            text = f"{title(row)} loses {MIN_PLAIN:g} points or more"
-            found.append((f"{text}: {row.drop.points:.2f}", row.drop.points >= MIN_PLAIN))
+    for row in network.rows:
+        if row.drop is not None and (row.ours or row.key in PER_TENSOR):
+            asked = f"at most {MAX_OURS:g}" if row.ours else f"{MIN_PLAIN:g} or more"
+            points = row.drop.points
+            holds = points <= MAX_OURS if row.ours else points >= MIN_PLAIN
+            line = f"{network.heading}: {title(row)} loses {asked} points: {points:.2f}"
+            found.append((line, holds))
     return found
 
 
-def text(plain: Network, changed: Network, table: Any) -> str:
+def text(networks: Sequence[Network], table: Any) -> str:
     """The result; table: `aligned` or `markdown`."""
-    judge = changed.judge
-    top1 = [top_k(n.judge.reference.logits, judge.targets, 1) for n in (plain, changed)]
-    missing = accuracy.missing_lines([*plain.rows, *changed.rows])
-    asked = [f"- {line}: {'yes' if holds else 'no'}" for line, holds in verdicts(changed)]
+    judge, last = networks[0].judge, networks[-1]
+    top1 = top_k(judge.reference.logits, judge.targets, 1)
+    missing = accuracy.missing_lines([row for n in networks for row in n.rows])
+    asked = [v for n in networks if n.strength for v in verdicts(n)]
     parts = [
-        f"{judge.bundle.manifest['model']}, {len(changed.planted)} outlier channels, "
-        f"{len(judge.kept)} validation images; float network as it comes {top1[0]:.2f} %, with "
-        f"outliers {top1[1]:.2f} %",
-        table(table_of(plain, changed)),
+        f"{judge.bundle.manifest['model']}, {len(last.planted)} outlier channels, "
+        f"{len(judge.kept)} validation images; float network {top1:.2f} %, its logits the same "
+        f"with outliers within {check_same(networks):.0e}",
+        table(table_of(networks)),
         "\n".join(f"- {line}" for line in dict.fromkeys(missing)),
-        "\n".join(["With outliers, asked and measured:", "", *asked]),
+        "Asked and measured:",
+        "\n".join(f"- {line}: {'yes' if holds else 'no'}" for line, holds in asked),
     ]
     return "\n\n".join(p for p in parts if p)
 
 
-def record(plain: Network, changed: Network, facts: dict[str, Any]) -> dict[str, Any]:
+def record(networks: Sequence[Network], facts: dict[str, Any]) -> dict[str, Any]:
     """The whole run's JSON values."""
-    manifest = changed.judge.bundle.manifest
+    judge = networks[0].judge
+    manifest = judge.bundle.manifest
     return {
         "schema": SCHEMA,
         **facts,
         "model": manifest["model"],
         "recipe": manifest["recipe"]["name"],
-        "images": len(changed.judge.kept),
+        "images": len(judge.kept),
         "calibration_images": manifest["calibration"]["images"],
-        "float_difference": check_same(plain, changed),
-        "planted": [dataclasses.asdict(p) for p in changed.planted],
+        "float_difference": check_same(networks),
         "networks": [
             {
-                "outliers": bool(n.planted),
+                "strength": n.strength,
+                "planted": [dataclasses.asdict(p) for p in n.planted],
                 "weights": n.judge.bundle.manifest["checkpoint"]["weights"],
                 "files": [row_record(r) for r in n.rows],
+                "checks": [
+                    {"check": line, "holds": holds}
+                    for line, holds in (verdicts(n) if n.strength else ())
+                ],
             }
-            for n in (plain, changed)
+            for n in networks
         ],
-        "checks": [{"check": line, "holds": holds} for line, holds in verdicts(changed)],
     }
 
 
@@ -187,25 +201,29 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked; `UserError` for a bad one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     accuracy.common_options(parser)
-    parser.add_argument("--seed", type=int, default=0, help="which channels are taken")
+    parser.add_argument("--strengths", default="1,2", help="of outliers, separated by commas")
+    parser.add_argument("--seed", type=int, help="draw the channels; without it the largest")
     args = parser.parse_args(argv)
     accuracy.check_common(args)
+    try:
+        args.strengths = [float(s) for s in args.strengths.split(",")]
+    except ValueError:
+        raise UserError(f"--strengths {args.strengths}: give numbers, as 1,2") from None
+    if not all(0 < s <= MAX_STRENGTH for s in args.strengths):
+        raise UserError(f"--strengths must be above 0, and {MAX_STRENGTH:g} at most")
     return args
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure both networks, print and write."""
+    """Measure every network, print and write."""
     torch.set_num_threads(1)
     peers = accuracy.chosen(PEERS, args.skip)
-    folder = cache_dir() / "outliers"
-    plain = measure(args, peers, None, folder)
-    changed = measure(args, peers, args.seed, folder)
-    check_same(plain, changed)
-    print(text(plain, changed, aligned))
+    networks = [measure(args, peers, strength) for strength in (0.0, *args.strengths)]
+    print(text(networks, aligned))
     if args.out:
         facts = {"machine": machine(), "packages": packages(onnx2tf_environment())}
-        body = text(plain, changed, markdown)
-        accuracy.write(args.out, "outliers", record(plain, changed, facts),
+        body = text(networks, markdown)
+        accuracy.write(args.out, "outliers", record(networks, facts),
                        accuracy.page("Outlier channels", NOTES, body, facts))  # fmt: skip
 
 

@@ -246,7 +246,9 @@ def _write_manifest(folder: Path) -> None:
         "itemInfoEntries": entries,
         "rootModelIdentifier": root,
     }
-    (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n", "utf-8")
+    # In the order in which coremltools writes it again whenever it opens the package.
+    text = json.dumps(manifest, indent=4, sort_keys=True)
+    (folder / "Manifest.json").write_text(text + "\n", "utf-8")
 
 
 def _check_scales(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_decomposed)
 from torch import nn
 
 from export.backend import ModelInfo, Runner
@@ -27,6 +28,10 @@ __all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_g
 SUFFIX = ".pte"
 FORM = "xnnpack"
 FOLD = True
+
+QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 # The delegate's passes that look for ops no mobile form has (linears, batch norms, paddings, …).
 # Each traces the whole graph again; the file is the same without them, in half the time.
@@ -61,6 +66,7 @@ def lower(
         from executorch.exir import EdgeCompileConfig, to_edge
 
         exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
+        _split_dequantize(exported.graph)
         # to_edge and to_backend, as no op here needs to be kept from decomposition:
         # to_edge_transform_and_lower decomposes three times instead of once.
         edge = to_edge(
@@ -132,6 +138,28 @@ def load(path: Path, threads: int = 1) -> Runner:
 def read_graph(path: Path) -> FileGraph:
     """The graph of a `.pte`, delegates opened; `UserError` where the file is damaged."""
     return read_pte(path).graph
+
+
+def _split_dequantize(graph: torch.fx.Graph) -> None:
+    """A dequantize of its own for the float ops that read what int8 ops read too.
+
+    The delegate folds a dequantize into an int8 op and would take the value for int8 elsewhere.
+    """
+    for node in [n for n in graph.nodes if n.target is DEQUANTIZE]:
+        floats = [user for user in node.users if not _is_int8(user)]
+        if 0 < len(floats) < len(node.users):
+            with graph.inserting_after(node):
+                own = graph.node_copy(node)
+            for user in floats:
+                user.replace_input_with(node, own)
+
+
+def _is_int8(node: torch.fx.Node) -> bool:
+    """Whether the delegate makes one int8 op of this and the dequantize and quantize around it."""
+    dequantized = [n.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS) for n in node.all_input_nodes]
+    if node.target is torch.ops.aten.conv2d.default:
+        return all(dequantized[:2])
+    return all(dequantized) and [user.target for user in node.users] == [QUANTIZE]
 
 
 @functools.cache

@@ -43,11 +43,13 @@ class Costs:
     def total(self, modules: Sequence[str]) -> float:
         """Cost of the program with these modules float.
 
-        Of a layer's other ops, those left float cost their share by the number of values.
+        Of a module's convolutions, and of a layer's other ops, those that are float cost their
+        share, by multiply-accumulates and by the number of values.
         """
-        floats = self.flow.inside(modules)
-        convs = {self.flow.ops[i].module for i in floats if self.flow.ops[i].weight}
-        cost = self.base + sum(self.convs.get(m, 0.0) for m in sorted(convs))
+        floats = self.flow.floats(modules)
+        macs = _macs(self.flow, floats)
+        whole = _macs(self.flow, self.flow.capable)
+        cost = self.base + sum(self.convs.get(m, 0.0) * n / whole[m] for m, n in macs.items() if n)
         for layer, extra in self.rest.items():
             values = self._values(layer, self.flow.capable)
             if values:
@@ -60,14 +62,20 @@ class Costs:
         return sum(op.values for op in found if op.layer == layer and not op.weight)
 
 
+def _macs(flow: Flow, ops: frozenset[int]) -> dict[str, int]:
+    """Module -> multiply-accumulates of those of its convolutions that are among `ops`."""
+    found: dict[str, int] = defaultdict(int)
+    for i in sorted(ops):
+        found[flow.ops[i].module] += flow.ops[i].macs
+    return found
+
+
 def mac_costs(flow: Flow) -> Costs:
     """Millions of multiply-accumulates that run in float; all other ops are free."""
-    convs: dict[str, float] = defaultdict(float)
-    for i in flow.capable:
-        convs[flow.ops[i].module] += flow.ops[i].macs / 1e6
+    convs = {m: n / 1e6 for m, n in _macs(flow, flow.capable).items()}
     whole = sum(op.macs for op in flow.ops) / 1e6
     base = whole * (1 - flow.int8_share(()))
-    return Costs(flow, "M MACs in float", dict(convs), {}, 0.0, base, whole * LEAST_SHARE)
+    return Costs(flow, "M MACs in float", convs, {}, 0.0, base, whole * LEAST_SHARE)
 
 
 def time_costs(flow: Flow, int8: Profile, floats: Profile) -> Costs:

@@ -47,9 +47,12 @@ class _Tail(nn.Module):
 
 
 def _convolutions(step: nn.Module) -> list[SwitchedConv2d]:
-    """Those with a published bias: attention's q, k and v have none, `proj` takes their error."""
-    convs = [m for m in step.modules() if isinstance(m, SwitchedConv2d)]
-    return [m for m in convs if m.bias is not None and ".qkv." not in m.tensor]
+    """Those with a published bias: attention's q, k and v have none, `proj` takes their error.
+
+    A norm's averages aren't published at all.
+    """
+    convs = [m for m in step.modules() if isinstance(m, SwitchedConv2d) and m.bias is not None]
+    return [m for m in convs if not any(p in m.tensor for p in (".qkv.", ".variance:"))]
 
 
 def _record(step: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -64,13 +64,27 @@ class Flow:
         """The int8 ops of these published modules and of those within them."""
         return frozenset(i for i in self.capable if within(self.ops[i].module, modules))
 
+    def floats(self, modules: Collection[str]) -> frozenset[int]:
+        """The int8 ops that become float with these modules.
+
+        A convolution between int8 tensors is int8 to TFLite's converter, whatever its weight is.
+        So what a float convolution writes is float, and with it all that reads that.
+        """
+        found = self.inside(modules)
+        while True:
+            written = {self.ops[i].writes for i in found if self.ops[i].weight}
+            more = {i for i in self.capable - found if written & {*self.ops[i].reads}}
+            if not more:
+                return found
+            found |= more
+
     def touched(self, ops: Iterable[int]) -> set[str]:
         """The groups that these ops read or write."""
         return {g for i in ops for g in (*self.ops[i].reads, self.ops[i].writes) if g is not None}
 
     def selection(self, modules: Collection[str]) -> frozenset[str]:
         """The int8 tensors when these modules are left float."""
-        floats = self.inside(modules)
+        floats = self.floats(modules)
         rest = self.capable - floats
         gone = self.touched(floats) - self.touched(rest)
         kept = {c for i in rest for c in self.ops[i].constants}
@@ -81,12 +95,12 @@ class Flow:
 
     def int8_share(self, modules: Collection[str]) -> float:
         """int8 part of the convolutions' multiply-accumulates when these modules are float."""
-        rest = self.capable - self.inside(modules)
+        rest = self.capable - self.floats(modules)
         return sum(self.ops[i].macs for i in rest) / sum(op.macs for op in self.ops)
 
     def boundary(self, modules: Collection[str]) -> int:
         """How many values are quantized or dequantized for one image, edges included."""
-        rest = self.capable - self.inside(modules)
+        rest = self.capable - self.floats(modules)
         alive = {g for g, ts in self.groups.items() if set(ts) & self.selection(modules)}
         made = {self.ops[i].writes for i in rest}
         read = {g for i, op in enumerate(self.ops) if i not in rest for g in op.reads}
@@ -100,9 +114,9 @@ class Flow:
         """
         found: dict[frozenset[int], str] = {}
         for name in modules:
-            inside = self.inside([name])
-            if len({self.ops[i].layer for i in inside}) == 1:
-                found[inside] = max(found.get(inside, ""), name, key=len)
+            if len({self.ops[i].layer for i in self.inside([name])}) == 1:
+                ops = self.floats([name])
+                found[ops] = max(found.get(ops, ""), name, key=len)
         order = sorted(found.items(), key=lambda pair: (min(pair[0]), -len(pair[0])))
         return [name for ops, name in order]
 

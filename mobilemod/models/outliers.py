@@ -34,7 +34,7 @@ class Planted:
 def plant_outliers(
     state: Mapping[str, Tensor],
     variant: Variant,
-    seed: int = 0,
+    seed: int | None = None,
     norm_factor: float = NORM_FACTOR,
     modulation_factor: float = MODULATION_FACTOR,
 ) -> tuple[dict[str, Tensor], list[Planted]]:
@@ -43,16 +43,20 @@ def plant_outliers(
     In every block, one channel of each LayerNorm's scale and shift is multiplied by `norm_factor`
     and the linears that read it divide by it; one row of the modulation's `g`, with its bias, is
     multiplied by `modulation_factor`, and `fc2` divides by it in every column that the repeated
-    row meets. The network's function stays, up to float rounding. Which channel is drawn for each
-    module from `seed` and the module's name.
+    row meets. The network's function stays, up to float rounding. Without `seed` it is each
+    module's largest channel, else one drawn from `seed` and the module's name.
     """
     state = {name: tensor.clone() for name, tensor in state.items()}
     planted = []
     for module, readers, repeats in _pairs(variant):
-        width = state[f"{module}.bias"].shape[0]
-        rng = np.random.default_rng([seed, zlib.crc32(module.encode())])
-        channel = int(rng.integers(width))
-        factor = norm_factor if "norm" in module.rpartition(".")[2] else modulation_factor
+        weight, bias = state[f"{module}.weight"], state[f"{module}.bias"]
+        width = len(bias)
+        if seed is None:
+            channel = _largest(weight, bias)
+        else:
+            rng = np.random.default_rng([seed, zlib.crc32(module.encode())])
+            channel = int(rng.integers(width))
+        factor = modulation_factor if weight.ndim == 2 else norm_factor
         for name in ("weight", "bias"):
             state[f"{module}.{name}"][channel] *= factor
         columns = [channel + i * width for i in range(repeats)]
@@ -60,6 +64,12 @@ def plant_outliers(
             state[f"{reader}.weight"][:, columns] /= factor
         planted.append(Planted(module, channel, factor))
     return state, planted
+
+
+def _largest(weight: Tensor, bias: Tensor) -> int:
+    """The output channel with the largest values for inputs of zero mean and unit variance."""
+    squares = weight.square() if weight.ndim == 1 else weight.square().sum(1)
+    return int((squares + bias.square()).argmax())
 
 
 def _pairs(variant: Variant) -> Iterator[tuple[str, tuple[str, ...], int]]:

@@ -241,18 +241,40 @@ def test_smallest_drop_is_judged_against_the_best_other(judge, tmp_path, wrong, 
         row(judge, "good", "better tool", 3, tmp_path),
         Row("gone", "absent tool", ".pte", reason="no package"),
     ]
-    (check,) = all_checks(rows, judge)
-    assert (check.peer.key, check.verdict) == ("good", verdict)
-    assert check.ahead.points == 5.0 * (3 - wrong)
-    assert checks_table([check])[1][-1] == verdict
+    checks = all_checks(rows, judge)
+    assert [c.measure.asked for c in checks] == [m.asked for m in accuracy.MEASURES]
+    assert {(c.peer.key, c.verdict) for c in checks} == {("good", verdict)}
+    assert checks[0].ahead.points == 5.0 * (3 - wrong)
+    lines = checks_table(checks)
+    assert [line[-1] for line in lines[1:]] == [verdict] * 3
+    assert lines[2][2] == str(wrong) and lines[2][4] == "3"
     table = rows_table(rows)
     assert len(table) == 1 + 3 and table[1][2:4] == [f"{100 - 5 * wrong:.2f}", f"{5 * wrong:.2f}"]
     lines = accuracy.missing_lines(rows)
     assert lines == ["absent tool .pte (gone): not run: no package"]
-    values = accuracy.record(judge, rows, [check], {})
+    values = accuracy.record(judge, rows, checks, {})
     json.dumps(values, allow_nan=False)
-    assert values["files"][3]["drop"] is None and values["checks"][0]["smallest_drop"] == verdict
-    assert all(line in accuracy.text(judge, rows, [check], accuracy.markdown) for line in lines)
+    assert values["files"][3]["drop"] is None and values["checks"][0]["measured"] == verdict
+    assert lines[0] in accuracy.text(judge, rows, checks, accuracy.markdown)
+
+
+def test_chance_gain_does_not_make_a_file_faithful(judge, tmp_path):
+    """Of two files, one wins what it loses: the same drop, more answers changed, less SQNR."""
+    targets = judge.targets.copy()
+    targets[:2] = (targets[:2] + 1) % 4
+    judge = replace(judge, targets=targets)
+    ours = row(judge, "mobilemod-pte", "mobilemod", 0, tmp_path)
+    logits = judge.reference.logits.copy()
+    logits[0] = np.eye(4)[targets[0]]
+    logits[2] = np.roll(logits[2], 1)
+    peer = judge.row("peer", "peer", tmp_path / "f.minmax", logits, "")
+    assert (peer.drop.lost, peer.drop.won, peer.drop.points) == (1, 1, 0.0)
+    verdicts = {c.measure.asked: c.verdict for c in all_checks([ours, peer], judge)}
+    assert verdicts == {
+        "smallest drop": "yes, equal",
+        "fewest answers changed": "yes",
+        "largest SQNR": "yes",
+    }
 
 
 def test_without_another_file_nothing_is_claimed(judge, tmp_path):
@@ -265,33 +287,39 @@ def test_outlier_verdicts(judge, tmp_path):
     rows = [
         row(judge, "mobilemod-pte", "mobilemod", 0, tmp_path),
         row(judge, "minmax", "simulated", 1, tmp_path),
-        row(judge, "onnxruntime-int8-default-exact", "ONNX Runtime", 0, tmp_path),
+        row(judge, "onnxruntime-int8-default", "ONNX Runtime", 0, tmp_path),
         row(judge, "executorch-int8", "ExecuTorch", 0, tmp_path),
     ]
-    network = outliers.Network(judge, rows, [])
-    assert [holds for _, holds in outliers.verdicts(network)] == [True, True, False]
-    table = outliers.table_of(network, network)
+    plain, changed = (outliers.Network(s, judge, rows, []) for s in (0.0, 2.0))
+    assert [holds for _, holds in outliers.verdicts(changed)] == [True, True, False]
+    table = outliers.table_of([plain, changed])
     assert len(table) == 5 and table[2][1] == table[2][4] == "5.00"
+    text = outliers.text([plain, changed], outliers.markdown)
+    assert "× 2: ONNX Runtime .minmax loses 5 or more points: 0.00: no" in text
+    values = outliers.record([plain, changed], {})
+    json.dumps(values, allow_nan=False)
+    assert [len(n["checks"]) for n in values["networks"]] == [0, 3]
 
 
 def test_changed_float_network_is_refused(judge):
     other = replace(judge, reference=replace(judge.reference, logits=judge.reference.logits + 0.1))
-    a, b = (outliers.Network(j, [], []) for j in (judge, other))
-    assert outliers.check_same(a, a) == 0.0
+    a, b = (outliers.Network(1.0, j, [], []) for j in (judge, other))
+    assert outliers.check_same([a, a]) == outliers.check_same([a]) == 0.0
     with pytest.raises(UserError, match="changed the float network by 1.0e-01"):
-        outliers.check_same(a, b)
+        outliers.check_same([a, a, b])
 
 
 def test_planted_checkpoint_is_one_that_export_reads(tmp_path):
     from export.source import open_source
 
-    path, planted = outliers.plant("efficientmod_xxs", 0, tmp_path)
+    path = tmp_path / "planted.safetensors"
+    planted = outliers.plant("efficientmod_xxs", 2.0, None, path)
     before = open_source("efficientmod_xxs", None, None)
     after = open_source("efficientmod_xxs", path, None)
     assert after.labels == before.labels and after.weights != before.weights
     p = planted[0]
     ratio = after.state[f"{p.module}.weight"] / before.state[f"{p.module}.weight"]
-    assert float(ratio[p.channel]) == pytest.approx(p.factor)
+    assert float(ratio[p.channel]) == pytest.approx(p.factor) and p.factor == 60.0
 
 
 @pytest.mark.parametrize("module", [accuracy, outliers])
@@ -303,6 +331,13 @@ def test_options(module, tmp_path, monkeypatch):
         module.parse(["--data", str(tmp_path), "--limit", "0"])
     with pytest.raises(UserError, match="unknown model"):
         module.parse(["--data", str(tmp_path), "--model", "resnet"])
+
+
+@pytest.mark.parametrize("strengths", ["0", "-1", "a", "1,,2", "1e9"])
+def test_strengths(strengths, tmp_path):
+    with pytest.raises(UserError, match="--strengths"):
+        outliers.parse(["--data", str(tmp_path), f"--strengths={strengths}"])
+    assert outliers.parse(["--data", str(tmp_path)]).strengths == [1.0, 2.0]
 
 
 def test_skipped_peers():

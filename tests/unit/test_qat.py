@@ -240,15 +240,12 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_ranges(
     assert rest.resume() and rest.step == 4
     rest.fit()
     assert rest.history == whole.history and [h["step"] for h in rest.history] == [0, 3, 6]
-    for name, value in whole.program.state_dict().items():
-        assert torch.equal(value, rest.program.state_dict()[name]), name
-    fresh = trainer(source, prepared, images, tmp_path / "fresh").program
-    moved = [n for n, v in fresh.state_dict().items() if not torch.equal(v, value_of(whole, n))]
+    trained = whole.program.state_dict()
+    for name, value in rest.program.state_dict().items():
+        assert torch.equal(value, trained[name]), name
+    fresh = trainer(source, prepared, images, tmp_path / "fresh").program.state_dict()
+    moved = [name for name, value in fresh.items() if not torch.equal(value, trained[name])]
     assert any(n.startswith("ranges.") for n in moved) and any("weight" in n for n in moved)
-
-
-def value_of(run, name):
-    return run.program.state_dict()[name]
 
 
 def test_another_run_does_not_resume(source, prepared, images, tmp_path):
