@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -35,13 +34,14 @@ from benchmarks.accuracy_rows import (
     title,
 )
 from benchmarks.answers import EXACT
+from benchmarks.command import command
 from benchmarks.latency_report import aligned, markdown
 from benchmarks.machine import machine, packages
 from benchmarks.network import bundle_network
 from benchmarks.plain_onnx import onnx2tf_environment
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, drop, top_k
-from mobilemod.files import atomic_path
+from mobilemod.files import write_json, write_text
 from mobilemod.manifest import load_bundle
 from mobilemod.models.efficientmod import get_variant
 from mobilemod.results.schema import json_ready
@@ -197,10 +197,8 @@ def record(
 
 def write(out: Path, name: str, values: dict[str, Any], page: str) -> None:
     """`NAME.json` and `NAME.md` in `out`."""
-    content = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-    for suffix, body in ((".json", content), (".md", page)):
-        with atomic_path(out / f"{name}{suffix}") as path:
-            path.write_text(body, "utf-8")
+    write_json(out / f"{name}.json", values)
+    write_text(out / f"{name}.md", page)
 
 
 def page(heading: str, notes: str, body: str, facts: dict[str, Any]) -> str:
@@ -273,15 +271,5 @@ def run(args: argparse.Namespace) -> None:
               page("Accuracy against other tools", NOTES, body, facts))  # fmt: skip
 
 
-def main() -> int:
-    """Exit code 0, or 2 for bad input, said in one line."""
-    try:
-        run(parse())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, parse))

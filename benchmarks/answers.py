@@ -16,13 +16,13 @@ import numpy as np
 import PIL
 
 from benchmarks.rounds import MAX_REASON
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.data.imagefolder import ImageFolder, read_batch
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
 from mobilemod.progress import progress
 from mobilemod.workers import worker_pool
-from quantization.calibration import cache_dir
+from quantization.calibration import cache_path
 
 CHUNK = 32
 # ONNX Runtime multiplies uint8 by int8 in sums of 16 bits on x86 without VNNI, which saturate. This
@@ -101,17 +101,16 @@ def _version(package: str) -> str:
 def _run_chunk(
     path: Path, images: ImageFolder, start: int, preprocess: Preprocess, how: str, key: str
 ) -> _Part:
-    name = hashlib.sha256(f"{key} {images.digest()}".encode()).hexdigest()[:32]
-    cached = cache_dir() / "answers" / name[:2] / f"{name}.npz"
+    cached = cache_path("answers", f"{key} {images.digest()}", ".npz")
     if cached.exists():
         with np.load(cached) as found:
             return _Part(start, found["logits"], found["kept"], str(found["runtime"]))
-    pixels = list(iter_pixels(images, preprocess, Damage(10**9)))
-    kept = np.array([i for i, _ in pixels], np.int64)
+    indices, pixels, _ = read_batch(images, preprocess)
+    kept = np.array(indices, np.int64)
     run, runtime = _runner(path, how)
     logits = np.zeros((0, 0), np.float32)
     if pixels:
-        logits = run(preprocess.normalize(np.stack([p for _, p in pixels]))).astype(np.float32)
+        logits = run(preprocess.normalize(np.stack(pixels))).astype(np.float32)
     with atomic_path(cached) as temporary, temporary.open("wb") as f:
         np.savez(f, logits=logits, kept=kept, runtime=np.array(runtime))
     return _Part(start, logits, kept, runtime)

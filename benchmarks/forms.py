@@ -36,7 +36,7 @@ from export.quiet import quiet
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.manifest import load_bundle
 from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.models.mobile_ops import ALL, FormOptions, Piece
@@ -282,8 +282,7 @@ def main() -> None:
             ("forms.json", json.dumps(record, indent=1)),
             ("forms.md", table(record)),
         ):
-            with atomic_path(args.out / name) as path:
-                path.write_text(text + "\n", "utf-8")
+            write_text(args.out / name, text + "\n")
 
 
 if __name__ == "__main__":

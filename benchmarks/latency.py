@@ -30,12 +30,13 @@ from benchmarks.candidates import (
     plain_candidates,
 )
 from benchmarks.checks import Check, all_checks
+from benchmarks.command import command
 from benchmarks.machine import machine, packages
 from benchmarks.network import bundle_network, test_images
 from benchmarks.plain_onnx import onnx2tf_environment
 from benchmarks.rounds import WARM_UP_MS, measure
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.manifest import load_bundle
 from mobilemod.models.efficientmod import get_variant
 
@@ -136,9 +137,9 @@ def write(done: list[Measured], args: argparse.Namespace, facts: dict[str, Any])
     """The JSON record, and in `args.out` latency.md, latency.json and latency.png."""
     values = json.dumps(record(done, args, facts), indent=1, ensure_ascii=False) + "\n"
     if args.json:
-        _write_text(args.json, values)
+        write_text(args.json, values)
     if args.out:
-        _write_text(args.out / "latency.json", values)
+        write_text(args.out / "latency.json", values)
         report.plot({m.name: m.rows for m in done}, args.threads, args.out / "latency.png")
         host = facts["machine"]
         lines = [
@@ -153,12 +154,7 @@ def write(done: list[Measured], args: argparse.Namespace, facts: dict[str, Any])
             "### Versions",
             ", ".join(f"{k} {v}" for k, v in facts["packages"].items()),
         ]
-        _write_text(args.out / "latency.md", "\n\n".join(lines) + "\n")
-
-
-def _write_text(path: Path, content: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(content, "utf-8")
+        write_text(args.out / "latency.md", "\n\n".join(lines) + "\n")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -214,15 +210,5 @@ def run(args: argparse.Namespace) -> None:
         write(done, args, facts)
 
 
-def main() -> int:
-    """Exit code 0, or 2 for bad input, said in one line."""
-    try:
-        run(parse())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, parse))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.network import Network
+from mobilemod.models.checkpoints import save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod, Variant
 
 LEVELS = 255
@@ -102,7 +103,7 @@ def build(network: Network, path: Path) -> None:
         "classes": str(network.num_classes),
         "ranges": json.dumps(observe_ranges(model, network.batches())),
     }
-    safetensors.torch.save_file(model.state_dict(), path, metadata)
+    save_checkpoint(path, model.state_dict(), metadata, torch.float32)
 
 
 def load_minmax(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:

@@ -33,6 +33,7 @@ from benchmarks.accuracy_rows import (
     row_record,
     title,
 )
+from benchmarks.command import command
 from benchmarks.latency_report import aligned, markdown
 from benchmarks.machine import machine, packages
 from benchmarks.network import bundle_network
@@ -227,15 +228,5 @@ def run(args: argparse.Namespace) -> None:
                        accuracy.page("Outlier channels", NOTES, body, facts))  # fmt: skip
 
 
-def main() -> int:
-    """Exit code 0, or 2 for bad input, said in one line."""
-    try:
-        run(parse())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, parse))

@@ -26,7 +26,7 @@ from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.accuracy import drop, top1_class
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.models.mobile import build_mobile
 from mobilemod.models.unfold import network
 from mobilemod.progress import progress
@@ -142,12 +142,8 @@ def main() -> None:
         "torch": torch.__version__,
         "rows": [asdict(r) for r in rows],
     }
-    for name, content in (
-        ("preparation.md", text),
-        ("preparation.json", json.dumps(record, indent=1)),
-    ):
-        with atomic_path(args.out / name) as path:
-            path.write_text(content, "utf-8")
+    write_text(args.out / "preparation.md", text)
+    write_text(args.out / "preparation.json", json.dumps(record, indent=1))
     print(text)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from export.backend import FORMS
 from export.diff_rules import calls_of, conv_bias, inputs_of, operand
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR
 from export.taps import NamedTaps, conv_weight, parameters
 from export.taps_program import Call
-from mobilemod.models.efficientmod import KERNEL_SIZE
+from mobilemod.models.mobile_ops import unmerged_kernel, whole_kernel
 
 # float16 rounds a code's product with its scale after it rounded the scale.
 HALF_TOLERANCE, HALF_SMALLEST = 1.5 * 2.0**-10, 6e-8
@@ -115,8 +116,7 @@ def _weight(named: NamedTaps, call: Call, label: str) -> Parameter:
     weight = conv_weight(named.taps, node)
     columns = named.program.columns.get(label)
     if columns is not None:
-        weight = weight.transpose(0, 2, 3, 1).reshape(*weight.shape[::2], -1, 3)[:, :, columns]
-        weight = weight.transpose(0, 3, 1, 2)
+        weight = unmerged_kernel(torch.from_numpy(weight), columns).numpy()
     scale = named.taps.graph.tensors[node.inputs[1]].scale
     step = np.array(scale, np.float64).reshape(-1, 1, 1, 1) if scale else None
     return Parameter(weight, step)
@@ -139,12 +139,11 @@ def _whole_kernel(named: NamedTaps, pieces: list[Call]) -> Iterator[tuple[str, P
     """The published depthwise kernel that pieces add up to, and its bias."""
     labels = [named.program.weights[c.output] for c in pieces]
     weights = [_weight(named, c, label) for c, label in zip(pieces, labels, strict=True)]
-    shape = (len(weights[0].values), 1, KERNEL_SIZE, KERNEL_SIZE)
-    kernel, step = np.zeros(shape), np.zeros(shape)
-    for piece, weight in zip(FORMS[named.form].split, weights, strict=True):
-        rows, columns = np.array(piece.rows), np.array(piece.columns)
-        kernel[:, :, rows[:, None], columns] = weight.values
-        step[:, :, rows[:, None], columns] = 0.0 if weight.step is None else weight.step
+    steps = [np.zeros((len(w.values), 1, 1, 1)) if w.step is None else w.step for w in weights]
+    kernel, step = (
+        whole_kernel(FORMS[named.form].split, [torch.from_numpy(part) for part in parts]).numpy()
+        for parts in ([w.values for w in weights], steps)
+    )
     module = labels[0].partition(".part")[0]
     yield f"{module}:weight", Parameter(kernel, step, pieces=True)
     biases = [_bias(named, call) for call in pieces]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from export.sensitivity_bundle import SensitivityConfig, make_setup
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
-from mobilemod.files import atomic_path
+from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.models.mobile import build_mobile
 from mobilemod.results.search_page import write_page
@@ -119,7 +118,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     file = out / f"{base.name}-mixed.json"
     if met:
         recipe = _recipe(base, list(flows.values()), shares, costs, target, config)
-        _write_json(file, recipe.to_dict())
+        write_json(file, recipe.to_dict())
     record = {
         "schema": SCHEMA,
         "model": bundle.manifest["model"],
@@ -144,16 +143,10 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         ],
         "file": file.name if met else None,
     }
-    _write_json(out / f"search-{target}.json", record)
+    write_json(out / f"search-{target}.json", record)
     page = out / f"search-{target}.html"
     write_page(record, page)
     return record, page
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        text = json.dumps(values, indent=1, ensure_ascii=False)
-        temporary.write_text(text + "\n", "utf-8")
 
 
 def _target(bundle: Bundle, config: SearchConfig) -> str:

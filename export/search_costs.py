@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE
 from export.lowering import tool_versions
 from export.profiling import SCHEMA, Profile, UnitTime, profile_file
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256
+from mobilemod.files import file_sha256, write_text
 from mobilemod.manifest import Bundle
 from quantization.calibration import cache_dir
 from quantization.mixed_flow import Flow
@@ -104,7 +105,7 @@ def time_costs(flow: Flow, int8: Profile, floats: Profile) -> Costs:
         "ms",
         {m: max(0.0, v) for m, v in convs.items()},
         {layer: max(0.0, v) for layer, v in rest.items()},
-        sum(u.ms for u in edges) / max(1, sum(_count(u) for u in edges)),
+        sum(u.ms for u in edges) / max(1, sum(math.prod(u.shape) for u in edges)),
         int8.sum_ms,
         int8.sum_ms * LEAST_SHARE,
     )
@@ -114,13 +115,6 @@ def _layer(module: str, layers: dict[str, int]) -> int | None:
     while module not in layers and "." in module:
         module = module.rpartition(".")[0]
     return layers.get(module)
-
-
-def _count(unit: UnitTime) -> int:
-    count = 1
-    for size in unit.shape:
-        count *= size
-    return count
 
 
 def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:
@@ -133,9 +127,7 @@ def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:
             name = hashlib.sha256(text.encode()).hexdigest()[:32]
             cached = cache_dir() / "profiles" / f"{name}.json"
             if not cached.exists():
-                values = profile_file(path).to_dict()
-                with atomic_path(cached) as temporary:
-                    temporary.write_text(json.dumps(values), "utf-8")
+                write_text(cached, json.dumps(profile_file(path).to_dict()))
             found[entry["precision"] == "int8"] = load_profile(cached)
     if len(found) < 2:
         raise UserError(

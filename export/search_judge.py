@@ -16,14 +16,14 @@ from torch import Tensor
 
 from export.bundle import load_reference
 from export.sensitivity_bundle import Ready, Setup, get_ready
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.data.imagefolder import Damage, ImageFolder, read_batch
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, drop
 from mobilemod.files import atomic_path
 from mobilemod.manifest import load_bundle
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.progress import progress
-from quantization.calibration import cache_dir
+from quantization.calibration import cache_path
 from quantization.sensitivity import Effect, effect
 
 BATCH = 8
@@ -115,23 +115,21 @@ def run_batch(
     """The programs of `selections` on one batch; their logits are cached by content."""
     ready = get_ready(setup)
     preprocess = ready.bundle.preprocess
-    damage = Damage(10**9)
-    pixels = list(iter_pixels(images, preprocess, damage))
-    kept = [start + i for i, _ in pixels]
+    indices, pixels, damaged = read_batch(images, preprocess)
+    kept = [start + i for i in indices]
     if not pixels:
         shape = (len(selections), 0, ready.bundle.manifest["num_classes"])
-        return Outcome(kept, damage.files, np.zeros(shape, np.float32))
-    x = preprocess.normalize(np.stack([p for _, p in pixels]))
+        return Outcome(kept, damaged, np.zeros(shape, np.float32))
+    x = preprocess.normalize(np.stack(pixels))
     names = [None if s is None else sorted(s) for s in selections]
     key = f"{ready.digest} {names} {hashlib.sha256(x.tobytes()).hexdigest()}"
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    path = cache_dir() / "search" / name[:2] / f"{name}.npy"
+    path = cache_path("search", key, ".npy")
     if path.exists():
-        return Outcome(kept, damage.files, np.load(path))
+        return Outcome(kept, damaged, np.load(path))
     logits = run_programs(ready, _reference(setup.folder), selections, torch.from_numpy(x))
     with atomic_path(path) as temporary, temporary.open("wb") as f:
         np.save(f, logits)
-    return Outcome(kept, damage.files, logits)
+    return Outcome(kept, damaged, logits)
 
 
 @functools.cache

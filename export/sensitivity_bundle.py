@@ -21,12 +21,12 @@ from mobilemod.data.imagefolder import (
     Damage,
     ImageFolder,
     Sample,
-    iter_pixels,
+    read_batch,
     read_split,
     split_dir,
 )
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256
+from mobilemod.files import atomic_path, file_sha256, write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
@@ -34,7 +34,7 @@ from mobilemod.progress import progress
 from mobilemod.results.sensitivity_page import write_page
 from mobilemod.workers import worker_pool
 from quantization import sensitivity, sensitivity_program
-from quantization.calibration import cache_dir, load_calibration, weights_digest
+from quantization.calibration import cache_path, load_calibration, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table
 from quantization.recipe import Recipe, load_recipe
@@ -139,8 +139,7 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     record = make_record(found, ready.table, config.by, about)
     out = config.out or config.bundle / "sensitivity"
     name = f"sensitivity-{setup.form}-{config.by}"
-    with atomic_path(out / f"{name}.json") as path:
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(out / f"{name}.json", record)
     page = out / f"{name}.html"
     write_page(record, page)
     return record, page
@@ -258,20 +257,18 @@ def run_batch(setup: Setup, images: ImageFolder, start: int, part: str) -> Outco
     """One part on the images of one batch; the result is cached by content."""
     ready = get_ready(setup)
     preprocess = ready.bundle.preprocess
-    damage = Damage(10**9)
-    pixels = list(iter_pixels(images, preprocess, damage))
-    kept = [start + i for i, _ in pixels]
+    indices, pixels, damaged = read_batch(images, preprocess)
+    kept = [start + i for i in indices]
     if not pixels:
-        return Outcome(start, part, kept, damage.files, None)
-    x = preprocess.normalize(np.stack([p for _, p in pixels]))
+        return Outcome(start, part, kept, damaged, None)
+    x = preprocess.normalize(np.stack(pixels))
     key = f"{ready.digest} {part} {hashlib.sha256(x.tobytes()).hexdigest()}"
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    path = cache_dir() / "sensitivity" / name[:2] / f"{name}.npz"
+    path = cache_path("sensitivity", key, ".npz")
     if path.exists():
         with np.load(path) as saved:
             measured = Measured(*(saved[k] for k in ("base", "logits", "counts", "power")))
-        return Outcome(start, part, kept, damage.files, measured)
+        return Outcome(start, part, kept, damaged, measured)
     measured = measure(ready.program, ready.items, torch.from_numpy(x), part)
     with atomic_path(path) as temporary, temporary.open("wb") as f:
         np.savez_compressed(f, **vars(measured))
-    return Outcome(start, part, kept, damage.files, measured)
+    return Outcome(start, part, kept, damaged, measured)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation import accuracy
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.robustness import mean_drop
-from mobilemod.files import atomic_path
+from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.gates import Verdict, judge_drop, judged
 
@@ -71,8 +70,7 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
         if m["role"] == "int8"
     ]
     record = judged({**about, **record}, verdicts)
-    with atomic_path(config.bundle / STRESS_FILE) as path:
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(config.bundle / STRESS_FILE, record)
     return record, verdicts
 
 

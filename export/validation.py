@@ -19,7 +19,7 @@ from export.bundle import load_quantized_network, load_reference
 from export.lowering import code_digest, tool_versions
 from export.quiet import quiet
 from mobilemod.data.corruptions import Condition
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
+from mobilemod.data.imagefolder import Damage, ImageFolder, read_batch, read_split
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, atomic_path
@@ -30,7 +30,7 @@ from mobilemod.results.gates import Gates, Verdict, check, judged
 from mobilemod.results.report import write_report
 from mobilemod.results.schema import build_record
 from mobilemod.workers import worker_pool
-from quantization.calibration import cache_dir
+from quantization.calibration import cache_path
 from quantization.params import ParameterTable
 from quantization.program import quantize
 
@@ -144,20 +144,18 @@ def run_chunk(
     condition: how the images are corrupted first.
     """
     bundle = _bundle(folder)
-    damage = Damage(10**9)
-    pixels = list(iter_pixels(images, bundle.preprocess, damage))
-    kept = [start + i for i, _ in pixels]
+    indices, pixels, damaged = read_batch(images, bundle.preprocess)
+    kept = [start + i for i in indices]
     if not pixels:
-        return Outcome(start, condition, kept, damage.files, {}, {})
+        return Outcome(start, condition, kept, damaged, {}, {})
     if condition is not None:
-        pixels = [(i, condition(p, images.name(i))) for i, p in pixels]
-    x = bundle.preprocess.normalize(np.stack([p for _, p in pixels]))
+        pixels = [condition(p, images.name(i)) for i, p in zip(indices, pixels, strict=True)]
+    x = bundle.preprocess.normalize(np.stack(pixels))
     digest = hashlib.sha256(x.tobytes()).hexdigest()
     logits, runners = {}, {}
     for candidate in names:
         key = f"{candidate.digest} {candidate.role} {digest} {tool_versions()} {code_digest()}"
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        path = cache_dir() / "predictions" / name[:2] / f"{name}.npy"
+        path = cache_path("predictions", key, ".npy")
         run, runners[candidate.name] = _runner(folder, candidate)
         if path.exists():
             logits[candidate.name] = np.load(path)
@@ -165,7 +163,7 @@ def run_chunk(
         logits[candidate.name] = run(x).astype(np.float32)
         with atomic_path(path) as temporary, temporary.open("wb") as f:
             np.save(f, logits[candidate.name])
-    return Outcome(start, condition, kept, damage.files, logits, runners)
+    return Outcome(start, condition, kept, damaged, logits, runners)
 
 
 def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> ImageFolder:

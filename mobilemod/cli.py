@@ -215,15 +215,14 @@ def _data(args: argparse.Namespace) -> Path | None:
 
 def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:
     """Write the record where --json says, and the text to stdout unless the JSON goes there."""
-    from mobilemod.files import atomic_path
+    from mobilemod.files import write_json
 
     if args.json == "-":
         json.dump(record, sys.stdout, indent=1, ensure_ascii=False)
         print()
         return
     if args.json:
-        with atomic_path(Path(args.json)) as path:
-            path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_json(Path(args.json), record)
     print(text)
 
 

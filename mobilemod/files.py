@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mobilemod.errors import UserError
 
@@ -27,6 +29,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
         os.replace(path, target)
     finally:
         path.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` as UTF-8, in one rename."""
+    with atomic_path(target) as path:
+        path.write_text(text, "utf-8")
+
+
+def write_json(target: Path, values: Any) -> None:
+    """Write JSON-ready values for people to read too, in one rename."""
+    write_text(target, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextlib.contextmanager

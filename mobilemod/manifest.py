@@ -9,7 +9,7 @@ from typing import Any
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256
+from mobilemod.files import file_sha256, write_json
 
 SCHEMA = "mobilemod/manifest/1"
 FILE_NAME = "manifest.json"
@@ -48,8 +48,7 @@ class Bundle:
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Write `manifest.json` in one rename."""
-    with atomic_path(folder / FILE_NAME) as path:
-        path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(folder / FILE_NAME, values)
 
 
 def load_bundle(folder: Path, verify: bool = True) -> Bundle:

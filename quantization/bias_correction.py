@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from quantization.hooks import forward_hooks
 from quantization.sensitivity_program import SwitchedConv2d, SwitchedProgram
 
 # A channel's mean error counts where it is this many standard errors from none.
@@ -62,12 +63,8 @@ def _record(step: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     def keep(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> None:
         means[conv.tensor] = out.mean((2, 3))
 
-    handles = [conv.register_forward_hook(keep) for conv in _convolutions(step)]
-    try:
+    with forward_hooks(_convolutions(step), keep):
         return step(x), means
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _correct(step: nn.Module, x: Tensor, means: dict[str, Tensor], found: Corrections) -> Tensor:
@@ -80,9 +77,5 @@ def _correct(step: nn.Module, x: Tensor, means: dict[str, Tensor], found: Correc
         found[conv.tensor] = change
         return out + change[:, None, None]
 
-    handles = [conv.register_forward_hook(add) for conv in _convolutions(step)]
-    try:
+    with forward_hooks(_convolutions(step), add):
         return step(x)
-    finally:
-        for handle in handles:
-            handle.remove()

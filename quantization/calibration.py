@@ -19,10 +19,11 @@ from torch import Tensor
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
+from quantization.hooks import forward_hooks
 from quantization.observers import OBSERVERS, Range, ranges
 
 SCHEMA = "mobilemod/calibration/2"
@@ -89,8 +90,7 @@ class Calibration:
         lines = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values["tensors"].items()]
         tensors = "{\n" + ",\n".join(lines) + "\n }"
         rest = json.dumps({**values, "tensors": None}, indent=1)
-        with atomic_path(path) as temporary:
-            temporary.write_text(rest.replace('"tensors": null', f'"tensors": {tensors}'), "utf-8")
+        write_text(path, rest.replace('"tensors": null', f'"tensors": {tensors}'))
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -140,13 +140,9 @@ def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str
         flat = x.flatten()
         samples.setdefault(name, []).append(flat[:: max(1, len(flat) // SAMPLES)].clone())
 
-    handles = [tap.register_forward_hook(hook) for tap in taps]
-    try:
+    with forward_hooks(taps, hook):
         for x in progress(batches, "calibration", count, f"{BATCH} img"):
             form(x)
-    finally:
-        for handle in handles:
-            handle.remove()
     return {
         name: Observed(tuple(ranges(torch.cat(samples[name]).numpy(), low, high, BINS).values()))
         for name, (low, high) in extremes.items()
@@ -214,3 +210,9 @@ def cache_dir() -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilemod"
+
+
+def cache_path(kind: str, key: str, suffix: str) -> Path:
+    """Where the result of what `key` says in full lies in the cache, in the folder `kind`."""
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return cache_dir() / kind / name[:2] / f"{name}{suffix}"

@@ -26,6 +26,7 @@ from mobilemod.models.efficientmod import Attention, EfficientMod, ModulationMlp
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
+from quantization.hooks import forward_hooks
 
 # An outlier's range is over 2 sqrt(2) times the median of its tensor's channels.
 OUTLIER = 2.0
@@ -64,15 +65,11 @@ def pairs(model: EfficientMod) -> Iterator[Pair]:
             if module.ratio == 1:
                 yield Pair(f"{name}.fc1:out", module.fc1, module.fc2)
         elif isinstance(module, Attention):
-            q, k, v = (slice(i, i + len_) for i, len_ in _thirds(module))
+            width = module.qkv.out_features // 3
+            q, k, v = (slice(i * width, (i + 1) * width) for i in range(3))
             yield Pair(f"{name}.qkv.v:out", module.qkv, module.proj, rows=v)
             yield Pair(f"{name}.qkv.q:out", module.qkv, module.qkv, rows=q, second_rows=k)
             yield Pair(f"{name}.qkv.k:out", module.qkv, module.qkv, rows=k, second_rows=q)
-
-
-def _thirds(attention: Attention) -> list[tuple[int, int]]:
-    width = attention.qkv.out_features // 3
-    return [(i * width, width) for i in range(3)]
 
 
 @torch.no_grad()
@@ -88,13 +85,9 @@ def channel_ranges(
         found[module.tensor] = most if old is None else torch.maximum(old, most)
 
     taps = [m for m in form.modules() if isinstance(m, Tap) and m.tensor in wanted]
-    handles = [tap.register_forward_hook(hook) for tap in taps]
-    try:
+    with forward_hooks(taps, hook):
         for x in progress(batches, "channel ranges", count, "batch"):
             form(x)
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
 
 

@@ -101,7 +101,8 @@ class Flow:
     def boundary(self, modules: Collection[str]) -> int:
         """How many values are quantized or dequantized for one image, edges included."""
         rest = self.capable - self.floats(modules)
-        alive = {g for g, ts in self.groups.items() if set(ts) & self.selection(modules)}
+        int8 = self.selection(modules)
+        alive = {g for g, ts in self.groups.items() if int8.intersection(ts)}
         made = {self.ops[i].writes for i in rest}
         read = {g for i, op in enumerate(self.ops) if i not in rest for g in op.reads}
         sizes = {op.writes: op.values for op in reversed(self.ops)}

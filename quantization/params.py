@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 
 SCHEMA = "mobilemod/parameters/1"
 ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
@@ -78,8 +78,7 @@ class ParameterTable:
 
     def save(self, path: Path) -> None:
         """Write as JSON, in one rename."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1), "utf-8")
+        write_text(path, json.dumps(self.to_dict(), indent=1))
 
 
 def activation_params(

@@ -23,10 +23,9 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256
 from mobilemod.models.efficientmod import EfficientMod
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.mobile_ops import XNNPACK_FORM, FormOptions
+from mobilemod.models.mobile import build_mobile
+from mobilemod.models.mobile_ops import XNNPACK_FORM
 from mobilemod.models.unfold import network, published_state
-from quantization import bias_correction, calibration, equalization, observers, rounding
 from quantization.bias_correction import measure_corrections
 from quantization.calibration import (
     Calibration,
@@ -44,6 +43,11 @@ from quantization.sensitivity_program import SwitchedProgram
 
 # The form whose int8 tensors include all others': its ranges serve every form.
 FORM, OPTIONS = "xnnpack", XNNPACK_FORM
+# The code that decides the result, of this folder.
+CODE = (
+    "bias_correction.py", "calibration.py", "equalization.py", "observers.py", "params.py",
+    "preparation.py", "program.py", "qat.py", "rounding.py", "sensitivity_program.py",
+)  # fmt: skip
 # Bias correction runs its images as one batch.
 CORRECTION_IMAGES = 64
 ROUNDING = RoundingConfig()
@@ -108,10 +112,12 @@ def _prepare(
     exponents: dict[str, tuple[int, ...]] = {}
     if recipe.equalization:
         tensors = [pair.tensor for pair in pairs(model)]
-        ranges = channel_ranges(_form(model), tensors, images.batches(), images.steps)
+        ranges = channel_ranges(
+            build_mobile(model, OPTIONS), tensors, images.batches(), images.steps
+        )
         exponents = choose(model, ranges)
         equalize(model, exponents)
-    form = _form(model)
+    form = build_mobile(model, OPTIONS)
     observed = calibrate_on(form, weights_digest(model.state_dict()), images)
     bias: dict[str, dict[int, float]] = {}
     if recipe.bias_correction:
@@ -123,7 +129,7 @@ def _prepare(
     adjust(model, Adjustments(bias=bias))
     state = {name: value.clone() for name, value in model.state_dict().items()}
     if recipe.rounding == "learned":
-        form = _form(model)
+        form = build_mobile(model, OPTIONS)
         table = make_table(form, FORM, recipe, observed)
         learn_rounding(form, table, images, ROUNDING)
         state = published_state(form)
@@ -166,13 +172,8 @@ def published_corrections(
     return bias
 
 
-def _form(model: EfficientMod, options: FormOptions = OPTIONS) -> MobileForm:
-    return build_mobile(model, options)
-
-
 def _key(reference: str, images: CalibrationImages, recipe: Recipe) -> str:
     values = {**recipe.to_dict(), "name": "", "description": "", "min_int8_share": 0}
-    modules = (bias_correction, calibration, equalization, observers, rounding)
-    code = [file_sha256(Path(m.__file__)) for m in modules] + [file_sha256(Path(__file__))]
+    code = [file_sha256(Path(__file__).with_name(name)) for name in CODE]
     text = json.dumps([reference, images.digest, values, code, torch.__version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

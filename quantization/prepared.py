@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
+import torch
 from torch import Tensor
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
+from mobilemod.models.checkpoints import save_checkpoint
 from quantization.calibration import Calibration, load_calibration, weights_digest
 
 WEIGHTS_FILE = "prepared.safetensors"
@@ -37,11 +37,12 @@ class Prepared:
     origin: str
 
     def save(self, folder: Path) -> None:
-        """Write `WEIGHTS_FILE` and `CALIBRATION_FILE` into `folder`, each in one rename."""
+        """Write `WEIGHTS_FILE` and `CALIBRATION_FILE` into `folder`, each in one rename.
+
+        Equal weights give equal bytes.
+        """
         metadata = {"reference": self.reference, "origin": self.origin}
-        state = {name: value.detach().contiguous() for name, value in self.state.items()}
-        with atomic_path(folder / WEIGHTS_FILE) as path:
-            safetensors.torch.save_file(state, path, metadata)
+        save_checkpoint(folder / WEIGHTS_FILE, self.state, metadata, torch.float32)
         self.calibration.save(folder / CALIBRATION_FILE)
 
 

@@ -35,6 +35,21 @@ PROBE_SIZE = 64
 FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
 
 
+def on_grid(x: Tensor, scale: float | Tensor, low: int, high: int) -> Tensor:
+    """The nearest whole number of `scale` steps, from `low` to `high` of them.
+
+    Equal in every bit to the operators of `quantized_decomposed`; `low` and `high` are the codes'
+    limits less the zero point.
+    """
+    return x.mul(1.0 / scale).round_().clamp_(low, high).mul_(scale)
+
+
+def limits(params: TensorParams) -> tuple[int, int]:
+    """The codes' limits, counted from a per-tensor zero point."""
+    zero_point = params.zero_point[0]
+    return params.quant_min - zero_point, params.quant_max - zero_point
+
+
 class QuantizeDequantize(nn.Module):
     """Per-tensor int8 quantize, then dequantize."""
 
@@ -179,8 +194,7 @@ def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
         else:
             new = QuantizedConv2d(module, params, fold)
         if new is not None:
-            parent, _, child = name.rpartition(".")
-            setattr(program.get_submodule(parent), child, new)
+            program.set_submodule(name, new)
     _round_biases(program.eval())
     return program
 

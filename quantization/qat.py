@@ -29,26 +29,11 @@ from quantization.params import (
     constant_params,
     weight_params,
 )
-from quantization.program import fit_summands, rounded_bias
+from quantization.program import fit_summands, limits, on_grid, rounded_bias
 
 LEVELS = ACTIVATION_MAX - ACTIVATION_MIN
 # The gradient of a range is a sum over its tensor's values; so many of them estimate it.
 GRADIENT_SAMPLES = 1 << 16
-
-
-def on_grid(x: Tensor, scale: float | Tensor, low: int, high: int) -> Tensor:
-    """The nearest whole number of `scale` steps, from `low` to `high` of them.
-
-    Equal in every bit to the operators of `quantized_decomposed`; `low` and `high` are the codes'
-    limits less the zero point.
-    """
-    return x.mul(1.0 / scale).round_().clamp_(low, high).mul_(scale)
-
-
-def limits(params: TensorParams) -> tuple[int, int]:
-    """The codes' limits, counted from a per-tensor zero point."""
-    zero_point = params.zero_point[0]
-    return params.quant_min - zero_point, params.quant_max - zero_point
 
 
 class _Quantize(torch.autograd.Function):
@@ -213,8 +198,7 @@ class QatProgram(nn.Module):
         program = copy.deepcopy(form)
         for path, module in form.named_modules():
             if isinstance(module, Tap | Constant | NamedConv2d):
-                parent, _, child = path.rpartition(".")
-                setattr(program.get_submodule(parent), child, self._replacement(module))
+                program.set_submodule(path, self._replacement(module))
         self.program = program
         self.ranges = nn.ModuleList(self._ranges.values())
         self._taps = [m for m in program.modules() if isinstance(m, FakeQuantTap) and m.learned]

@@ -13,15 +13,14 @@ from torch import Tensor
 
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.files import atomic_path, file_sha256
+from mobilemod.files import file_sha256, write_text
 from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.mobile_ops import XNNPACK_FORM
 from mobilemod.models.unfold import network, published_state
 from mobilemod.training.device import choose_device
 from mobilemod.training.images import load_images
 from quantization.calibration import Observed, calibrate, weights_digest
 from quantization.params import ParameterTable
-from quantization.preparation import prepare
+from quantization.preparation import FORM, OPTIONS, prepare
 from quantization.prepared import WEIGHTS_FILE, Prepared, load_prepared
 from quantization.program import make_table
 from quantization.qat import QatProgram
@@ -31,7 +30,6 @@ from quantization.qat_train import QatTrainer
 from quantization.recipe import Recipe, load_recipe
 
 SCHEMA = "mobilemod/qat/1"
-FORM, OPTIONS = "xnnpack", XNNPACK_FORM
 # Dividing the softmax scale out of q and multiplying it in again moves a weight by its last bit.
 LAST_BIT = 3e-7
 
@@ -111,15 +109,10 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         "config": config.to_dict(),
         "history": trainer.history,
     }
-    _write(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")
-    _write(out / "training.json", json.dumps(record, indent=1) + "\n")
-    _write(out / f"{source.variant}.md", card(record))
+    write_text(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")
+    write_text(out / "training.json", json.dumps(record, indent=1) + "\n")
+    write_text(out / f"{source.variant}.md", card(record))
     return record
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8")
 
 
 def lowered(

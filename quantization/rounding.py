@@ -129,19 +129,14 @@ def _swap(layer: nn.Module) -> list[OffsetConv2d]:
     for path, module in list(layer.named_modules()):
         if isinstance(module, FakeQuantConv2d) and module.conv.groups == 1:
             found.append(OffsetConv2d(module.conv))
-            _set(layer, path, found[-1])
+            layer.set_submodule(path, found[-1])
     return found
 
 
 def _swap_back(layer: nn.Module) -> None:
     for path, module in list(layer.named_modules()):
         if isinstance(module, OffsetConv2d):
-            _set(layer, path, FakeQuantConv2d(module.conv))
-
-
-def _set(root: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, child = path.rpartition(".")
-    setattr(root.get_submodule(parent), child, module)
+            layer.set_submodule(path, FakeQuantConv2d(module.conv))
 
 
 @torch.no_grad()

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
+from quantization.hooks import forward_hooks
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable, TensorParams
-from quantization.program import Q, QuantizedConstant, QuantizedConv2d
+from quantization.program import Q, QuantizedConstant, QuantizedConv2d, limits, on_grid
 
 LEVELS = ACTIVATION_MAX - ACTIVATION_MIN + 1
 FIRST_CODE = ACTIVATION_MIN - LEVELS  # a code histogram reaches one range beyond each end
@@ -38,13 +39,12 @@ class SwitchedTap(nn.Module):
         self.tensor = params.tensor
         self.on = False
         self.scale, self.zero_point = params.scale[0], params.zero_point[0]
-        self.low = params.quant_min - self.zero_point
-        self.high = params.quant_max - self.zero_point
+        self.low, self.high = limits(params)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.on:
             return x
-        out = self.codes(x).clamp_(self.low, self.high).mul_(self.scale)
+        out = on_grid(x, self.scale, self.low, self.high)
         out.int8_scale = self.scale
         return out
 
@@ -125,8 +125,7 @@ class SwitchedProgram:
                 new = SwitchedConstant(module.value.detach(), params)
             else:
                 new = SwitchedConv2d(module, params)
-            parent, _, child = name.rpartition(".")
-            setattr(self.form.get_submodule(parent), child, new)
+            self.form.set_submodule(name, new)
             self.switches[module.tensor].append(new)
         self.position = {name: len(self.form.layers) for name in self.switches}
         for i, layer in enumerate(self.form.layers):
@@ -183,12 +182,8 @@ def code_counts(program: SwitchedProgram, x: Tensor) -> tuple[np.ndarray, np.nda
         power[tap.tensor] = tuple(map(float, squares))
 
     program.select(())
-    handles = [tap.register_forward_hook(hook) for tap in program.taps]
-    try:
+    with forward_hooks(program.taps, hook):
         program.run(0, x)
-    finally:
-        for handle in handles:
-            handle.remove()
     names = [tap.tensor for tap in program.taps]
     if not names:
         return np.zeros((0, CODE_BINS), np.int64), np.zeros((0, 2))

@@ -191,3 +191,15 @@ def iter_pixels(
             yield i, load_pixels(sample.path, preprocess)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             damage.add(sample.path, error)
+
+
+def read_batch(
+    folder: ImageFolder, preprocess: Preprocess
+) -> tuple[list[int], list[np.ndarray], list[str]]:
+    """Sample indices, uint8 (size, size, 3) images, and the files that were damaged.
+
+    However many those are: whoever joins the batches of a set judges that.
+    """
+    damage = Damage(10**9)
+    found = list(iter_pixels(folder, preprocess, damage))
+    return [i for i, _ in found], [pixels for _, pixels in found], damage.files

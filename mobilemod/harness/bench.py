@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256
+from mobilemod.files import file_sha256, write_json
 from mobilemod.harness.devices import Job, Loader, ModelFile, get_device
 from mobilemod.harness.instructions import MAX_RISE_PERCENT, compare_with_baseline
 from mobilemod.manifest import FILE_NAME, load_bundle
@@ -95,8 +94,7 @@ def find_files(path: Path) -> tuple[tuple[ModelFile, ...], Preprocess, str | Non
 
 def save(record: dict[str, Any], bundle: Path) -> None:
     """Write a record into a bundle, beside its files."""
-    with atomic_path(bundle / RECORD_FOLDER / f"{record['device']}.json") as path:
-        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(bundle / RECORD_FOLDER / f"{record['device']}.json", record)
 
 
 def text(record: dict[str, Any], verdicts: Sequence[Verdict]) -> str:

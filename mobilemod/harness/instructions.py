@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.results.gates import Verdict
 
 SCHEMA = "mobilemod/instructions/1"
@@ -18,8 +18,7 @@ def write_baseline(record: dict[str, Any], path: Path) -> None:
     """Record the counts of a bench record of `arm64-emulated`, by file name."""
     files = {f["file"]: {"runtime": f["runtime"], **_counts(f)} for f in record["files"]}
     baseline = {"schema": SCHEMA, "processor": record["environment"]["processor"], "files": files}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(baseline, indent=1) + "\n", "utf-8")
+    write_text(path, json.dumps(baseline, indent=1) + "\n")
 
 
 def _counts(file: dict[str, Any]) -> dict[str, Any]:

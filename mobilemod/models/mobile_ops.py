@@ -5,6 +5,7 @@ Channels-first tensors (B, C, H, W) throughout; linears are 1x1 convolutions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -163,6 +164,22 @@ class MobileNorm(nn.Module):
         return self.variance(square)
 
 
+def unmerged_kernel(weight: Tensor, columns: slice) -> Tensor:
+    """The published kernel, (out, 3, rows, columns), at `columns` of one of merged columns."""
+    weight = weight.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, 3))
+    return weight[:, :, columns].permute(0, 3, 1, 2)
+
+
+def whole_kernel(split: Sequence[Piece], parts: Sequence[Tensor]) -> Tensor:
+    """The 7x7 kernel, (C, 1, 7, 7), of its pieces; a part (C, 1, 1, 1) fills its piece."""
+    size = len(ALL)
+    kernel = parts[0].new_zeros(len(parts[0]), 1, size, size)
+    for piece, part in zip(split, parts, strict=True):
+        rows, columns = torch.tensor(piece.rows), torch.tensor(piece.columns)
+        kernel[:, :, rows[:, None], columns] = part
+    return kernel
+
+
 class MergedColumns(nn.Module):
     """The stem's 7x7 convolution, stride 4, on columns merged by fours: a 7x2 kernel.
 
@@ -192,8 +209,7 @@ class MergedColumns(nn.Module):
 
     def kernel(self) -> Tensor:
         """The convolution's weight as published, (out, 3, 7, 7)."""
-        weight = self.conv.weight.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, 3))
-        return weight[:, :, self.columns].permute(0, 3, 1, 2)
+        return unmerged_kernel(self.conv.weight, self.columns)
 
 
 class MobileDepthwise(nn.Module):

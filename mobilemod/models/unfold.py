@@ -13,15 +13,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mobilemod.models.efficientmod import (
-    KERNEL_SIZE,
-    EfficientMod,
-    Variant,
-    get_variant,
-    head_width,
-)
+from mobilemod.models.efficientmod import EfficientMod, Variant, get_variant, head_width
 from mobilemod.models.mobile import Q_K_V, MobileForm
-from mobilemod.models.mobile_ops import Constant, MergedColumns, NamedConv2d
+from mobilemod.models.mobile_ops import Constant, MergedColumns, NamedConv2d, whole_kernel
 
 
 def network(variant: Variant | str, num_classes: int, state: Mapping[str, Tensor]) -> EfficientMod:
@@ -66,7 +60,8 @@ def published_state(form: MobileForm) -> dict[str, Tensor]:
         elif set(convs) == {""}:
             weight, bias = convs[""].weight, convs[""].bias
         else:
-            weight, bias = _whole(form, convs), convs["part0"].bias
+            pieces = [convs[f"part{i}"].weight for i in range(len(convs))]
+            weight, bias = whole_kernel(form.options.split, pieces), convs["part0"].bias
         state[f"{module}.weight"] = weight.reshape(shape).clone()
         state[f"{module}.bias"] = bias.detach().clone()
     return state
@@ -78,13 +73,3 @@ def _joined(convs: list[NamedConv2d], width: int) -> tuple[Tensor, Tensor]:
     weights = [c.weight * f for c, f in zip(convs, factors, strict=True)]
     biases = [c.bias * f for c, f in zip(convs, factors, strict=True)]
     return torch.cat(weights), torch.cat(biases)
-
-
-def _whole(form: MobileForm, convs: dict[str, NamedConv2d]) -> Tensor:
-    """The 7x7 kernel, (C, 1, 7, 7), of the pieces of `form.options.split`."""
-    first = convs["part0"].weight
-    weight = torch.zeros(first.shape[0], 1, KERNEL_SIZE, KERNEL_SIZE)
-    for i, piece in enumerate(form.options.split):
-        rows, columns = torch.tensor(piece.rows), torch.tensor(piece.columns)
-        weight[:, :, rows[:, None], columns] = convs[f"part{i}"].weight
-    return weight

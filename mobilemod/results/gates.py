@@ -72,9 +72,9 @@ def _judge_file(name: str, drop: dict | None, images: int, gates: Gates) -> Verd
     verdict = judge_drop(name, drop, gates.max_drop)
     if drop is None or not verdict.passed:
         return verdict
+    known = _drop_line(name, drop, gates.max_drop, "drop")
     lost, won = drop["lost"], drop["won"]
     upper = max(drop["high"], upper_end(lost, won, images))
-    known = verdict.line.removesuffix(": pass")
     line = f"{known}, upper end {_near(upper, gates.max_upper)}, gate {gates.max_upper:g}"
     if upper <= gates.max_upper + _SLACK:
         return replace(verdict, line=f"{line}: pass")
@@ -96,11 +96,16 @@ def judge_drop(name: str, drop: dict | None, limit: float, what: str = "drop") -
         line = f"{name}: {what} not known, no torch float reference: fail"
         return Verdict(f"{what}: {name}", False, line, what, None, limit)
     passed = drop["points"] <= limit + _SLACK
-    line = (
-        f"{name}: {what} {_near(drop['points'], limit)}, 95 % [{drop['low']:.2f}, "
-        f"{drop['high']:.2f}], gate {limit:g}: {'pass' if passed else 'fail'}"
-    )
+    line = f"{_drop_line(name, drop, limit, what)}: {'pass' if passed else 'fail'}"
     return Verdict(f"{what}: {name}", passed, line, what, drop["points"], limit)
+
+
+def _drop_line(name: str, drop: dict, limit: float, what: str) -> str:
+    """The drop, its interval and its gate, without a verdict."""
+    return (
+        f"{name}: {what} {_near(drop['points'], limit)}, 95 % [{drop['low']:.2f}, "
+        f"{drop['high']:.2f}], gate {limit:g}"
+    )
 
 
 def _agreement(a: str, b: str, pair: dict | None, limit: float) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.results import image_cards, sections
 from mobilemod.results.gates import Verdict
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
@@ -63,8 +63,7 @@ def write_report(
         f"The same figures as JSON: schema {SCHEMA_VERSION}.",
     )
     page = document(title, _POLICY, STYLE, tag("main", *parts, footer))
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:

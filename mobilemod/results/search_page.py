@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.results.markup import Html, document, escape, join, table, tag
 from mobilemod.results.search_plot import PLOT_STYLE, front_plot
 from mobilemod.results.search_table import change_text, cost_text, kl_text, looks, met_text
@@ -22,12 +22,10 @@ def write_page(record: dict, path: Path) -> None:
     footer = tag("footer", f"The same figures as JSON: schema {record['schema']}.")
     body = tag("main", _headline(record), _front(record), _float(record), footer)
     page = document(title, _POLICY, STYLE + PLOT_STYLE, body)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     style = tag("style", Html(STYLE + PLOT_STYLE))
     plot = front_plot(record, width=PLOT_WIDTH, xmlns="http://www.w3.org/2000/svg")
-    with atomic_path(path.with_suffix(".svg")) as temporary:
-        temporary.write_text(plot.replace(">", f">{style}", 1) + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".svg"), plot.replace(">", f">{style}", 1) + "\n")
 
 
 def _headline(record: dict) -> Html:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilemod.files import atomic_path
+from mobilemod.files import write_text
 from mobilemod.results.markup import Html, document, escape, join, table, tag
 from mobilemod.results.sensitivity_plot import depth_plot, histogram
 from mobilemod.results.sensitivity_table import (
@@ -52,8 +52,7 @@ def write_page(record: dict, path: Path) -> None:
     )
     body = tag("main", _headline(record), _depth(record), _ranked(record), _codes(record), footer)
     page = document(title, _POLICY, STYLE + _OWN_STYLE, body)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _headline(record: dict) -> Html:

@@ -11,7 +11,7 @@ import torch
 
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256
+from mobilemod.files import file_sha256, write_text
 from mobilemod.models.checkpoints import save_checkpoint
 from mobilemod.training.config import TrainConfig, parse_phases, read_values
 from mobilemod.training.curve import draw_curve
@@ -81,10 +81,8 @@ def finish(trainer: Trainer, classes: tuple[str, ...], data: Path) -> dict[str, 
         "config": config.to_dict(),
         "history": trainer.history,
     }
-    with atomic_path(out / "training.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    with atomic_path(path.with_suffix(".md")) as temporary:
-        temporary.write_text(card(record, classes), "utf-8")
+    write_text(out / "training.json", json.dumps(record, indent=1) + "\n")
+    write_text(path.with_suffix(".md"), card(record, classes))
     return record
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path
+from mobilemod.files import atomic_path, write_text
 
 STATE_FILE = "training_state.pt"
 HISTORY_FILE = "history.json"
@@ -27,8 +27,7 @@ def save_state(
     texts = {"config": json.dumps(config), "history": json.dumps(history)}
     with atomic_path(folder / STATE_FILE) as path:
         torch.save({**state, **texts}, path)
-    with atomic_path(folder / HISTORY_FILE) as path:
-        path.write_text(json.dumps(history, indent=1), "utf-8")
+    write_text(folder / HISTORY_FILE, json.dumps(history, indent=1))
 
 
 def load_state(folder: Path, device: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, atomic_path, only_one
+from mobilemod.files import atomic_folder, only_one, write_text
 from mobilemod.harness.arm64 import debian, pins, wheels
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import (
@@ -46,8 +46,7 @@ def set_up(folder: Path, executorch: bool = False) -> dict[str, Any]:
             return values
         (folder / STAMP).unlink(missing_ok=True)
         values = _build(folder, executorch or had_executorch)
-        with atomic_path(folder / STAMP) as path:
-            path.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        write_text(folder / STAMP, json.dumps(values, indent=1) + "\n")
         return values
 
 
