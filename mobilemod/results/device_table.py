@@ -48,7 +48,7 @@ def self_test_text(test: dict[str, Any]) -> str:
 
 def latency_rows(record: dict[str, Any]) -> list[list[str]]:
     """Rows of text, by file and configuration; the first is the heading."""
-    rows = [["file", "threads", "on", "p50 ms", "p90", "p99", "min", "mean", "runs", "cold start ms",
+    rows = [["file", "threads", "on", "p50 ms", "p90", "p99", "min", "mean", "runs", "load ms",
              "first inference", "preprocessing"]]  # fmt: skip
     for f in record["files"]:
         for c in f["configurations"]:
