@@ -22,6 +22,7 @@ from mobilemod.results.device_table import (
     comparison_text,
     counts_text,
     self_test_text,
+    threads_text,
 )
 from mobilemod.results.markup import Html, document, join, table, tag
 from mobilemod.results.style import STYLE
@@ -170,11 +171,9 @@ def _configurations(latest: Sequence[dict[str, Any]]):
 
 
 def _label(record: dict[str, Any], file: dict[str, Any], c: dict[str, Any]) -> str:
-    return f"{record['device']['name']}: {file['file']}, {_threads(c['threads'])}, {c['delegate']}"
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
+    return (
+        f"{record['device']['name']}: {file['file']}, {threads_text(c['threads'])}, {c['delegate']}"
+    )
 
 
 def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -249,7 +248,7 @@ def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
         before = f["per_image"]["preprocess_ms"]
         rows.append([
             join(tag("span", class_=f"dot {role_of(f['precision'])}"), f["file"],
-                 tag("small", f"{r['device']['name']}, {_threads(c['threads'])}, {c['delegate']}")),
+                 tag("small", f"{r['device']['name']}, {threads_text(c['threads'])}, {c['delegate']}")),
             *(f"{t[k]:.2f}" for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "max_ms")),
             f"{t['runs']:,}",
             *(("–", "–") if cold is None else (f"{cold[0]:.1f}", f"{cold[1]:.1f}")),

@@ -26,12 +26,13 @@ svg.plot .line { stroke: var(--role); stroke-width: 2; }
 svg.plot .l1 { stroke-dasharray: 7 3; } svg.plot .l2 { stroke-dasharray: 2 3; }
 svg.plot .l3 { stroke-dasharray: 10 3 2 3; }
 .range {
-  display: grid; grid-template-columns: minmax(8rem, 17rem) 1fr 9.5rem; gap: .1rem 1rem;
+  display: grid; grid-template-columns: minmax(8rem, 17rem) 1fr 12rem; gap: .1rem 1rem;
   align-items: center;
 }
 .range svg { height: 26px; } .range .axis { height: 20px; }
 .range .what { overflow-wrap: anywhere; font-size: .9rem; }
 .range .value { text-align: right; font-variant-numeric: tabular-nums; font-size: .9rem; }
+.tile span { overflow-wrap: anywhere; }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .875rem; margin: .4rem 0; }
 .key svg { width: 2.2rem; height: .7rem; display: inline-block; margin-right: .4rem; }
 .key svg .line { stroke-width: 2.5; }
@@ -57,7 +58,8 @@ def accuracy_plot(points: Sequence[dict[str, Any]]) -> Html | None:
         return None
     x_of, x_ticks = log_scale([p["ms"] for p in points])
     ends = [v for p in points for v in (p["top1_percent"], p["low"], p["high"]) if v is not None]
-    ticks = nice_ticks(min(ends), max(ends), 5)
+    # A point at least, so that equal files don't look far apart.
+    ticks = nice_ticks(min(*ends, max(ends) - 1), max(*ends, min(ends) + 1), 5)
     y_of = vertical(ticks[0], ticks[-1])
     parts = [*_frame(ticks, y_of), *_below(x_ticks, x_of, "ms an image, median, log scale")]
     for p in points:
@@ -88,8 +90,7 @@ def percentile_rows(entries: Sequence[tuple[str, str, dict[str, Any]]]) -> Html 
             f"{x_of(t[k]):.2f}%" for k in ("min_ms", "p50_ms", "p90_ms", "p99_ms")
         )
         width = f"{x_of(t['p90_ms']) - x_of(t['p50_ms']):.2f}%"
-        marks = [tag("line", x1=f"{x_of(v):.2f}%", x2=f"{x_of(v):.2f}%", y1="0", y2="26", class_="grid")
-                 for v in ticks]  # fmt: skip
+        marks = [_upright(x_of(v), "0", "26", "grid") for v in ticks]
         marks += [
             tag("line", x1=low, x2=far, y1="13", y2="13", class_="whisker"),
             tag("rect", x=mid, y="6", width=width, height="14", class_="box"),
@@ -126,7 +127,10 @@ def line_plot(
         return None
     xs = [x for _, _, points in lines for x, _ in points]
     ys = [y for _, _, points in lines for _, y in points]
-    x_ticks, y_ticks = nice_ticks(min(xs), max(xs), 6), nice_ticks(0.0, max(ys), 5)
+    # Whole numbers have whole ticks.
+    most = int(max(xs) - min(xs)) if all(x == int(x) for x in xs) else 6
+    x_ticks = nice_ticks(min(xs), max(xs), max(1, min(6, most)))
+    y_ticks = nice_ticks(0.0, max(ys), 5)
     y_of = vertical(y_ticks[0], y_ticks[-1])
     x_of = _linear(x_ticks[0], x_ticks[-1], LEFT, RIGHT)
     parts = [*_frame(y_ticks, y_of), *_below(x_ticks, x_of, below)]

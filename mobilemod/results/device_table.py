@@ -73,10 +73,15 @@ def cold_start(configuration: dict[str, Any]) -> tuple[float, float] | None:
     return 1e3 * loads[0]["seconds"], loads[0]["first_inference_ms"]
 
 
+def threads_text(count: int) -> str:
+    """ "1 thread", "2 threads"."""
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def comparison_text(c: dict[str, Any]) -> str:
     """An int8 file against its float twin, in one line."""
     return (
-        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({c['threads']} threads), "
+        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({threads_text(c['threads'])}), "
         f"95 % [{c['low']:.2f}, {c['high']:.2f}]; faster in {c['faster_rounds']} of {c['rounds']}"
     )
 
