@@ -248,7 +248,7 @@ def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
         before = f["per_image"]["preprocess_ms"]
         rows.append([
             join(tag("span", class_=f"dot {role_of(f['precision'])}"), f["file"],
-                 tag("small", f"{r['device']['name']}, {threads_text(c['threads'])}, {c['delegate']}")),
+                 tag("small", f"{r['device']['name']}, {_unit(c)}")),
             *(f"{t[k]:.2f}" for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "max_ms")),
             f"{t['runs']:,}",
             *(("–", "–") if cold is None else (f"{cold[0]:.1f}", f"{cold[1]:.1f}")),

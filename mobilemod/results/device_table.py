@@ -80,8 +80,9 @@ def threads_text(count: int) -> str:
 
 def comparison_text(c: dict[str, Any]) -> str:
     """An int8 file against its float twin, in one line."""
+    threads = threads_text(c["threads"])
     return (
-        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({threads_text(c['threads'])}), "
+        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({threads}), "
         f"95 % [{c['low']:.2f}, {c['high']:.2f}]; faster in {c['faster_rounds']} of {c['rounds']}"
     )
 
