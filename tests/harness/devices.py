@@ -80,9 +80,9 @@ def noisy(seed: int) -> Callable[[bytes, int, int], bytes]:
 
 HOSTILE = (
     None, True, -1, 0, 1, 3, 10**6, 2**53, 0.5, 1e300, "", "x", "../../../../tmp/pwned", "貓",
-    "a" * 2000, [], [1], [[9, 1.5]], [[2**53, None]], [1e300] * 10, [3.4e38] * 10, [0.5] * 64, {}, {"level": 5},
-    {"level": "x"}, {"kind": {}}, {"a": "<script>alert(1)</script>"}, "a" * 64, "golden", "steady",
-    "sustained", "</script>",
+    "a" * 2000, [], [1], [[9, 1.5]], [[2**53, None]], [1e300] * 10, [3.4e38] * 10, [0.5] * 64, {},
+    {"level": 5}, {"level": "x"}, {"kind": {}}, {"a": "<script>alert(1)</script>"}, "a" * 64,
+    "golden", "steady", "sustained", "</script>",
 )  # fmt: skip
 
 
@@ -100,13 +100,3 @@ def hostile_lines(job: str, good: list[dict], seed: int, count: int) -> Iterator
             keys = [k for k in values if k not in ("job", "run", "seq")]
             values[rng.choice(keys)] = rng.choice(HOSTILE)
         yield signed(values)
-
-
-class Says(HostDriver):
-    """A device that says what it is given, whatever the job is."""
-
-    def __init__(self, stream: bytes):
-        self.stream = stream
-
-    def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
-        receive(self.stream)
