@@ -13,6 +13,8 @@ IMAGES     ?=
 MAX_MEAN_DROP ?=
 QAT        ?=
 CONFIG     ?=
+GATES      ?=
+SUSTAINED  ?=
 RUN        ?= runs/$(MODEL)$(if $(QAT),-$(basename $(notdir $(QAT))))
 DEVICE     ?= host
 THREADS    ?= 1
@@ -59,8 +61,12 @@ export: setup
 	$(CLI) export --model $(MODEL) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
 	  --targets $(TARGETS) --recipe $(RECIPE) --out "$(OUT)"
 
+# DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	$(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	MOBILEMOD_ARM64="$(ARM64)" $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
+	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
+	    $(if $(SUSTAINED),--sustained $(SUSTAINED))) \
 	  $(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(AGREEMENT),--min-agreement $(AGREEMENT))
 
 stress: setup
