@@ -28,8 +28,9 @@ from mobilemod.harness.session import LINES_FILE, Result, Session, Stopped, read
 from mobilemod.harness.validate import DeviceConfig, validate_devices
 from mobilemod.harness.worker import FILES, MODULE, copy_to
 from mobilemod.manifest import load_bundle
+from mobilemod.results.device_table import text_table
 from tests.harness.conftest import IMAGES, PLAN, Host
-from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resigned
+from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resigned, signed
 from tests.harness.test_protocol import GOOD
 
 NO_PAUSES = (0.0, 0.0, 0.0)
@@ -259,6 +260,24 @@ def test_ten_thousand_hostile_lines_neither_crash_nor_leave_the_folder(tiny, ima
         assert "<script" not in report.read_text() and "NaN" not in json.dumps(record)
         shutil.rmtree(tiny / "devices")
     assert not Path("/tmp/pwned").exists()
+
+
+def test_what_a_device_says_cannot_steer_a_terminal(tiny, images, capsys):
+    def change(raw: bytes, number: int, start: int) -> bytes:
+        if b'"type":"hello"' in raw:
+            facts = {"kind": "host", "model": "a\x1b]0;b\x07\nc\u202e", "os": None}
+            error = {"type": "error", "where": "x", "message": "\x1b[2Jgone", "fatal": False}
+            extra = {**json.loads(raw), **error, "run": "e" * 16}
+            extra.pop("crc")
+            return resigned(raw, device=facts) + signed(extra)
+        return raw
+
+    (record,), report = validate_devices(config(tiny, images), Host, lambda _: Changed(change))
+    said = capsys.readouterr().err + text_table(record) + json.dumps(record, ensure_ascii=False)
+    assert record["device"]["facts"]["model"] == "a\ufffd]0;b\ufffd c\ufffd"
+    assert record["errors"][0]["message"] == "\ufffd[2Jgone"
+    for page in (said, report.read_text()):
+        assert not set(page) & {"\x1b", "\x07", "\u202e"}
 
 
 # -- what can't go on
