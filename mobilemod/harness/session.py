@@ -112,9 +112,8 @@ class Session:
             if reason is not None:
                 lost.append(reason)
             if self.held.fatal is not None:
-                return Result(
-                    False, f"the device says: {printable(self.held.fatal)}", starts, tuple(lost)
-                )
+                said = f"the device says: {printable(self.held.fatal)}"
+                return Result(False, said, starts, tuple(lost))
             if not self._open():
                 break
             progressed = self.held.size() > before
