@@ -105,7 +105,7 @@ def test_sustained_compares_the_ends(records):
         for file in record["files"]:
             for c in file["configurations"]:
                 s = c["sustained"]
-                assert s["seconds"] > 0.39 and s["window_seconds"] == s["seconds"] / 2
+                assert s["seconds"] > 0 and s["window_seconds"] == s["seconds"] / 2
                 ratio = s["last_p50_ms"] / s["first_p50_ms"]
                 assert s["loss_percent"] == pytest.approx(100 * (ratio - 1))
 
