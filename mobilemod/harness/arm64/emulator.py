@@ -69,18 +69,25 @@ class Emulator:
             # In an option list a comma is written twice.
             library, out = (str(p).replace(",", ",,") for p in (self.folder / PLUGIN, counts))
             plugin = ["-plugin", f"file={library},out={out}"]
-        qemu = [*self._loader(), str(self.folder / "host/usr/bin/qemu-aarch64")]
-        root = self.folder / "root"
-        options = ["-L", str(root), "-cpu", CPU, "-seed", "1"]
-        sites = [root / name for name in SITES]
         return subprocess.run(
-            [*qemu, *options, *plugin, *program],
-            env={**GUEST_ENVIRONMENT, "PYTHONPATH": ":".join(map(str, sites))},
+            self.command(program, plugin),
+            env={**GUEST_ENVIRONMENT, "PYTHONPATH": ":".join(map(str, self.sites))},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
+
+    @property
+    def sites(self) -> list[Path]:
+        """Where the guest's Python finds its wheels."""
+        return [self.folder / "root" / name for name in SITES]
+
+    def command(self, program: Sequence[str], plugin: Sequence[str] = ()) -> list[str]:
+        """The host's command line that runs an ARM64 program. plugin: QEMU's options for one."""
+        qemu = [*self._loader(), str(self.folder / "host/usr/bin/qemu-aarch64")]
+        options = ["-L", str(self.folder / "root"), "-cpu", CPU, "-seed", "1"]
+        return [*qemu, *options, *plugin, *program]
 
     def run_python(
         self, arguments: Sequence[str], counts: Path | None = None, cwd: Path | None = None
