@@ -79,7 +79,9 @@ async def serve(args: argparse.Namespace, options: Options) -> None:
         connection = Connection(reader, writer, service, banner, not args.unauthorized)
         faults.connections.add(connection)
         try:
-            await connection.serve()
+            # Cancelled at the daemon's end.
+            with contextlib.suppress(asyncio.CancelledError):
+                await connection.serve()
         finally:
             faults.connections.discard(connection)
 
