@@ -67,7 +67,8 @@ class AdbDriver:
             self._runner = self._find_runner(self._device)
             self.input_kind = self._runner.input_kind
             emulated = "1" in (
-                self._device.run("getprop", name).text for name in ("ro.kernel.qemu", "ro.boot.qemu")
+                self._device.run("getprop", name).text
+                for name in ("ro.kernel.qemu", "ro.boot.qemu")
             )
             cores = self._device.run("nproc").text
         except DeviceLost as error:

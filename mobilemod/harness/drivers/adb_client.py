@@ -90,9 +90,7 @@ class Adb:
 
     program: Path
 
-    def call(
-        self, *words: str, timeout: float = MINUTE
-    ) -> subprocess.CompletedProcess[bytes]:
+    def call(self, *words: str, timeout: float = MINUTE) -> subprocess.CompletedProcess[bytes]:
         """Run adb to its end. Raises `DeviceLost` where it hangs longer than `timeout` seconds."""
         try:
             return subprocess.run(

@@ -124,5 +124,7 @@ def wait_until_cool(
         waited += WAIT_STEP
         state = read_state(device)
     if state.thermal not in (None, "nominal"):
-        say(f"{device.serial} is still {state.thermal} after {waited:.0f} s; measuring all the same")
+        say(
+            f"{device.serial} is still {state.thermal} after {waited:.0f} s; measuring all the same"
+        )
     return state
