@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class EmulatedDevice:
-    """A running daemon. folder: `root/` below it is the device's file system. address: its serial."""
+    """A running daemon. folder: `root/` in it is the device's file system. address: a serial."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder

@@ -20,7 +20,7 @@ from mobilemod.harness.arm64.pins import PYTHON
 
 SHIMS = Path(__file__).with_name("shims")
 # Those of toybox's tools that Android 8 and later install.
-TOOLS = (
+TOOLS = (  # noqa: SIM905
     "cat chmod cp cut date dd df du echo env expr false find getopt grep head id kill ln ls "
     "md5sum mkdir mktemp mv nohup printf ps pwd readlink realpath rm rmdir sed seq setsid "
     "sha256sum sleep sort stat sync tail tee test touch tr true uname uniq wc xargs"

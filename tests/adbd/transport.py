@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 
 HEADER = struct.Struct("<6I")
 VERSION, MAX_DATA = 0x01000001, 1 << 18
-CNXN, OPEN, OKAY, CLSE, WRTE, AUTH = (
-    int.from_bytes(name, "little") for name in (b"CNXN", b"OPEN", b"OKAY", b"CLSE", b"WRTE", b"AUTH")
-)  # fmt: skip
+COMMANDS = (b"CNXN", b"OPEN", b"OKAY", b"CLSE", b"WRTE", b"AUTH")
+CNXN, OPEN, OKAY, CLSE, WRTE, AUTH = (int.from_bytes(name, "little") for name in COMMANDS)
 AUTH_TOKEN, AUTH_KEY = 1, 3
 FEATURES = "shell_v2,cmd,stat_v2,fixed_push_mkdir"
 

@@ -20,6 +20,8 @@ from mobilemod.harness.protocol import Reader
 
 FOLDER = "/data/local/tmp/mobilemod"
 DELEGATES = {"tflite": ("xnnpack", "cpu", "gpu", "nnapi"), "executorch": ("xnnpack",)}
+# Either is 1 on Google's emulators.
+EMULATED = ("ro.kernel.qemu", "ro.boot.qemu")
 # Names the job that a device is at, in the harness's folder there.
 MARK = 'if [ -f "$1/running" ]; then cat "$1/running"; fi'
 SET_MARK = 'printf "%s" "$2" >"$1/running"'
@@ -66,10 +68,7 @@ class AdbDriver:
         try:
             self._runner = self._find_runner(self._device)
             self.input_kind = self._runner.input_kind
-            emulated = "1" in (
-                self._device.run("getprop", name).text
-                for name in ("ro.kernel.qemu", "ro.boot.qemu")
-            )
+            emulated = "1" in (self._device.run("getprop", name).text for name in EMULATED)
             cores = self._device.run("nproc").text
         except DeviceLost as error:
             raise UserError(f"{error}; reconnect it and try again") from None

@@ -88,7 +88,7 @@ def read_settings(device: Device) -> Saved:
 
 
 def put_back(device: Device, path: str, saved: Saved, say: Callable[[str], None]) -> None:
-    """Every changed setting as it was, then forget them. Raises nothing for a phone that is gone."""
+    """Every changed setting as it was, then forget them; a phone that is gone is no error."""
     try:
         for (namespace, key), value in saved.settings.items():
             if value == UNSET:

@@ -125,6 +125,6 @@ def wait_until_cool(
         state = read_state(device)
     if state.thermal not in (None, "nominal"):
         say(
-            f"{device.serial} is still {state.thermal} after {waited:.0f} s; measuring all the same"
+            f"{device.serial} is still {state.thermal} after {waited:.0f} s; it is measured as it is"
         )
     return state

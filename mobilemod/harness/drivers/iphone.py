@@ -57,9 +57,7 @@ class IPhoneDriver:
         try:
             self._phone = choose(self._tool.phones(), self._wanted)
         except DeviceLost as error:
-            raise UserError(
-                f"{error}; connect the phone, unlock it and trust this computer"
-            ) from None
+            raise UserError(f"{error}; connect the phone and unlock it") from None
 
     def suffixes(self) -> tuple[str, ...]:
         """Core ML's packages."""
@@ -116,7 +114,8 @@ def choose(phones: Sequence[Phone], udid: str | None) -> Phone:
     if known:
         names = ", ".join(f"{p.udid} ({p.name})" for p in known)
         raise UserError(
-            f"{len(known)} phones are connected: {names}; choose one: --device iphone:{known[0].udid}"
+            f"{len(known)} phones are connected: {names}; choose one: "
+            f"--device iphone:{known[0].udid}"
         )
     which = f"no iPhone {udid}" if udid else "no iPhone"
     raise UserError(
@@ -163,9 +162,8 @@ def read_held(tool: Tool, udid: str) -> dict[str, dict[str, str]]:
             values = json.loads(path.read_text("utf-8"))
         except (ValueError, RecursionError):
             return {}
-    return (
-        {j: h for j, h in values.items() if isinstance(h, dict)} if isinstance(values, dict) else {}
-    )
+    jobs = values.items() if isinstance(values, dict) else ()
+    return {job: hashes for job, hashes in jobs if isinstance(hashes, dict)}
 
 
 def place(source: Path, target: Path) -> None:
