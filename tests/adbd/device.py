@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -96,3 +97,13 @@ def adb_server(folder: Path) -> Iterator[dict[str, str]]:
         yield own
     finally:
         subprocess.run([program, "kill-server"], env=environment, capture_output=True)
+
+
+def can_emulate() -> str | None:
+    """Why no device can be emulated here, or None."""
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return "the emulated device needs Linux with unshare"
+    try_ = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "true"]
+    if subprocess.run(try_, capture_output=True).returncode:
+        return "this system allows no user namespaces, which the emulated device lives in"
+    return None

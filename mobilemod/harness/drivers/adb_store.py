@@ -125,11 +125,14 @@ class Store:
             pushed = self._push_missing(wanted, job)
             self._assemble(job, plan)
         except DiskFull:
+            # A phone is not left full.
+            paths = [f"{self.folder}/{name}" for name in ("incoming", "blobs", "jobs")]
+            self.device.run("rm", "-rf", *paths, timeout=HASHING)
             need = sum(e.bytes for e in wanted.values())
             raise UserError(
                 f"{self.device.serial}: its disk is full: the job needs {need / 1e6:.1f} MB in "
-                f"{self.folder}, {self.free_bytes() / 1e6:.1f} MB are left; free some, or give "
-                "fewer images"
+                f"{self.folder}, {self.free_bytes() / 1e6:.1f} MB are free; make room, or "
+                "give fewer images"
             ) from None
         return pushed
 
