@@ -17,8 +17,8 @@ What `run` must keep to:
   returns. Call it from the thread that called `run`, and pass on whatever it raises (the user
   stopped the run, this machine's disk is full): clean up in a `finally`.
 - Lines of an earlier start of the job may be handed over again: repetitions are dropped by
-  (`run`, `seq`). Bytes that are no lines (a shell's greeting, a crash's text) are counted as damaged
-  and do no harm; send diagnostics elsewhere all the same.
+  (`run`, `seq`). Bytes that are no lines (a shell's greeting, a crash's text) are counted as
+  damaged and do no harm; send diagnostics elsewhere all the same.
 - `resume` is also in the folder as `resume.json`, written before `run` is called.
 - Nothing that came from outside (file names, a device's answers) goes through a shell.
 - On return, `done` has been received or the stream ended for good; the session looks itself
