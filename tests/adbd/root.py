@@ -12,17 +12,19 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilemod.harness.arm64.emulator import load_emulator
 from mobilemod.harness.arm64.pins import PYTHON
 
+PACKAGE = "io.mobilemod.app"
 SHIMS = Path(__file__).with_name("shims")
 # Those of toybox's tools that Android 8 and later install.
 TOOLS = (  # noqa: SIM905
     "cat chmod cp cut date dd df du echo env expr false find getopt grep head id kill ln ls "
-    "md5sum mkdir mktemp mv nohup printf ps pwd readlink realpath rm rmdir sed seq setsid "
+    "md5sum mkdir mktemp mv nohup nproc printf ps pwd readlink realpath rm rmdir sed seq setsid "
     "sha256sum sleep sort stat sync tail tee test touch tr true uname uniq wc xargs"
 ).split()
 FILES = {
@@ -79,8 +81,29 @@ def build(folder: Path, options: Options) -> Path:
     if options.python:
         install(python_script(root), bin_folder / "python3")
     if options.app:
-        (root / "data/app/io.mobilemod.app").mkdir(parents=True, exist_ok=True)
+        (root / "data/app" / PACKAGE).mkdir(parents=True, exist_ok=True)
+        install(app_script(), root / "data/app" / PACKAGE / "run")
     return root
+
+
+def app_script() -> str:
+    """The app's stand-in: the worker in this machine's Python, the stream where the app has it."""
+    python = f"PYTHONPATH='{':'.join(python_folders())}' exec '{sys.executable}'"
+    stream = f"/sdcard/Android/data/{PACKAGE}/files/records/${{1##*/}}.jsonl"
+    worker = f'-m mobilemod.harness.worker "$1" --kind adb --stream "{stream}"'
+    return f"#!/system/bin/sh\n{python} {worker}\n"
+
+
+def python_folders() -> list[str]:
+    """Where this machine's Python finds its modules."""
+    return [p for p in map(os.path.abspath, sys.path) if os.path.isdir(p)]
+
+
+def shown_folders() -> list[Path]:
+    """What of this machine the app's stand-in needs to see, without what lies within another."""
+    wanted = {Path(sys.base_prefix), Path(sys.prefix), *map(Path, python_folders())}
+    wanted = {p for p in wanted if not p.is_relative_to("/usr")}
+    return sorted(p for p in wanted if not any(o != p and p.is_relative_to(o) for o in wanted))
 
 
 def install(text: str, path: Path) -> None:
@@ -98,8 +121,8 @@ def properties(options: Options) -> str:
             "ro.build.version.sdk": "34",
             "ro.soc.model": "Cortex-A76 (QEMU)",
             "ro.product.cpu.abi": "arm64-v8a",
-            # QEMU's own mark of an emulator, as Google's have it.
-            "ro.kernel.qemu": "1",
+            # As Google's emulators have it; the app's stand-in runs at this machine's own speed.
+            "ro.kernel.qemu": "0" if options.app else "1",
         }.items()
     )
 
@@ -110,7 +133,9 @@ def python_script(root: Path) -> str:
     program = str(emulator.folder / "root/usr/bin" / f"python{PYTHON}")
     words = " ".join(f"'{word}'" for word in emulator.command([program, "-s"]))
     sites = ":".join(map(str, emulator.sites))
-    return f'#!/system/bin/sh\nPYTHONPATH="{sites}" exec {words} "$@"\n'
+    return (
+        f'#!/system/bin/sh\nPYTHONPATH="{sites}${{PYTHONPATH:+:$PYTHONPATH}}" exec {words} "$@"\n'
+    )
 
 
 def mount(root: Path, options: Options) -> None:
@@ -126,10 +151,11 @@ def mount(root: Path, options: Options) -> None:
         if Path("/", name).is_dir() and not Path("/", name).is_symlink():
             (root / name).mkdir(exist_ok=True)
             call("--bind", "-o", "ro", f"/{name}", root / name)
-    if options.python:
-        folder = load_emulator().folder
-        (root / str(folder).lstrip("/")).mkdir(parents=True, exist_ok=True)
-        call("--bind", "-o", "ro", folder, root / str(folder).lstrip("/"))
+    shown = [load_emulator().folder] if options.python else []
+    for folder in [*shown, *(shown_folders() if options.app else [])]:
+        target = root / str(folder).lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        call("--bind", "-o", "ro", folder, target)
     if options.disk:
         kept = root.with_name("data.kept")
         shutil.copytree(root / "data", kept, dirs_exist_ok=True)

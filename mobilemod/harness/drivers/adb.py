@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
-from mobilemod.harness.drivers.adb_runners import App, PythonWorker, Runner, has_app, lost
+from mobilemod.harness.drivers.adb_runners import Runner, ended, find_runner
 from mobilemod.harness.drivers.adb_settings import hints, steady
 from mobilemod.harness.drivers.adb_state import wait_until_cool
 from mobilemod.harness.drivers.adb_store import Store
@@ -19,7 +19,6 @@ from mobilemod.harness.drivers.adb_stream import Follower
 from mobilemod.harness.protocol import Reader
 
 FOLDER = "/data/local/tmp/mobilemod"
-DELEGATES = {"tflite": ("xnnpack", "cpu", "gpu", "nnapi"), "executorch": ("xnnpack",)}
 # Either is 1 on Google's emulators.
 EMULATED = ("ro.kernel.qemu", "ro.boot.qemu")
 # Names the job that a device is at, in the harness's folder there.
@@ -66,7 +65,7 @@ class AdbDriver:
             adb.connect(self._serial)
         self._device = Device(adb, choose(adb.devices(), self._serial).serial)
         try:
-            self._runner = self._find_runner(self._device)
+            self._runner = find_runner(self._device, FOLDER)
             self.input_kind = self._runner.input_kind
             emulated = "1" in (self._device.run("getprop", name).text for name in EMULATED)
             cores = self._device.run("nproc").text
@@ -81,21 +80,11 @@ class AdbDriver:
 
     def suffixes(self) -> tuple[str, ...]:
         """The model files that run there."""
-        return self._checked()[1].suffixes
+        return self._checked()[1].suffixes()
 
     def delegates(self, target: str) -> tuple[str, ...]:
         """What a target can run on there."""
         return self._checked()[1].delegates(target)
-
-    def _find_runner(self, device: Device) -> Runner:
-        if has_app(device):
-            return App(device)
-        if PythonWorker.found(device):
-            return PythonWorker(device, FOLDER)
-        raise UserError(
-            f"{device.serial} has neither the app nor a Python of its own; build and install "
-            "apps/android"
-        )
 
     def _checked(self) -> tuple[Device, Runner]:
         if self._device is None or self._runner is None:
@@ -119,14 +108,14 @@ class AdbDriver:
                 # What an earlier start left on the device counts; only what it lacks is run.
                 self._collect(follower, receive)
                 follower.forget_runs()
-                pushed = store.bring(folder)
+                pushed = store.bring(folder, runner.luggage())
                 say(f"{device.serial}: {pushed / 1e6:.1f} MB pushed")
                 if folder.job.latency is not None or folder.job.sustained_seconds:
                     self._prepare(device)
                 device.script(SET_MARK, FOLDER, job)
                 runner.start(job, store.job_path(job))
             with self._stopping(runner):
-                self._follow(follower, runner, receive)
+                self._follow(follower, runner, store, receive)
             if follower.done:
                 device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
                 del self._followers[job]
@@ -167,7 +156,7 @@ class AdbDriver:
             any_ = True
         return any_
 
-    def _follow(self, follower: Follower, runner: Runner, receive: Receive) -> None:
+    def _follow(self, follower: Follower, runner: Runner, store: Store, receive: Receive) -> None:
         """Until the job's end; `DeviceLost` where the device goes, or the runner ends before."""
         shown, started = False, time.monotonic()
         while not follower.done:
@@ -178,7 +167,7 @@ class AdbDriver:
                 return
             shown = shown or alive or came
             if not alive and (shown or time.monotonic() - started > self._pace.grace):
-                raise lost(follower.device, runner)
+                raise ended(follower.device, runner, store.free_bytes)
             time.sleep(self._pace.poll)
 
     @contextlib.contextmanager

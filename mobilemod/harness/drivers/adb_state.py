@@ -124,7 +124,5 @@ def wait_until_cool(
         waited += WAIT_STEP
         state = read_state(device)
     if state.thermal not in (None, "nominal"):
-        say(
-            f"{device.serial} is still {state.thermal} after {waited:.0f} s; it is measured as it is"
-        )
+        say(f"{device.serial} is still {state.thermal} after {waited:.0f} s; going on")
     return state

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mobilemod.progress import progress
 BATCH_BYTES, BATCH_FILES = 32 << 20, 256
 HASHING = 10 * MINUTE
 ATTEMPTS = 3
+_NOTHING: Mapping[str, Path] = {}
 
 # Prints the hashes of whole files that are there; what is wrong or half is removed.
 HELD = """
@@ -73,8 +74,10 @@ class Entry:
     bytes: int
 
 
-def entries_of(folder: JobFolder) -> list[Entry]:
+def entries_of(folder: JobFolder, luggage: Mapping[str, Path] = _NOTHING) -> list[Entry]:
     """Every file that the device needs, packages file by file, `job.json` and `resume.json` too.
+
+    luggage: what else goes into the job's folder, path there -> file here.
 
     The hashes are of what is there now. Raises `UserError` for links, pipes and devices.
     """
@@ -87,6 +90,8 @@ def entries_of(folder: JobFolder) -> list[Entry]:
         for file in plain_files(path):
             relative = check_path(file.relative_to(folder.folder).as_posix(), str(path))
             found[relative] = Entry(file, relative, file_sha256(file), file.stat().st_size)
+    for relative, file in luggage.items():
+        found[relative] = Entry(file, relative, file_sha256(file), file.stat().st_size)
     return list(found.values())
 
 
@@ -101,13 +106,13 @@ class Store:
         """Where a job's folder is on the device. job: its id."""
         return f"{self.folder}/jobs/{job}"
 
-    def bring(self, folder: JobFolder) -> int:
+    def bring(self, folder: JobFolder, luggage: Mapping[str, Path] = _NOTHING) -> int:
         """Make the job folder on the device; the bytes that had to be pushed for it.
 
         Raises `UserError` where the device's disk is too full, or files arrive damaged again and
         again.
         """
-        entries = entries_of(folder)
+        entries = entries_of(folder, luggage)
         with tempfile.TemporaryDirectory(prefix="mobilemod-adb-") as name:
             plan = self._plan(entries, Path(name))
             wanted = {e.sha256: e for e in [*entries, plan]}
