@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilemod.harness.arm64.emulator import load_emulator
-from mobilemod.harness.arm64.pins import PYTHON
 
 PACKAGE = "io.mobilemod.app"
 SHIMS = Path(__file__).with_name("shims")
@@ -130,12 +129,13 @@ def properties(options: Options) -> str:
 def python_script(root: Path) -> str:
     """What runs the ARM64 Python: the root of `make arm64` is mounted at the same path."""
     emulator = load_emulator()
-    program = str(emulator.folder / "root/usr/bin" / f"python{PYTHON}")
-    words = " ".join(f"'{word}'" for word in emulator.command([program, "-s"]))
-    sites = ":".join(map(str, emulator.sites))
-    return (
-        f'#!/system/bin/sh\nPYTHONPATH="{sites}${{PYTHONPATH:+:$PYTHONPATH}}" exec {words} "$@"\n'
-    )
+    words = " ".join(f"'{word}'" for word in emulator.python_command([]))
+    own = emulator.environment()
+    modules = own.pop("PYTHONPATH")
+    variables = " ".join(f"{key}='{value}'" for key, value in own.items())
+    return f"""#!/system/bin/sh
+{variables} PYTHONPATH="{modules}${{PYTHONPATH:+:$PYTHONPATH}}" exec {words} "$@"
+"""
 
 
 def mount(root: Path, options: Options) -> None:

@@ -20,6 +20,7 @@ FILES = (
     "mobilemod/data/__init__.py",
     "mobilemod/data/preprocess.py",
     "mobilemod/harness/__init__.py",
+    "mobilemod/harness/held.py",
     "mobilemod/harness/job.py",
     "mobilemod/harness/protocol.py",
     "mobilemod/harness/worker/__init__.py",

@@ -17,6 +17,7 @@ from PIL import Image
 from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.harness.held import Held
 from mobilemod.harness.job import JobFolder, Resume, load_job, verify_files
 from mobilemod.harness.protocol import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
@@ -68,19 +69,15 @@ def _preprocess(folder: JobFolder) -> Preprocess:
 
 def with_stream(folder: JobFolder, held: bytes) -> Resume:
     """What `resume.json` and a stream of the same job say is answered and finished."""
-    resume, reader = folder.resume(), Reader(folder.job.id)
-    job = folder.job
-    answered = {f.name: set(resume.answered.get(f.name, ())) for f in job.files}
-    finished = set(resume.finished)
+    told, reader = folder.resume(), Reader(folder.job.id)
+    known = Held(
+        folder.job,
+        {file: set(indices) for file, indices in told.answered.items()},
+        finished=set(told.finished),
+    )
     for line in [*reader.feed(held), *reader.close()]:
-        if line.type == "image" and line["configuration"] < len(job.configurations):
-            answered[job.configurations[line["configuration"]].file].add(line["image"])
-        elif line.type == "unreadable":
-            for indices in answered.values():
-                indices.add(line["image"])
-        elif line.type == "finished":
-            finished.add((line["configuration"], line["phase"]))
-    return Resume(job.id, {f: frozenset(i) for f, i in answered.items()}, frozenset(finished))
+        known.add(line)
+    return known.resume()
 
 
 class _Run:
