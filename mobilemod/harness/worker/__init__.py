@@ -25,6 +25,7 @@ FILES = (
     "mobilemod/harness/protocol.py",
     "mobilemod/harness/worker/__init__.py",
     "mobilemod/harness/worker/__main__.py",
+    "mobilemod/harness/worker/digest.py",
     "mobilemod/harness/worker/execute.py",
     "mobilemod/harness/worker/facts.py",
     "mobilemod/harness/worker/runtimes.py",

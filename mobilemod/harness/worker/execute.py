@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from mobilemod.harness.held import Held
 from mobilemod.harness.job import JobFolder, Resume, load_job, verify_files
 from mobilemod.harness.protocol import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
+from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.harness.worker.runtimes import LOADERS, Loaded, versions
 from mobilemod.harness.worker.timing import Series, run_in_turns, warm_up
 
@@ -302,17 +302,6 @@ class _Run:
     def _finished(self, index: int, phase: str) -> None:
         self._state(force=True)
         self.writer.line("finished", configuration=index, phase=phase)
-
-
-def top(logits: np.ndarray) -> list[list[Any]]:
-    """Up to five [class, logit], best first, of equal logits the lower class; NaN last."""
-    order = np.argsort(-np.nan_to_num(logits, nan=-np.inf), kind="stable")[:5]
-    return [[int(i), float(logits[i])] for i in order]
-
-
-def logits_sha256(logits: np.ndarray) -> str:
-    """Hex sha256 of the float32 logits, little-endian."""
-    return hashlib.sha256(np.ascontiguousarray(logits, "<f4").tobytes()).hexdigest()
 
 
 def _floats(logits: np.ndarray) -> list[float]:
