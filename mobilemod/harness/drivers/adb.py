@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
@@ -43,7 +45,7 @@ def create(device_id: str | None) -> AdbDriver:
 
 
 class AdbDriver:
-    """One Android device. `input_kind`, `latency` and `most_threads` hold after `check`."""
+    """One Android device. `latency` and `most_threads` hold after `check`."""
 
     input_kind = "images"
     latency = True
@@ -66,7 +68,6 @@ class AdbDriver:
         self._device = Device(adb, choose(adb.devices(), self._serial).serial)
         try:
             self._runner = find_runner(self._device, FOLDER)
-            self.input_kind = self._runner.input_kind
             emulated = "1" in (self._device.run("getprop", name).text for name in EMULATED)
             cores = self._device.run("nproc").text
         except DeviceLost as error:
@@ -98,7 +99,7 @@ class AdbDriver:
         """Bring the job, start it or find it running, and hand on what it writes to its end."""
         device, runner = self._checked()
         job = folder.job.id
-        self._await(device)
+        self._await(device, receive)
         follower = self._follower(device, runner, job)
         store = Store(device, FOLDER)
         device.run("mkdir", "-p", FOLDER)
@@ -111,7 +112,7 @@ class AdbDriver:
                 pushed = store.bring(folder, runner.luggage())
                 say(f"{device.serial}: {pushed / 1e6:.1f} MB pushed")
                 if folder.job.latency is not None or folder.job.sustained_seconds:
-                    self._prepare(device)
+                    self._prepare(device, receive)
                 device.script(SET_MARK, FOLDER, job)
                 runner.start(job, store.job_path(job))
             with self._stopping(runner):
@@ -120,7 +121,11 @@ class AdbDriver:
                 device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
                 del self._followers[job]
 
-    def _await(self, device: Device) -> None:
+    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
+        """Nothing by file."""
+        return {}
+
+    def _await(self, device: Device, receive: Receive) -> None:
         """Until the device can be used: a cable that was out may come back."""
         ends = time.monotonic() + self._pace.patience
         while True:
@@ -131,7 +136,7 @@ class AdbDriver:
                 return
             if time.monotonic() > ends:
                 raise DeviceLost(f"{device.serial} is {state} and didn't come back")
-            time.sleep(min(1.0, self._pace.poll))
+            pause(receive, min(1.0, self._pace.poll))
 
     def _at_it(self, device: Device, runner: Runner, job: str) -> bool:
         return device.script(MARK, FOLDER).text == job and runner.alive()
@@ -141,10 +146,10 @@ class AdbDriver:
             self._followers[job] = Follower(device, runner.stream(job), Reader(job))
         return self._followers[job]
 
-    def _prepare(self, device: Device) -> None:
+    def _prepare(self, device: Device, receive: Receive) -> None:
         for hint in hints(device):
             say(f"{device.serial}: {hint}")
-        state = wait_until_cool(device, say, self._pace.cooling)
+        state = wait_until_cool(device, say, self._pace.cooling, partial(pause, receive))
         say(f"{device.serial}: {state.line()}")
 
     def _collect(self, follower: Follower, receive: Receive) -> bool:
@@ -168,7 +173,7 @@ class AdbDriver:
             shown = shown or alive or came
             if not alive and (shown or time.monotonic() - started > self._pace.grace):
                 raise ended(follower.device, runner, store.free_bytes)
-            time.sleep(self._pace.poll)
+            pause(receive, self._pace.poll)
 
     @contextlib.contextmanager
     def _stopping(self, runner: Runner) -> Iterator[None]:
@@ -184,6 +189,14 @@ class AdbDriver:
             raise
         with contextlib.suppress(DeviceLost):
             runner.stop()
+
+
+def pause(receive: Receive, seconds: float) -> None:
+    """Sleep; where the run was stopped, `receive` says so by what it raises."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        receive(b"")
+        time.sleep(min(0.5, left))
 
 
 def say(text: str) -> None:

@@ -49,9 +49,7 @@ WORKER_FOLDER = "worker"
 
 
 class Runner(Protocol):
-    """What runs a job there. input_kind: as a driver's."""
-
-    input_kind: str
+    """What runs a job there; it decodes and preprocesses the images itself."""
 
     def suffixes(self) -> tuple[str, ...]:
         """The model files that it runs."""
@@ -84,7 +82,6 @@ class App:
     the one place that both it and adb may use."""
 
     device: Device
-    input_kind: str = "images"
 
     def suffixes(self) -> tuple[str, ...]:
         return (".tflite", ".pte")
@@ -129,7 +126,6 @@ class PythonWorker:
     device: Device
     folder: str
     packages: frozenset[str]
-    input_kind: str = "pixels"
 
     def suffixes(self) -> tuple[str, ...]:
         known = {"ai_edge_litert": ".tflite", "executorch": ".pte"}
