@@ -41,7 +41,7 @@ FILES = {
     "data/system/settings/global/airplane_mode_on": "0\n",
     "data/system/screen": "off\n",
 }
-FOLDERS = ("data/local/tmp", "sdcard/Android/data", "proc", "dev", "tmp", "usr", "system/bin")
+FOLDERS = ("data/local/tmp", "data/media/0/Android/data", "proc", "dev", "tmp", "usr", "system/bin")
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,16 @@ def build(folder: Path, options: Options) -> Path:
     for name in ("bin", "sbin", "lib", "lib64"):
         if Path("/", name).is_symlink() and not (root / name).is_symlink():
             (root / name).symlink_to(os.readlink(f"/{name}"))
+    # As on a phone: the shared storage lies on the same disk.
+    if not (root / "sdcard").is_symlink():
+        (root / "sdcard").symlink_to("data/media/0")
     bin_folder = root / "system/bin"
     shutil.rmtree(bin_folder)
     bin_folder.mkdir()
-    toybox, shell = shutil.which("toybox"), shutil.which("mksh") or "/bin/sh"
-    (bin_folder / "sh").symlink_to(shell)
+    (bin_folder / "sh").symlink_to(shutil.which("mksh") or "/bin/sh")
+    in_toybox = toybox_tools()
     for tool in TOOLS:
-        (bin_folder / tool).symlink_to(toybox or f"/usr/bin/{tool}")
+        (bin_folder / tool).symlink_to(f"/usr/bin/{'toybox' if tool in in_toybox else tool}")
     for shim in SHIMS.iterdir():
         install(shim.read_text(), bin_folder / shim.name)
     if options.python:
@@ -103,6 +106,13 @@ def shown_folders() -> list[Path]:
     wanted = {Path(sys.base_prefix), Path(sys.prefix), *map(Path, python_folders())}
     wanted = {p for p in wanted if not p.is_relative_to("/usr")}
     return sorted(p for p in wanted if not any(o != p and p.is_relative_to(o) for o in wanted))
+
+
+def toybox_tools() -> set[str]:
+    """What this machine's toybox can do: Debian's lacks a few that Android's has."""
+    if shutil.which("toybox") is None:
+        return set()
+    return set(subprocess.run(["toybox"], capture_output=True, text=True).stdout.split())
 
 
 def install(text: str, path: Path) -> None:

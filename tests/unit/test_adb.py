@@ -340,16 +340,16 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     plug(device.adb, phone)
     got = follower.take()
     follower.note(bytes(sent))
-    assert got == sent[100:] and not follower.done
+    assert got == sent[100:] and not follower.ended
     writer.line("done", answered=0, timed=0, errors=0)
     # A shorter file is a new one; nothing of it is skipped.
     end = bytes(sent).splitlines(keepends=True)[-1]
     path.write_bytes(end)
     assert follower.take() == b"" and follower.take() == end
     follower.note(end)
-    assert follower.done
+    assert follower.ended
     follower.forget_runs()
-    assert not follower.done
+    assert not follower.ended
 
 
 def test_garbage_for_an_answer_is_a_lost_device(device, phone):

@@ -15,7 +15,7 @@ from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
 from mobilemod.harness.drivers.adb_runners import Runner, ended, find_runner
 from mobilemod.harness.drivers.adb_settings import hints, steady
-from mobilemod.harness.drivers.adb_state import wait_until_cool
+from mobilemod.harness.drivers.adb_state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb_store import Store
 from mobilemod.harness.drivers.adb_stream import Follower
 from mobilemod.harness.protocol import Reader
@@ -55,6 +55,7 @@ class AdbDriver:
         self._serial, self._pace = serial, pace
         self._device: Device | None = None
         self._runner: Runner | None = None
+        self._phone: dict[str, dict[str, Any]] = {}
         self._followers: dict[str, Follower] = {}
 
     # -- what the harness asks before
@@ -99,31 +100,34 @@ class AdbDriver:
         """Bring the job, start it or find it running, and hand on what it writes to its end."""
         device, runner = self._checked()
         job = folder.job.id
+        timed = folder.job.latency is not None or folder.job.sustained_seconds > 0
         self._await(device, receive)
         follower = self._follower(device, runner, job)
         store = Store(device, FOLDER)
         device.run("mkdir", "-p", FOLDER)
         with steady(device, FOLDER, say):
-            if not self._at_it(device, runner, job):
+            if not self._at_it(follower, runner, job, receive):
                 runner.stop()
-                # What an earlier start left on the device counts; only what it lacks is run.
+                # What an earlier start left there counts; only what it lacks is run.
                 self._collect(follower, receive)
                 follower.forget_runs()
                 pushed = store.bring(folder, runner.luggage())
                 say(f"{device.serial}: {pushed / 1e6:.1f} MB pushed")
-                if folder.job.latency is not None or folder.job.sustained_seconds:
-                    self._prepare(device, receive)
+                if timed:
+                    self._prepare(device, job, receive)
                 device.script(SET_MARK, FOLDER, job)
                 runner.start(job, store.job_path(job))
             with self._stopping(runner):
                 self._follow(follower, runner, store, receive)
-            if follower.done:
-                device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
-                del self._followers[job]
+            if timed and job in self._phone:
+                self._phone[job]["after"] = read_state(device).to_dict()
+            device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
+            del self._followers[job]
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
-        """Nothing by file."""
-        return {}
+        """Of each file: the phone before and after a timed job, and what would have helped."""
+        phone = self._phone.get(folder.job.id)
+        return {} if phone is None else {f.name: {"phone": phone} for f in folder.job.files}
 
     def _await(self, device: Device, receive: Receive) -> None:
         """Until the device can be used: a cable that was out may come back."""
@@ -138,19 +142,26 @@ class AdbDriver:
                 raise DeviceLost(f"{device.serial} is {state} and didn't come back")
             pause(receive, min(1.0, self._pace.poll))
 
-    def _at_it(self, device: Device, runner: Runner, job: str) -> bool:
-        return device.script(MARK, FOLDER).text == job and runner.alive()
+    def _at_it(self, follower: Follower, runner: Runner, job: str, receive: Receive) -> bool:
+        """Whether the device is at this job still, or came to its end while nobody looked."""
+        if follower.device.script(MARK, FOLDER).text != job:
+            return False
+        alive = runner.alive()
+        self._collect(follower, receive)
+        return alive or follower.ended
 
     def _follower(self, device: Device, runner: Runner, job: str) -> Follower:
         if job not in self._followers:
             self._followers[job] = Follower(device, runner.stream(job), Reader(job))
         return self._followers[job]
 
-    def _prepare(self, device: Device, receive: Receive) -> None:
-        for hint in hints(device):
+    def _prepare(self, device: Device, job: str, receive: Receive) -> None:
+        found = hints(device)
+        for hint in found:
             say(f"{device.serial}: {hint}")
         state = wait_until_cool(device, say, self._pace.cooling, partial(pause, receive))
         say(f"{device.serial}: {state.line()}")
+        self._phone[job] = {"hints": found, "before": state.to_dict(), "after": None}
 
     def _collect(self, follower: Follower, receive: Receive) -> bool:
         """Hand on all that is there; whether there was anything."""
@@ -164,11 +175,11 @@ class AdbDriver:
     def _follow(self, follower: Follower, runner: Runner, store: Store, receive: Receive) -> None:
         """Until the job's end; `DeviceLost` where the device goes, or the runner ends before."""
         shown, started = False, time.monotonic()
-        while not follower.done:
+        while not follower.ended:
             alive = runner.alive()
             # Looked at after that: what it wrote last is not missed.
             came = self._collect(follower, receive)
-            if follower.done or follower.fatal is not None:
+            if follower.ended:
                 return
             shown = shown or alive or came
             if not alive and (shown or time.monotonic() - started > self._pace.grace):

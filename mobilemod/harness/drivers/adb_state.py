@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mobilemod.harness.drivers.adb_client import Device
@@ -48,6 +49,10 @@ class State:
     governors: dict[int, str]
     frequencies_hz: dict[int, int | None]
     max_frequencies_hz: dict[int, int | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return json.loads(json.dumps(asdict(self)))
 
     def line(self) -> str:
         """For people."""

@@ -25,7 +25,8 @@ exit 0
 @dataclass
 class Follower:
     """One stream. path: on the device. offset: bytes that were handed on. reader: takes them apart,
-    to know where the job stands; what it can't read is handed on all the same."""
+    to know where the job stands; what it can't read is handed on all the same. ended: by `done` or
+    a fatal error."""
 
     device: Device
     path: str
@@ -33,8 +34,7 @@ class Follower:
     offset: int = 0
     runs: set[str] = field(default_factory=set)
     earlier: frozenset[str] = frozenset()
-    done: bool = False
-    fatal: str | None = None
+    ended: bool = False
 
     def take(self) -> bytes:
         """The next bytes, up to `BLOCK`; empty where there is nothing new.
@@ -60,14 +60,11 @@ class Follower:
         """Take over where the job stands from bytes that were handed on."""
         for line in self.reader.feed(data):
             self.runs.add(line.run)
-            if line.run in self.earlier:
-                continue
-            if line.type == "done":
-                self.done = True
-            elif line.type == "error" and line["fatal"]:
-                self.fatal = line["message"]
+            fatal = line.type == "error" and line["fatal"]
+            if line.run not in self.earlier and (line.type == "done" or fatal):
+                self.ended = True
 
     def forget_runs(self) -> None:
-        """What has come so far is of runs that ended: only a later run's `done` counts."""
+        """What has come so far is of runs that ended: only a later run's end counts."""
         self.earlier = frozenset(self.runs)
-        self.done, self.fatal = False, None
+        self.ended = False
