@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from mobilemod.data.imagefolder import ImageFolder, read_folder
+from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import JobFolder
 from mobilemod.harness.drivers.adb import AdbDriver, Pace
@@ -28,12 +26,11 @@ from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.session import LINES_FILE, Result, Session, read_lines, run_sessions
 from mobilemod.manifest import load_bundle
 from tests.adbd.device import EmulatedDevice, adb_server, can_emulate, emulated
-from tests.tiny_bundle import make_bundle
+from tests.tiny_bundle import draw_images, make_bundle
 
 IMAGES = 90
 ANSWERS = Plan(latency=None)
 QUICK = Pace(poll=0.1, patience=20.0, grace=20.0, cooling=0.0)
-NAMES = ("it's", 'a "b" c', "$(touch x)", "`id`; rm -rf .", "-rf", "é 漢", "a&b|c>d", "\\ *")
 APP = f"/data/app/{PACKAGE}/run"
 
 
@@ -71,15 +68,7 @@ def nothing_left(request):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> ImageFolder:
-    """Drawn photos with file names that a shell would take for commands."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(3)
-    for i in range(IMAGES):
-        folder = root / f"class {i % 3}; $(id)"
-        folder.mkdir(exist_ok=True)
-        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        image = Image.fromarray(small).resize((256, 192), Image.Resampling.BICUBIC)
-        image.save(folder / f"{NAMES[i % len(NAMES)]} {i}.jpg", quality=90)
-    return read_folder(root)
+    return draw_images(tmp_path_factory.mktemp("images"), IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +313,9 @@ def test_two_devices_at_once(adb, phone, bundle, images, expected, tmp_path):
             Measured(p, bundle, images, tmp_path / name)
             for p, name in ((phone, "a"), (second, "b"))
         ]
-        with pytest.raises(UserError, match=r"2 devices are connected: .*Emulated_Phone.*Second"):
+        with pytest.raises(
+            UserError, match=r"2 devices are connected: .*choose one: --device adb:127"
+        ):
             AdbDriver(None, QUICK).check()
         when(lambda: lines_on(second, both[1]) > 40, lambda: second.order(unplug=0.5))
         results = run_sessions([m.session for m in both])
