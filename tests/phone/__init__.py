@@ -1,1 +1,1 @@
-"""A stand-in for an iPhone: the tools' command lines over a folder, the app's work by the worker."""
+"""A stand-in for an iPhone: its tools over a folder, the app's work by the worker."""

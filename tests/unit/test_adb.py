@@ -32,6 +32,7 @@ from mobilemod.harness.drivers.adb_state import (
 )
 from mobilemod.harness.drivers.adb_store import Store, batched, entries_of
 from mobilemod.harness.drivers.adb_stream import Follower
+from mobilemod.harness.drivers.following import End
 from mobilemod.harness.job import (
     Configuration,
     Hashed,
@@ -43,7 +44,7 @@ from mobilemod.harness.job import (
     job_id,
     load_job,
 )
-from mobilemod.harness.protocol import Reader, Writer
+from mobilemod.harness.protocol import Writer
 from tests.adbd.device import EmulatedDevice, adb_server, can_emulate, emulated
 
 FOLDER = "/data/local/tmp/mobilemod"
@@ -326,7 +327,7 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     path = phone.path("/data/local/tmp/x.jsonl")
     sent = bytearray()
     writer = Writer("a" * 64, sent.extend)
-    follower = Follower(device, "/data/local/tmp/x.jsonl", Reader("a" * 64))
+    follower = Follower(device, "/data/local/tmp/x.jsonl", End("a" * 64))
     assert follower.take() == b""
     for i in range(3):
         writer.line("unreadable", image=i, message="it's")
@@ -339,23 +340,23 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     time.sleep(0.6)
     plug(device.adb, phone)
     got = follower.take()
-    follower.note(bytes(sent))
-    assert got == sent[100:] and not follower.ended
+    follower.end.note(bytes(sent))
+    assert got == sent[100:] and not follower.end.reached
     writer.line("done", answered=0, timed=0, errors=0)
     # A shorter file is a new one; nothing of it is skipped.
     end = bytes(sent).splitlines(keepends=True)[-1]
     path.write_bytes(end)
     assert follower.take() == b"" and follower.take() == end
-    follower.note(end)
-    assert follower.ended
-    follower.forget_runs()
-    assert not follower.ended
+    follower.end.note(end)
+    assert follower.end.reached
+    follower.end.forget_runs()
+    assert not follower.end.reached
 
 
 def test_garbage_for_an_answer_is_a_lost_device(device, phone):
     phone.order(garbage=["stat -c %s", 1])
     with pytest.raises(DeviceLost, match="answers no size"):
-        Follower(device, "/data/x", Reader("a" * 64)).take()
+        Follower(device, "/data/x", End("a" * 64)).take()
 
 
 def test_a_device_that_nobody_allowed(server, tmp_path):

@@ -17,6 +17,7 @@ from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers import iphone_tools as tools
 from mobilemod.harness.drivers.iphone import IPhoneDriver, Pace, choose, push, read_held
+from mobilemod.harness.drivers.iphone_placement import placement
 from mobilemod.harness.drivers.iphone_tools import DeviceCtl, MobileDevice, Phone
 from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.session import LINES_FILE, Session, read_lines
@@ -112,6 +113,17 @@ def test_a_mac_without_xcode_takes_pymobiledevice3(monkeypatch, tmp_path):
     assert isinstance(tools.find_tool(), MobileDevice)
 
 
+def test_where_heavy_ops_ran():
+    ops = [
+        {"op": "conv", "name": "a", "device": "Neural Engine", "share": 0.5},
+        {"op": "conv", "name": "b", "device": "CPU", "share": 0.1},
+        {"op": "matmul", "name": "c", "device": "unknown", "share": None},
+        {"op": "add", "name": "d", "device": "CPU", "share": 0.1},
+    ]
+    assert placement(ops, {"CPU": 2})["fallback"] == {"conv": 1, "matmul": 1}
+    assert placement(ops[:1], {})["fallback"] == {}
+
+
 # Whole jobs over the stand-in
 
 
@@ -182,6 +194,8 @@ def test_a_job_from_push_to_done(phone, bundle, images, tmp_path, capsys):
     assert dict(reader.counts).keys() == {"lines"}
     assert all(held.missing(f.name) == set() for f in built.job.files)
     assert "files pushed" in capsys.readouterr().err
+    phone_state = driver.extra(built)["tiny_int8.tflite"].get("phone")
+    assert (phone_state is not None) == (tool.name == "pymobiledevice3")
     # The phone's name and the images' are hostile; a shell never sees them.
     words = [w for call in calls(folder) for w in call]
     assert not any("$(" in w for w in words)
@@ -196,7 +210,7 @@ def test_an_app_that_ends_is_started_again(phone, bundle, images, tmp_path):
     tool, folder = phone
     # The first start dies after a few lines, the second goes on from there.
     (folder / "run").write_text(
-        RUN.replace("stdout=subprocess.DEVNULL", "stdout=subprocess.DEVNULL, timeout=limit").replace(
+        RUN.replace("DEVNULL)", "DEVNULL, timeout=limit)").replace(
             "sys.exit(", "limit = None if (container / 'x').exists() else 0.01\n"
             "(container / 'x').touch()\nsys.exit("
         )

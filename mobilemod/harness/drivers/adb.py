@@ -18,7 +18,7 @@ from mobilemod.harness.drivers.adb_settings import hints, steady
 from mobilemod.harness.drivers.adb_state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb_store import Store
 from mobilemod.harness.drivers.adb_stream import Follower
-from mobilemod.harness.protocol import Reader
+from mobilemod.harness.drivers.following import End, pause
 
 FOLDER = "/data/local/tmp/mobilemod"
 # Either is 1 on Google's emulators.
@@ -110,7 +110,7 @@ class AdbDriver:
                 runner.stop()
                 # What an earlier start left there counts; only what it lacks is run.
                 self._collect(follower, receive)
-                follower.forget_runs()
+                follower.end.forget_runs()
                 pushed = store.bring(folder, runner.luggage())
                 say(f"{device.serial}: {pushed / 1e6:.1f} MB pushed")
                 if timed:
@@ -148,11 +148,11 @@ class AdbDriver:
             return False
         alive = runner.alive()
         self._collect(follower, receive)
-        return alive or follower.ended
+        return alive or follower.end.reached
 
     def _follower(self, device: Device, runner: Runner, job: str) -> Follower:
         if job not in self._followers:
-            self._followers[job] = Follower(device, runner.stream(job), Reader(job))
+            self._followers[job] = Follower(device, runner.stream(job), End(job))
         return self._followers[job]
 
     def _prepare(self, device: Device, job: str, receive: Receive) -> None:
@@ -168,18 +168,18 @@ class AdbDriver:
         any_ = False
         while data := follower.take():
             receive(data)
-            follower.note(data)
+            follower.end.note(data)
             any_ = True
         return any_
 
     def _follow(self, follower: Follower, runner: Runner, store: Store, receive: Receive) -> None:
         """Until the job's end; `DeviceLost` where the device goes, or the runner ends before."""
         shown, started = False, time.monotonic()
-        while not follower.ended:
+        while not follower.end.reached:
             alive = runner.alive()
             # Looked at after that: what it wrote last is not missed.
             came = self._collect(follower, receive)
-            if follower.ended:
+            if follower.end.reached:
                 return
             shown = shown or alive or came
             if not alive and (shown or time.monotonic() - started > self._pace.grace):
@@ -200,14 +200,6 @@ class AdbDriver:
             raise
         with contextlib.suppress(DeviceLost):
             runner.stop()
-
-
-def pause(receive: Receive, seconds: float) -> None:
-    """Sleep; where the run was stopped, `receive` says so by what it raises."""
-    ends = time.monotonic() + seconds
-    while (left := ends - time.monotonic()) > 0:
-        receive(b"")
-        time.sleep(min(0.5, left))
 
 
 def say(text: str) -> None:

@@ -6,11 +6,11 @@ processor time from what is being measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb_client import Device
-from mobilemod.harness.protocol import Reader
+from mobilemod.harness.drivers.following import End
 
 BLOCK = 4 << 20
 # "SIZE" of the stream (-1: not there), newline, then its bytes from the ($2 + 1)th, at most $3.
@@ -24,17 +24,12 @@ exit 0
 
 @dataclass
 class Follower:
-    """One stream. path: on the device. offset: bytes that were handed on. reader: takes them apart,
-    to know where the job stands; what it can't read is handed on all the same. ended: by `done` or
-    a fatal error."""
+    """One stream. path: on the device. offset: bytes that were handed on."""
 
     device: Device
     path: str
-    reader: Reader
+    end: End
     offset: int = 0
-    runs: set[str] = field(default_factory=set)
-    earlier: frozenset[str] = frozenset()
-    ended: bool = False
 
     def take(self) -> bytes:
         """The next bytes, up to `BLOCK`; empty where there is nothing new.
@@ -55,16 +50,3 @@ class Follower:
             return b""
         self.offset += len(data)
         return data
-
-    def note(self, data: bytes) -> None:
-        """Take over where the job stands from bytes that were handed on."""
-        for line in self.reader.feed(data):
-            self.runs.add(line.run)
-            fatal = line.type == "error" and line["fatal"]
-            if line.run not in self.earlier and (line.type == "done" or fatal):
-                self.ended = True
-
-    def forget_runs(self) -> None:
-        """What has come so far is of runs that ended: only a later run's end counts."""
-        self.earlier = frozenset(self.runs)
-        self.ended = False

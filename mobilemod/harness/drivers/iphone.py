@@ -11,13 +11,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
+from mobilemod.harness.drivers.following import End, pause
+from mobilemod.harness.drivers.iphone_placement import placement_by_file
 from mobilemod.harness.drivers.iphone_tools import Phone, Tool, find_tool
 from mobilemod.harness.job import JOB_FILE, RESUME_FILE, plain_files
-from mobilemod.harness.protocol import Reader
 
 DELEGATES = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
 # What of a job is on the phone: path -> sha256. Beside the job, so that the app need not know it.
@@ -50,6 +52,7 @@ class IPhoneDriver:
         self._wanted, self._tool, self._pace = udid, tool, pace
         self._phone: Phone | None = None
         self._offsets: dict[str, int] = {}
+        self._states: dict[str, dict[str, Any]] = {}
 
     def check(self) -> None:
         """Raises `UserError` where there is no tool, no phone, or more than one."""
@@ -67,30 +70,46 @@ class IPhoneDriver:
         """Core ML's compute units."""
         return DELEGATES if target == "coreml" else ()
 
-    def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
-        """Push what changed, start the app, hand on what it writes until it is done."""
+    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
+        """Of each file: the battery before and after, and on a Mac where its ops ran."""
+        self._checked()
+        found = placement_by_file(folder, self._phone.udid)
+        phone = self._states.get(folder.job.id)
+        return {
+            f.name: {**({"phone": phone} if phone else {}), **found.get(f.name, {})}
+            for f in folder.job.files
+        }
+
+    def _checked(self) -> tuple[Tool, Phone]:
         if self._tool is None or self._phone is None:
             self.check()
         assert self._tool is not None and self._phone is not None
-        udid, job = self._phone.udid, folder.job.id
-        stream = Stream(self._tool, udid, job, self._offsets.get(job, 0))
+        return self._tool, self._phone
+
+    def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
+        """Push what changed, start the app, hand on what it writes until it is done."""
+        tool, phone = self._checked()
+        udid, job = phone.udid, folder.job.id
+        stream = Stream(tool, udid, job, self._offsets.get(job, 0))
         # What an earlier start left counts; only what it lacks is run.
         stream.hand_on(receive)
-        stream.forget_runs()
-        count = push(self._tool, udid, folder)
-        print(f"{self._phone.name}: {count} files pushed by {self._tool.name}", file=sys.stderr)
-        self._say_state(udid)
-        self._tool.launch(udid, job)
+        stream.end.forget_runs()
+        count = push(tool, udid, folder)
+        print(f"{phone.name}: {count} files pushed by {tool.name}", file=sys.stderr)
+        before = tool.temperature_and_battery(udid)
+        tool.launch(udid, job)
         try:
             self._follow(stream, receive)
         finally:
             self._offsets[job] = stream.offset
-        self._say_state(udid)
+        after = tool.temperature_and_battery(udid)
+        if before or after:
+            self._states[job] = {"before": before, "after": after}
 
     def _follow(self, stream: Stream, receive: Receive) -> None:
         heard = time.monotonic()
-        while not stream.ended:
-            time.sleep(self._pace.poll)
+        while not stream.end.reached:
+            pause(receive, self._pace.poll)
             if stream.hand_on(receive):
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._pace.silence:
@@ -98,12 +117,6 @@ class IPhoneDriver:
                     f"the app on {self._phone.name} has said nothing for {self._pace.silence:.0f} "
                     "s: ended by iOS, or the phone is locked"
                 )
-
-    def _say_state(self, udid: str) -> None:
-        values = self._tool.temperature_and_battery(udid)
-        if values:
-            text = ", ".join(f"{k} {v}" for k, v in values.items())
-            print(f"{self._phone.name}: {text}", file=sys.stderr)
 
 
 def choose(phones: Sequence[Phone], udid: str | None) -> Phone:
@@ -180,8 +193,7 @@ class Stream:
 
     def __init__(self, tool: Tool, udid: str, job: str, offset: int) -> None:
         self.tool, self.udid, self.job, self.offset = tool, udid, job, offset
-        self.reader, self.runs, self.earlier = Reader(job), set(), frozenset()
-        self.ended = False
+        self.end = End(job)
 
     def hand_on(self, receive: Receive) -> bool:
         """Pass on what is new; whether there was anything."""
@@ -195,16 +207,5 @@ class Stream:
         self.offset = len(data)
         if new:
             receive(new)
-            self._note(new)
+            self.end.note(new)
         return bool(new)
-
-    def _note(self, data: bytes) -> None:
-        for line in self.reader.feed(data):
-            self.runs.add(line.run)
-            fatal = line.type == "error" and line["fatal"]
-            if line.run not in self.earlier and (line.type == "done" or fatal):
-                self.ended = True
-
-    def forget_runs(self) -> None:
-        """Only a later run's end counts."""
-        self.earlier, self.ended = frozenset(self.runs), False
