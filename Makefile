@@ -16,6 +16,8 @@ CONFIG     ?=
 RUN        ?= runs/$(MODEL)$(if $(QAT),-$(basename $(notdir $(QAT))))
 DEVICE     ?= host
 THREADS    ?= 1
+# Anything: a device of the tests is emulated and plugged in for `validate`, see docs/harness-adb.md.
+ADB_EMULATED ?=
 ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
 BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
@@ -28,6 +30,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
+AROUND := $(if $(ADB_EMULATED),MOBILEMOD_ARM64="$(ARM64)" $(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
 .PHONY: all setup data train export validate stress search inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
@@ -60,7 +63,7 @@ export: setup
 	  --targets $(TARGETS) --recipe $(RECIPE) --out "$(OUT)"
 
 validate: setup
-	$(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	$(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(AGREEMENT),--min-agreement $(AGREEMENT))
 
 stress: setup
