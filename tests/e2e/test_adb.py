@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,21 @@ def test_a_wrong_file_on_the_device_is_named(adb, phone, bundle, images, expecte
     assert "tiny_int8.tflite is not the file of its job" in result.reason
     # The next run notices by the hash, pushes it again, and ends well.
     assert measured.again().complete
+    measured.check(expected)
+
+
+def test_an_app_that_is_stuck_is_started_again(adb, phone, bundle, images, expected, tmp_path):
+    measured = Measured(phone, bundle, images, tmp_path)
+    measured.driver._pace = replace(QUICK, silence=6.0)
+    run = phone.path(APP)
+    clean = run.read_text()
+    once = "[ -f /data/stuck ] || { touch /data/stuck; exec sleep 600; }"
+    run.write_text(clean.replace("/sh\n", f"/sh\n{once}\n", 1))
+    try:
+        result = measured.run()
+    finally:
+        run.write_text(clean)
+    assert result.complete and "nothing was said for 6 s" in result.lost[0]
     measured.check(expected)
 
 

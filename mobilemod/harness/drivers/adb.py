@@ -31,11 +31,13 @@ SET_MARK = 'printf "%s" "$2" >"$1/running"'
 @dataclass(frozen=True)
 class Pace:
     """Seconds. poll: between looks at the stream. patience: for a device that is gone to come back.
-    grace: for a started runner to show itself. cooling: at most, before a timed job."""
+    grace: for a started runner to show itself. silence: of one that runs, after which it counts as
+    stuck. cooling: at most, before a timed job."""
 
     poll: float = 2.0
     patience: float = 120.0
     grace: float = 20.0
+    silence: float = 300.0
     cooling: float = 600.0
 
 
@@ -174,16 +176,21 @@ class AdbDriver:
 
     def _follow(self, follower: Follower, runner: Runner, store: Store, receive: Receive) -> None:
         """Until the job's end; `DeviceLost` where the device goes, or the runner ends before."""
-        shown, started = False, time.monotonic()
+        shown, heard = False, time.monotonic()
         while not follower.end.reached:
             alive = runner.alive()
             # Looked at after that: what it wrote last is not missed.
             came = self._collect(follower, receive)
             if follower.end.reached:
                 return
-            shown = shown or alive or came
-            if not alive and (shown or time.monotonic() - started > self._pace.grace):
+            shown, now = shown or alive or came, time.monotonic()
+            heard = now if came else heard
+            if not alive and (shown or now - heard > self._pace.grace):
                 raise ended(follower.device, runner, store.free_bytes)
+            if alive and now - heard > self._pace.silence:
+                runner.stop()
+                silence = f"{self._pace.silence:.0f} s"
+                raise DeviceLost(f"{follower.device.serial}: nothing was said for {silence}")
             pause(receive, self._pace.poll)
 
     @contextlib.contextmanager

@@ -87,9 +87,7 @@ class App:
         return (".tflite", ".pte")
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        return {"tflite": ("xnnpack", "cpu", "gpu", "nnapi"), "executorch": ("xnnpack",)}.get(
-            target, ()
-        )
+        return {"tflite": ("xnnpack", "gpu"), "executorch": ("xnnpack",)}.get(target, ())
 
     def luggage(self) -> dict[str, Path]:
         return {}
