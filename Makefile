@@ -13,6 +13,8 @@ IMAGES     ?=
 MAX_MEAN_DROP ?=
 QAT        ?=
 CONFIG     ?=
+GATES      ?=
+SUSTAINED  ?=
 RUN        ?= runs/$(MODEL)$(if $(QAT),-$(basename $(notdir $(QAT))))
 DEVICE     ?= host
 THREADS    ?= 1
@@ -30,7 +32,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
-AROUND := $(if $(ADB_EMULATED),MOBILEMOD_ARM64="$(ARM64)" $(BIN)/python -m tests.adbd.around)
+AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
 .PHONY: all setup data train export validate stress search inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
@@ -62,8 +64,12 @@ export: setup
 	$(CLI) export --model $(MODEL) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
 	  --targets $(TARGETS) --recipe $(RECIPE) --out "$(OUT)"
 
+# DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	$(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
+	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
+	    $(if $(SUSTAINED),--sustained $(SUSTAINED))) \
 	  $(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(AGREEMENT),--min-agreement $(AGREEMENT))
 
 stress: setup

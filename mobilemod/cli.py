@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     p = _verb(verbs, "validate", run_validate, "accuracy drop and agreement of a bundle's files",
               "mobilemod validate dist/efficientmod_xxs --data DIR")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
+    p.add_argument("--files", metavar="NAME,…", help="only these model files (--device)")
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
     p.add_argument("--max-drop", type=float, help="top-1 points an int8 file may lose (0.5)")
@@ -332,7 +333,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
     if args.device is not None:
         return _run_validate_devices(args)
-    _refuse(args, ("gates", "threads", "sustained"), "goes with --device")
+    _refuse(args, ("gates", "threads", "sustained", "files"), "goes with --device")
     limits = _given(args, ("max_drop", "max_upper", "min_agreement"))
     gates = Gates(**limits, sample=args.limit is not None)
     record, verdicts = validate_bundle(args.bundle, _data(args), gates, args.limit)
@@ -360,6 +361,8 @@ def _run_validate_devices(args: argparse.Namespace) -> int:
     plan = Plan(threads=_whole_numbers(args.threads or "1", "--threads"))
     if args.quick:
         plan = replace(plan, latency=QUICK)
+    if getattr(args, "files", None):
+        plan = replace(plan, files=tuple(args.files.split(",")))
     plan = replace(plan, sustained_seconds=args.sustained or 0)
     data = _data(args)
     images = None

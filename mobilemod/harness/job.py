@@ -1,6 +1,6 @@
 """The job of docs/harness-protocol.md as dataclasses, and job folders, which nobody has to trust.
 
-The standard library and `mobilemod.errors` alone: this file also runs on devices.
+Needs the standard library and two small modules of mobilemod: this file also runs on devices.
 `job_build.py` makes a job folder from a bundle; here one is read and checked.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
+from mobilemod.files import file_sha256
 
 SCHEMA, RESUME_SCHEMA = "mobilemod/job/1", "mobilemod/resume/1"
 JOB_FILE, RESUME_FILE, MANIFEST_FILE = "job.json", "resume.json", "manifest.json"
@@ -473,7 +474,7 @@ def verify_files(loaded: JobFolder) -> None:
         size = sum(p.stat().st_size for p in files)
         if relative in sizes and size != sizes[relative]:
             raise UserError(f"{path} has {size} bytes, the job says {sizes[relative]}")
-        if tree_sha256(path, files) != sha256:
+        if file_sha256(path) != sha256:
             raise UserError(f"{path} is not the file of its job (sha256 differs)")
 
 
@@ -498,17 +499,3 @@ def _is_plain(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):
         return False
-
-
-def tree_sha256(path: Path, files: Iterable[Path]) -> str:
-    """As `mobilemod.files.file_sha256`, of a file, or of a package whose files are given."""
-    if path.is_dir():
-        h = hashlib.sha256()
-        for p in files:
-            h.update(f"{p.relative_to(path).as_posix()}\0{tree_sha256(p, ())}\n".encode())
-        return h.hexdigest()
-    h = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 20):
-            h.update(block)
-    return h.hexdigest()

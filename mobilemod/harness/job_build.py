@@ -41,13 +41,15 @@ LOGITS_UP_TO = 100
 class Plan:
     """What is measured. threads: each file's configurations. latency: None to leave it out.
 
-    accuracy: whether every input goes through each file's first configuration.
+    accuracy: whether every input goes through each file's first configuration. files: names of the
+    model files that are measured; None: all that the device runs.
     """
 
     threads: tuple[int, ...] = (1,)
     accuracy: bool = True
     latency: LatencyPlan | None = field(default_factory=LatencyPlan)
     sustained_seconds: float = 0
+    files: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.threads or min(self.threads) < 1 or len(set(self.threads)) < len(self.threads):
@@ -78,6 +80,7 @@ def build_job(
     if not entries:
         kinds = ", ".join(driver.suffixes())
         raise UserError(f"{bundle.folder}: the device runs {kinds} files, and the bundle has none")
+    entries = _chosen(entries, plan, bundle)
     if max(plan.threads) > driver.most_threads:
         raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
     with atomic_folder(out) as folder:
@@ -113,6 +116,18 @@ def build_job(
         values["id"] = job_id(values)
         write_text(folder / JOB_FILE, json.dumps(values, ensure_ascii=False) + "\n")
     return Built(JobFolder(out, replace(job, id=values["id"])), damaged)
+
+
+def _chosen(entries: list[dict[str, Any]], plan: Plan, bundle: Bundle) -> list[dict[str, Any]]:
+    if plan.files is None:
+        return entries
+    names = [e["file"] for e in entries]
+    for name in plan.files:
+        if name not in names:
+            raise UserError(
+                f"{bundle.folder}: no file {name!r} that runs there; {', '.join(names)}"
+            )
+    return [e for e in entries if e["file"] in plan.files]
 
 
 def _golden(bundle: Bundle) -> Sequence[dict[str, Any]]:

@@ -224,6 +224,11 @@ def finite(value: Any) -> Any:
     return value
 
 
+def printable(text: Any, most: int = 500) -> str:
+    """What a device said, as a terminal may show it: on one line, no control characters."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(text).split()))[:most]
+
+
 def encode(values: Mapping[str, Any]) -> bytes:
     """One line with its check and newline, of JSON-ready values with the keys in their order.
 

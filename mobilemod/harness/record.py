@@ -17,7 +17,7 @@ from mobilemod.harness.held import Held
 from mobilemod.harness.host_side import HostAnswers, HostSide
 from mobilemod.harness.job import Job, JobFolder, ranges
 from mobilemod.harness.latency import Distribution
-from mobilemod.harness.protocol import THERMAL, Line, Reader
+from mobilemod.harness.protocol import THERMAL, Line, Reader, printable
 from mobilemod.harness.record_answers import accuracy_entry, by_file, fits
 from mobilemod.harness.record_times import (
     Series,
@@ -82,7 +82,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "sha256": f.sha256,
             "bytes": f.bytes,
             "twin": f.twin,
-            "runtime": loads[-1]["runtime"] if loads else None,
+            "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
             "placement": _placement(loads, manifest, f.name),
             "self_test": goldens.verdict(f.name, f.precision, configurations, lines, host),
             "accuracy": accuracy_entry(job, f.name, answers[f.name], classes, host_answers),
@@ -96,9 +96,9 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
         "device": {
             "name": sources.device,
             "kind": kind_of(sources.device),
-            "facts": hello["device"] if hello else None,
-            "app": hello["app"] if hello else None,
-            "runtimes": hello["runtimes"] if hello else None,
+            "facts": _said(hello, "device"),
+            "app": _said(hello, "app"),
+            "runtimes": _said(hello, "runtimes"),
         },
         "model": job.model,
         "bundle": {k: manifest[k] for k in ("recipe", "checkpoint", "calibration", "tools")},
@@ -116,6 +116,13 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
         "verdicts": [],
     }
     return json_ready(record), series
+
+
+def _said(hello: Line | None, key: str) -> dict[str, Any] | None:
+    """An object of a `hello`, its text as a terminal may show it."""
+    if hello is None:
+        return None
+    return {printable(k): printable(v) if isinstance(v, str) else v for k, v in hello[key].items()}
 
 
 def _job_entry(job: Job, sources: Sources) -> dict[str, Any]:
@@ -181,11 +188,17 @@ def _placement(loads: Sequence[Line], manifest: dict[str, Any], file: str) -> di
     expects of a delegate."""
     for line in reversed(loads):
         if line["partitions"] is not None or line["fallback"] is not None:
-            fallback = line["fallback"]
+            fallback = _named(line["fallback"])
             return {"source": "device", "partitions": line["partitions"], "fallback": fallback}
     audit = next((e.get("audit", {}) for e in manifest["files"] if e["file"] == file), {})
     outside = audit.get("outside")
     return {"source": "file", "partitions": audit.get("partitions"), "fallback": outside}
+
+
+def _named(fallback: Any) -> Any:
+    if isinstance(fallback, dict):
+        return {printable(op): count for op, count in fallback.items()}
+    return [printable(op) for op in fallback] if isinstance(fallback, list) else fallback
 
 
 def _per_image(lines) -> dict[str, Any]:
@@ -267,8 +280,8 @@ def _state(lines: Sequence[Line]) -> dict[str, Any]:
 def _errors(job: Job, lines: Sequence[Line]) -> list[dict[str, Any]]:
     return [
         {
-            "where": line["where"],
-            "message": line["message"],
+            "where": printable(line["where"]),
+            "message": printable(line["message"]),
             "file": None
             if line["configuration"] is None
             else job.configurations[line["configuration"]].file,
@@ -289,14 +302,14 @@ def _comparable(sources: Sources, hello: Line | None, host: HostAnswers | None) 
         "images": hashlib.sha256(items.encode()).hexdigest(),
         "preprocess": manifest["preprocess"],
     }
-    facts = hello["device"] if hello else {}
+    facts = _said(hello, "device") or {}
     latency = {
         "model": job.model,
         "kind": kind_of(sources.device),
         "device": facts.get("model"),
         "processor": facts.get("processor"),
-        "runtimes": hello["runtimes"] if hello else None,
-        "app": hello["app"] if hello else None,
+        "runtimes": _said(hello, "runtimes"),
+        "app": _said(hello, "app"),
         "size": manifest["preprocess"]["size"],
         "plan": None if job.latency is None else asdict(job.latency),
     }

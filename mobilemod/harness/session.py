@@ -20,7 +20,7 @@ from mobilemod.files import write_json
 from mobilemod.harness.drivers import DeviceLost, Driver
 from mobilemod.harness.held import Held
 from mobilemod.harness.job import RESUME_FILE, Job, JobFolder
-from mobilemod.harness.protocol import Line, Reader
+from mobilemod.harness.protocol import Line, Reader, printable
 
 LINES_FILE = "lines.jsonl"
 # Starts in a row that brought nothing new before the harness gives up, and seconds between them.
@@ -112,7 +112,8 @@ class Session:
             if reason is not None:
                 lost.append(reason)
             if self.held.fatal is not None:
-                return Result(False, f"the device says: {self.held.fatal}", starts, tuple(lost))
+                said = f"the device says: {printable(self.held.fatal)}"
+                return Result(False, said, starts, tuple(lost))
             if not self._open():
                 break
             progressed = self.held.size() > before
@@ -130,7 +131,7 @@ class Session:
         try:
             self.driver.run(self.folder, self.held.resume(), self._receive)
         except DeviceLost as error:
-            return " ".join(str(error).split()) or "the device is gone"
+            return printable(error) or "the device is gone"
         finally:
             for line in self.reader.close():
                 self.held.add(line)
@@ -150,9 +151,10 @@ class Session:
     def _tell(self, line: Line) -> None:
         if line.type == "hello":
             self._said = time.monotonic()
-            self.say(f"{line['device'].get('model') or line['device'].get('processor')} answers")
+            facts = line["device"]
+            self.say(f"{printable(facts.get('model') or facts.get('processor'))} answers")
         elif line.type == "error":
-            self.say(f"error: {line['message']}")
+            self.say(f"error: {printable(line['message'])}")
         elif line.type == "finished":
             file = self.folder.job.configurations[line["configuration"]].file
             self.say(f"{file}: {line['phase']} finished")

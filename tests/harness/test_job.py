@@ -96,6 +96,16 @@ def test_a_bundle_that_the_device_cannot_run(tiny, images, tmp_path):
     assert not (tmp_path / "job").exists()
 
 
+def test_only_the_files_that_are_asked_for(tiny, images, tmp_path):
+    plan = Plan(files=("tiny_int8.tflite",))
+    job = build_job(load_bundle(tiny), images, HostDriver(), plan, tmp_path / "job").folder.job
+    assert [(f.name, f.twin) for f in job.files] == [("tiny_int8.tflite", None)]
+    with pytest.raises(
+        UserError, match="no file 'x' that runs there; tiny_int8.tflite, tiny_float"
+    ):
+        build_job(load_bundle(tiny), images, HostDriver(), Plan(files=("x",)), tmp_path / "job")
+
+
 @pytest.mark.parametrize(
     "path",
     ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/.", "a b", "a\\b", "ü", "a\n", "a\0b",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,15 @@ from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.job import load_job
+from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.protocol import decode
 from mobilemod.harness.session import LINES_FILE, Result, Session, Stopped, read_lines, run_sessions
 from mobilemod.harness.validate import DeviceConfig, validate_devices
 from mobilemod.harness.worker import FILES, MODULE, copy_to
+from mobilemod.manifest import load_bundle
+from mobilemod.results.device_table import text_table
 from tests.harness.conftest import IMAGES, PLAN, Host
-from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resigned
+from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resigned, signed
 from tests.harness.test_protocol import GOOD
 
 NO_PAUSES = (0.0, 0.0, 0.0)
@@ -63,9 +67,6 @@ def nothing_lost(record, runs: int | None = None) -> None:
 @pytest.fixture(scope="module")
 def stream(tiny_source, images, tmp_path_factory) -> tuple[Path, Path]:
     """A job and the lines of an undisturbed run of it."""
-    from mobilemod.harness.job_build import build_job
-    from mobilemod.manifest import load_bundle
-
     folder = tmp_path_factory.mktemp("stream")
     built = build_job(load_bundle(tiny_source), images, HostDriver(), PLAN, folder / "job")
     result = session(HostDriver(), built, folder / "run").run()
@@ -97,8 +98,6 @@ def test_a_bundle_on_this_machine(tiny, images):
 
 def test_the_drop_is_that_of_the_answers(tiny, images):
     (record,), _ = validate_devices(config(tiny, images), Host)
-    from mobilemod.manifest import load_bundle
-
     answers = Host(load_bundle(tiny), images).answers(["tiny_int8.tflite"])
     before = answers.reference.argmax(1) == images.targets
     now = answers.files["tiny_int8.tflite"].argmax(1) == images.targets
@@ -263,6 +262,24 @@ def test_ten_thousand_hostile_lines_neither_crash_nor_leave_the_folder(tiny, ima
     assert not Path("/tmp/pwned").exists()
 
 
+def test_what_a_device_says_cannot_steer_a_terminal(tiny, images, capsys):
+    def change(raw: bytes, number: int, start: int) -> bytes:
+        if b'"type":"hello"' in raw:
+            facts = {"kind": "host", "model": "a\x1b]0;b\x07\nc\u202e", "os": None}
+            error = {"type": "error", "where": "x", "message": "\x1b[2Jgone", "fatal": False}
+            extra = {**json.loads(raw), **error, "run": "e" * 16}
+            extra.pop("crc")
+            return resigned(raw, device=facts) + signed(extra)
+        return raw
+
+    (record,), report = validate_devices(config(tiny, images), Host, lambda _: Changed(change))
+    said = capsys.readouterr().err + text_table(record) + json.dumps(record, ensure_ascii=False)
+    assert record["device"]["facts"]["model"] == "a\ufffd]0;b\ufffd c\ufffd"
+    assert record["errors"][0]["message"] == "\ufffd[2Jgone"
+    for page in (said, report.read_text()):
+        assert not set(page) & {"\x1b", "\x07", "\u202e"}
+
+
 # -- what can't go on
 
 
@@ -352,8 +369,6 @@ def test_an_image_that_the_device_cannot_read(tiny, images):
 
 def test_a_file_that_does_not_load_leaves_the_others(built, tmp_path, tiny, images):
     """An error that isn't fatal: said, and everything else is measured."""
-    from dataclasses import replace
-
     from mobilemod.files import file_sha256
     from mobilemod.harness.job import JOB_FILE, job_id
 
@@ -383,6 +398,17 @@ def test_two_devices_at_once(tiny, images):
     assert records[1]["counts"]["answered"] == 2 * IMAGES
     assert {p.name for p in (tiny / "devices").iterdir() if p.is_dir()} == {"host", "host_2"}
     assert "host:2" in report.read_text()
+
+
+def test_a_device_is_named_once(tiny, images):
+    with pytest.raises(UserError, match="each device once"):
+        config(tiny, images, "host", "host")
+
+
+def test_more_threads_than_the_device_has(tiny, images):
+    many = replace(config(tiny, images), plan=Plan(threads=(9999,)))
+    with pytest.raises(UserError, match="the device runs at most"):
+        validate_devices(many, Host)
 
 
 def test_one_that_fails_leaves_the_other_measured(built, tmp_path):

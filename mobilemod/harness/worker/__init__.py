@@ -17,6 +17,7 @@ MODULE = "mobilemod.harness.worker"
 FILES = (
     "mobilemod/__init__.py",
     "mobilemod/errors.py",
+    "mobilemod/files.py",
     "mobilemod/data/__init__.py",
     "mobilemod/data/preprocess.py",
     "mobilemod/harness/__init__.py",

@@ -147,8 +147,8 @@ class _Run:
             first_inference_ms=1e3 * (time.perf_counter() - begin),
             cold=cold,
             runtime=loaded.description,
-            partitions=None,
-            fallback=None,
+            partitions=loaded.partitions,
+            fallback=loaded.fallback,
         )
         return loaded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +27,8 @@ class Loaded:
     invoke: Callable[[], object]
     logits: Callable[[], np.ndarray]
     description: str
+    partitions: int | None = None
+    fallback: dict[str, int] | None = None
 
     def infer(self, prepared: Any) -> np.ndarray:
         """One inference from input to logits: what latency is taken of."""
@@ -59,7 +62,37 @@ def load_tflite(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Load
 
     by = "XNNPACK" if delegate == "xnnpack" else "built-in kernels"
     version = f"LiteRT {version_of('tflite')}, {by}, {_threads(threads)}"
-    return Loaded(prepare, set_input, interpreter.invoke, logits, version)
+    where = tflite_placement(interpreter, target["index"])
+    return Loaded(prepare, set_input, interpreter.invoke, logits, version, *where)
+
+
+def tflite_placement(interpreter: Any, output: int) -> tuple[int | None, dict[str, int] | None]:
+    """(delegated parts, ops outside of them by name) of a prepared LiteRT interpreter.
+
+    LiteRT lists a file's ops and, behind them, the delegates that took some over. Walking back from
+    the tensor `output`, a tensor comes from a delegate where one makes it, else from its op.
+    """
+    details = getattr(interpreter, "_get_ops_details", None)  # not a public name
+    if details is None:
+        return None, None
+    delegates, ops = {}, {}
+    nodes = details()
+    for node in nodes:
+        makers = delegates if node["op_name"] == "DELEGATE" else ops
+        makers.update({int(t): node for t in node["outputs"]})
+    outside: dict[int, str] = {}
+    waiting, seen = [output], set()
+    while waiting:
+        tensor = waiting.pop()
+        node = delegates.get(tensor) or ops.get(tensor)
+        if tensor in seen or node is None:
+            continue
+        seen.add(tensor)
+        if tensor not in delegates:
+            outside[node["index"]] = node["op_name"]
+        waiting += [int(t) for t in node["inputs"]]
+    parts = sum(node["op_name"] == "DELEGATE" for node in nodes)
+    return parts, dict(Counter(outside.values()))
 
 
 def load_pte(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Loaded:

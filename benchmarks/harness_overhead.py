@@ -1,0 +1,159 @@
+"""What the harness adds to an inference that it times, on this machine.
+
+    python -m benchmarks.harness_overhead dist/efficientmod_xxs/efficientmod_xxs_int8.tflite
+
+Two answers. One: blocks of 64 inferences, in turns through the harness (clock, series, lines
+written to a file) and in a bare loop, ratio by ratio of neighbours. Two: the harness around a call
+that does nothing, whose time is the harness' alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.command import command
+from benchmarks.machine import machine
+from mobilemod.data.testcard import draw_card
+from mobilemod.errors import UserError
+from mobilemod.files import write_json
+from mobilemod.harness.bench import find_files
+from mobilemod.harness.latency import median_interval, turn
+from mobilemod.harness.protocol import TIMES_PER_LINE, Writer
+from mobilemod.harness.worker.facts import state
+from mobilemod.harness.worker.runtimes import LOADERS
+from mobilemod.harness.worker.timing import Series, run_in_turns
+from mobilemod.progress import progress
+
+SCHEMA = "mobilemod/harness-overhead/1"
+LIMIT_PERCENT = 1.0
+TARGETS = {".tflite": "tflite", ".pte": "executorch"}
+
+
+def measure(path: Path, rounds: int, threads: int) -> dict[str, Any]:
+    """The record. rounds: blocks of 64 inferences of each way."""
+    (file,), preprocess, _ = find_files(path)
+    if path.suffix not in TARGETS:
+        raise UserError(f"{path}: the host runs {', '.join(TARGETS)} files")
+    loaded = LOADERS[TARGETS[path.suffix]](path, threads, "xnnpack")
+    prepared = loaded.prepare(preprocess.normalize(draw_card(preprocess.size)[None]))
+
+    def infer() -> object:
+        return loaded.infer(prepared)
+
+    with tempfile.TemporaryFile() as out:
+        harness, bare = _harness(infer, out), _bare(infer)
+        nothing, empty = _harness(lambda: None, out), _bare(lambda: None)
+        for block in (harness, bare, nothing, empty):
+            block()
+        gc.collect()
+        gc.disable()
+        seconds = np.array([
+            _in_turns([harness, bare], n)
+            for n in progress(range(rounds), "blocks in turns", rounds, "round")
+        ])  # fmt: skip
+        own = np.array([_in_turns([nothing, empty], n) for n in range(20 * rounds)])
+        gc.enable()
+    ratios = seconds[:, 0] / seconds[:, 1]
+    low, high = median_interval(ratios.tolist())
+    inference_us = 1e6 * float(np.median(seconds[:, 1])) / TIMES_PER_LINE
+    fastest_us = 1e6 * float(seconds[:, 1].min()) / TIMES_PER_LINE
+    own_us = 1e6 * float(np.median(own[:, 0] - own[:, 1])) / TIMES_PER_LINE
+    return {
+        "schema": SCHEMA,
+        "file": file.path.name,
+        "sha256": file.sha256,
+        "runtime": loaded.description,
+        "machine": machine(),
+        "rounds": rounds,
+        "inferences_per_block": TIMES_PER_LINE,
+        "inference_us": inference_us,
+        "fastest_inference_us": fastest_us,
+        "in_turns": {
+            "overhead_percent": 100 * (float(np.median(ratios)) - 1),
+            "low": 100 * (low - 1),
+            "high": 100 * (high - 1),
+        },
+        "around_nothing": {
+            "us_per_inference": own_us,
+            "percent_of_an_inference": 100 * own_us / inference_us,
+            "percent_of_the_fastest": 100 * own_us / fastest_us,
+        },
+        "limit_percent": LIMIT_PERCENT,
+    }
+
+
+def _harness(call: Callable[[], object], out: Any) -> Callable[[], None]:
+    """A block as the worker runs it: timed one by one, written as lines, a state at its end."""
+    writer = Writer("0" * 64, out.write)
+
+    def pause() -> None:
+        writer.line("state", **state())
+
+    def block() -> None:
+        run_in_turns([Series(writer, 0, call)], TIMES_PER_LINE, 0.0, "steady", pause)
+
+    return block
+
+
+def _bare(call: Callable[[], object]) -> Callable[[], None]:
+    def block() -> None:
+        for _ in range(TIMES_PER_LINE):
+            call()
+
+    return block
+
+
+def _in_turns(blocks: list[Callable[[], None]], number: int) -> list[float]:
+    """Seconds of each block of round `number`."""
+    seconds = [0.0] * len(blocks)
+    for i in turn(number, len(blocks)):
+        begin = time.perf_counter()
+        blocks[i]()
+        seconds[i] = time.perf_counter() - begin
+    return seconds
+
+
+def text(record: dict[str, Any]) -> str:
+    """The record for people."""
+    t, own = record["in_turns"], record["around_nothing"]
+    ms = record["inference_us"] / 1e3
+    return (
+        f"{record['file']}, {record['runtime']}: {ms:.2f} ms an inference\n"
+        f"in turns with a bare loop, {record['rounds']} blocks of 64: "
+        f"{t['overhead_percent']:+.2f} %, 95 % [{t['low']:+.2f}, {t['high']:+.2f}]\n"
+        f"around a call that does nothing: {own['us_per_inference']:.1f} us, "
+        f"{own['percent_of_an_inference']:.2f} % of an inference, "
+        f"{own['percent_of_the_fastest']:.2f} % of the fastest block's; "
+        f"limit {record['limit_percent']:g} %"
+    )
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help=".tflite or .pte file")
+    parser.add_argument("--rounds", type=int, default=60, help="blocks of 64 inferences, each way")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the record as JSON")
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.rounds < 6:
+        raise UserError("--rounds must be 6 or more: fewer give no interval")
+    record = measure(args.file, args.rounds, args.threads)
+    if args.out:
+        write_json(args.out, record)
+    print(text(record))
+
+
+if __name__ == "__main__":
+    sys.exit(command(run, parse))
