@@ -18,6 +18,8 @@ SUSTAINED  ?=
 RUN        ?= runs/$(MODEL)$(if $(QAT),-$(basename $(notdir $(QAT))))
 DEVICE     ?= host
 THREADS    ?= 1
+# Anything: a device of the tests is emulated and plugged in for `validate`, see docs/harness-adb.md.
+ADB_EMULATED ?=
 ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
 BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
@@ -30,6 +32,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
+AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
 .PHONY: all setup data train export validate stress search inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
@@ -63,7 +66,7 @@ export: setup
 
 # DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	MOBILEMOD_ARM64="$(ARM64)" $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
 	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
 	    $(if $(SUSTAINED),--sustained $(SUSTAINED))) \
