@@ -1,0 +1,45 @@
+package io.mobilemod.core.harness
+
+import io.mobilemod.core.DecodedImage
+import java.io.File
+
+/** A loaded model. */
+interface Engine : AutoCloseable {
+    /** What runs it, for people. */
+    val runtime: String
+
+    /** Subgraphs that a delegate took, null where the runtime doesn't say. */
+    val partitions: Int?
+
+    /** Ops left to the CPU, null where the runtime doesn't say. */
+    val fallback: Int?
+
+    /** The network's input to its logits; the result isn't touched by later calls. */
+    fun run(input: FloatArray): FloatArray
+}
+
+/** The device that a job runs on: what the runner needs of the platform. */
+interface Device {
+    /** `hello`'s `device`, `app` and `runtimes`; what isn't known is null. */
+    fun facts(): Map<String, Any?>
+
+    /** `state`'s members: `thermal`, `temperature_c`, `battery`, `memory_bytes`, `frequencies_hz`. */
+    fun state(): Map<String, Any?>
+
+    /** Loads [model] afresh; any exception's message becomes an `error` line. */
+    fun open(
+        model: File,
+        target: String,
+        threads: Int,
+        delegate: String,
+    ): Engine
+
+    /** Decodes an image file, orientation read and not applied; throws where it can't. */
+    fun decode(image: File): DecodedImage
+
+    /** Monotonic nanoseconds. */
+    fun nanos(): Long
+
+    /** The time of day as ISO 8601, for people only. */
+    fun wall(): String
+}
