@@ -219,6 +219,9 @@ class JsonObject(
     private val members: Map<String, Any?>,
     private val where: String,
 ) {
+    /** The members as they were read. */
+    fun raw(): Map<String, Any?> = members
+
     /** What the members are called. */
     val keys: Set<String> get() = members.keys
 
