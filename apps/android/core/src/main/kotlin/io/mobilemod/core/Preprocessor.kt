@@ -42,6 +42,13 @@ class Preprocessor(
     /** Number of values of the network's input. */
     val inputSize: Int get() = 3 * size * size
 
+    /** Shape of the network's input: (1, 3, size, size) or (1, size, size, 3). */
+    val inputShape: LongArray
+        get() =
+            size.toLong().let {
+                if (spec.layout == PreprocessSpec.Layout.NCHW) longArrayOf(1, 3, it, it) else longArrayOf(1, it, it, 3)
+            }
+
     /** The image as float32 in the manifest's layout, `inputSize` values. */
     fun tensor(image: DecodedImage): FloatArray = normalize(pixels(image))
 

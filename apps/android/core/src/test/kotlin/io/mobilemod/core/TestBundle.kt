@@ -144,6 +144,7 @@ open class TestDevice(
         target: String,
         threads: Int,
         delegate: String,
+        shape: LongArray,
     ): Engine {
         opened.add("${model.name} $threads $delegate")
         return engine(model, target)

@@ -26,12 +26,16 @@ interface Device {
     /** `state`'s members: `thermal`, `temperature_c`, `battery`, `memory_bytes`, `frequencies_hz`. */
     fun state(): Map<String, Any?>
 
-    /** Loads [model] afresh; any exception's message becomes an `error` line. */
+    /**
+     * Loads [model] afresh for an input of [shape], (1, 3, S, S) or (1, S, S, 3); any exception's
+     * message becomes an `error` line.
+     */
     fun open(
         model: File,
         target: String,
         threads: Int,
         delegate: String,
+        shape: LongArray,
     ): Engine
 
     /** Decodes an image file, orientation read and not applied; throws where it can't. */

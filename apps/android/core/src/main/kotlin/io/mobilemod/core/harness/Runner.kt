@@ -315,7 +315,8 @@ class Runner(
         val model = File(folder, configuration.file.content.path)
         val input = sample()
         val began = device.nanos()
-        val engine = device.open(model, configuration.file.target, configuration.threads, configuration.delegate)
+        val engine =
+            device.open(model, configuration.file.target, configuration.threads, configuration.delegate, preprocessor.inputShape)
         val loaded = device.nanos()
         try {
             engine.run(input)
