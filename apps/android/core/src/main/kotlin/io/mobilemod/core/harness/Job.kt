@@ -7,7 +7,7 @@ import java.io.File
 /** A job that can't be run; the message names what is wrong. */
 class JobException(message: String) : Exception(message)
 
-private val PART = Regex("[A-Za-z0-9._-]+")
+private val PART = Regex("[A-Za-z0-9._-]{1,255}")
 private val ID = Regex("[0-9a-f]{64}")
 
 /** Whether [path] is one that a job may name: relative, plain parts, none `.` or `..`. */

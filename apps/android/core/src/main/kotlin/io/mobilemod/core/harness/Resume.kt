@@ -20,11 +20,16 @@ class Progress(
     /** The inputs that [file] has not answered. */
     fun left(file: JobFile): List<Int> = (0 until job.inputs.count).filter { !isAnswered(file, it) }
 
-    /** Whether [phase] of [configuration] is finished. */
+    /** Whether [phase] of [configuration] is finished; accuracy isn't while answers are missing. */
     fun isFinished(
         configuration: Configuration,
         phase: String,
-    ): Boolean = configuration.index to phase in finished
+    ): Boolean = configuration.index to phase in finished && (phase != "accuracy" || left(configuration.file).isEmpty())
+
+    /** Input [image] can't be decoded here: that counts as every file's answer. */
+    fun addUnreadable(image: Int) {
+        answered.values.forEach { it[image] = true }
+    }
 
     /** Takes over `resume.json`'s [text]; one of another job is left aside. */
     fun addResume(text: String) {
@@ -50,7 +55,12 @@ class Progress(
         for (line in lines) {
             val values = Lines.decode(line) ?: continue
             if (values["job"] != job.shortId) continue
-            val configuration = job.configurations.getOrNull((values["configuration"] as? Long ?: continue).toInt()) ?: continue
+            if (values["type"] == "unreadable") {
+                val image = values["image"] as? Long ?: continue
+                if (image in 0 until job.inputs.count) addUnreadable(image.toInt())
+            }
+            val index = values["configuration"] as? Long ?: continue
+            val configuration = job.configurations.find { it.index.toLong() == index } ?: continue
             when (values["type"]) {
                 "image" -> (values["image"] as? Long)?.let { mark(configuration.file.name, it, it) }
                 "finished" -> (values["phase"] as? String)?.let { finished.add(configuration.index to it) }

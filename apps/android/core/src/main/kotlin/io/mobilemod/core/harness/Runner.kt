@@ -1,6 +1,5 @@
 package io.mobilemod.core.harness
 
-import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.JsonException
 import io.mobilemod.core.Manifest
 import io.mobilemod.core.Preprocessor
@@ -57,6 +56,7 @@ class Runner(
         for (group in latencyGroups()) if (!stopped()) latency(group)
         if (job.sustainedSeconds > 0) job.configurations.forEach { if (!stopped()) sustained(it) }
         if (stopped()) return false
+        state()
         out.write("done", "answered" to out.answered, "timed" to out.timed, "errors" to out.errors)
         return true
     }
@@ -141,9 +141,10 @@ class Runner(
             if (stopped()) return
             listener.progress(configuration.file.name, job.inputs.count - left.size + done, job.inputs.count)
             stateIfDue()
-            val prepare = input(image) ?: return@forEachIndexed
+            val began = device.nanos()
+            val input = input(image) ?: return@forEachIndexed
             try {
-                image(configuration, engine, image, prepare)
+                image(configuration, engine, image, input, (device.nanos() - began) / NANOS_PER_MS)
                 failures = 0
             } catch (error: SinkException) {
                 throw error
@@ -158,29 +159,29 @@ class Runner(
         configuration: Configuration,
         engine: Engine,
         image: Int,
-        prepare: () -> FloatArray,
+        input: FloatArray,
+        preprocessMs: Double,
     ) {
-        // Decoding isn't preprocessing: `preprocess_ms` is resize, crop and normalization.
         val began = device.nanos()
-        val input = prepare()
-        val prepared = device.nanos()
         val logits = engine.run(input)
-        val ended = device.nanos()
+        val inferenceMs = (device.nanos() - began) / NANOS_PER_MS
+        val top = topK(logits, TOP)
+        check(top.isNotEmpty()) { "no logit is finite" }
         val members =
             linkedMapOf<String, Any?>(
                 "configuration" to configuration.index,
                 "image" to image,
-                "top" to topK(logits, TOP).map { listOf(it.index, it.logit) },
+                "top" to top.map { listOf(it.index, it.logit) },
                 "logits_sha256" to logitsSha256(logits),
             )
         if (job.logits) members["logits"] = logits
-        members["preprocess_ms"] = (prepared - began) / NANOS_PER_MS
-        members["inference_ms"] = (ended - prepared) / NANOS_PER_MS
+        members["preprocess_ms"] = preprocessMs
+        members["inference_ms"] = inferenceMs
         out.write("image", *members.toList().toTypedArray())
     }
 
-    /** Reads input [image]; what comes back preprocesses it. Null, and a line, where it can't be read. */
-    private fun input(image: Int): (() -> FloatArray)? {
+    /** Reads, decodes and preprocesses input [image]; null, and a line, where it can't be read. */
+    private fun input(image: Int): FloatArray? {
         val packed = job.inputs.packed
         if (packed != null) {
             val pixels = ByteArray(preprocessor.inputSize)
@@ -188,11 +189,10 @@ class Runner(
                 it.seek(image.toLong() * pixels.size)
                 it.readFully(pixels)
             }
-            return { preprocessor.normalize(pixels) }
+            return preprocessor.normalize(pixels)
         }
         return try {
-            val decoded: DecodedImage = device.decode(File(folder, job.inputs.images[image].path))
-            ({ preprocessor.tensor(decoded) })
+            preprocessor.tensor(device.decode(File(folder, job.inputs.images[image].path)))
         } catch (error: Exception) {
             unreadable(image, error)
         } catch (error: OutOfMemoryError) {
@@ -204,6 +204,7 @@ class Runner(
         image: Int,
         error: Throwable,
     ): Nothing? {
+        progress.addUnreadable(image)
         out.write("unreadable", "image" to image, "message" to describe(error))
         return null
     }

@@ -157,7 +157,7 @@ class RunnerTest {
         val size = stream.length()
         assertTrue(run())
         val third = stream.readText().substring(size.toInt()).lines().filter { it.isNotEmpty() }.map { Lines.decode(it)!!["type"] }
-        assertEquals(listOf<Any?>("hello", "state", "done"), third)
+        assertEquals(listOf<Any?>("hello", "state", "state", "done"), third)
     }
 
     @Test
@@ -195,8 +195,22 @@ class RunnerTest {
         File(folder, "inputs/3.png").writeText("no image")
         writeJob()
         assertTrue(run())
-        assertEquals(setOf<Any?>(3L), of("unreadable").map { it["image"] }.toSet())
+        assertEquals(listOf<Any?>(3L), of("unreadable").map { it["image"] })
         assertEquals(2 * (images - 1), of("image").size)
+    }
+
+    @Test
+    fun logitsThatArentNumbersAreErrors() {
+        val device =
+            TestDevice(engine = { _, _ ->
+                object : Engine by LinearEngine(TestBundle.SEED, 4) {
+                    override fun run(input: FloatArray) = FloatArray(4) { Float.NaN }
+                }
+            })
+        assertTrue(run(device))
+        assertTrue(of("image").isEmpty())
+        assertTrue(of("error").first { it["image"] != null }["message"].toString().endsWith("no logit is finite"))
+        assertEquals(listOf<Any?>(null, null, null, null), of("golden").first()["logits"])
     }
 
     @Test
