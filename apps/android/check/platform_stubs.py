@@ -8,11 +8,14 @@ and how wide a returned number is (`WIDE` has those that aren't `int` or `float`
 from __future__ import annotations
 
 import ast
+import keyword
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from . import classfile
 from .classfile import Declared, Member
+from .typescript import Type, internal
 
 PRIMITIVES = {
     "jboolean": "Z", "jbyte": "B", "jchar": "C", "jshort": "S", "jint": "I", "jlong": "J",
@@ -44,8 +47,9 @@ WIDE = {
 GENERIC = {"findViewById", "requireViewById"}
 
 
-def write_jar(folder: Path, interfaces: set[str], jar: Path) -> int:
+def write_jar(folder: Path, declarations: Mapping[str, Type], jar: Path) -> int:
     """Stubs of every class in `folder`'s `android-stubs` tree; returns how many."""
+    interfaces = {internal(name): t for name, t in declarations.items() if t.is_interface}
     root = folder / "android-stubs"
     modules = {}
     for path in sorted(root.rglob("__init__.pyi")):
@@ -54,17 +58,16 @@ def write_jar(folder: Path, interfaces: set[str], jar: Path) -> int:
     count = 0
     with zipfile.ZipFile(jar, "w") as archive:
         for module, path in modules.items():
-            for declared in _Module(module, path, modules.keys(), interfaces).classes():
+            for declared in _Module(module, path, interfaces).classes():
                 archive.writestr(f"{declared.name}.class", classfile.write(declared))
                 count += 1
     return count
 
 
 class _Module:
-    def __init__(self, name: str, path: Path, modules: object, interfaces: set[str]) -> None:
+    def __init__(self, name: str, path: Path, interfaces: Mapping[str, Type]) -> None:
         self.package = name.replace(".", "/")
         self.tree = ast.parse(path.read_text("utf-8"))
-        self.modules = modules
         self.interfaces = interfaces
         self.local = {n.name for n in self.tree.body if isinstance(n, ast.ClassDef)}
 
@@ -90,11 +93,11 @@ class _Module:
             else:
                 parents.append(self._type(base))
         for descriptor, signature in parents:
-            internal = descriptor[1:-1]
-            if internal in self.interfaces or internal in JAVA_INTERFACES:
-                declared.interfaces.append(internal)
-            elif internal != "java/lang/Object" and not is_interface:
-                declared.superclass = internal
+            parent = descriptor[1:-1]
+            if parent in self.interfaces or parent in JAVA_INTERFACES:
+                declared.interfaces.append(parent)
+            elif parent != "java/lang/Object" and not is_interface:
+                declared.superclass = parent
         supers = [s for d, s in parents if d[1:-1] in (declared.superclass, *declared.interfaces)]
         if formal:
             generic_super = [s for s in supers if s.startswith(f"L{declared.superclass}")]
@@ -147,8 +150,11 @@ class _Module:
             formal, generic = "T:Landroid/view/View;", "TT;"
         if is_static:
             access |= classfile.STATIC
-        access |= classfile.ABSTRACT if in_interface and not is_static else classfile.NATIVE
         name = "<init>" if node.name == "__init__" else node.name
+        if name.endswith("_") and keyword.iskeyword(name[:-1]):
+            name = name[:-1]
+        is_abstract = in_interface and not is_static and not self._is_later(owner, name, len(types))
+        access |= classfile.ABSTRACT if is_abstract else classfile.NATIVE
         descriptor = f"({''.join(d for d, _ in types)}){result}"
         signature = f"({''.join(s for _, s in types)}){generic}"
         if formal:
@@ -157,6 +163,12 @@ class _Module:
             name, descriptor, access, signature if signature != descriptor else "",
             nullable=_is_optional(node.returns),
         )  # fmt: skip
+
+    def _is_later(self, owner: str, name: str, arity: int) -> bool:
+        """Whether an interface got the method after it was made: such ones have a default."""
+        type_ = self.interfaces[owner]
+        levels = [level for count, level in type_.methods.get(name, ()) if count == arity]
+        return bool(levels) and min(levels) > type_.level
 
     def _type(self, node: ast.expr | None) -> tuple[str, str]:
         """(descriptor, generic signature)."""
@@ -216,11 +228,10 @@ class _Module:
             return f"[{letter}", f"[{letter}"
         parts = name.split(".")
         if parts[0] in self.local:
-            internal = f"{self.package}/{'$'.join(parts)}"
+            inner = f"{self.package}/{'$'.join(parts)}"
         else:
-            first = next((i for i, p in enumerate(parts) if p[:1].isupper()), len(parts) - 1)
-            internal = "/".join([*parts[:first], "$".join(parts[first:])])
-        return f"L{internal};", f"L{internal};"
+            inner = internal(name)
+        return f"L{inner};", f"L{inner};"
 
 
 def _elements(node: ast.expr) -> list[ast.expr]:

@@ -11,17 +11,19 @@ CLASS = re.compile(
 )
 MODULE = re.compile(r"^\s*(?:export|declare) module ([\w.]+) \{$")
 MEMBER = re.compile(r"^\s*public (static )?(?:abstract )?(\w+)(?:<.*?>)?(\(|:)(.*)$")
+CONSTANT = re.compile(r"\s*(-?\d|\"|true|false)")
 SINCE = re.compile(r"@since (\d+)")
 
 
 @dataclass
 class Type:
-    """A class or interface; members by name: (arity or None for a field, variable arity, level)."""
+    """A class or interface. methods: by name (arity, level); fields: by name the level, 0 for those
+    that the compiler puts in as a constant; level 0: as old as the declarations reach back."""
 
     level: int = 0
     is_interface: bool = False
     parents: list[str] = field(default_factory=list)
-    methods: dict[str, list[tuple[int, bool, int]]] = field(default_factory=dict)
+    methods: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     fields: dict[str, int] = field(default_factory=dict)
 
 
@@ -85,8 +87,13 @@ def read(path: Path) -> dict[str, Type]:
 def _add(owner: Type, found: re.Match[str], level: int) -> None:
     name = "<init>" if found[2] == "constructor" else found[2]
     if found[3] == ":":
-        owner.fields[name] = level
-        return
-    arguments = split_arguments(found[4])
-    variable = bool(arguments) and "..." in arguments[-1]
-    owner.methods.setdefault(name, []).append((len(arguments), variable, level))
+        owner.fields[name] = 0 if CONSTANT.match(found[4]) else level
+    else:
+        owner.methods.setdefault(name, []).append((len(split_arguments(found[4])), level))
+
+
+def internal(name: str) -> str:
+    """`android/view/View$OnClickListener` of `android.view.View.OnClickListener`."""
+    parts = name.split(".")
+    first = next((i for i, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
+    return "/".join([*parts[:first], "$".join(parts[first:])])

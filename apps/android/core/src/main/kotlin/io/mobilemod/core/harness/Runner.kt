@@ -10,7 +10,6 @@ import io.mobilemod.core.topK
 import java.io.File
 import java.io.RandomAccessFile
 import java.security.MessageDigest
-import java.security.SecureRandom
 
 /** What the app shows of a job that runs. */
 fun interface Listener {
@@ -370,8 +369,6 @@ class Runner(
         private const val MOST_FAILURES = 3
 
         private fun describe(error: Throwable): String = error.message ?: error.javaClass.simpleName
-
-        private fun newRun(): String = ByteArray(8).also { SecureRandom().nextBytes(it) }.hex()
 
         private fun sha256(file: File): String {
             val digest = MessageDigest.getInstance("SHA-256")

@@ -1,5 +1,11 @@
 package io.mobilemod.core.harness
 
+import io.mobilemod.core.hex
+import java.security.SecureRandom
+
+/** A name for a start of a job: 16 random hex digits. */
+fun newRun(): String = ByteArray(8).also { SecureRandom().nextBytes(it) }.hex()
+
 /** Writes one run's lines: numbers them, times them, checks them. */
 class Stream(
     private val sink: LineSink,

@@ -289,6 +289,32 @@ class RunnerTest {
     }
 
     @Test
+    fun onlyFoldersOfJobsAreOpened() {
+        val base = temporary.newFolder()
+        val id = "ab".repeat(32)
+        val jobs = File(base, "jobs")
+        File(jobs, id).mkdirs()
+        val roots = listOf(jobs, File("/data/local/tmp/mobilemod/jobs"))
+        assertEquals(File(jobs, id).canonicalFile, JobFolder.resolve("jobs/$id", base, roots))
+        assertEquals(File(jobs, id).canonicalFile, JobFolder.resolve(File(jobs, id).path, base, roots))
+        java.nio.file.Files.createSymbolicLink(File(jobs, "cd".repeat(32)).toPath(), folder.toPath())
+        val bad = listOf("jobs/../jobs2/$id", "/data/data/other/$id", "jobs", "jobs/x", "jobs/$id/models", "", "jobs/" + "cd".repeat(32))
+        for (asked in bad) assertFailsWith<JobException>(asked) { JobFolder.resolve(asked, base, roots) }
+    }
+
+    @Test
+    fun anUnreadableJobIsAFatalLine() {
+        val named = File(temporary.newFolder(), "ab".repeat(32))
+        folder.copyRecursively(named)
+        val lines = ArrayList<String>()
+        assertEquals("ab".repeat(32), JobFolder.read(named, lines::add, TestDevice())?.id)
+        File(named, Job.FILE).writeText("{}")
+        assertEquals(null, JobFolder.read(named, lines::add, TestDevice()))
+        val error = Lines.decode(lines.single())!!
+        assertEquals(listOf("error", "ab".repeat(8), true), listOf(error["type"], error["job"], error["fatal"]))
+    }
+
+    @Test
     fun noJobTextBringsAnotherException() {
         val good = File(folder, Job.FILE).readText()
         val random = kotlin.random.Random(3)
