@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     named = verbs.add_parser("references", help="what compiled classes name of the platform")
     named.add_argument("--classes", type=Path, required=True, action="append")
     named.add_argument("--min-api", type=int, required=True)
+    named.add_argument("--libraries", type=Path, help="folder of the libraries' stubs, as classes")
     named.add_argument("--layouts", type=Path, help="folder of resources whose views are checked too")
     for verb in (stubs, named):
         verb.add_argument("--types", type=Path, required=True, help="TypeScript declarations")
@@ -38,7 +39,8 @@ def main(arguments: list[str]) -> int:
     more, count = references.library_problems(classes, library, DECLARED)
     problems += more
     if args.layouts:
-        problems += layout_problems(args.layouts, platform, {c.name for c in classes})
+        stubs = references.load_classes(args.libraries) if args.libraries else []
+        problems += layout_problems(args.layouts, platform, {c.name for c in [*classes, *stubs]})
     used = [r for c in classes for m in c.methods for r in m.references]
     android = sum(r.owner.startswith("android/") for r in used)
     java = sum(r.owner.startswith("java/") for r in used)

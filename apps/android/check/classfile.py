@@ -21,7 +21,7 @@ for _codes, _size in (
 ):
     for _code in _codes:
         OPERANDS[_code] = _size
-TABLESWITCH, LOOKUPSWITCH, WIDE, IINC = 170, 171, 196, 132
+TABLESWITCH, LOOKUPSWITCH, WIDE, IINC, LDC = 170, 171, 196, 132, 18
 FIELD_OPS, METHOD_OPS = range(178, 182), range(182, 186)
 STATIC_OPS = (178, 179, 184)
 
@@ -192,6 +192,8 @@ def read(data: bytes) -> Compiled:
         references, classes = [], set()
         if "Code" in attributes:
             for opcode, index in _operands(attributes["Code"]):
+                if not isinstance(pool[index], tuple):
+                    continue  # a long or double
                 kind, *rest = pool[index]
                 if kind == 7:
                     classes.add(text(rest[0]))
@@ -258,6 +260,8 @@ def _operands(code: bytes) -> Iterator[tuple[int, int]]:
             continue
         if opcode in FIELD_OPS or opcode in METHOD_OPS or opcode in (187, 189, 192, 193, 197, 19):
             yield opcode, struct.unpack_from(">H", code, at + 1)[0]
+        elif opcode == LDC:
+            yield opcode, code[at + 1]
         at += 1 + OPERANDS[opcode]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CLASS = re.compile(
-    r"^\s*export (?:abstract )?class (\w+)(?:<.*>)?\s*(?:extends (.+?))?(?: implements (.+?))?\s*\{$"
+    r"^\s*export (?:abstract )?class (\w+)\s*(?:extends (.+?))?(?: implements (.+?))?\s*\{$"
 )
 MODULE = re.compile(r"^\s*(?:export|declare) module ([\w.]+) \{$")
 MEMBER = re.compile(r"^\s*public (static )?(?:abstract )?(\w+)(?:<.*?>)?(\(|:)(.*)$")
@@ -45,9 +45,14 @@ def split_arguments(text: str) -> list[str]:
     return [part for part in [*parts, current] if part.strip()]
 
 
-def bare(name: str) -> str:
-    """A type without its arguments."""
-    return name.split("<")[0].strip()
+def bare(text: str) -> str:
+    """A declaration without type arguments, nested ones included."""
+    kept, depth = "", 0
+    for c in text:
+        depth += c == "<"
+        kept += c if depth == 0 else ""
+        depth -= c == ">"
+    return kept
 
 
 def read(path: Path) -> dict[str, Type]:
@@ -68,10 +73,10 @@ def read(path: Path) -> dict[str, Type]:
         name = ".".join(scope for scope, _ in scopes)
         if found := MODULE.match(line):
             scopes.append((found[1], False))
-        elif found := CLASS.match(line):
-            parents = [found[2] or "", *split_arguments(found[3] or "")]
+        elif found := CLASS.match(bare(line)):
+            parents = [found[2] or "", *(found[3] or "").split(",")]
             full = f"{name}.{found[1]}"
-            types[full] = Type(level, parents=[bare(p) for p in parents if p.strip()])
+            types[full] = Type(level, parents=[p.strip() for p in parents if p.strip()])
             scopes.append((found[1], True))
         elif text == "}" and scopes:
             scopes.pop()

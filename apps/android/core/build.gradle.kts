@@ -3,7 +3,11 @@ plugins {
 }
 
 kotlin {
-    jvmToolchain(libs.versions.jvm.get().toInt())
+    jvmToolchain(
+        libs.versions.jvm
+            .get()
+            .toInt(),
+    )
 }
 
 dependencies {

@@ -83,7 +83,11 @@ class Controls(
         get() {
             val chosen = files[file.selectedItemPosition]
             val delegates = Engines.delegates(chosen.target)
-            return Choice(chosen, threadCounts[threads.selectedItemPosition], delegates[delegate.selectedItemPosition.coerceIn(delegates.indices)])
+            return Choice(
+                chosen,
+                threadCounts[threads.selectedItemPosition],
+                delegates[delegate.selectedItemPosition.coerceIn(delegates.indices)],
+            )
         }
 
     /** Whether the user may choose. */

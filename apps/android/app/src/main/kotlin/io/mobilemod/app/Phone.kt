@@ -70,12 +70,16 @@ class Phone(
     private fun thermal(): String? =
         when (context.getSystemService(PowerManager::class.java).currentThermalStatus) {
             PowerManager.THERMAL_STATUS_NONE -> "nominal"
+
             PowerManager.THERMAL_STATUS_LIGHT, PowerManager.THERMAL_STATUS_MODERATE -> "fair"
+
             PowerManager.THERMAL_STATUS_SEVERE -> "serious"
+
             PowerManager.THERMAL_STATUS_CRITICAL,
             PowerManager.THERMAL_STATUS_EMERGENCY,
             PowerManager.THERMAL_STATUS_SHUTDOWN,
             -> "critical"
+
             else -> null
         }
 

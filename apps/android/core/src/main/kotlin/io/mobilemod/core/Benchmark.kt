@@ -72,7 +72,13 @@ class Benchmark(
             mapOf(
                 "schema" to SCHEMA,
                 "model" to manifest.model,
-                "file" to mapOf("file" to plan.file.file, "sha256" to plan.file.sha256, "target" to plan.file.target, "precision" to plan.file.precision),
+                "file" to
+                    mapOf(
+                        "file" to plan.file.file,
+                        "sha256" to plan.file.sha256,
+                        "target" to plan.file.target,
+                        "precision" to plan.file.precision,
+                    ),
                 "threads" to plan.threads,
                 "delegate" to plan.delegate,
                 "runtime" to runtime,

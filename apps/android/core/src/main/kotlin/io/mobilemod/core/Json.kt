@@ -1,7 +1,9 @@
 package io.mobilemod.core
 
 /** A text that is not JSON, or JSON without what a reader needs; the message says where. */
-class JsonException(message: String) : Exception(message)
+class JsonException(
+    message: String,
+) : Exception(message)
 
 /**
  * Reads and writes JSON (RFC 8259) without a library. Objects are `Map<String, Any?>`, arrays
@@ -25,20 +27,49 @@ object Json {
         value: Any?,
     ) {
         when (value) {
-            null -> out.append("null")
-            is String -> appendString(out, value)
-            is Boolean, is Int, is Long -> out.append(value)
-            is Float -> appendNumber(out, value.toDouble())
-            is Double -> appendNumber(out, value)
-            is Map<*, *> -> appendAll(out, '{', value.entries, '}') { (key, item) ->
-                appendString(out, key as String)
-                out.append(':')
-                append(out, item)
+            null -> {
+                out.append("null")
             }
-            is Iterable<*> -> appendAll(out, '[', value, ']') { append(out, it) }
-            is FloatArray -> appendAll(out, '[', value.asIterable(), ']') { append(out, it) }
-            is DoubleArray -> appendAll(out, '[', value.asIterable(), ']') { append(out, it) }
-            else -> throw IllegalArgumentException("no JSON for ${value.javaClass.name}")
+
+            is String -> {
+                appendString(out, value)
+            }
+
+            is Boolean, is Int, is Long -> {
+                out.append(value)
+            }
+
+            is Float -> {
+                appendNumber(out, value.toDouble())
+            }
+
+            is Double -> {
+                appendNumber(out, value)
+            }
+
+            is Map<*, *> -> {
+                appendAll(out, '{', value.entries, '}') { (key, item) ->
+                    appendString(out, key as String)
+                    out.append(':')
+                    append(out, item)
+                }
+            }
+
+            is Iterable<*> -> {
+                appendAll(out, '[', value, ']') { append(out, it) }
+            }
+
+            is FloatArray -> {
+                appendAll(out, '[', value.asIterable(), ']') { append(out, it) }
+            }
+
+            is DoubleArray -> {
+                appendAll(out, '[', value.asIterable(), ']') { append(out, it) }
+            }
+
+            else -> {
+                throw IllegalArgumentException("no JSON for ${value.javaClass.name}")
+            }
         }
     }
 
@@ -182,19 +213,40 @@ object Json {
         private fun escaped(): Char {
             if (at == text.length) fail("a string has no end")
             return when (val c = text[at++]) {
-                '"', '\\', '/' -> c
-                'b' -> '\b'
-                'f' -> '\u000c'
-                'n' -> '\n'
-                'r' -> '\r'
-                't' -> '\t'
+                '"', '\\', '/' -> {
+                    c
+                }
+
+                'b' -> {
+                    '\b'
+                }
+
+                'f' -> {
+                    '\u000c'
+                }
+
+                'n' -> {
+                    '\n'
+                }
+
+                'r' -> {
+                    '\r'
+                }
+
+                't' -> {
+                    '\t'
+                }
+
                 'u' -> {
                     val digits = text.drop(at).take(4)
                     if (!HEX4.matches(digits)) fail("a wrong \\u escape")
                     at += 4
                     digits.toInt(16).toChar()
                 }
-                else -> fail("a wrong escape")
+
+                else -> {
+                    fail("a wrong escape")
+                }
             }
         }
 
@@ -263,8 +315,7 @@ class JsonObject(
     fun objects(key: String): List<JsonObject> = list(key).mapIndexed { i, item -> objectOf(item, "$where.$key[$i]") }
 
     /** The numbers of the array in member [key]. */
-    fun numbers(key: String): List<Double> =
-        list(key).map { (it as? Number)?.toDouble() ?: wrong(key, "an array of numbers") }
+    fun numbers(key: String): List<Double> = list(key).map { (it as? Number)?.toDouble() ?: wrong(key, "an array of numbers") }
 
     private fun member(key: String): Any? {
         if (key !in members) throw JsonException("$where: '$key' is missing")

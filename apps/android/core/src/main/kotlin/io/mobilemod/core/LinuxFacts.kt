@@ -11,7 +11,11 @@ class LinuxFacts(
     /** Resident memory of this process in bytes. */
     fun residentBytes(): Long? {
         val line = read(File(proc, "self/status"))?.lines()?.find { it.startsWith("VmRSS:") } ?: return null
-        return line.split(Regex("\\s+")).getOrNull(1)?.toLongOrNull()?.times(KILO)
+        return line
+            .split(Regex("\\s+"))
+            .getOrNull(1)
+            ?.toLongOrNull()
+            ?.times(KILO)
     }
 
     /** Current frequency of each core in Hz. */

@@ -83,8 +83,7 @@ data class Manifest(
     val golden: List<Golden>,
 ) {
     /** The files that one of [targets] (`tflite`, `executorch`) can run, int8 first. */
-    fun runnable(targets: Collection<String>): List<ModelFile> =
-        files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
+    fun runnable(targets: Collection<String>): List<ModelFile> = files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
 
     /**
      * A warning where the tool that wrote the files of [target] isn't of the version that runs them

@@ -27,8 +27,30 @@ class JsonTest {
     fun refusesWhatIsNoJson() {
         val wrong =
             listOf(
-                "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "01", "1.", ".5", "+1", "NaN", "tru", "\"\\x\"", "\"\\u12g4\"",
-                "\"a\nb\"", "\"open", "1 2", "[1 2]", "{\"a\" 1}", "\u0000", "[".repeat(5000), "-", "1e", "'a'",
+                "",
+                " ",
+                "{",
+                "[1,]",
+                "{\"a\":1,}",
+                "{a:1}",
+                "01",
+                "1.",
+                ".5",
+                "+1",
+                "NaN",
+                "tru",
+                "\"\\x\"",
+                "\"\\u12g4\"",
+                "\"a\nb\"",
+                "\"open",
+                "1 2",
+                "[1 2]",
+                "{\"a\" 1}",
+                "\u0000",
+                "[".repeat(5000),
+                "-",
+                "1e",
+                "'a'",
             )
         for (text in wrong) assertFailsWith<JsonException>(text.take(20)) { Json.parse(text) }
     }

@@ -63,7 +63,10 @@ class ManifestTest {
                 "\"size\":32" to "\"size\":32,\"gamma\":2",
                 "\"golden\"" to "\"gold\"",
             )
-        val messages = changes.map { (from, to) -> assertFailsWith<JsonException>(to) { Manifest.parse(text { it.replaceFirst(from, to) }) }.message!! }
+        val messages =
+            changes.map { (from, to) ->
+                assertFailsWith<JsonException>(to) { Manifest.parse(text { it.replaceFirst(from, to) }) }.message!!
+            }
         val expected = listOf("schema", "4 labels for 5 classes", "lanczos", "1.9", "BGR", "CHWN", "gamma", "'golden' is missing")
         expected.zip(messages).forEach { (part, message) -> assertContains(message, part) }
     }

@@ -31,7 +31,20 @@ class SelfTestTest {
 
     @Test
     fun findsASwappedColourOrder() {
-        val found = faults { x -> right.run(FloatArray(x.size) { x[(2 - it / plane) * plane + it % plane].let { v -> renormalized(v, 2 - it / plane, it / plane) } }) }
+        val found =
+            faults { x ->
+                right.run(
+                    FloatArray(x.size) {
+                        x[(2 - it / plane) * plane + it % plane].let { v ->
+                            renormalized(
+                                v,
+                                2 - it / plane,
+                                it / plane,
+                            )
+                        }
+                    },
+                )
+            }
         assertEquals(setOf(Fault.COLOR_ORDER), found.toSet())
     }
 

@@ -54,7 +54,13 @@ class TestBundle(
                     "tools" to mapOf("executorch" to "1.4.1", "ai-edge-litert" to "2.3.0"),
                     "files" to
                         files.map { (file, precision) ->
-                            mapOf("file" to file, "target" to "tflite", "precision" to precision, "sha256" to sha256(File(folder, file)), "bytes" to 8)
+                            mapOf(
+                                "file" to file,
+                                "target" to "tflite",
+                                "precision" to precision,
+                                "sha256" to sha256(File(folder, file)),
+                                "bytes" to 8,
+                            )
                         },
                     "golden" to golden,
                 ),
@@ -100,7 +106,11 @@ class LinearEngine(
     private var weights = FloatArray(0)
 
     override fun run(input: FloatArray): FloatArray {
-        if (weights.size != input.size * classes) weights = Random(seed).let { r -> FloatArray(input.size * classes) { r.nextFloat() - 0.5f } }
+        if (weights.size !=
+            input.size * classes
+        ) {
+            weights = Random(seed).let { r -> FloatArray(input.size * classes) { r.nextFloat() - 0.5f } }
+        }
         return FloatArray(classes) { c ->
             var sum = 0.0
             for (i in input.indices) sum += input[i] * weights[c * input.size + i]

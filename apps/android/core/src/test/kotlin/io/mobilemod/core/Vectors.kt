@@ -36,13 +36,22 @@ object Vectors {
         c: Int,
     ): Int =
         when (pattern) {
-            "ramp" -> 3 * x + 5 * y + 40 * c + (x * y shr 4) and 255
-            "checks" -> ((x shr 3) + (y shr 3) + c) % 2 * 255
+            "ramp" -> {
+                3 * x + 5 * y + 40 * c + (x * y shr 4) and 255
+            }
+
+            "checks" -> {
+                ((x shr 3) + (y shr 3) + c) % 2 * 255
+            }
+
             "noise" -> {
                 var h = (x * 73856093) xor (y * 19349663) xor (c * 83492791)
                 h = (h xor (h ushr 13)) * 0x5bd1e995
                 (h xor (h ushr 15)) and 255
             }
-            else -> fail("pattern $pattern")
+
+            else -> {
+                fail("pattern $pattern")
+            }
         }
 }

@@ -34,7 +34,13 @@ class VectorsTest {
 
     @Test
     fun onePreprocessorTakesImagesOfChangingSize() {
-        val alike = Vectors.read("preprocess.json").objects("cases").groupBy(::specOf).values.maxBy { it.size }
+        val alike =
+            Vectors
+                .read("preprocess.json")
+                .objects("cases")
+                .groupBy(::specOf)
+                .values
+                .maxBy { it.size }
         val preprocessor = Preprocessor(specOf(alike[0]))
         for (case in alike + alike.reversed()) {
             assertContentEquals(Base64.getDecoder().decode(case.text("pixels")), preprocessor.pixels(Vectors.draw(case)), case.text("name"))
@@ -132,7 +138,13 @@ class VectorsTest {
                 "accuracy":true,"latency":null,"sustained_seconds":0,"logits":false}""",
             )
         val progress = Progress(job)
-        val resume = mapOf("schema" to Progress.SCHEMA, "job" to job.id, "answered" to case.child("answered").raw(), "finished" to emptyList<Any>())
+        val resume =
+            mapOf(
+                "schema" to Progress.SCHEMA,
+                "job" to job.id,
+                "answered" to case.child("answered").raw(),
+                "finished" to emptyList<Any>(),
+            )
         progress.addResume(Json.write(resume))
         progress.addStream(case.list("lines").map { it as String }.asSequence())
         for (file in job.files) {

@@ -5,7 +5,9 @@ import io.mobilemod.core.JsonObject
 import java.io.File
 
 /** A job that can't be run; the message names what is wrong. */
-class JobException(message: String) : Exception(message)
+class JobException(
+    message: String,
+) : Exception(message)
 
 private val PART = Regex("[A-Za-z0-9._-]{1,255}")
 private val ID = Regex("[0-9a-f]{64}")
@@ -117,8 +119,7 @@ data class Job(
             return Content(path, json.text("sha256"))
         }
 
-        private fun jobFile(json: JsonObject) =
-            JobFile(json.text("name"), content(json), json.text("target"), json.textOrNull("twin"))
+        private fun jobFile(json: JsonObject) = JobFile(json.text("name"), content(json), json.text("target"), json.textOrNull("twin"))
 
         private fun inputs(json: JsonObject): Inputs {
             val count = json.whole("count", atLeast = 0)

@@ -41,7 +41,9 @@ object Lines {
 }
 
 /** Lines can't be written any more, as on a full disk. */
-class SinkException(cause: IOException) : IOException("the stream can't be written: ${cause.message}", cause)
+class SinkException(
+    cause: IOException,
+) : IOException("the stream can't be written: ${cause.message}", cause)
 
 /** Where lines go; each is whole on disk, or sent, when [write] returns. */
 fun interface LineSink {

@@ -107,7 +107,9 @@ class RunnerTest {
     fun answersAreTheModels() {
         run()
         val logits = LinearEngine(TestBundle.SEED, 4)
-        val manifest = io.mobilemod.core.Manifest.parse(File(folder, "manifest.json").readText())
+        val manifest =
+            io.mobilemod.core.Manifest
+                .parse(File(folder, "manifest.json").readText())
         val preprocessor = io.mobilemod.core.Preprocessor(manifest.preprocess)
         for (line in of("image")) {
             val expected = logits.run(preprocessor.tensor(TestBundle.decodePng(File(folder, "inputs/${line["image"]}.png"))))
@@ -156,7 +158,13 @@ class RunnerTest {
         assertEquals(2, lines().map { it["run"] }.toSet().size)
         val size = stream.length()
         assertTrue(run())
-        val third = stream.readText().substring(size.toInt()).lines().filter { it.isNotEmpty() }.map { Lines.decode(it)!!["type"] }
+        val third =
+            stream
+                .readText()
+                .substring(size.toInt())
+                .lines()
+                .filter { it.isNotEmpty() }
+                .map { Lines.decode(it)!!["type"] }
         assertEquals(listOf<Any?>("hello", "state", "state", "done"), third)
     }
 
@@ -236,15 +244,24 @@ class RunnerTest {
 
     @Test
     fun packedPixelsAreFedAsTheyAre() {
-        val manifest = io.mobilemod.core.Manifest.parse(File(folder, "manifest.json").readText())
+        val manifest =
+            io.mobilemod.core.Manifest
+                .parse(File(folder, "manifest.json").readText())
         val preprocessor = io.mobilemod.core.Preprocessor(manifest.preprocess)
         val packed = File(folder, "inputs/pixels.bin")
-        packed.outputStream().use { out -> (0 until images).forEach { out.write(preprocessor.pixels(TestBundle.decodePng(File(folder, "inputs/$it.png")))) } }
+        packed.outputStream().use { out ->
+            (0 until images).forEach { out.write(preprocessor.pixels(TestBundle.decodePng(File(folder, "inputs/$it.png")))) }
+        }
         run()
         val expected = of("image").map { listOf(it["configuration"], it["image"], it["logits_sha256"]) }
         stream.delete()
         val inputs =
-            mapOf("kind" to "pixels", "count" to images, "shape" to listOf(images, 32, 32, 3), "items" to List(images) { mapOf("name" to "x", "target" to 0) }) +
+            mapOf(
+                "kind" to "pixels",
+                "count" to images,
+                "shape" to listOf(images, 32, 32, 3),
+                "items" to List(images) { mapOf("name" to "x", "target" to 0) },
+            ) +
                 content("inputs/pixels.bin")
         writeJob("inputs" to inputs)
         assertTrue(run())
@@ -254,7 +271,13 @@ class RunnerTest {
     @Test
     fun sustainedRunsItsTime() {
         var now = 0L
-        val device = TestDevice({ 1_000_000L.let { now += it; now } })
+        val device =
+            TestDevice({
+                1_000_000L.let {
+                    now += it
+                    now
+                }
+            })
         writeJob("latency" to null, "accuracy" to false, "sustained_seconds" to 2)
         assertTrue(run(device))
         val at = of("times").flatMap { it["at"] as List<*> }.map { it as Double }
@@ -283,7 +306,8 @@ class RunnerTest {
         val outside = temporary.newFile("outside.png")
         File(folder, "golden/0.png").copyTo(outside, overwrite = true)
         File(folder, "golden/0.png").delete()
-        java.nio.file.Files.createSymbolicLink(File(folder, "golden/0.png").toPath(), outside.toPath())
+        java.nio.file.Files
+            .createSymbolicLink(File(folder, "golden/0.png").toPath(), outside.toPath())
         assertFalse(run())
         assertContains(of("error").single()["message"] as String, "leads out of the job's folder")
     }
@@ -297,7 +321,8 @@ class RunnerTest {
         val roots = listOf(jobs, File("/data/local/tmp/mobilemod/jobs"))
         assertEquals(File(jobs, id).canonicalFile, JobFolder.resolve("jobs/$id", base, roots))
         assertEquals(File(jobs, id).canonicalFile, JobFolder.resolve(File(jobs, id).path, base, roots))
-        java.nio.file.Files.createSymbolicLink(File(jobs, "cd".repeat(32)).toPath(), folder.toPath())
+        java.nio.file.Files
+            .createSymbolicLink(File(jobs, "cd".repeat(32)).toPath(), folder.toPath())
         val bad = listOf("jobs/../jobs2/$id", "/data/data/other/$id", "jobs", "jobs/x", "jobs/$id/models", "", "jobs/" + "cd".repeat(32))
         for (asked in bad) assertFailsWith<JobException>(asked) { JobFolder.resolve(asked, base, roots) }
     }
@@ -331,7 +356,11 @@ class RunnerTest {
             }
             try {
                 val job = Job.parse(text.toString())
-                (listOf(job.manifest) + job.golden + job.files.map { it.content } + job.inputs.images).forEach { assertTrue(isSafePath(it.path)) }
+                (
+                    listOf(
+                        job.manifest,
+                    ) + job.golden + job.files.map { it.content } + job.inputs.images
+                ).forEach { assertTrue(isSafePath(it.path)) }
             } catch (_: JobException) {
                 refused++
             }

@@ -90,7 +90,11 @@ class Progress(
         val pair = item as? List<*>
         val configuration = pair?.getOrNull(0) as? Long
         val phase = pair?.getOrNull(1) as? String
-        if (configuration == null || phase == null) throw JobException("$RESUME: 'finished' holds something else than [configuration, phase]")
+        if (configuration == null ||
+            phase == null
+        ) {
+            throw JobException("$RESUME: 'finished' holds something else than [configuration, phase]")
+        }
         finished.add(configuration.toInt() to phase)
     }
 
