@@ -1,5 +1,6 @@
 package io.mobilemod.app
 
+import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.harness.Engine
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
@@ -21,6 +22,9 @@ class ExecuTorchEngine(
     override val runtime = "ExecuTorch ${BuildConfig.EXECUTORCH}, ${module.getMethodMetadata(METHOD).backends.joinToString()}"
     override val partitions: Int? = null
     override val fallback: Int? = null
+
+    // The exported network's own layout, which is the manifest's.
+    override val layout = if (shape[1] == 3L) PreprocessSpec.Layout.NCHW else PreprocessSpec.Layout.NHWC
 
     override fun run(input: FloatArray): FloatArray {
         val outputs = module.forward(EValue.from(Tensor.fromBlob(input, shape)))

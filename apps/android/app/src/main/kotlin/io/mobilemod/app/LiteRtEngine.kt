@@ -2,6 +2,7 @@ package io.mobilemod.app
 
 import com.google.ai.edge.litert.Accelerator
 import com.google.ai.edge.litert.CompiledModel
+import io.mobilemod.core.TfliteFile
 import io.mobilemod.core.harness.Engine
 import java.io.File
 
@@ -18,6 +19,7 @@ class LiteRtEngine(
     override val runtime = "LiteRT ${BuildConfig.LITERT}, ${if (delegate == GPU) "GPU" else "XNNPACK"}"
     override val partitions: Int? = null
     override val fallback: Int? = null
+    override val layout = TfliteFile.layout(model)
 
     override fun run(input: FloatArray): FloatArray {
         inputs[0].writeFloat(input)

@@ -59,7 +59,7 @@ class SelfTestActivity : ComponentActivity() {
                 val test = SelfTest(manifest, file.file, preprocessor)
                 for (golden in manifest.golden) {
                     if (stopped) return
-                    val result = test.check(golden, store.golden(golden.image), engine::run)
+                    val result = test.check(golden, store.golden(golden.image), engine.layout, engine::run)
                     show(describe(result), result.fault == Fault.NONE)
                 }
             }

@@ -39,7 +39,7 @@ class Classifier(
         k: Int = 5,
     ): Classification {
         val began = nanos()
-        val input = preprocessor.tensor(image)
+        val input = preprocessor.tensor(image, engine.layout)
         val prepared = nanos()
         val logits = engine.run(input)
         val inference = (nanos() - prepared) / NANOS_PER_MS

@@ -49,8 +49,11 @@ class Preprocessor(
                 if (spec.layout == PreprocessSpec.Layout.NCHW) longArrayOf(1, 3, it, it) else longArrayOf(1, it, it, 3)
             }
 
-    /** The image as float32 in the manifest's layout, `inputSize` values. */
-    fun tensor(image: DecodedImage): FloatArray = normalize(pixels(image))
+    /** The image as float32 in [layout], the manifest's where none is given; `inputSize` values. */
+    fun tensor(
+        image: DecodedImage,
+        layout: PreprocessSpec.Layout = spec.layout,
+    ): FloatArray = normalize(pixels(image), layout)
 
     /** uint8 (size, size, 3), row by row, to the network's input. */
     fun normalize(

@@ -31,41 +31,46 @@ class SelfTest(
     private val file: String,
     private val preprocessor: Preprocessor = Preprocessor(manifest.preprocess),
 ) {
-    private val spec = manifest.preprocess
+    private val size = manifest.preprocess.size
 
-    /** Runs golden image [golden], decoded to [image], through [run] (network's input to logits). */
+    /** Runs golden image [golden], decoded to [image], through [run], which takes inputs in [layout]. */
     fun check(
         golden: Golden,
         image: DecodedImage,
+        layout: PreprocessSpec.Layout,
         run: (FloatArray) -> FloatArray,
     ): GoldenResult {
         val expected =
             golden.logits[file] ?: throw JsonException("manifest.json: ${golden.image} has no logits of $file")
         val tolerance = tolerance(manifest, file)
         val pixels = preprocessor.asIs(image)
-        val difference = difference(run(preprocessor.normalize(pixels)), expected)
+        val difference = difference(run(preprocessor.normalize(pixels, layout)), expected)
         if (difference <= tolerance) return GoldenResult(golden.image, Fault.NONE, difference, tolerance)
-        val fault = mistakes(pixels).firstOrNull { (_, input) -> difference(run(input), expected) <= tolerance }?.first
+        val fault = mistakes(pixels, layout).firstOrNull { (_, input) -> difference(run(input), expected) <= tolerance }?.first
         return GoldenResult(golden.image, fault ?: Fault.RUNTIME, difference, tolerance)
     }
 
-    private fun mistakes(pixels: ByteArray): Sequence<Pair<Fault, FloatArray>> =
+    private fun mistakes(
+        pixels: ByteArray,
+        layout: PreprocessSpec.Layout,
+    ): Sequence<Pair<Fault, FloatArray>> =
         sequence {
             val swapped = ByteArray(pixels.size) { pixels[it - it % 3 + 2 - it % 3] }
-            yield(Fault.COLOR_ORDER to preprocessor.normalize(swapped))
-            yield(Fault.NOT_NORMALIZED to ordered(pixels) { it / 255f })
-            yield(Fault.NOT_SCALED to ordered(pixels) { it })
-            val other = PreprocessSpec.Layout.entries.first { it != spec.layout }
+            yield(Fault.COLOR_ORDER to preprocessor.normalize(swapped, layout))
+            yield(Fault.NOT_NORMALIZED to ordered(pixels, layout) { it / 255f })
+            yield(Fault.NOT_SCALED to ordered(pixels, layout) { it })
+            val other = PreprocessSpec.Layout.entries.first { it != layout }
             yield(Fault.TRANSPOSED to preprocessor.normalize(pixels, other))
         }
 
     private fun ordered(
         pixels: ByteArray,
+        layout: PreprocessSpec.Layout,
         value: (Float) -> Float,
     ): FloatArray {
-        val plane = spec.size * spec.size
+        val plane = size * size
         return FloatArray(pixels.size) { i ->
-            val at = if (spec.layout == PreprocessSpec.Layout.NCHW) 3 * (i % plane) + i / plane else i
+            val at = if (layout == PreprocessSpec.Layout.NCHW) 3 * (i % plane) + i / plane else i
             value((pixels[at].toInt() and 255).toFloat())
         }
     }

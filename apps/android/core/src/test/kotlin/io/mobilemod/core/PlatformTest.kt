@@ -4,7 +4,9 @@ import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
 import java.io.File
+import java.io.IOException
 import java.nio.ByteBuffer
+import kotlin.random.Random
 import kotlin.test.assertContentEquals
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
@@ -32,6 +34,31 @@ class PlatformTest {
     fun rotationsAreExifOrientations() {
         assertEquals(listOf(1, 6, 3, 8, 8), listOf(0, 90, 180, 270, -90).map(::orientationOf))
         assertFailsWith<IllegalArgumentException> { orientationOf(45) }
+    }
+
+    @Test
+    fun aFileSaysHowItTakesItsInput() {
+        val folder = System.getProperty("mobilemod.bundle")
+        org.junit.Assume.assumeNotNull(folder)
+        val files = File(folder).listFiles()!!.filter { it.extension == "tflite" }
+        assertTrue(files.isNotEmpty())
+        for (file in files) {
+            val shape = TfliteFile.inputShape(file)
+            assertEquals(3L, if (TfliteFile.layout(file) == PreprocessSpec.Layout.NHWC) shape[3] else shape[1])
+        }
+    }
+
+    @Test
+    fun damagedModelFilesAreRefused() {
+        val file = temporary.newFile("a.tflite")
+        val random = Random(4)
+        repeat(2_000) {
+            val bytes = random.nextBytes(random.nextInt(200))
+            if (bytes.size > 8) "TFL3".forEachIndexed { i, c -> bytes[4 + i] = c.code.toByte() }
+            if (bytes.size > 8) byteArrayOf(random.nextInt(60).toByte(), 0, 0, 0).copyInto(bytes)
+            file.writeBytes(bytes)
+            assertFailsWith<IOException> { TfliteFile.layout(file) }
+        }
     }
 
     @Test

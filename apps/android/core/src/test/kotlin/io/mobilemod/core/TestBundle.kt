@@ -103,6 +103,7 @@ class LinearEngine(
     override val runtime = "linear test engine"
     override val partitions = 1
     override val fallback: Int? = null
+    override val layout = PreprocessSpec.Layout.NCHW
     private var weights = FloatArray(0)
 
     override fun run(input: FloatArray): FloatArray {

@@ -1,6 +1,7 @@
 package io.mobilemod.core.harness
 
 import io.mobilemod.core.DecodedImage
+import io.mobilemod.core.PreprocessSpec
 import java.io.File
 
 /** A loaded model. */
@@ -13,6 +14,9 @@ interface Engine : AutoCloseable {
 
     /** Ops left to the CPU, null where the runtime doesn't say. */
     val fallback: Int?
+
+    /** How the file takes its input, whatever the manifest says of the network. */
+    val layout: PreprocessSpec.Layout
 
     /** The network's input to its logits; the result isn't touched by later calls. */
     fun run(input: FloatArray): FloatArray
@@ -27,8 +31,8 @@ interface Device {
     fun state(): Map<String, Any?>
 
     /**
-     * Loads [model] afresh for an input of [shape], (1, 3, S, S) or (1, S, S, 3); any exception's
-     * message becomes an `error` line.
+     * Loads [model] afresh; any exception's message becomes an `error` line. [shape] is the
+     * network's input, (1, 3, S, S) or (1, S, S, 3), for files that don't say it themselves.
      */
     fun open(
         model: File,

@@ -2,6 +2,7 @@ package io.mobilemod.core.harness
 
 import io.mobilemod.core.JsonException
 import io.mobilemod.core.Manifest
+import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.Preprocessor
 import io.mobilemod.core.WarmUp
 import io.mobilemod.core.hex
@@ -115,8 +116,8 @@ class Runner(
             val image = device.decode(File(folder, content.path))
             val inputs =
                 mapOf(
-                    "pixels" to preprocessor.normalize(preprocessor.asIs(image)),
-                    "image" to preprocessor.tensor(image),
+                    "pixels" to preprocessor.normalize(preprocessor.asIs(image), engine.layout),
+                    "image" to preprocessor.tensor(image, engine.layout),
                 )
             for ((source, input) in inputs) {
                 out.write(
@@ -141,7 +142,7 @@ class Runner(
             listener.progress(configuration.file.name, job.inputs.count - left.size + done, job.inputs.count)
             stateIfDue()
             val began = device.nanos()
-            val input = input(image) ?: return@forEachIndexed
+            val input = input(image, engine.layout) ?: return@forEachIndexed
             try {
                 image(configuration, engine, image, input, (device.nanos() - began) / NANOS_PER_MS)
                 failures = 0
@@ -180,7 +181,10 @@ class Runner(
     }
 
     /** Reads, decodes and preprocesses input [image]; null, and a line, where it can't be read. */
-    private fun input(image: Int): FloatArray? {
+    private fun input(
+        image: Int,
+        layout: PreprocessSpec.Layout,
+    ): FloatArray? {
         val packed = job.inputs.packed
         if (packed != null) {
             val pixels = ByteArray(preprocessor.inputSize)
@@ -188,10 +192,10 @@ class Runner(
                 it.seek(image.toLong() * pixels.size)
                 it.readFully(pixels)
             }
-            return preprocessor.normalize(pixels)
+            return preprocessor.normalize(pixels, layout)
         }
         return try {
-            preprocessor.tensor(device.decode(File(folder, job.inputs.images[image].path)))
+            preprocessor.tensor(device.decode(File(folder, job.inputs.images[image].path)), layout)
         } catch (error: Exception) {
             unreadable(image, error)
         } catch (error: OutOfMemoryError) {
@@ -232,11 +236,11 @@ class Runner(
             group.forEach { if (colds[it.index] <= start && !stopped()) withEngine(it) {} }
         }
         withEngines(group, emptyList()) { engines ->
-            val input = sample()
+            val inputs = engines.map { sample(it.layout) }
             val warmUp = engines.map { WarmUp(plan.warmUpMax) }
-            turns(group, engines, "warm-up", input, plan.warmUpSeconds, { warmUp.all { it.done } }) { i, ms -> warmUp[i].add(ms) }
+            turns(group, engines, "warm-up", inputs, plan.warmUpSeconds, { warmUp.all { it.done } }) { i, ms -> warmUp[i].add(ms) }
             val counts = IntArray(engines.size)
-            turns(group, engines, "steady", input, plan.minSeconds, { counts.all { it >= plan.minRuns } }) { i, _ -> counts[i]++ }
+            turns(group, engines, "steady", inputs, plan.minSeconds, { counts.all { it >= plan.minRuns } }) { i, _ -> counts[i]++ }
             group.forEach { phase(it, LATENCY) {} }
         }
     }
@@ -246,7 +250,7 @@ class Runner(
         group: List<Configuration>,
         engines: List<Engine>,
         phase: String,
-        input: FloatArray,
+        inputs: List<FloatArray>,
         seconds: Double,
         enough: () -> Boolean,
         add: (Int, Double) -> Unit,
@@ -258,7 +262,7 @@ class Runner(
             for (turn in engines.indices) {
                 val i = (turn + round) % engines.size
                 val began = device.nanos()
-                engines[i].run(input)
+                engines[i].run(inputs[i])
                 val ms = (device.nanos() - began) / NANOS_PER_MS
                 times[i].add(began, ms)
                 add(i, ms)
@@ -274,7 +278,7 @@ class Runner(
         if (progress.isFinished(configuration, SUSTAINED)) return
         withEngine(configuration) { engine ->
             phase(configuration, SUSTAINED) {
-                turns(listOf(configuration), listOf(engine), SUSTAINED, sample(), job.sustainedSeconds, { true }) { _, _ -> }
+                turns(listOf(configuration), listOf(engine), SUSTAINED, listOf(sample(engine.layout)), job.sustainedSeconds, { true }) { _, _ -> }
             }
         }
     }
@@ -313,12 +317,14 @@ class Runner(
 
     private fun load(configuration: Configuration): Engine {
         val model = File(folder, configuration.file.content.path)
-        val input = sample()
         val began = device.nanos()
         val engine =
             device.open(model, configuration.file.target, configuration.threads, configuration.delegate, preprocessor.inputShape)
         val loaded = device.nanos()
+        val first: Long
         try {
+            val input = sample(engine.layout)
+            first = device.nanos()
             engine.run(input)
         } catch (error: Exception) {
             engine.close()
@@ -329,7 +335,7 @@ class Runner(
             "load",
             "configuration" to configuration.index,
             "seconds" to (loaded - began) / NANOS_PER_S,
-            "first_inference_ms" to (ended - loaded) / NANOS_PER_MS,
+            "first_inference_ms" to (ended - first) / NANOS_PER_MS,
             "cold" to colds[configuration.index]++,
             "runtime" to engine.runtime,
             "partitions" to engine.partitions,
@@ -339,9 +345,9 @@ class Runner(
     }
 
     /** What latency is measured on: the first golden image, or zeros. */
-    private fun sample(): FloatArray {
+    private fun sample(layout: PreprocessSpec.Layout): FloatArray {
         val golden = job.golden.firstOrNull() ?: return FloatArray(preprocessor.inputSize)
-        return preprocessor.normalize(preprocessor.asIs(device.decode(File(folder, golden.path))))
+        return preprocessor.normalize(preprocessor.asIs(device.decode(File(folder, golden.path))), layout)
     }
 
     private fun isFirstOfFile(configuration: Configuration) =

@@ -1,6 +1,8 @@
 package io.mobilemod.core.harness
 
+import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.TestDevice
+import io.mobilemod.core.TfliteFile
 import java.io.DataInputStream
 import java.io.DataOutputStream
 import java.io.File
@@ -15,7 +17,7 @@ fun main(arguments: Array<String>) {
     val folder = File(arguments[0])
     val stream = File(arguments[1])
     val command = arguments.drop(2)
-    val device = if (command.isEmpty()) TestDevice() else TestDevice(engine = { file, _ -> ProcessEngine(command + file.path) })
+    val device = if (command.isEmpty()) TestDevice() else TestDevice(engine = { file, _ -> ProcessEngine(command + file.path, TfliteFile.layout(file)) })
     val job = Job.read(folder)
     val progress = Progress.read(job, folder, stream)
     val done = LineFile(stream).use { Runner(job, folder, device, it, progress).run() }
@@ -25,6 +27,7 @@ fun main(arguments: Array<String>) {
 /** A model in another process. */
 class ProcessEngine(
     command: List<String>,
+    override val layout: PreprocessSpec.Layout,
 ) : Engine {
     override val runtime = "another process"
     override val partitions: Int? = null

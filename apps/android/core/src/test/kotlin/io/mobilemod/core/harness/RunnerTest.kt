@@ -123,6 +123,27 @@ class RunnerTest {
     }
 
     @Test
+    fun aChannelsLastFileGivesTheSameAnswers() {
+        run()
+        val expected = (of("image") + of("golden")).map { it["logits"] }
+        stream.delete()
+        val device =
+            TestDevice(engine = { _, _ ->
+                val first = LinearEngine(TestBundle.SEED, 4)
+                object : Engine by first {
+                    override val layout = io.mobilemod.core.PreprocessSpec.Layout.NHWC
+
+                    override fun run(input: FloatArray): FloatArray {
+                        val plane = input.size / 3
+                        return first.run(FloatArray(input.size) { input[3 * (it % plane) + it / plane] })
+                    }
+                }
+            })
+        run(device)
+        assertEquals(expected, (of("image") + of("golden")).map { it["logits"] })
+    }
+
+    @Test
     fun twinsAreTimedInTurnsAndNothingIsDropped() {
         val calls = ArrayList<String>()
         val device =
