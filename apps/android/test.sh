@@ -56,7 +56,9 @@ run_path="$out/core:$out/tests:$lib/kotlin-stdlib.jar:$lib/kotlin-test.jar:$lib/
 kotlin -cp "$run_path" -d "$out/tests" core/src/test/kotlin
 printf '%s' "$run_path" >"$out/class-path"
 tests=$(cd core/src/test/kotlin && find . -name '*Test.kt' | sed 's#^\./##; s#\.kt$##; s#/#.#g')
-java -Dmobilemod.vectors="$root/tests/vectors" -cp "$run_path" org.junit.runner.JUnitCore $tests
+assets=app/src/main/assets/model
+[ -d $assets ] && bundle="-Dmobilemod.bundle=$assets" || echo "no bundle in $assets: its files' layout isn't read"
+java -Dmobilemod.vectors="$root/tests/vectors" ${bundle:-} -cp "$run_path" org.junit.runner.JUnitCore $tests
 
 step "app: resources and manifest through aapt2"
 aapt2 compile --dir app/src/main/res -o "$out/resources.zip"

@@ -23,10 +23,14 @@ def main(arguments: list[str]) -> int:
     named.add_argument("--classes", type=Path, required=True, action="append")
     named.add_argument("--min-api", type=int, required=True)
     named.add_argument("--libraries", type=Path, help="folder of the libraries' stubs, as classes")
-    named.add_argument("--layouts", type=Path, help="folder of resources whose views are checked too")
+    named.add_argument(
+        "--layouts", type=Path, help="folder of resources whose views are checked too"
+    )
     for verb in (stubs, named):
         verb.add_argument("--types", type=Path, required=True, help="TypeScript declarations")
-        verb.add_argument("--python", type=Path, required=True, help="folder of Python declarations")
+        verb.add_argument(
+            "--python", type=Path, required=True, help="folder of Python declarations"
+        )
     args = parser.parse_args(arguments)
     types = typescript.read(args.types)
     if args.verb == "stubs":

@@ -207,7 +207,9 @@ def read(data: bytes) -> Compiled:
         methods.append(
             Method(text(name), text(descriptor), references, classes, _requires(attributes, pool))
         )
-    return Compiled(cls(this), cls(parent), interfaces, methods, _requires(_attributes(reader, pool), pool))
+    return Compiled(
+        cls(this), cls(parent), interfaces, methods, _requires(_attributes(reader, pool), pool)
+    )
 
 
 def _read_pool(reader: _Reader) -> list:

@@ -12,7 +12,7 @@ NOT_VIEWS = {"merge", "include", "requestFocus", "tag"}
 
 
 def layout_problems(resources: Path, declared: Declarations, own: set[str]) -> list[str]:
-    """Elements of layouts that name no view: of the platform, of the app, or of a library's stub."""
+    """Elements of layouts that name no view of the platform, the app or a library's stubs."""
     found = []
     for path in sorted(resources.glob("layout*/*.xml")):
         for element in ElementTree.parse(path).iter():

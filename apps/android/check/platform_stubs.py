@@ -92,7 +92,7 @@ class _Module:
                 formal = "".join(f"{_variable(v)}:{OBJECT}" for v in _elements(base.slice))
             else:
                 parents.append(self._type(base))
-        for descriptor, signature in parents:
+        for descriptor, _ in parents:
             parent = descriptor[1:-1]
             if parent in self.interfaces or parent in JAVA_INTERFACES:
                 declared.interfaces.append(parent)
@@ -103,8 +103,9 @@ class _Module:
             generic_super = [s for s in supers if s.startswith(f"L{declared.superclass}")]
             rest = [s for s in supers if s not in generic_super]
             formal = f"<{formal}>"
-            declared.signature = formal + (generic_super or [f"L{declared.superclass};"])[0] + "".join(rest)
-        overloads = 0
+            declared.signature = (
+                formal + (generic_super or [f"L{declared.superclass};"])[0] + "".join(rest)
+            )
         for item in node.body:
             if isinstance(item, ast.ClassDef):
                 inner = f"{name}${item.name}"
@@ -116,7 +117,6 @@ class _Module:
                 declared.fields.append(self._field(item, name))
             elif isinstance(item, ast.FunctionDef):
                 declared.methods.append(self._method(item, name, is_interface))
-                overloads += 1
         if not is_interface and not any(m.name == "<init>" for m in declared.methods):
             # Not for the app to construct, but its subclasses' stubs have a super to call.
             declared.methods.append(Member("<init>", "()V", 0x4 | classfile.NATIVE))
@@ -124,7 +124,10 @@ class _Module:
     def _field(self, item: ast.AnnAssign, owner: str) -> Member:
         annotation = item.annotation
         access = classfile.PUBLIC
-        if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "typing.ClassVar":
+        if (
+            isinstance(annotation, ast.Subscript)
+            and ast.unparse(annotation.value) == "typing.ClassVar"
+        ):
             annotation = annotation.slice
             access |= classfile.STATIC | classfile.FINAL
         descriptor, signature = self._type(annotation)
@@ -194,7 +197,9 @@ class _Module:
         descriptor, signature = self._type(real[0])
         if len(descriptor) == 1 and len(parts) > len(real):
             # An optional number is an object.
-            descriptor = {"I": "Ljava/lang/Integer;", "Z": "Ljava/lang/Boolean;"}.get(descriptor, OBJECT)
+            descriptor = {"I": "Ljava/lang/Integer;", "Z": "Ljava/lang/Boolean;"}.get(
+                descriptor, OBJECT
+            )
             signature = descriptor
         return descriptor, signature
 
@@ -227,10 +232,8 @@ class _Module:
             letter = PRIMITIVES[short.lower()]
             return f"[{letter}", f"[{letter}"
         parts = name.split(".")
-        if parts[0] in self.local:
-            inner = f"{self.package}/{'$'.join(parts)}"
-        else:
-            inner = internal(name)
+        own = parts[0] in self.local
+        inner = f"{self.package}/{'$'.join(parts)}" if own else internal(name)
         return f"L{inner};", f"L{inner};"
 
 
@@ -245,7 +248,9 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
 
 
 def _is_optional(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.BinOp) and any(ast.unparse(p) == "None" for p in _alternatives(node))
+    return isinstance(node, ast.BinOp) and any(
+        ast.unparse(p) == "None" for p in _alternatives(node)
+    )
 
 
 def _variable(node: ast.expr) -> str:
@@ -262,6 +267,10 @@ def _method_variables(types: list[tuple[str, str]], generic: str, method: str) -
     for signature in [*(s for _, s in types), generic]:
         for part in signature.replace("<", ";").replace("[", ";").split(";"):
             name = part.lstrip("(*")[1:]
-            if part.lstrip("(*").startswith("T") and name.startswith(f"{method}_") and name not in found:
+            if (
+                part.lstrip("(*").startswith("T")
+                and name.startswith(f"{method}_")
+                and name not in found
+            ):
                 found.append(name)
     return found

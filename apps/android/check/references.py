@@ -1,7 +1,7 @@
 """What the compiled app names of the platform and of AndroidX, checked against declarations.
 
-Independent of the stubs that the app was compiled against: names, arity and API levels come from the
-TypeScript declarations of the platform, AndroidX's names and arity from those for Python.
+Independent of the stubs that the app was compiled against: names, arity and API levels come from
+the TypeScript declarations of the platform, AndroidX's names and arity from those for Python.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def read_python(folder: Path) -> dict[str, Type]:
 
     def add(node: ast.ClassDef, package: str, name: str) -> None:
         parents = [ast.unparse(base).split("[")[0] for base in node.bases]
-        qualified = [p if p.startswith(("android", "java", "typing")) else f"{package}.{p}" for p in parents]
+        qualified = [
+            p if p.startswith(("android", "java", "typing")) else f"{package}.{p}" for p in parents
+        ]
         type_ = types[name] = Type(parents=[p for p in qualified if not p.startswith("typing")])
         for item in node.body:
             if isinstance(item, ast.ClassDef):
@@ -151,7 +153,7 @@ def _since(level: int | None) -> str:
 def library_problems(
     classes: list[Compiled], declared: Declarations, packages: tuple[str, ...]
 ) -> tuple[list[str], int]:
-    """References to AndroidX that aren't declared, of those in `packages`; and how many there were."""
+    """References into `packages` that aren't declared, and how many there were."""
     found, count = [], 0
     for compiled in classes:
         for method in compiled.methods:
@@ -160,5 +162,6 @@ def library_problems(
                     continue
                 count += 1
                 if declared.member_level(reference) is None:
-                    found.append(f"{compiled.name}.{method.name}: {reference.owner}.{reference.name} isn't declared")
+                    name = f"{reference.owner}.{reference.name}"
+                    found.append(f"{compiled.name}.{method.name}: {name} isn't declared")
     return found, count

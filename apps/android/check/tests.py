@@ -1,7 +1,7 @@
 """The checks' own tests, with planted mistakes: `python3 -m unittest check.tests`.
 
-CHECK_TYPES, CHECK_STUBS and CHECK_LIBRARIES say where test.sh has put the declarations, the platform's
-stubs and the libraries'.
+CHECK_TYPES, CHECK_STUBS and CHECK_LIBRARIES say where test.sh has put the declarations, the stubs
+of the platform and those of the libraries.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SOURCES = {
         import android.widget.TextView;
         import androidx.annotation.RequiresApi;
         class Right {
-            static Object f(PowerManager p, TextView v) { v.setText("a"); return p.isInteractive(); }
+            static void f(PowerManager p, TextView v) { v.setText("a"); p.isInteractive(); }
         }
         class NewerCall {
             static int f(PowerManager p) { return p.getCurrentThermalStatus(); }
@@ -132,13 +132,17 @@ class Planted(unittest.TestCase):
     def test_every_instruction_has_its_length(self) -> None:
         # Switches of both kinds, wide constants, arrays of arrays: the method reads to its end.
         method = next(m for m in self.classes["Instructions"].methods if m.name == "f")
-        self.assertIn(Reference("android/os/Process", "myPid", "()I", True, True), method.references)
+        self.assertIn(
+            Reference("android/os/Process", "myPid", "()I", True, True), method.references
+        )
 
     def test_layouts(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             layout = Path(folder) / "layout"
             layout.mkdir()
-            (layout / "a.xml").write_text("<LinearLayout><TextVeiw/><a.B/><a.C/><include/></LinearLayout>")
+            (layout / "a.xml").write_text(
+                "<LinearLayout><TextVeiw/><a.B/><a.C/><include/></LinearLayout>"
+            )
             found = layout_problems(Path(folder), self.declared, {"a/B"})
         self.assertEqual([p.rsplit(" ", 1)[-1] for p in found], ["TextVeiw", "a.C"])
 
@@ -176,7 +180,9 @@ declare module android {
     def test_written_classes_are_read(self) -> None:
         declared = classfile.Declared("a/B", "a/C", ["a/D"], methods=[classfile.Member("f", "()V")])
         compiled = classfile.read(classfile.write(declared))
-        self.assertEqual((compiled.name, compiled.superclass, compiled.interfaces), ("a/B", "a/C", ["a/D"]))
+        self.assertEqual(
+            (compiled.name, compiled.superclass, compiled.interfaces), ("a/B", "a/C", ["a/D"])
+        )
         self.assertEqual([m.name for m in compiled.methods], ["f"])
         with self.assertRaises(ValueError):
             classfile.read(b"\0" * 40)

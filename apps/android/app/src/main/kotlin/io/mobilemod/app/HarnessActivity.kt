@@ -15,6 +15,7 @@ import io.mobilemod.core.harness.Runner
 import java.io.File
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.concurrent.thread
+import kotlin.system.exitProcess
 
 /**
  * Runs a job that the harness has put on the phone and started with
@@ -49,10 +50,11 @@ class HarnessActivity : ComponentActivity() {
         thread(name = "harness") {
             val text =
                 try {
-                    if (run(asked)) getString(R.string.harness_done) else getString(R.string.harness_stopped, "")
+                    if (run(asked)) getString(R.string.harness_done) else getString(R.string.harness_stopped)
                 } catch (error: Exception) {
+                    // The harness watches the process: where no line can say it, its end does.
                     Log.e(TAG, "the job was not finished", error)
-                    getString(R.string.harness_stopped, error.message)
+                    exitProcess(1)
                 }
             running.set(false)
             say(text)
