@@ -9,6 +9,7 @@ tools=$PWD/.tools
 out=$PWD/build/check
 packages="aapt android-framework-res junit4"
 framework=/usr/share/android-framework-res/framework-res.apk
+python=${PYTHON:-python3}
 junit=/usr/share/java/junit4.jar
 hamcrest=/usr/share/java/hamcrest-core.jar
 
@@ -25,15 +26,15 @@ if [ ! -f "$tools/$lock" ]; then
   rm -rf "$tools" && mkdir -p "$tools"
   cp check/package.json check/package-lock.json check/.npmrc "$tools"
   npm ci --prefix "$tools" --silent --no-audit --no-fund --ignore-scripts
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps -r check/requirements.txt -d "$tools/wheels"
-  for wheel in "$tools"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$tools/python"; done
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps -r check/requirements.txt -d "$tools/wheels"
+  for wheel in "$tools"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$tools/python"; done
   touch "$tools/$lock"
 fi
 lib=$tools/node_modules/kotlin-compiler/lib
 types=$tools/node_modules/@nativescript/types-android/lib/android/android-platform-21-37-merged.d.ts
 made=$tools/platform-$(cat check/platform_stubs.py check/classfile.py check/typescript.py | sha256sum | cut -c1-16).jar
 declarations="--types $types --python $tools/python"
-[ -f "$made" ] || { rm -f "$tools"/platform-*.jar && python3 -m check stubs $declarations --out "$made"; }
+[ -f "$made" ] || { rm -f "$tools"/platform-*.jar && "$python" -m check stubs $declarations --out "$made"; }
 rm -rf "$out" && mkdir -p "$out"
 
 kotlin() {
@@ -89,10 +90,10 @@ mv "$out/app/androidx" "$out/app/com" "$out/libraries"
 cp -r "$out"/java/androidx "$out"/java/com "$out"/java/org "$out/libraries"
 
 step "the check's own tests: planted mistakes"
-CHECK_TYPES=$types CHECK_STUBS=$made CHECK_LIBRARIES=$out/libraries python3 -m unittest -q check.tests
+CHECK_TYPES=$types CHECK_STUBS=$made CHECK_LIBRARIES=$out/libraries "$python" -m unittest -q check.tests
 
 step "app and core: every reference to android.*, java.* and AndroidX by name, arity and API level"
-python3 -m check references $declarations --min-api "$(catalogue minSdk)" --classes "$out/app/io" \
+"$python" -m check references $declarations --min-api "$(catalogue minSdk)" --classes "$out/app/io" \
   --classes "$out/core" --libraries "$out/libraries" --layouts app/src/main/res
 
 printf '\nAndroid: all that can be checked here passes\n'

@@ -1,7 +1,7 @@
 """A model file for the Kotlin core's tests: `python -m tests.android.engine FILE`.
 
-Over standard streams, big-endian: a count and so many float32 in, the input in the file's own order;
-a count and so many float32 out, the logits.
+Over standard streams, big-endian: a count and so many float32 in, the input in its own order of the
+file; a count and so many float32 out, the logits.
 """
 
 from __future__ import annotations

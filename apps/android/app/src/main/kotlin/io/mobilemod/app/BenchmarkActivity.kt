@@ -14,7 +14,6 @@ import androidx.core.content.FileProvider
 import io.mobilemod.core.Benchmark
 import io.mobilemod.core.BenchmarkPlan
 import io.mobilemod.core.JsonObject
-import io.mobilemod.core.Preprocessor
 import java.io.File
 import java.util.concurrent.Executors
 
@@ -63,8 +62,6 @@ class BenchmarkActivity : ComponentActivity() {
                     measure(choice, minutes)
                 } catch (error: Exception) {
                     getString(R.string.model_failed, choice.file.file, error.message)
-                } catch (error: LinkageError) {
-                    getString(R.string.model_failed, choice.file.file, error.message)
                 }
             runOnUiThread {
                 showRunning(false)
@@ -82,9 +79,8 @@ class BenchmarkActivity : ComponentActivity() {
         val phone = Phone(this)
         val plan = BenchmarkPlan(choice.file, choice.threads, choice.delegate, 60.0 * minutes)
         val benchmark = Benchmark(store.manifest, plan, phone)
-        val shape = Preprocessor(store.manifest.preprocess).inputShape
         record.delete()
-        Engines.open(store.model(choice.file), choice.file.target, choice.threads, choice.delegate, shape).use { engine ->
+        store.open(choice).use { engine ->
             benchmark.run(engine, { done, state -> show(done, state["thermal"] as String?, benchmark) }, { !running })
         }
         record.parentFile?.mkdirs()

@@ -1,7 +1,7 @@
 package io.mobilemod.app
 
 import io.mobilemod.core.harness.Engine
-import java.io.File
+import io.mobilemod.core.harness.LoadRequest
 
 /** The runtimes of this app, by a model file's `target`. */
 object Engines {
@@ -20,18 +20,21 @@ object Engines {
     /** What can run files of [target], the usual one first. */
     fun delegates(target: String): List<String> = if (target == LITERT) LiteRtEngine.DELEGATES else ExecuTorchEngine.DELEGATES
 
-    /** Loads [model] for inputs of [shape]; throws where the phone or this app can't. */
-    fun open(
-        model: File,
-        target: String,
-        threads: Int,
-        delegate: String,
-        shape: LongArray,
-    ): Engine {
+    /** Loads a model; throws where the phone or this app can't. */
+    fun open(request: LoadRequest): Engine {
+        val target = request.target
         require(target in TARGETS) { "this app has no runtime for $target files" }
         // LiteRT's CPU is XNNPACK, so both words mean the same there.
-        val asked = if (target == LITERT && delegate == "cpu") "xnnpack" else delegate
-        require(asked in delegates(target)) { "$target files can't run with delegate '$delegate' here" }
-        return if (target == LITERT) LiteRtEngine(model, threads, asked) else ExecuTorchEngine(model, threads, shape)
+        val delegate = if (target == LITERT && request.delegate == "cpu") "xnnpack" else request.delegate
+        require(delegate in delegates(target)) { "$target files can't run with delegate '$delegate' here" }
+        return try {
+            if (target == LITERT) {
+                LiteRtEngine(request.model, request.threads, delegate)
+            } else {
+                ExecuTorchEngine(request.model, request.threads, request.shape)
+            }
+        } catch (error: LinkageError) {
+            throw UnsupportedOperationException("its runtime isn't built for this phone: ${error.message}", error)
+        }
     }
 }

@@ -20,7 +20,6 @@ import io.mobilemod.core.Classification
 import io.mobilemod.core.Classifier
 import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.Manifest
-import io.mobilemod.core.Preprocessor
 import io.mobilemod.core.Summary
 import java.io.IOException
 import java.util.concurrent.Executors
@@ -91,13 +90,9 @@ class MainActivity : ComponentActivity() {
             classifier = null
             val problem =
                 try {
-                    val shape = Preprocessor(manifest.preprocess).inputShape
-                    val engine = Engines.open(store.model(choice.file), choice.file.target, choice.threads, choice.delegate, shape)
-                    classifier = Classifier(manifest, engine)
+                    classifier = Classifier(manifest, store.open(choice))
                     manifest.versionWarning(choice.file.target, Engines.version(choice.file.target))
                 } catch (error: Exception) {
-                    getString(R.string.model_failed, choice.file.file, error.message)
-                } catch (error: LinkageError) {
                     getString(R.string.model_failed, choice.file.file, error.message)
                 }
             runOnUiThread {

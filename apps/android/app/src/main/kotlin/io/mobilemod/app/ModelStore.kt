@@ -4,6 +4,9 @@ import android.content.Context
 import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.Manifest
 import io.mobilemod.core.ModelFile
+import io.mobilemod.core.Preprocessor
+import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.harness.LoadRequest
 import io.mobilemod.core.hex
 import java.io.File
 import java.io.IOException
@@ -36,6 +39,12 @@ class ModelStore(
         }
         if (!part.renameTo(target)) throw IOException("$target can't be written")
         return target
+    }
+
+    /** Loads what is chosen. */
+    fun open(choice: Choice): Engine {
+        val shape = Preprocessor(manifest.preprocess).inputShape
+        return Engines.open(LoadRequest(model(choice.file), choice.file.target, choice.threads, choice.delegate, shape))
     }
 
     /** A golden image of the manifest, decoded. */

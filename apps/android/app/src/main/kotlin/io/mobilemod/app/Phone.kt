@@ -13,6 +13,7 @@ import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.LinuxFacts
 import io.mobilemod.core.harness.Device
 import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.harness.LoadRequest
 import java.io.File
 import java.time.Instant
 
@@ -49,13 +50,7 @@ class Phone(
         )
     }
 
-    override fun open(
-        model: File,
-        target: String,
-        threads: Int,
-        delegate: String,
-        shape: LongArray,
-    ): Engine = Engines.open(model, target, threads, delegate, shape)
+    override fun open(request: LoadRequest): Engine = Engines.open(request)
 
     override fun decode(image: File): DecodedImage = Images.decode(image.readBytes())
 

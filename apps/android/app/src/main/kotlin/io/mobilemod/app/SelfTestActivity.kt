@@ -8,7 +8,6 @@ import androidx.activity.ComponentActivity
 import io.mobilemod.core.Fault
 import io.mobilemod.core.GoldenResult
 import io.mobilemod.core.ModelFile
-import io.mobilemod.core.Preprocessor
 import io.mobilemod.core.SelfTest
 import java.util.concurrent.Executors
 
@@ -53,10 +52,8 @@ class SelfTestActivity : ComponentActivity() {
         show(file.file, null)
         manifest.versionWarning(file.target, Engines.version(file.target))?.let { show(it, false) }
         try {
-            val preprocessor = Preprocessor(manifest.preprocess)
-            val delegate = Engines.delegates(file.target).first()
-            Engines.open(store.model(file), file.target, 1, delegate, preprocessor.inputShape).use { engine ->
-                val test = SelfTest(manifest, file.file, preprocessor)
+            store.open(Choice(file, 1, Engines.delegates(file.target).first())).use { engine ->
+                val test = SelfTest(manifest, file.file)
                 for (golden in manifest.golden) {
                     if (stopped) return
                     val result = test.check(golden, store.golden(golden.image), engine.layout, engine::run)
@@ -64,8 +61,6 @@ class SelfTestActivity : ComponentActivity() {
                 }
             }
         } catch (error: Exception) {
-            show(getString(R.string.model_failed, file.file, error.message), false)
-        } catch (error: LinkageError) {
             show(getString(R.string.model_failed, file.file, error.message), false)
         }
     }

@@ -20,7 +20,9 @@ class SelfTestTest {
 
     private fun faults(run: (FloatArray) -> FloatArray): List<Fault> {
         val test = SelfTest(bundle.manifest, "net_float32.tflite")
-        return bundle.manifest.golden.map { test.check(it, TestBundle.decodePng(File(bundle.folder, it.image)), PreprocessSpec.Layout.NCHW, run).fault }
+        return bundle.manifest.golden.map {
+            test.check(it, TestBundle.decodePng(File(bundle.folder, it.image)), PreprocessSpec.Layout.NCHW, run).fault
+        }
     }
 
     private val right = LinearEngine(TestBundle.SEED, 4)

@@ -2,6 +2,7 @@ package io.mobilemod.core
 
 import io.mobilemod.core.harness.Device
 import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.harness.LoadRequest
 import java.awt.image.BufferedImage
 import java.io.File
 import java.security.MessageDigest
@@ -150,15 +151,9 @@ open class TestDevice(
     override fun state(): Map<String, Any?> =
         mapOf("thermal" to null, "temperature_c" to null, "battery" to null, "memory_bytes" to null, "frequencies_hz" to null)
 
-    override fun open(
-        model: File,
-        target: String,
-        threads: Int,
-        delegate: String,
-        shape: LongArray,
-    ): Engine {
-        opened.add("${model.name} $threads $delegate")
-        return engine(model, target)
+    override fun open(request: LoadRequest): Engine {
+        opened.add("${request.model.name} ${request.threads} ${request.delegate}")
+        return engine(request.model, request.target)
     }
 
     override fun decode(image: File): DecodedImage = TestBundle.decodePng(image)

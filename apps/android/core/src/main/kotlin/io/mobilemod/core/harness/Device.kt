@@ -4,6 +4,18 @@ import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.PreprocessSpec
 import java.io.File
 
+/**
+ * A model file and how it is to run: what a device loads. [shape] is the network's input, (1, 3, S, S)
+ * or (1, S, S, 3), for files that don't say it themselves.
+ */
+class LoadRequest(
+    val model: File,
+    val target: String,
+    val threads: Int,
+    val delegate: String,
+    val shape: LongArray,
+)
+
 /** A loaded model. */
 interface Engine : AutoCloseable {
     /** What runs it, for people. */
@@ -30,17 +42,8 @@ interface Device {
     /** `state`'s members: `thermal`, `temperature_c`, `battery`, `memory_bytes`, `frequencies_hz`. */
     fun state(): Map<String, Any?>
 
-    /**
-     * Loads [model] afresh; any exception's message becomes an `error` line. [shape] is the
-     * network's input, (1, 3, S, S) or (1, S, S, 3), for files that don't say it themselves.
-     */
-    fun open(
-        model: File,
-        target: String,
-        threads: Int,
-        delegate: String,
-        shape: LongArray,
-    ): Engine
+    /** Loads a model afresh; any exception's message becomes an `error` line. */
+    fun open(request: LoadRequest): Engine
 
     /** Decodes an image file, orientation read and not applied; throws where it can't. */
     fun decode(image: File): DecodedImage

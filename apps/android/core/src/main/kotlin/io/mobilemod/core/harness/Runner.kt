@@ -278,7 +278,14 @@ class Runner(
         if (progress.isFinished(configuration, SUSTAINED)) return
         withEngine(configuration) { engine ->
             phase(configuration, SUSTAINED) {
-                turns(listOf(configuration), listOf(engine), SUSTAINED, listOf(sample(engine.layout)), job.sustainedSeconds, { true }) { _, _ -> }
+                turns(
+                    listOf(configuration),
+                    listOf(engine),
+                    SUSTAINED,
+                    listOf(sample(engine.layout)),
+                    job.sustainedSeconds,
+                    { true },
+                ) { _, _ -> }
             }
         }
     }
@@ -316,10 +323,16 @@ class Runner(
     ) = out.error("run", "${configuration.file.name}: ${describe(error)}", configuration.index, image)
 
     private fun load(configuration: Configuration): Engine {
-        val model = File(folder, configuration.file.content.path)
+        val request =
+            LoadRequest(
+                File(folder, configuration.file.content.path),
+                configuration.file.target,
+                configuration.threads,
+                configuration.delegate,
+                preprocessor.inputShape,
+            )
         val began = device.nanos()
-        val engine =
-            device.open(model, configuration.file.target, configuration.threads, configuration.delegate, preprocessor.inputShape)
+        val engine = device.open(request)
         val loaded = device.nanos()
         val first: Long
         try {

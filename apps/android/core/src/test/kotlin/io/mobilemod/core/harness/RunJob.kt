@@ -17,7 +17,17 @@ fun main(arguments: Array<String>) {
     val folder = File(arguments[0])
     val stream = File(arguments[1])
     val command = arguments.drop(2)
-    val device = if (command.isEmpty()) TestDevice() else TestDevice(engine = { file, _ -> ProcessEngine(command + file.path, layoutOf(file)) })
+    val device =
+        if (command.isEmpty()) {
+            TestDevice()
+        } else {
+            TestDevice(engine = {
+                file,
+                _,
+                ->
+                ProcessEngine(command + file.path, layoutOf(file))
+            })
+        }
     val job = Job.read(folder)
     val progress = Progress.read(job, folder, stream)
     val done = LineFile(stream).use { Runner(job, folder, device, it, progress).run() }
