@@ -40,14 +40,7 @@ public struct Manifest: Codable, Equatable, Sendable {
 
     /// Throws `BadInput` where it is damaged, of another schema, or contradicts itself.
     public static func read(_ data: Data) throws -> Manifest {
-        let manifest: Manifest
-        do {
-            manifest = try JSONDecoder().decode(Manifest.self, from: data)
-        } catch let error as BadInput {
-            throw error
-        } catch {
-            throw BadInput("\(fileName) is damaged (\(describe(error))); export again")
-        }
+        let manifest = try Document.decode(Manifest.self, JSON.document(data, fileName), fileName)
         try manifest.check()
         return manifest
     }
@@ -79,20 +72,5 @@ public struct Manifest: Codable, Equatable, Sendable {
     /// A class's name for people.
     public func label(_ classIndex: Int) -> String {
         labels.indices.contains(classIndex) ? labels[classIndex].label : "class \(classIndex)"
-    }
-}
-
-/// The key where decoding failed, if the error says one.
-func describe(_ error: Error) -> String {
-    func path(_ context: DecodingError.Context) -> String {
-        context.codingPath.map(\.stringValue).joined(separator: ".")
-    }
-    switch error {
-    case DecodingError.keyNotFound(let key, let context):
-        return "'\((context.codingPath + [key]).map(\.stringValue).joined(separator: "."))' is missing"
-    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
-        return "'\(path(context))' has the wrong type"
-    default:
-        return "no JSON"
     }
 }

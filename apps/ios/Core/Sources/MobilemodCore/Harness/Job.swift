@@ -113,16 +113,8 @@ public struct Job: Codable, Equatable, Sendable {
     /// Throws `BadInput` where it is damaged, of another schema, names paths outside its folder, or
     /// isn't the one that its id was made of.
     public static func read(_ data: Data) throws -> Job {
-        let whole: JSON
-        let job: Job
-        do {
-            whole = try JSON.parse([UInt8](data))
-            job = try JSONDecoder().decode(Job.self, from: data)
-        } catch let error as BadInput {
-            throw BadInput("\(fileName): \(error.message)")
-        } catch {
-            throw BadInput("\(fileName) is damaged: \(describe(error))")
-        }
+        let whole = try JSON.document(data, fileName)
+        let job = try Document.decode(Job.self, whole, fileName)
         try job.check()
         let rest = JSON.object((whole.members ?? []).filter { $0.key != "id" })
         guard Hash.of(Array(rest.sorted.text.utf8)) == job.id else {
@@ -197,10 +189,6 @@ public struct Resume: Codable, Equatable, Sendable {
 
     /// Throws `BadInput` where it is damaged.
     public static func read(_ data: Data) throws -> Resume {
-        do {
-            return try JSONDecoder().decode(Resume.self, from: data)
-        } catch {
-            throw BadInput("\(fileName) is damaged: \(describe(error))")
-        }
+        try Document.decode(Resume.self, JSON.document(data, fileName), fileName)
     }
 }

@@ -113,7 +113,7 @@ public final class JobRunner {
             let pixels: PixelImage
             do {
                 pixels = try inputPixels(image)
-            } catch {
+            } catch let error where !(error is CancellationError) {
                 try lines.write("unreadable", [
                     .init("image", .integer(image)), .init("message", .string("\(error)")),
                 ])
@@ -126,9 +126,7 @@ public final class JobRunner {
                 let ended = device.now()
                 try imageLine(index, image, logits, 1e3 * (prepared - began), 1e3 * (ended - prepared))
                 failures = 0
-            } catch let error as RecordFault {
-                throw error
-            } catch {
+            } catch let error where !(error is CancellationError || error is RecordFault) {
                 try lines.error("inference", "\(error)", configuration: index, image: image)
                 failures += 1
                 if failures == JobRunner.failuresInARow { return }
