@@ -2,10 +2,11 @@ import Foundation
 
 /// Which names from outside a device takes.
 public enum JobPath {
-    /// Relative, '/'-separated parts of `[A-Za-z0-9._-]`, none of them '.' or '..'.
+    /// Relative, up to 16 '/'-separated parts of `[A-Za-z0-9._-]`, none of them '.' or '..'.
     public static func isSafe(_ path: String) -> Bool {
-        path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).allSatisfy { part in
-            !part.isEmpty && part.allSatisfy(isPathByte)
+        let parts = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        return parts.count <= 16 && parts.allSatisfy { part in
+            (1...255).contains(part.count) && part.allSatisfy(isPathByte)
                 && !part.elementsEqual(".".utf8) && !part.elementsEqual("..".utf8)
         }
     }

@@ -14,7 +14,7 @@ public final class JobRunner {
     private let manifest: Manifest
     private var remaining: Remaining
     private var progress: @Sendable (String) -> Void
-    private var loaded: Set<Int> = []
+    private var unreadable: Set<Int> = []
 
     private var job: Job { folder.job }
 
@@ -67,7 +67,7 @@ public final class JobRunner {
         let needsAccuracy = job.accuracyConfigurations.contains(index)
             && !remaining.isFinished(index, "accuracy")
         guard needsGolden || needsAccuracy else { return }
-        guard let engine = try await load(index) else { return }
+        guard let engine = try await load(index, cold: 0) else { return }
         if needsGolden { try golden(index, engine) }
         if needsAccuracy { try accuracy(index, engine, images) }
     }
@@ -82,12 +82,12 @@ public final class JobRunner {
                 } else {
                     try lines.error(
                         "golden", "\(file.path) is \(image.width) x \(image.height), not \(size)",
-                        configuration: index, image: number
+                        configuration: index
                     )
                 }
                 try goldenLine(index, number, "image", engine, manifest.preprocess.pixels(image))
             } catch let error where !(error is CancellationError || error is RecordFault) {
-                try lines.error("golden", "\(error)", configuration: index, image: number)
+                try lines.error("golden", "\(file.path): \(error)", configuration: index)
             }
         }
         try finish(index, "golden")
@@ -105,8 +105,8 @@ public final class JobRunner {
     }
 
     private func accuracy(_ index: Int, _ engine: Engine, _ images: [Int]) throws {
-        var failures = 0
-        for (count, image) in images.enumerated() {
+        var failures = (all: 0, inARow: 0)
+        for (count, image) in images.enumerated() where !unreadable.contains(image) {
             try Task.checkCancellation()
             progress("\(job.configurations[index].file): image \(count + 1) of \(images.count)")
             let began = device.now()
@@ -114,6 +114,7 @@ public final class JobRunner {
             do {
                 pixels = try inputPixels(image)
             } catch let error where !(error is CancellationError) {
+                unreadable.insert(image)
                 try lines.write("unreadable", [
                     .init("image", .integer(image)), .init("message", .string("\(error)")),
                 ])
@@ -125,15 +126,15 @@ public final class JobRunner {
                 let logits = try engine.run()
                 let ended = device.now()
                 try imageLine(index, image, logits, 1e3 * (prepared - began), 1e3 * (ended - prepared))
-                failures = 0
+                failures.inARow = 0
             } catch let error where !(error is CancellationError || error is RecordFault) {
                 try lines.error("inference", "\(error)", configuration: index, image: image)
-                failures += 1
-                if failures == JobRunner.failuresInARow { return }
+                failures = (failures.all + 1, failures.inARow + 1)
+                if failures.inARow == JobRunner.failuresInARow { return }
             }
             try lines.stateIfDue()
         }
-        try finish(index, "accuracy")
+        if failures.all == 0 { try finish(index, "accuracy") }
     }
 
     private func imageLine(
@@ -171,12 +172,15 @@ public final class JobRunner {
     private func time(_ group: [Int], _ phase: String, _ latency: Job.Latency?) async throws {
         if group.allSatisfy({ remaining.isFinished($0, phase) }) { return }
         var runs: [TimedRun] = []
-        guard let pixels = firstReadable() else {
-            return try lines.error("timing", "no input can be read", configuration: group[0])
-        }
         for index in group {
-            guard let engine = try await load(index) else { continue }
-            try engine.prepare(pixels)
+            var engine: Engine?
+            for cold in 0..<(latency?.coldStarts ?? 0) {
+                engine = nil  // the one before is gone before the next is loaded
+                engine = try await load(index, cold: 1 + cold)
+            }
+            if engine == nil { engine = try await load(index, cold: nil) }
+            guard let engine else { continue }
+            try engine.prepare(timedInput)
             runs.append(TimedRun(configuration: index, engine: engine))
         }
         guard !runs.isEmpty else { return }
@@ -195,52 +199,40 @@ public final class JobRunner {
         for run in runs { try finish(run.configuration, phase) }
     }
 
-    private func firstReadable() -> PixelImage? {
-        for index in 0..<job.inputs.count {
-            if let pixels = try? inputPixels(index) { return pixels }
+    /// What is timed: the first golden image, else grey.
+    private lazy var timedInput: PixelImage = {
+        let size = manifest.preprocess.size
+        if let file = job.golden.first, let image = try? device.decode(folder.data(file.path)),
+           image.width == size, image.height == size {
+            return image
         }
-        for file in job.golden {
-            if let data = try? folder.data(file.path), let image = try? device.decode(data) {
-                return manifest.preprocess.pixels(image)
-            }
-        }
-        return nil
-    }
+        return PixelImage(unchecked: size, size, [UInt8](repeating: 128, count: 3 * size * size))
+    }()
 
     // MARK: Loading
 
-    /// A fresh load, or several where cold starts are asked for; nil where it fails, which the record
-    /// tells. A configuration that this run loaded before is loaded again without a line.
-    private func load(_ index: Int) async throws -> Engine? {
+    /// A fresh load and its line; nil where it fails, which the record tells. cold: which cold start
+    /// it is; nil for a load that isn't told.
+    private func load(_ index: Int, cold: Int?) async throws -> Engine? {
         let configuration = job.configurations[index]
         guard let file = job.file(of: configuration) else { return nil }
+        try Task.checkCancellation()
         progress("loading \(file.name)")
-        let first = loaded.insert(index).inserted
-        let starts = first ? max(job.latency?.coldStarts ?? 1, 1) : 1
-        var engine: Engine?
-        for cold in 0..<starts {
-            try Task.checkCancellation()
-            engine = nil  // the one before is gone before the next is loaded
-            do {
-                let url = try folder.resolve(file.path)
-                let began = device.now()
-                let fresh = try await device.load(file, at: url, configuration: configuration, manifest: manifest)
-                let seconds = device.now() - began
-                if first { try loadLine(index, cold, seconds, fresh) }
-                engine = fresh
-            } catch let error where !(error is CancellationError || error is RecordFault) {
-                try lines.error("load", "\(file.name): \(error)", configuration: index)
-                return nil
-            }
+        do {
+            let url = try folder.resolve(file.path)
+            let began = device.now()
+            let engine = try await device.load(file, at: url, configuration: configuration, manifest: manifest)
+            let seconds = device.now() - began
+            if let cold { try loadLine(index, cold, seconds, engine) }
+            return engine
+        } catch let error where !(error is CancellationError || error is RecordFault) {
+            try lines.error("load", "\(file.name): \(error)", configuration: index)
+            return nil
         }
-        return engine
     }
 
     private func loadLine(_ index: Int, _ cold: Int, _ seconds: Double, _ engine: Engine) throws {
-        let size = manifest.preprocess.size
-        try engine.prepare(PixelImage(
-            width: size, height: size, rgb: [UInt8](repeating: 127, count: 3 * size * size)
-        ))
+        try engine.prepare(timedInput)
         let began = device.now()
         let logits = try engine.run()
         let milliseconds = 1e3 * (device.now() - began)

@@ -32,7 +32,7 @@ final class LineWriter {
     func write(_ type: String, _ members: [JSON.Member]) throws {
         let head: [JSON.Member] = [
             .init("type", .string(type)), .init("job", .string(job.shortID)), .init("run", .string(run)),
-            .init("seq", .integer(sequence)), .init("t", .real(device.now() - start)),
+            .init("seq", .integer(sequence)), .init("t", rounded(device.now() - start)),
         ]
         do {
             try file.add(Line.encode(head + members))
@@ -80,7 +80,7 @@ final class LineWriter {
     ) throws {
         counts.errors += 1
         try write("error", [
-            .init("where", .string(place)), .init("message", .string(String(message.prefix(1000)))),
+            .init("where", .string(place)), .init("message", .string(String(message.prefix(500)))),
             .init("configuration", .integer(configuration)), .init("image", .integer(image)),
             .init("fatal", .bool(fatal)),
         ])
@@ -94,10 +94,13 @@ final class LineWriter {
         counts.timed += milliseconds.count
         try write("times", [
             .init("configuration", .integer(configuration)), .init("phase", .string(phase)),
-            .init("first", .integer(first)), .init("ms", .array(milliseconds.map { .real($0) })),
-            .init("at", .array(begins.map { .real($0 - start) })),
+            .init("first", .integer(first)), .init("ms", .array(milliseconds.map { rounded($0) })),
+            .init("at", .array(begins.map { rounded($0 - start) })),
         ])
     }
+
+    /// To a millionth, which is a nanosecond of a value in milliseconds.
+    private func rounded(_ value: Double) -> JSON { .real((value * 1e6).rounded() / 1e6) }
 
     func done() throws {
         try write("done", [

@@ -52,7 +52,9 @@ public struct Remaining: Equatable, Sendable {
         return (0..<job.inputs.count).filter { !done.contains($0) }
     }
 
+    /// Accuracy isn't, whatever was said, while an answer is missing: its line may be damaged.
     public func isFinished(_ configuration: Int, _ phase: String) -> Bool {
         finished.contains(Resume.Finished(configuration: configuration, phase: phase))
+            && (phase != "accuracy" || images(of: job.configurations[configuration].file).isEmpty)
     }
 }
