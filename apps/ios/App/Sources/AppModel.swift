@@ -2,6 +2,11 @@ import Foundation
 import MobilemodCore
 import Observation
 
+/// A job that was asked for; its id is checked where it is opened.
+struct JobRequest: Identifiable {
+    let id: String
+}
+
 /// What the app shows and what it runs on.
 @MainActor @Observable
 final class AppModel {
@@ -19,7 +24,7 @@ final class AppModel {
     var units: ComputeUnits = .all { didSet { if units != oldValue { reload() } } }
     var threads = 1 { didSet { if threads != oldValue { reload() } } }
     /// A job that was asked for by URL or launch argument.
-    var job: String?
+    var job: JobRequest?
 
     let classifier = Classifier()
     let phone = Phone(battery: Battery())
@@ -45,13 +50,13 @@ final class AppModel {
     func open(_ url: URL) {
         guard url.scheme == "mobilemod", url.host() == "harness" else { return }
         let items = URLComponents(url: url, resolvingAgainstBaseURL: false)?.queryItems ?? []
-        job = items.first { $0.name == "job" }?.value ?? ""
+        job = JobRequest(id: items.first { $0.name == "job" }?.value ?? "")
     }
 
     /// `--job ID` among the launch arguments.
     func readArguments(_ arguments: [String]) {
         guard let at = arguments.firstIndex(of: "--job") else { return }
-        job = at + 1 < arguments.count ? arguments[at + 1] : ""
+        job = JobRequest(id: at + 1 < arguments.count ? arguments[at + 1] : "")
     }
 
     /// Shows the answer to a photo or a frame.
@@ -79,7 +84,8 @@ final class AppModel {
         )
     }
 
-    private func reload() {
+    /// Loads the chosen file anew.
+    func reload() {
         phase = .loading
         answer = nil
         latency = nil

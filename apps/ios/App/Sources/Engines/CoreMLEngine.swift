@@ -5,7 +5,7 @@ import MobilemodCore
 
 /// A compiled Core ML model: an image or a float32 (1, 3, S, S) in, logits out. What its edges are
 /// called and which they are comes from the model's own description.
-final class CoreMLEngine: Engine {
+final class CoreMLEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
     let fallback: Int?

@@ -4,7 +4,7 @@ import Foundation
 import MobilemodCore
 
 /// A `.pte` file: float32 (1, 3, S, S) in, float32 logits out.
-final class ExecuTorchEngine: Engine {
+final class ExecuTorchEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
     let fallback: Int? = nil

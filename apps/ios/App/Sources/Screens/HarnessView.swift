@@ -26,6 +26,7 @@ struct HarnessView: View {
         }
         .padding()
         .task { await run() }
+        .onDisappear { model.reload() }
     }
 
     private func run() async {

@@ -13,14 +13,18 @@ struct ResultList: View {
             case .ready: rows
             }
             if let latency = model.latency, let answer = model.answer {
-                Text("p50 \(latency.p50, specifier: "%.1f") ms, p90 \(latency.p90, specifier: "%.1f") ms, "
-                    + "preprocessing \(answer.preprocessMs, specifier: "%.1f") ms")
+                Text("""
+                    p50 \(latency.p50, specifier: "%.1f") ms, p90 \(latency.p90, specifier: "%.1f") ms, \
+                    preprocessing \(answer.preprocessMs, specifier: "%.1f") ms
+                    """)
                     .font(.footnote)
                     .monospacedDigit()
                     .foregroundStyle(.secondary)
-                    .accessibilityLabel("Latency of the last \(latency.count) inferences: half below "
-                        + "\(latency.p50, specifier: "%.1f") milliseconds, nine in ten below "
-                        + "\(latency.p90, specifier: "%.1f") milliseconds")
+                    .accessibilityLabel("""
+                        Latency of the last \(latency.count) inferences: half below \
+                        \(latency.p50, specifier: "%.1f") milliseconds, nine in ten below \
+                        \(latency.p90, specifier: "%.1f") milliseconds
+                        """)
             }
         }
         .frame(maxWidth: .infinity, alignment: .leading)

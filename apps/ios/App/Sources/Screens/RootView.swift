@@ -13,10 +13,6 @@ struct RootView: View {
             BenchmarkView().tabItem { Label("Benchmark", systemImage: "gauge") }
             SettingsView().tabItem { Label("Model", systemImage: "slider.horizontal.3") }
         }
-        .fullScreenCover(item: $model.job) { HarnessView(id: $0) }
+        .fullScreenCover(item: $model.job) { HarnessView(id: $0.id) }
     }
-}
-
-extension String: @retroactive Identifiable {
-    public var id: String { self }
 }

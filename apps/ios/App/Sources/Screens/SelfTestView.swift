@@ -80,8 +80,10 @@ private struct SelfTestRow: View {
             } else {
                 Label(result.image, systemImage: "checkmark.circle").foregroundStyle(.green)
             }
-            Text("Largest difference \(result.largestDifference, specifier: "%.4f"), "
-                + "allowed \(result.tolerance, specifier: "%.4f")")
+            Text("""
+                Largest difference \(result.largestDifference, specifier: "%.4f"), \
+                allowed \(result.tolerance, specifier: "%.4f")
+                """)
                 .font(.footnote)
                 .foregroundStyle(.secondary)
         }

@@ -62,7 +62,7 @@ struct PipedDevice: Device {
     }
 }
 
-final class PipedEngine: Engine {
+final class PipedEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
     let fallback: Int? = nil

@@ -54,7 +54,7 @@ enum Jobs {
 
 /// A small classifier that really computes: each class is a fixed weighting of the mean colour of
 /// the image's quarters, so that swapped colours or turned images change the logits.
-final class QuarterEngine: Engine {
+final class QuarterEngine: Engine, @unchecked Sendable {
     let runtime = "quarters"
     let partitions: Int? = nil
     let fallback: Int? = nil

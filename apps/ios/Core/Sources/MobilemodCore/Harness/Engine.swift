@@ -1,7 +1,8 @@
 import Foundation
 
-/// A model file, loaded, for one thread at a time.
-public protocol Engine: AnyObject {
+/// A model file, loaded. It may be handed from one thread to another, but serves one at a time: who
+/// conforms may say `@unchecked Sendable`.
+public protocol Engine: AnyObject, Sendable {
     /// What runs it, for people: name, version, where.
     var runtime: String { get }
     /// Subgraphs that went to the delegate; nil where the runtime doesn't tell.
