@@ -8,6 +8,7 @@ number of a method's arguments, and that it is there since the app's deployment 
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ class Declared:
     names: dict[str, tuple[float, int | None]] = field(default_factory=dict)
 
 
+@functools.cache
 def read_types(folder: Path) -> Declared:
     """All declarations of the frameworks; members as `Class.member`."""
     found = Declared()
