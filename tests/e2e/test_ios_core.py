@@ -4,6 +4,8 @@
 is answered by this process over pipes.
 """
 
+# The harness may not be there yet, so that it can't stand among the first imports.
+# ruff: noqa: E402, I001
 from __future__ import annotations
 
 import io
@@ -18,15 +20,15 @@ from PIL import Image
 
 session = pytest.importorskip("mobilemod.harness.session")
 
-from mobilemod.data.imagefolder import read_folder, read_split  # noqa: E402
-from mobilemod.data.preprocess import Preprocess  # noqa: E402
-from mobilemod.errors import UserError  # noqa: E402
-from mobilemod.files import file_sha256  # noqa: E402
-from mobilemod.harness.drivers import DeviceLost  # noqa: E402
-from mobilemod.harness.drivers.host import HostDriver  # noqa: E402
-from mobilemod.harness.job_build import Plan, build_job  # noqa: E402
-from mobilemod.harness.worker.runtimes import load_pte  # noqa: E402
-from mobilemod.manifest import SCHEMA, load_bundle, write_manifest  # noqa: E402
+from mobilemod.data.imagefolder import read_folder, read_split
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.files import file_sha256
+from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.host import HostDriver
+from mobilemod.harness.job_build import Plan, build_job
+from mobilemod.harness.worker.runtimes import load_pte
+from mobilemod.manifest import SCHEMA, load_bundle, write_manifest
 
 ROOT = Path(__file__).parents[2]
 ORIENTATION = 0x0112

@@ -1,8 +1,7 @@
 """Type-checks the app with a real Swift compiler, against declarations of Apple's frameworks.
 
-stubs/README.md says what that proves and what not. Modules are built into `.check/modules`, then the
-app is checked, then its tests; the C++ file is compiled and its calls looked up in ExecuTorch's own
-library where that is installed.
+stubs/README.md says what that proves and what not. The declarations are compiled into
+`.check/modules`, then the app is checked, with ExecuTorch's package and without, then its tests.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ MODULES = (
     "CoreGraphics", "ImageIO", "Accelerate", "CoreVideo", "CoreML", "ExecuTorch", "Darwin",
     "AVFoundation", "UIKit", "SwiftUI", "PhotosUI", "XCTest",
 )  # fmt: skip
-OPTIONS = ("-swift-version", "5", "-warnings-as-errors")
+# One compiler process over all files: it tells every fault, not the first file's alone.
+OPTIONS = ("-swift-version", "5", "-warnings-as-errors", "-wmo")
 NO_PCH = "-disable-bridging-pch"
 
 

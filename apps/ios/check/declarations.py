@@ -145,7 +145,7 @@ def main() -> int:
     if wrong:
         print("\n".join(wrong))
         return 1
-    print(f"{found} names of Apple's are declared as the app uses them; {len(swift)} are Swift's own")
+    print(f"{found} names are declared as the app uses them; {len(swift)} exist in Swift alone")
     return 0
 
 

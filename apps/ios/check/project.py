@@ -79,7 +79,7 @@ def _references(project: dict[str, Any], objects: dict[str, Any]) -> Iterator[st
         reached.add(name)
         for key, target in _walk(objects.get(name, {})):
             if target not in objects:
-                yield f"{name} ({objects[name]['isa']}): {key} refers to {target}, which isn't there"
+                yield f"{name} ({objects[name]['isa']}): {key} refers to {target}, not there"
                 continue
             kind = objects[target]["isa"]
             if key in KINDS and kind not in KINDS[key]:
@@ -117,8 +117,9 @@ def _products(app: Path, objects: dict[str, Any]) -> Iterator[str]:
     for value in objects.values():
         if value["isa"] == "XCSwiftPackageProductDependency":
             package = objects.get(value["package"], {})
-            if package.get("isa") == "XCLocalSwiftPackageReference":
-                text = (app / package["relativePath"] / "Package.swift").read_text("utf-8")
+            manifest = app / package.get("relativePath", "") / "Package.swift"
+            if package.get("isa") == "XCLocalSwiftPackageReference" and manifest.is_file():
+                text = manifest.read_text("utf-8")
                 if f'.library(name: "{value["productName"]}"' not in text:
                     yield f"{package['relativePath']} has no product {value['productName']}"
         elif value["isa"] == "PBXNativeTarget":
@@ -200,7 +201,7 @@ def _plists(app: Path) -> Iterator[str]:
             if values.get(key) != value:
                 yield f"Info.plist: {key} is {values.get(key)!r}, not {value!r}"
         if not values.get("NSCameraUsageDescription"):
-            yield "Info.plist: no NSCameraUsageDescription; the app ends when it asks for the camera"
+            yield "Info.plist: no NSCameraUsageDescription, without which iOS ends the app"
         schemes = [s for t in values.get("CFBundleURLTypes", ()) for s in t["CFBundleURLSchemes"]]
         if schemes != ["mobilemod"]:
             yield f"Info.plist: URL schemes {schemes}"
@@ -214,7 +215,7 @@ def _plists(app: Path) -> Iterator[str]:
 def main() -> int:
     """Print what is wrong; 1 where anything is."""
     wrong = check()
-    print("\n".join(wrong) if wrong else "the project file, scheme and property lists hold together")
+    print("\n".join(wrong) if wrong else "project file, scheme and property lists hold together")
     return 1 if wrong else 0
 
 

@@ -104,7 +104,7 @@ def find() -> Toolchain:
 def set_up() -> Toolchain:
     """Fetch and unpack where there is none yet.
 
-    Raises `UserError` where apt is missing, the archive can't be reached or the compiler doesn't run.
+    Raises `UserError` where apt is missing, the archive can't be reached or the result doesn't run.
     """
     if shutil.which("swift") and shutil.which("swiftc"):
         return Toolchain(None)
