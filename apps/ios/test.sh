@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything of apps/ios that can be checked without Xcode. Needs a Swift compiler (`make swift` gets
-# one), Python with this project installed (PYTHON), Node's npm. What it installs goes to .check/.
+# Everything of apps/ios that can be checked without Xcode. Needs Python with this project installed
+# (PYTHON), npm, and a Swift compiler, which is fetched on Linux with apt (540 MB, into .swift).
 set -euo pipefail
 cd "$(dirname "$0")"
 python="${PYTHON:-../../.venv/bin/python}"
@@ -20,6 +20,7 @@ if ! cmp -s check/requirements.txt .check/pip/.installed; then
 fi
 export PYTHONPATH="$PWD/.check/pip:$PWD/check:${PYTHONPATH:-}"
 
+"$python" check/toolchain.py
 "$python" check/project.py
 "$python" check/declarations.py
 "$python" check/symbols.py

@@ -6,6 +6,7 @@ stubs/README.md says what that proves and what not. The declarations are compile
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def check(toolchain: Toolchain, app: Path = IOS / "App") -> list[str]:
         found = found or _emit(toolchain, name, [str(STUBS / f"{name}.swift")])
     header = (NO_PCH, "-import-objc-header", str(app / "Sources/BridgingHeader.h"))
     app_sources = sources(app / "Sources")
+    app_sources.append(str(documented()))
     package = ("-I", str(PACKAGE))
     for flags in ((), package):
         found = found or _swiftc(
@@ -53,6 +55,17 @@ def check(toolchain: Toolchain, app: Path = IOS / "App") -> list[str]:
         "Mobilemod", *header, *package, "-o", str(OUT / "Mobilemod.swiftmodule"), *app_sources,
     )  # fmt: skip
     return found or _swiftc(toolchain, "-typecheck", *package, *sources(app / "Tests"))
+
+
+def documented() -> Path:
+    """The code in docs/apps-ios.md, as a function of the app."""
+    text = (REPOSITORY / "docs/apps-ios.md").read_text("utf-8")
+    (code,) = re.findall(r"^```swift\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    path = OUT / "Documented.swift"
+    path.write_text(
+        f"import Foundation\nimport MobilemodCore\n\nfunc documented(jpeg: Data) throws {{\n{code}}}\n"
+    )
+    return path
 
 
 def _emit(toolchain: Toolchain, name: str, files: Sequence[str]) -> list[str]:
