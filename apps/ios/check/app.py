@@ -62,9 +62,8 @@ def documented() -> Path:
     text = (REPOSITORY / "docs/apps-ios.md").read_text("utf-8")
     (code,) = re.findall(r"^```swift\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     path = OUT / "Documented.swift"
-    path.write_text(
-        f"import Foundation\nimport MobilemodCore\n\nfunc documented(jpeg: Data) throws {{\n{code}}}\n"
-    )
+    head = "import Foundation\nimport MobilemodCore\n\nfunc documented(jpeg: Data) throws {\n"
+    path.write_text(f"{head}{code}}}\n")
     return path
 
 

@@ -72,7 +72,7 @@ struct Benchmark {
                 .init("file", .string(file.file)), .init("sha256", .string(file.sha256)),
                 .init("target", .string(file.target)), .init("precision", .string(file.precision)),
             ])),
-            .init("runtime", .string(engine.runtime)), .init("fallback", .integer(engine.fallback)),
+            .init("runtime", .string(engine.runtime)),
             .init("p50_ms", .real(s.p50)), .init("p90_ms", .real(s.p90)), .init("p99_ms", .real(s.p99)),
             .init("min_ms", .real(s.min)), .init("max_ms", .real(s.max)), .init("mean_ms", .real(s.mean)),
             .init("slowdown", .real(slowdown(times))),

@@ -32,6 +32,10 @@ struct Phone: Device {
 
     func decode(_ data: Data) throws -> PixelImage { try ImageDecoder.decode(data) }
 
+    func install(_ file: Job.ModelFile, at url: URL) async throws {
+        if file.target == "coreml" { _ = try await CompiledModels.compiled(url, sha256: file.sha256) }
+    }
+
     func load(
         _ file: Job.ModelFile, at url: URL, configuration: Job.Configuration, manifest: Manifest
     ) async throws -> Engine {

@@ -8,7 +8,8 @@ import MobilemodCore
 final class CoreMLEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
-    let fallback: Int?
+    private let compiled: URL
+    private let units: ComputeUnits
     private let model: MLModel
     private let preprocess: Preprocess
     private let inputName: String
@@ -17,11 +18,8 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
     private let pixelBuffer: CVPixelBuffer?
     private var features: MLFeatureProvider?
 
-    /// compiled: a `.mlmodelc`. fallback: ops on the CPU, by `ComputePlan`.
-    /// Throws what Core ML throws, and `BadInput` for a model with other edges.
-    init(
-        compiled url: URL, units: ComputeUnits, preprocess: Preprocess, classes: Int, fallback: Int?
-    ) throws {
+    /// compiled: a `.mlmodelc`. Throws what Core ML throws, and `BadInput` for a model with other edges.
+    init(compiled url: URL, units: ComputeUnits, preprocess: Preprocess, classes: Int) throws {
         let configuration = MLModelConfiguration()
         configuration.computeUnits = units.value
         model = try MLModel(contentsOf: url, configuration: configuration)
@@ -44,8 +42,13 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
         }
         pixelBuffer = takesImage ? try PixelBuffers.make(size: preprocess.size) : nil
         self.preprocess = preprocess
-        self.fallback = fallback
+        self.units = units
+        compiled = url
         runtime = "Core ML, \(units.title)"
+    }
+
+    var fallback: Int? {
+        get async throws { try await ComputePlan.fallback(compiled: compiled, units: units) }
     }
 
     func prepare(_ pixels: PixelImage) throws {

@@ -25,10 +25,8 @@ enum EngineLoader {
                 throw BadInput("Core ML has no compute units '\(delegate)'")
             }
             let compiled = try await CompiledModels.compiled(url, sha256: sha256)
-            let fallback = try await ComputePlan.fallback(compiled: compiled, units: units)
             return try CoreMLEngine(
-                compiled: compiled, units: units, preprocess: manifest.preprocess,
-                classes: manifest.classCount, fallback: fallback
+                compiled: compiled, units: units, preprocess: manifest.preprocess, classes: manifest.classCount
             )
         case "executorch":
             #if canImport(ExecuTorch)

@@ -7,8 +7,8 @@ public protocol Engine: AnyObject, Sendable {
     var runtime: String { get }
     /// Subgraphs that went to the delegate; nil where the runtime doesn't tell.
     var partitions: Int? { get }
-    /// Ops left to the CPU; nil where the runtime doesn't tell.
-    var fallback: Int? { get }
+    /// Ops left to the CPU; nil where the runtime doesn't tell. Finding out may take as long as a load.
+    var fallback: Int? { get async throws }
 
     /// Keeps the next input: uint8 (size, size, 3). Normalizes or copies as the runtime takes it, so
     /// that `run` is the inference alone.
@@ -89,8 +89,14 @@ public protocol Device {
     func now() -> Double
     /// A decoded image, oriented. Throws where it can't be decoded.
     func decode(_ data: Data) throws -> PixelImage
+    /// What has to be done once before a file can be loaded, compiling say: no part of a load's time.
+    func install(_ file: Job.ModelFile, at url: URL) async throws
     /// A fresh load. Throws where the file, its target or the delegate can't be used here.
     func load(
         _ file: Job.ModelFile, at url: URL, configuration: Job.Configuration, manifest: Manifest
     ) async throws -> Engine
+}
+
+extension Device {
+    public func install(_ file: Job.ModelFile, at url: URL) async throws {}
 }
