@@ -52,7 +52,8 @@ class SwiftCore(HostDriver):
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(folder.folder.resolve())
-        command = self.toolchain.command(str(core.HARNESS_RUN), [str(self.root), folder.job.id])
+        arguments = [str(self.root), folder.job.id]
+        command = self.toolchain.command(str(core.HARNESS_RUN), arguments, [self.root.parent])
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.toolchain.environment()
         ) as process:

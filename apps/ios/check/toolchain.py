@@ -37,10 +37,14 @@ LEFT_OUT = (
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
 BIN = "/usr/libexec/swift/bin"
 STAMP = "toolchain.json"
-# In a mount namespace of its own: the repository under its own path, the host's /dev and /proc.
+# In a mount namespace of its own: folders under their own paths, the host's /dev and /proc.
 ENTER = """
-mount --bind "$2" "$1$2" && mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" || exit 125
-root=$1; shift 2
+root=$1 count=$2; shift 2
+mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" || exit 125
+while [ "$count" -gt 0 ]; do
+  mount --bind "$1" "$root$1" || exit 125
+  shift; count=$((count - 1))
+done
 exec chroot "$root" "$@"
 """
 
@@ -56,17 +60,24 @@ class Toolchain:
 
     root: Path | None
 
-    def command(self, tool: str, arguments: Sequence[str]) -> list[str]:
-        """How to start `swiftc`, `swift-build`, … or a program that it built (a path)."""
+    def command(
+        self, tool: str, arguments: Sequence[str], folders: Sequence[Path] = ()
+    ) -> list[str]:
+        """How to start `swiftc`, `swift-build`, … or a program that it built (a path).
+
+        folders: absolute, that it needs beside the repository.
+        """
         if self.root is None:
             if tool.startswith("swift-"):
                 return ["swift", tool.removeprefix("swift-"), *arguments]
             return [tool, *arguments]
         target = tool if "/" in tool else f"{BIN}/{tool}"
-        (self.root / str(REPOSITORY).lstrip("/")).mkdir(parents=True, exist_ok=True)
+        seen = [str(folder) for folder in (REPOSITORY, *folders)]
+        for folder in seen:
+            (self.root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
         namespace = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
         return [
-            *namespace, "sh", "-c", ENTER, "sh", str(self.root), str(REPOSITORY),
+            *namespace, "sh", "-c", ENTER, "sh", str(self.root), str(len(seen)), *seen,
             target, *arguments,
         ]  # fmt: skip
 
