@@ -19,6 +19,8 @@ import pytest
 from PIL import Image
 
 session = pytest.importorskip("mobilemod.harness.session")
+# Building the core takes a minute.
+pytestmark = pytest.mark.slow
 
 from mobilemod.data.imagefolder import read_folder, read_split
 from mobilemod.data.preprocess import Preprocess
@@ -220,7 +222,6 @@ def exported(run, data_dir, tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
 def test_real_bundle(toolchain, data_dir, tmp_path, exported):
     """200 real images through both files, cut off in the middle of the first and gone on with."""
     bundle = load_bundle(exported)

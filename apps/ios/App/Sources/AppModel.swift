@@ -84,8 +84,17 @@ final class AppModel {
         )
     }
 
-    /// Loads the chosen file anew.
+    /// Nothing is loaded afterwards, nor being loaded.
+    func unload() async {
+        loading?.cancel()
+        await loading?.value
+        await classifier.use(nil, nil)
+    }
+
+    /// Loads the chosen file anew. While a job is open nothing is: two models at once would spoil the
+    /// job's times and its memory.
     func reload() {
+        guard job == nil else { return }
         phase = .loading
         answer = nil
         latency = nil

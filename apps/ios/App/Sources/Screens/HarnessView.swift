@@ -32,8 +32,7 @@ struct HarnessView: View {
     private func run() async {
         UIApplication.shared.isIdleTimerDisabled = true
         defer { UIApplication.shared.isIdleTimerDisabled = false }
-        // The job loads what it needs; two models at once would spoil its times and its memory.
-        await model.classifier.use(nil, nil)
+        await model.unload()
         let phone = model.phone
         let say: @Sendable (String) -> Void = { text in Task { @MainActor in status = text } }
         let id = id

@@ -29,7 +29,11 @@ struct LiveView: View {
             guard access == .allowed else { return }
             let feed = self.feed ?? makeFeed()
             self.feed = feed
-            feed.start()
+            if model.job == nil { feed.start() }
+        }
+        // A job that lies over this view must have the processor to itself.
+        .onChange(of: model.job?.id) { _, job in
+            if job == nil { feed?.start() } else { feed?.stop() }
         }
         .onDisappear { feed?.stop() }
     }
