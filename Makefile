@@ -35,7 +35,7 @@ CLI  := $(BIN)/mobilemod
 AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: all setup data train export validate stress search inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
+.PHONY: all setup data train export validate stress search inspect report bench arm64 swift bench-setup bench-latency test test-slow lint clean
 .DELETE_ON_ERROR:
 
 all: setup
@@ -91,6 +91,10 @@ bench: setup
 
 arm64: setup
 	$(CLI) arm64 --out "$(ARM64)"
+
+# A Swift compiler for the checks of apps/ios, unpacked into .swift.
+swift: setup
+	$(BIN)/python apps/ios/check/toolchain.py
 
 # What `bench-latency` compares with: ONNX Runtime, and onnx2tf in an environment of its own.
 bench-setup: setup
