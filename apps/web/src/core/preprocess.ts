@@ -29,10 +29,17 @@ export function preprocessPixels(image: Pixels, spec: Preprocess): Pixels {
   return resizeAndCrop(toRgb(image), width, height, crop, spec.interpolation);
 }
 
-/** float32 (3, size, size) of three-channel pixels: divided by 255, then (x - mean) / std. */
-export function normalize(pixels: Pixels, spec: Preprocess): Float32Array<ArrayBuffer> {
-  const plane = pixels.width * pixels.height;
-  const out = new Float32Array(plane * 3);
+/** Order of the input's axes: "NCHW" colour planes, "NHWC" colours side by side. */
+export type Layout = "NCHW" | "NHWC";
+
+/** float32 values of three-channel pixels: divided by 255, then (x - mean) / std. */
+export function normalize(
+  pixels: Pixels,
+  spec: Preprocess,
+  layout: Layout = "NCHW",
+): Float32Array<ArrayBuffer> {
+  const count = pixels.width * pixels.height;
+  const out = new Float32Array(count * 3);
   for (let c = 0; c < 3; c++) {
     // Every step in float32, as NumPy computes it.
     const mean = Math.fround(spec.mean[c]!);
@@ -41,7 +48,10 @@ export function normalize(pixels: Pixels, spec: Preprocess): Float32Array<ArrayB
     for (let v = 0; v < 256; v++) {
       table[v] = Math.fround(Math.fround(Math.fround(v / 255) - mean) / std);
     }
-    for (let i = 0, from = c; i < plane; i++, from += 3) out[c * plane + i] = table[pixels.data[from]!]!;
+    const [first, step] = layout === "NCHW" ? [c * count, 1] : [c, 3];
+    for (let i = 0, from = c, to = first; i < count; i++, from += 3, to += step) {
+      out[to] = table[pixels.data[from]!]!;
+    }
   }
   return out;
 }
