@@ -1,0 +1,105 @@
+"""What a device driver offers to the harness, and the list of drivers.
+
+A driver is one small module `mobilemod/harness/drivers/NAME.py` with a function
+
+    def create(device_id: str | None) -> Driver
+
+device_id: what stands after the colon of `--device KIND:ID` (a serial, an address), or None: the
+only device of the kind. `create` does nothing that can fail; `check` does.
+
+`session.py` calls a driver like this, possibly in a thread beside another driver's:
+
+    driver.check()                          once, before anything is built
+    driver.run(folder, resume, receive)     once, and again after `DeviceLost`, with more in resume
+
+What `run` must keep to:
+- `receive` takes the stream's bytes as they arrive, cut anywhere; it writes them to disk before it
+  returns. Call it from the thread that called `run`, and pass on whatever it raises (the user
+  stopped the run, this machine's disk is full): clean up in a `finally`.
+- Lines of an earlier start of the job may be handed over again: repetitions are dropped by
+  (`run`, `seq`). Bytes that are no lines (a shell's greeting, a crash's text) are counted as damaged
+  and do no harm; send diagnostics elsewhere all the same.
+- `resume` is also in the folder as `resume.json`, written before `run` is called.
+- Nothing that came from outside (file names, a device's answers) goes through a shell.
+- On return, `done` has been received or the stream ended for good; the session looks itself
+  whether anything is missing, and calls again where it is.
+- What was changed on the device (screen, settings) is restored before `run` returns or raises.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+from mobilemod.errors import UserError
+from mobilemod.harness.job import JobFolder, Resume
+
+__all__ = ["DRIVERS", "DeviceLost", "Driver", "JobFolder", "Receive", "Resume", "get_driver"]
+
+Receive = Callable[[bytes], None]
+
+# Kind on the command line -> module in this folder.
+DRIVERS = {
+    "host": "host",
+    "arm64-emulated": "arm64_emulated",
+    "adb": "adb",
+    "iphone": "iphone",
+    "browser": "browser",
+}
+_ID = re.compile(r"[A-Za-z0-9._:\[\]%-]{1,128}\Z")
+
+
+class DeviceLost(Exception):
+    """The device is gone for now: cable out, app killed, link closed. The session tries again.
+
+    Its message says in one line what happened. Where trying again is useless (wrong bundle on the
+    device, its disk full, an app that is too old) raise `UserError` instead.
+    """
+
+
+class Driver(Protocol):
+    """One device.
+
+    input_kind: "images" (the device decodes and preprocesses the user's files itself) or "pixels"
+    (one packed file of ready pixels). latency: whether its times mean anything; False for an
+    emulated processor, whose latency is never asked for. most_threads: threads it can run.
+    """
+
+    input_kind: str
+    latency: bool
+    most_threads: int
+
+    def check(self) -> None:
+        """Raises `UserError` where the device can't be used here: what is missing, and the fix."""
+
+    def suffixes(self) -> tuple[str, ...]:
+        """The model files that it runs: ".tflite", ".pte", ".mlpackage"."""
+
+    def delegates(self, target: str) -> tuple[str, ...]:
+        """What a target ("tflite", "executorch", "coreml") can run on there, by the protocol's
+        names; the first is used unless the user chooses another."""
+
+    def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
+        """Bring the job to the device (only what changed), start it, hand on what it writes.
+
+        Returns when the device is done or its stream has ended. Raises `DeviceLost`, `UserError`,
+        and what `receive` raises.
+        """
+
+
+def get_driver(device: str) -> Driver:
+    """The driver of `KIND` or `KIND:ID`; `UserError` lists the known kinds."""
+    kind, colon, device_id = device.partition(":")
+    if kind not in DRIVERS:
+        raise UserError(f"unknown device {device!r}; known: {', '.join(DRIVERS)}, or KIND:ID")
+    if colon and not _ID.match(device_id):
+        raise UserError(f"device {device!r}: an id has letters, digits and . _ : - only")
+    module = importlib.import_module(f"mobilemod.harness.drivers.{DRIVERS[kind]}")
+    return module.create(device_id or None)
+
+
+def kind_of(device: str) -> str:
+    """The kind in a device string."""
+    return device.partition(":")[0]

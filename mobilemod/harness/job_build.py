@@ -1,0 +1,188 @@
+"""Makes a job folder from a bundle, images and a plan of what to measure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_folder, file_sha256, write_text
+from mobilemod.harness.drivers import Driver
+from mobilemod.harness.job import (
+    JOB_FILE,
+    MANIFEST_FILE,
+    Configuration,
+    Hashed,
+    Inputs,
+    Item,
+    Job,
+    JobFile,
+    JobFolder,
+    LatencyPlan,
+    check_path,
+    job_id,
+)
+from mobilemod.manifest import Bundle
+from mobilemod.progress import progress
+
+PIXELS = "inputs/pixels.u8"
+# Logits travel with every answer up to so many classes; beyond, their hash and the top five do.
+LOGITS_UP_TO = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured. threads: each file's configurations. latency: None to leave it out.
+
+    accuracy: whether every input goes through each file's first configuration.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    accuracy: bool = True
+    latency: LatencyPlan | None = field(default_factory=LatencyPlan)
+    sustained_seconds: float = 0
+
+    def __post_init__(self) -> None:
+        if not self.threads or min(self.threads) < 1 or len(set(self.threads)) < len(self.threads):
+            raise UserError(f"threads {self.threads}: give different whole numbers, 1 or more")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A job folder, and the chosen images that couldn't be read here (names; only for "pixels",
+    where this machine reads them)."""
+
+    folder: JobFolder
+    damaged: tuple[str, ...]
+
+
+def build_job(
+    bundle: Bundle, images: ImageFolder | None, driver: Driver, plan: Plan, out: Path
+) -> Built:
+    """Make `out` the folder of a job for `driver`; a folder that is there is replaced.
+
+    images: those that accuracy is measured on; None: no accuracy. The same bundle, images and plan
+    give the same id, whenever and wherever they are built.
+
+    Raises `UserError` where the device runs none of the bundle's files, can't run so many threads,
+    or where more than 1 % of the images can't be read.
+    """
+    entries = [e for e in bundle.model_files() if Path(e["file"]).suffix in driver.suffixes()]
+    if not entries:
+        kinds = ", ".join(driver.suffixes())
+        raise UserError(f"{bundle.folder}: the device runs {kinds} files, and the bundle has none")
+    if max(plan.threads) > driver.most_threads:
+        raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
+    with atomic_folder(out) as folder:
+        manifest = _copy(bundle.folder, MANIFEST_FILE, folder, MANIFEST_FILE)
+        golden = [_copy(bundle.folder, g["image"], folder, g["image"]) for g in _golden(bundle)]
+        files = [_model(bundle.folder, entry, entries, folder) for entry in entries]
+        damaged: tuple[str, ...] = ()
+        (folder / "inputs").mkdir()
+        if images is None:
+            inputs = Inputs("images", 0, ())
+        elif driver.input_kind == "images":
+            inputs = _images(images, folder)
+        else:
+            inputs, damaged = _pixels(images, bundle, folder)
+        job = Job(
+            id="",
+            model=bundle.manifest["model"],
+            manifest=manifest,
+            files=tuple(files),
+            inputs=inputs,
+            golden=tuple(golden),
+            configurations=tuple(
+                Configuration(f.name, threads, driver.delegates(f.target)[0])
+                for threads in plan.threads
+                for f in files
+            ),
+            accuracy=plan.accuracy and inputs.count > 0,
+            latency=plan.latency if driver.latency else None,
+            sustained_seconds=plan.sustained_seconds if driver.latency else 0,
+            logits=bundle.manifest["num_classes"] <= LOGITS_UP_TO,
+        )
+        values = job.to_dict()
+        values["id"] = job_id(values)
+        write_text(folder / JOB_FILE, json.dumps(values, ensure_ascii=False) + "\n")
+    return Built(JobFolder(out, replace(job, id=values["id"])), damaged)
+
+
+def _golden(bundle: Bundle) -> Sequence[dict[str, Any]]:
+    return bundle.manifest["golden"]
+
+
+def _copy(source: Path, name: str, folder: Path, target: str) -> Hashed:
+    """Copy a file of the bundle into the job; copies, so that nothing can change the bundle."""
+    path = folder / check_path(target, str(source))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (source / name).is_dir():
+        shutil.copytree(source / name, path)
+    else:
+        shutil.copyfile(source / name, path)
+    return Hashed(target, file_sha256(path))
+
+
+def _model(
+    source: Path, entry: dict[str, Any], entries: Sequence[dict[str, Any]], folder: Path
+) -> JobFile:
+    copied = _copy(source, entry["file"], folder, f"models/{entry['file']}")
+    if copied.sha256 != entry["sha256"]:
+        raise UserError(f"{source / entry['file']} is not the file of its manifest; export again")
+    twin = None
+    if entry["precision"] == "int8":
+        floats = [
+            e["file"]
+            for e in entries
+            if e["target"] == entry["target"] and e["precision"] != "int8"
+        ]
+        twin = floats[0] if floats else None
+    path = folder / copied.path
+    parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return JobFile(
+        entry["file"],
+        copied.path,
+        copied.sha256,
+        sum(p.stat().st_size for p in parts),
+        entry["target"],
+        entry["precision"],
+        twin,
+    )
+
+
+def _images(images: ImageFolder, folder: Path) -> Inputs:
+    items = []
+    samples = progress(images.samples, "copying images", len(images.samples), "img")
+    for number, sample in enumerate(samples):
+        suffix = sample.path.suffix.lower()
+        path = f"inputs/{number:06d}{suffix}"
+        copied = _copy(sample.path.parent, sample.path.name, folder, path)
+        items.append(Item(_name(images, number), sample.target, copied.path, copied.sha256))
+    return Inputs("images", len(items), tuple(items))
+
+
+def _pixels(images: ImageFolder, bundle: Bundle, folder: Path) -> tuple[Inputs, tuple[str, ...]]:
+    damage = Damage(len(images.samples))
+    items = []
+    found = iter_pixels(images, bundle.preprocess, damage)
+    with (folder / PIXELS).open("wb") as f:
+        for i, pixels in progress(found, "packing images", len(images.samples), "img"):
+            f.write(np.ascontiguousarray(pixels, np.uint8).tobytes())
+            items.append(Item(_name(images, i), images.samples[i].target))
+    size = bundle.preprocess.size
+    digest = file_sha256(folder / PIXELS)
+    shape = (len(items), size, size, 3)
+    inputs = Inputs("pixels", len(items), tuple(items), PIXELS, digest, shape)
+    return inputs, tuple(Path(p).relative_to(images.root).as_posix() for p in damage.files)
+
+
+def _name(images: ImageFolder, index: int) -> str:
+    """A name as JSON can hold it, whatever bytes the file system has."""
+    return images.name(index).encode("utf-8", "replace").decode("utf-8")
