@@ -61,7 +61,7 @@ function offlineShell(): Plugin {
       }
       for (const name of copied.sort()) digest.update(readFileSync(join(publicFolder, name)));
       worker.code = worker.code
-        .replace('"SHELL_FILES"', JSON.stringify([...built, ...copied].join("\n")))
+        .replace(/(["'`])SHELL_FILES\1/, JSON.stringify([...built, ...copied].join("\n")))
         .replace("SHELL_VERSION", digest.digest("hex").slice(0, 12));
     },
   };

@@ -1,17 +1,21 @@
-import { Model } from "./runtime/model";
-import { parseManifest } from "./core/manifest";
-(window as any).go = async (threads: number, name: string) => {
-  const m = parseManifest(await (await fetch("model/manifest.json")).text());
-  const model = await Model.load({ wasm: new URL(RUNTIME_FOLDER, location.href).href, model: new Uint8Array(await (await fetch("model/" + name)).arrayBuffer()), preprocess: m.preprocess, threads, delegate: "wasm" });
-  const out: any = { seconds: model.seconds, first: model.firstInferenceMs, rt: model.runtime, iso: crossOriginIsolated };
-  const png = new Uint8Array(await (await fetch("model/golden/1.png")).arrayBuffer());
-  const a = await model.exactPixels(png);
-  out.logits = Array.from(a.logits); out.want = m.golden[1]!.logits[name];
-  const d = await model.decodings(png);
-  out.diff = Array.from(d.exact.data).filter((v, i) => v !== d.byBrowser.data[i]).length;
-  out.dev = await model.deviating(10);
-  out.times = (await model.time(20)).ms;
-  out.heap = await model.heapBytes();
-  model.close();
-  return out;
-};
+import "./styles.css";
+import { messageOf } from "./core/errors";
+import { h } from "./app/dom";
+import { HarnessPage, jobAddress } from "./app/harness";
+import { startApp } from "./app/shell";
+
+const header = document.querySelector<HTMLElement>("header")!;
+const main = document.querySelector<HTMLElement>("main")!;
+
+async function start(): Promise<void> {
+  const job = jobAddress();
+  if (job === null) return startApp(header, main);
+  const page = new HarnessPage();
+  main.replaceChildren(page.element);
+  await page.run(job);
+}
+
+start().catch((error: unknown) => {
+  main.dataset.state = "failed";
+  main.replaceChildren(h("p", { class: "problem", role: "alert" }, messageOf(error)));
+});

@@ -19,9 +19,11 @@ export interface Loaded {
   readonly firstInferenceMs: number;
   readonly runtime: string;
   readonly classes: number;
+  /** Addresses of the runtime's files that were fetched. */
+  readonly fetched: readonly string[];
 }
 
-/** A canvas's reading of an image beside the file's own values: [browser, exact]. */
+/** A canvas's reading of an image beside the file's own values, three channels each. */
 export interface Decodings {
   readonly byBrowser: Pixels;
   readonly exact: Pixels;

@@ -15,6 +15,7 @@ export class Model implements Session {
   private readonly waiting = new Map<number, Waiting>();
   private next = 0;
   private loaded: Loaded | null = null;
+  closed = false;
 
   private constructor() {
     this.worker.onmessage = ({ data }: MessageEvent<Response>) => {
@@ -53,6 +54,10 @@ export class Model implements Session {
     return this.loaded!.classes;
   }
 
+  get fetched(): readonly string[] {
+    return this.loaded!.fetched;
+  }
+
   image(encoded: Uint8Array): Promise<ImageAnswer> {
     return this.call("image", encoded) as Promise<ImageAnswer>;
   }
@@ -86,6 +91,7 @@ export class Model implements Session {
   }
 
   close(): void {
+    this.closed = true;
     this.worker.terminate();
     this.fail("the model was closed");
   }

@@ -54,6 +54,7 @@ async function load(request: LoadRequest): Promise<Loaded> {
     firstInferenceMs: first.inferenceMs,
     runtime: `LiteRT.js ${LITERT_VERSION}, ${on}`,
     classes: first.logits.length,
+    fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
   };
 }
 
