@@ -4,7 +4,7 @@ import { messageOf } from "../core/errors";
 import { summary } from "../core/statistics";
 import type { Model } from "../runtime/model";
 import { battery, browserName, deviceFacts, keepAwake } from "./device";
-import { Figure, h, megabytes, milliseconds, svg } from "./dom";
+import { Figure, h, milliseconds, svg } from "./dom";
 import type { Engine } from "./engine";
 import type { View } from "./view";
 
@@ -34,7 +34,7 @@ export class BenchmarkView implements View {
     runs: new Figure("Inferences"),
     load: new Figure("Load", "s"),
     first: new Figure("First inference", "ms"),
-    memory: new Figure("Memory of the runtime"),
+    memory: new Figure("Memory", "MB"),
   };
   private readonly status = h("p", { class: "hint", role: "status" });
   private readonly bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Benchmark" });
@@ -101,7 +101,7 @@ export class BenchmarkView implements View {
       this.figures.first.set(milliseconds(model.firstInferenceMs));
       const series = await this.measure(model, seconds);
       const memory = await model.heapBytes();
-      this.figures.memory.set(megabytes(memory));
+      this.figures.memory.set((memory / 1e6).toFixed(0));
       this.record = await this.toRecord(model, series, choice.threads, memory, PART(seconds));
       this.status.textContent = this.conclusion(series, PART(seconds));
       this.share.hidden = false;
@@ -153,8 +153,11 @@ export class BenchmarkView implements View {
     const found = sustained(series, part);
     if (found === null) return "Stopped early.";
     const change = found.lossPercent;
-    const slower = `${Math.abs(change).toFixed(0)} % ${change >= 0 ? "slower" : "faster"}`;
-    return `Done. The last ${part.toFixed(0)} s were ${slower} than the first.`;
+    const speed =
+      Math.abs(change) < 1
+        ? "as fast as"
+        : `${Math.abs(change).toFixed(0)} % ${change > 0 ? "slower" : "faster"} than`;
+    return `Done. The last ${part.toFixed(0)} s were ${speed} the first.`;
   }
 
   /** The record of docs/schemas.md, with the whole series. */

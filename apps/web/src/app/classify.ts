@@ -20,7 +20,7 @@ export class ClassifyView implements View {
   private readonly crop = h("div", { class: "crop", "aria-hidden": "true", hidden: true });
   private readonly problem = h("p", { class: "problem", role: "alert", hidden: true });
   private readonly toggle = h("button", { class: "primary", click: () => void this.toggleCamera() }, "Start camera");
-  private readonly flip = h("button", { click: () => void this.startCamera(true), hidden: true }, "Other camera");
+  private readonly flip = h("button", { click: () => void this.startCamera(true), hidden: true, "aria-label": "Other camera" }, "Flip");
   private readonly input = h("input", {
     type: "file",
     accept: "image/*",

@@ -17,7 +17,7 @@ export async function startApp(header: HTMLElement, main: HTMLElement): Promise<
   const views: View[] = [new ClassifyView(engine), new SelfTestView(engine), new BenchmarkView(engine)];
   const settings = new Settings(engine);
   const footer = h("p", { class: "hint footer" });
-  main.replaceChildren(tabs(views), settings.element, ...views.map((v) => v.element), footer);
+  main.replaceChildren(tabs(views), settings.element, settings.bar, ...views.map((v) => v.element), footer);
   main.dataset.state = "started";
   let kept = false;
   engine.listen(() => {
