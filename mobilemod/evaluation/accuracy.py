@@ -77,7 +77,11 @@ def drop(
     reference_logits: np.ndarray, logits: np.ndarray, targets: np.ndarray, seed: int = 0
 ) -> Drop:
     """The top-1 drop from `reference_logits` to `logits`, both (N, K), on the same N images."""
-    before, now = top1(reference_logits, targets), top1(logits, targets)
+    return drop_of(top1(reference_logits, targets), top1(logits, targets), seed)
+
+
+def drop_of(before: np.ndarray, now: np.ndarray, seed: int = 0) -> Drop:
+    """As `drop`, from which of the same N images are right: bool (N,), before and now."""
     lost, won, total = int((before & ~now).sum()), int((~before & now).sum()), len(before)
     low, high = paired_interval(lost, won, total, seed)
     return Drop(100.0 * (lost - won) / total, low, high, mcnemar_exact(lost, won), lost, won)

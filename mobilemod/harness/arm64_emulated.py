@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mobilemod.errors import UserError
-from mobilemod.harness.arm64.emulator import CLASSES, Emulator, load_emulator
+from mobilemod.harness.arm64.emulator import CLASSES, Emulator, Inference, load_emulator
 from mobilemod.harness.devices import Job, Measurement, ModelFile
 from mobilemod.progress import progress
 
@@ -45,16 +45,9 @@ def count_file(emulator: Emulator, job: Job, file: ModelFile) -> dict[str, Any]:
     runner = job.loaded(file)
     here = runner.run(x)
     there = emulator.infer(file.path, x)
-    counts = there.counts[-1]
-    totals = [sum(c.values()) for c in there.counts]
     return {
         "runtime": there.runtime,
-        "instructions": {
-            "total": totals[-1],
-            "classes": {name: counts[name] for name in CLASSES},
-            # Of the same inference counted again: 0 unless something is wrong.
-            "spread": max(totals) - min(totals),
-        },
+        "instructions": instruction_entry(there),
         "logits": {
             "compared_with": runner.description,
             "max_difference": float(np.abs(here - there.logits[0]).max()),
@@ -62,6 +55,18 @@ def count_file(emulator: Emulator, job: Job, file: ModelFile) -> dict[str, Any]:
             "differing": int((here != there.logits[0]).sum()),
             "count": int(here.size),
         },
+    }
+
+
+def instruction_entry(inference: Inference) -> dict[str, Any]:
+    """A record's `instructions` of one file."""
+    counts = inference.counts[-1]
+    totals = [sum(c.values()) for c in inference.counts]
+    return {
+        "total": totals[-1],
+        "classes": {name: counts[name] for name in CLASSES},
+        # Of the same inference counted again: 0 unless something is wrong.
+        "spread": max(totals) - min(totals),
     }
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mobilemod.harness.devices import Job, Measurement
 from mobilemod.harness.latency import Latency, alternate, compare
+from mobilemod.harness.worker.facts import processor
 from mobilemod.progress import progress
 
 
@@ -46,15 +46,6 @@ def measure(job: Job) -> Measurement:
         "load_before": round(before, 2),
     }
     return Measurement(environment, files, comparisons)
-
-
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name as the system tells it."""
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def table(record: dict[str, Any]) -> list[list[str]]:

@@ -30,8 +30,40 @@ class Latency:
         return cls(
             len(ordered),
             float(np.median(ordered)),
-            ordered[math.ceil(0.9 * len(ordered)) - 1],
+            percentile(ordered, 0.9),
             ordered[0],
+        )
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that `share` (0…1) of the sorted values are not above (nearest rank)."""
+    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Milliseconds over `runs` runs, none left out. p50 is the median, the others nearest ranks."""
+
+    runs: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    min_ms: float
+    mean_ms: float
+    max_ms: float
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Distribution:
+        """From the single runs; at least one."""
+        ordered = sorted(milliseconds)
+        return cls(
+            len(ordered),
+            float(np.median(ordered)),
+            percentile(ordered, 0.9),
+            percentile(ordered, 0.99),
+            ordered[0],
+            float(np.mean(ordered)),
+            ordered[-1],
         )
 
 

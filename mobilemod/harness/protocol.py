@@ -79,8 +79,20 @@ def _flag(v: Any) -> bool:
     return isinstance(v, bool)
 
 
-def _object(v: Any) -> bool:
-    return isinstance(v, dict)
+def _scalar(v: Any) -> bool:
+    return v is None or isinstance(v, bool) or _number(v) or (isinstance(v, str) and len(v) <= 1024)
+
+
+def _facts(v: Any) -> bool:
+    """An object of plain values."""
+    return isinstance(v, dict) and len(v) <= 64 and all(map(_scalar, v.values()))
+
+
+def _fallback(v: Any) -> bool:
+    """How many ops, or how many by their names, or their names."""
+    if isinstance(v, dict):
+        return len(v) <= 256 and all(map(_index, v.values()))
+    return _index(v) or _list(_text, 256)(v)
 
 
 def _one_of(*names: str) -> Callable[[Any], bool]:
@@ -105,7 +117,7 @@ def _ranked(v: Any) -> bool:
 
 
 def _battery(v: Any) -> bool:
-    return isinstance(v, dict) and _or_null(_duration)(v.get("level"))
+    return _facts(v) and _or_null(_duration)(v.get("level"))
 
 
 _logits = _list(_or_null(_number), 65_536, 1)
@@ -113,7 +125,7 @@ _times = _list(_duration, TIMES_PER_LINE, 1)
 
 # By type: what must be there, and what may be there (null or absent where it isn't known).
 REQUIRED: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "hello": {"protocol": _text, "device": _object, "app": _object, "runtimes": _object},
+    "hello": {"protocol": _text, "device": _facts, "app": _facts, "runtimes": _facts},
     "load": {"configuration": _index, "seconds": _duration, "cold": _index},
     "golden": {
         "configuration": _index,
@@ -146,7 +158,7 @@ OPTIONAL: dict[str, dict[str, Callable[[Any], bool]]] = {
         "first_inference_ms": _duration,
         "runtime": _text,
         "partitions": _index,
-        "fallback": lambda v: _index(v) or isinstance(v, list | dict),
+        "fallback": _fallback,
     },
     "image": {"logits": _logits, "preprocess_ms": _duration, "inference_ms": _duration},
     "state": {

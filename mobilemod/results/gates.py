@@ -57,7 +57,7 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
     if not int8:
         return [Verdict("int8 files", False, "int8 files: none was measured: fail")]
     images = record["data"]["images"]
-    verdicts = [_judge_file(p["name"], p["drop"], images, gates) for p in int8]
+    verdicts = [judge_file(p["name"], p["drop"], images, gates) for p in int8]
     pairs = int8_pairs(record)
     return verdicts + [_agreement(a, b, pair, gates.min_agreement) for a, b, pair in pairs]
 
@@ -67,7 +67,7 @@ def judged(record: dict, verdicts: Sequence[Verdict]) -> dict:
     return {**record, "verdicts": [asdict(v) for v in verdicts]}
 
 
-def _judge_file(name: str, drop: dict | None, images: int, gates: Gates) -> Verdict:
+def judge_file(name: str, drop: dict | None, images: int, gates: Gates) -> Verdict:
     """The drop and the upper end of its interval, the wider one of bootstrap and Agresti-Min."""
     verdict = judge_drop(name, drop, gates.max_drop)
     if drop is None or not verdict.passed:

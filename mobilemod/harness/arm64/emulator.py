@@ -18,6 +18,7 @@ from mobilemod.errors import UserError
 from mobilemod.harness.arm64.pins import CPU, PYTHON
 from mobilemod.harness.arm64.plugin import COMPILE, HERE, SOURCES
 from mobilemod.harness.arm64.process import reason
+from mobilemod.harness.worker import copy_to
 
 STAMP, PLUGIN = "stamp.json", "icount.so"
 FOLDER_VARIABLE, DEFAULT_FOLDER = "MOBILEMOD_ARM64", ".arm64"
@@ -64,30 +65,43 @@ class Emulator:
         self, program: Sequence[str], counts: Path | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run an ARM64 program to its end; with `counts`, its marks write there (icount.c)."""
-        plugin = []
-        if counts is not None:
-            # In an option list a comma is written twice.
-            library, out = (str(p).replace(",", ",,") for p in (self.folder / PLUGIN, counts))
-            plugin = ["-plugin", f"file={library},out={out}"]
-        qemu = [*self._loader(), str(self.folder / "host/usr/bin/qemu-aarch64")]
-        root = self.folder / "root"
-        options = ["-L", str(root), "-cpu", CPU, "-seed", "1"]
-        sites = [root / name for name in SITES]
         return subprocess.run(
-            [*qemu, *options, *plugin, *program],
-            env={**GUEST_ENVIRONMENT, "PYTHONPATH": ":".join(map(str, sites))},
+            self.command(program, counts),
+            env=self.environment(Path(".")),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
 
+    def command(self, program: Sequence[str], counts: Path | None = None) -> list[str]:
+        """What runs an ARM64 program here; see `run`."""
+        plugin = []
+        if counts is not None:
+            # In an option list a comma is written twice.
+            library, out = (str(p).replace(",", ",,") for p in (self.folder / PLUGIN, counts))
+            plugin = ["-plugin", f"file={library},out={out}"]
+        qemu = [*self._loader(), str(self.folder / "host/usr/bin/qemu-aarch64")]
+        options = ["-L", str(self.folder / "root"), "-cpu", CPU, "-seed", "1"]
+        return [*qemu, *options, *plugin, *program]
+
+    def python_command(self, arguments: Sequence[str]) -> list[str]:
+        """What runs the guest's Python here."""
+        return self.command([self._python(), "-s", *arguments])
+
+    def _python(self) -> str:
+        return str(self.folder / "root/usr/bin" / f"python{PYTHON}")
+
+    def environment(self, *modules: Path) -> dict[str, str]:
+        """The guest's environment, with folders of Python modules beside the guest's wheels."""
+        sites = [*(self.folder / "root" / name for name in SITES), *modules]
+        return {**GUEST_ENVIRONMENT, "PYTHONPATH": ":".join(map(str, sites))}
+
     def run_python(
         self, arguments: Sequence[str], counts: Path | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """As `run`, for the guest's Python."""
-        python = self.folder / "root/usr/bin" / f"python{PYTHON}"
-        return self.run([str(python), "-s", *arguments], counts, cwd)
+        return self.run([self._python(), "-s", *arguments], counts, cwd)
 
     def infer(self, model: Path, x: np.ndarray, repeats: int = 2) -> Inference:
         """Run `model` on images `x`, float32 (N, 3, S, S), one thread; count it on the first.
@@ -101,6 +115,7 @@ class Emulator:
             (folder / f"model{model.suffix}").symlink_to(model.resolve())
             np.save(folder / "x.npy", np.ascontiguousarray(x, np.float32))
             arguments = [str(GUEST_SCRIPT), f"model{model.suffix}", "x.npy", "y.npy", str(repeats)]
+            copy_to(folder)
             done = self.run_python(arguments, folder / "counts", folder)
             if done.returncode:
                 raise UserError(f"{model}: failed on emulated ARM64: {reason(done.stderr)}")

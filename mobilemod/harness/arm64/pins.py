@@ -20,6 +20,7 @@ WHEEL_PLATFORMS = (
 WHEELS = (
     "ai-edge-litert==2.3.0",
     "numpy==2.4.6",
+    "pillow==13.0.0",
     "flatbuffers==25.12.19",
     "ml_dtypes==0.6.0",
     "protobuf==7.36.2",

@@ -16,9 +16,10 @@ What `run` must keep to:
 - `receive` takes the stream's bytes as they arrive, cut anywhere; it writes them to disk before it
   returns. Call it from the thread that called `run`, and pass on whatever it raises (the user
   stopped the run, this machine's disk is full): clean up in a `finally`.
+- While nothing comes, call `receive(b"")` about once a second: a stop is noticed there.
 - Lines of an earlier start of the job may be handed over again: repetitions are dropped by
-  (`run`, `seq`). Bytes that are no lines (a shell's greeting, a crash's text) are counted as damaged
-  and do no harm; send diagnostics elsewhere all the same.
+  (`run`, `seq`). Bytes that are no lines (a shell's greeting, a crash's text) are counted as
+  damaged and do no harm; send diagnostics elsewhere all the same.
 - `resume` is also in the folder as `resume.json`, written before `run` is called.
 - Nothing that came from outside (file names, a device's answers) goes through a shell.
 - On return, `done` has been received or the stream ended for good; the session looks itself
@@ -31,7 +32,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from mobilemod.errors import UserError
 from mobilemod.harness.job import JobFolder, Resume
@@ -80,6 +81,10 @@ class Driver(Protocol):
     def delegates(self, target: str) -> tuple[str, ...]:
         """What a target ("tflite", "executorch", "coreml") can run on there, by the protocol's
         names; the first is used unless the user chooses another."""
+
+    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
+        """What only this driver can tell, by model file name, JSON-ready; merged into the record's
+        entries of the files once `run` is through. {} where there is nothing."""
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
         """Bring the job to the device (only what changed), start it, hand on what it writes.

@@ -1,0 +1,66 @@
+"""An emulated ARM64 processor: accuracy and instruction counts. Never a latency."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mobilemod.data.testcard import draw_card
+from mobilemod.errors import UserError
+from mobilemod.harness.arm64.emulator import Emulator, load_emulator
+from mobilemod.harness.arm64_emulated import instruction_entry
+from mobilemod.harness.drivers import JobFolder, Receive, Resume
+from mobilemod.harness.drivers.host import DELEGATES
+from mobilemod.harness.drivers.process import stream_process
+from mobilemod.harness.worker import MODULE, copy_to
+from mobilemod.manifest import load_bundle
+from mobilemod.progress import progress
+
+
+class EmulatedDriver:
+    """The root that `make arm64` sets up."""
+
+    input_kind = "images"
+    latency = False
+    most_threads = 1
+
+    @cached_property
+    def emulator(self) -> Emulator:
+        """Raises `UserError` where none is set up."""
+        return load_emulator()
+
+    def check(self) -> None:
+        self.emulator  # noqa: B018
+
+    def suffixes(self) -> tuple[str, ...]:
+        return self.emulator.suffixes
+
+    def delegates(self, target: str) -> tuple[str, ...]:
+        return DELEGATES[target]
+
+    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
+        """Executed instructions of one inference by class, by file."""
+        manifest = load_bundle(folder.folder, verify=False)
+        card = draw_card(manifest.preprocess.size)[None]
+        x = manifest.preprocess.normalize(card)
+        files = progress(folder.job.files, "counting", len(folder.job.files), "file")
+        return {
+            f.name: {"instructions": instruction_entry(self.emulator.infer(folder.path(f.path), x))}
+            for f in files
+        }
+
+    def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            copy_to(Path(name))
+            arguments = ["-m", MODULE, str(folder.folder.resolve()), "--kind", "arm64-emulated"]
+            command = self.emulator.python_command(arguments)
+            stream_process(command, receive, self.emulator.environment(Path(name)))
+
+
+def create(device_id: str | None) -> EmulatedDriver:
+    """There is one emulated processor."""
+    if device_id is not None:
+        raise UserError(f"arm64-emulated:{device_id}: give --device arm64-emulated")
+    return EmulatedDriver()

@@ -1,0 +1,64 @@
+"""This machine: the worker in a process of its own, with the Python that runs the harness."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import mobilemod
+from mobilemod.errors import UserError
+from mobilemod.harness.drivers import JobFolder, Receive, Resume
+from mobilemod.harness.drivers.process import stream_process
+from mobilemod.harness.worker import MODULE
+from mobilemod.harness.worker.runtimes import version_of
+
+SUFFIXES = {"tflite": ".tflite", "executorch": ".pte"}
+DELEGATES = {"tflite": ("xnnpack", "cpu"), "executorch": ("xnnpack",)}
+
+
+class HostDriver:
+    """LiteRT and ExecuTorch, whichever is installed."""
+
+    input_kind = "images"
+    latency = True
+
+    @property
+    def most_threads(self) -> int:
+        return os.cpu_count() or 1
+
+    def check(self) -> None:
+        if not self.suffixes():
+            raise UserError("neither LiteRT nor ExecuTorch is installed here; run 'make setup'")
+
+    def suffixes(self) -> tuple[str, ...]:
+        return tuple(suffix for target, suffix in SUFFIXES.items() if _installed(target))
+
+    def delegates(self, target: str) -> tuple[str, ...]:
+        return DELEGATES[target]
+
+    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
+        # The package that runs here, wherever the command was given.
+        source = str(Path(mobilemod.__file__).parents[1])
+        path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-m", MODULE, str(folder.folder.resolve()), "--kind", "host"]
+        stream_process(command, receive, {**os.environ, "PYTHONPATH": path})
+
+
+def _installed(target: str) -> bool:
+    try:
+        version_of(target)
+    except ModuleNotFoundError:  # PackageNotFoundError is one
+        return False
+    return True
+
+
+def create(device_id: str | None) -> HostDriver:
+    """There is one host."""
+    if device_id is not None:
+        raise UserError(f"host:{device_id}: there is one host; give --device host")
+    return HostDriver()

@@ -1,0 +1,35 @@
+"""What this machine answers on the same images: what a device's answers are held against.
+
+Implemented in export/, which knows the runtimes; passed in by the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class HostAnswers:
+    """Answers on N images that this machine could read.
+
+    names: their names in the job. reference: float32 (N, K) of the bundle's float network. files:
+    by model file, float32 (N, K) of the same file run here.
+    """
+
+    names: tuple[str, ...]
+    reference: np.ndarray
+    files: Mapping[str, np.ndarray]
+
+
+class HostSide(Protocol):
+    """The bundle's network and files on this machine."""
+
+    def answers(self, files: Sequence[str]) -> HostAnswers:
+        """Of the float network and these files on the job's images; cached by content."""
+
+    def run(self, file: str, x: np.ndarray) -> np.ndarray:
+        """float32 logits (N, K) of one file on x, float32 (N, 3, S, S), normalized."""

@@ -1,0 +1,38 @@
+"""Verdicts as JUnit XML, which every CI server reads."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from typing import Any
+
+# What XML 1.0 can't hold, even escaped.
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(records: Sequence[dict[str, Any]]) -> str:
+    """One suite per record, one case per verdict."""
+    root = ET.Element("testsuites")
+    for record in records:
+        verdicts = record["verdicts"]
+        failures = sum(not v["passed"] for v in verdicts)
+        name = _text(record["device"]["name"])
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=f"mobilemod validate {name}",
+            tests=str(len(verdicts)),
+            failures=str(failures),
+            timestamp=_text(record["started"]),
+        )
+        for v in verdicts:
+            case = ET.SubElement(suite, "testcase", classname=name, name=_text(v["name"]))
+            if not v["passed"]:
+                ET.SubElement(case, "failure", message=_text(v["line"]))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _text(value: Any) -> str:
+    return _UNWRITABLE.sub("\ufffd", str(value))

@@ -1,0 +1,197 @@
+"""The golden self-test: whether a device's runtime and its preprocessing are right, and if not,
+which fault explains what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mobilemod.data.preprocess import INTERPOLATIONS, Preprocess
+
+ABSOLUTE = 1e-3
+INT8_STEPS = 3
+# A half-precision network rounds every value to 11 bits; how that adds up differs by processor.
+FLOAT16_SHARE = 0.02
+RUNTIME, PREPROCESSING, RIGHT, UNKNOWN = "runtime", "preprocessing", "right", "not run"
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """verdict: "right", "runtime" or "preprocessing" (where the fault is), or "not run".
+
+    fault: what explains it, for people; None where nothing does. pixels_error, image_error:
+    largest difference from the expected logits over all golden images; tolerance: of the first.
+    """
+
+    verdict: str
+    fault: str | None
+    pixels_error: float | None
+    image_error: float | None
+    tolerance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record has it."""
+        return asdict(self)
+
+
+def tolerance(expected: np.ndarray, precision: str) -> float:
+    """The difference from the expected logits (N, K) that another processor may make."""
+    if precision == "int8":
+        return ABSOLUTE + INT8_STEPS * output_step(expected)
+    if precision == "float16":
+        return ABSOLUTE + FLOAT16_SHARE * float(np.abs(expected).max())
+    return ABSOLUTE
+
+
+def output_step(logits: np.ndarray) -> float:
+    """The step of int8 logits: the least difference between two of them, 0 where all are equal.
+
+    Values come rounded to five decimals, which may part equal ones a little.
+    """
+    gaps = np.diff(np.unique(logits))
+    gaps = gaps[gaps > 1e-4]
+    return float(gaps.min()) if len(gaps) else 0.0
+
+
+# -- what may have gone wrong with an image on its way into the network
+
+Variant = Callable[[Image.Image, Preprocess], np.ndarray]
+
+
+def _right(image: Image.Image, p: Preprocess) -> np.ndarray:
+    return p.normalize(p.pixels(image))
+
+
+def _of_pixels(change: Callable[[np.ndarray], np.ndarray]) -> Variant:
+    return lambda image, p: p.normalize(np.ascontiguousarray(change(p.pixels(image))))
+
+
+def _scaled(scale: float, shift: float) -> Variant:
+    def variant(image: Image.Image, p: Preprocess) -> np.ndarray:
+        x = np.moveaxis(p.pixels(image).astype(np.float32), -1, 0)
+        return np.ascontiguousarray(x * np.float32(scale) + np.float32(shift))
+
+    return variant
+
+
+def _other(**changes: Any) -> Variant:
+    def variant(image: Image.Image, p: Preprocess) -> np.ndarray:
+        other = Preprocess.from_dict({**p.to_dict(), **changes})
+        return p.normalize(other.pixels(image))
+
+    return variant
+
+
+def _not_resized(image: Image.Image, p: Preprocess) -> np.ndarray:
+    whole = Preprocess.from_dict({**p.to_dict(), "crop_fraction": 1.0})
+    return p.normalize(whole.pixels(image))
+
+
+# Faults of the values alone, which an image that is already cropped shows too.
+VALUE_FAULTS: dict[str, Variant] = {
+    "swapped colour order (BGR for RGB)": _of_pixels(lambda v: v[..., ::-1]),
+    "transposed (rows for columns)": _of_pixels(lambda v: v.transpose(1, 0, 2)),
+    "mirrored": _of_pixels(lambda v: v[:, ::-1]),
+    "upside down": _of_pixels(lambda v: v[::-1]),
+    "missing normalization: values 0…255": _scaled(1.0, 0.0),
+    "missing normalization: values 0…1, no mean and std": _scaled(1 / 255, 0.0),
+    "wrong normalization: values -1…1": _scaled(2 / 255, -1.0),
+}
+SIZE_FAULTS: dict[str, Variant] = {
+    "wrong size: the whole image, resized to the input without the crop": _not_resized,
+    "wrong size: a crop of 0.875": _other(crop_fraction=0.875),
+    "wrong size: a crop of 0.8": _other(crop_fraction=0.8),
+    **{f"wrong resampling: {name}": _other(interpolation=name) for name in INTERPOLATIONS},
+}
+
+
+def judge(
+    expected: np.ndarray,
+    precision: str,
+    answered: Mapping[str, Mapping[int, np.ndarray]],
+    images: Sequence[Image.Image],
+    preprocess: Preprocess,
+    run: Run,
+) -> SelfTest:
+    """The verdict on one configuration.
+
+    expected: the manifest's logits of the file (N, K). answered: by source ("pixels", "image") and
+    number of the golden image the device's logits (K,). images: the N golden images. run: the same
+    file on this machine, x (n, 3, S, S) to (n, K).
+    """
+    limit = tolerance(expected, precision)
+    pixels, own = answered.get("pixels", {}), answered.get("image", {})
+    if not pixels:
+        return SelfTest(UNKNOWN, None, None, None, limit)
+    pixels_error = _largest(pixels, expected)
+    image_error, image_fault, image_right = None, None, True
+    if own:
+        numbers = sorted(own)
+        chosen = [images[n] for n in numbers]
+        observed = np.stack([own[n] for n in numbers])
+        right = run(np.stack([_right(i, preprocess) for i in chosen]))
+        image_error = _finite(np.abs(observed - right).max())
+        if not np.abs(observed - right).max() <= limit:
+            faults = {
+                k: v
+                for k, v in {**VALUE_FAULTS, **SIZE_FAULTS}.items()
+                if k != f"wrong resampling: {preprocess.interpolation}"
+            }
+            image_right, image_fault = _explain(observed, right, chosen, faults, preprocess, run)
+    if pixels_error is not None and pixels_error <= limit:
+        verdict = RIGHT if image_right else PREPROCESSING
+        return SelfTest(verdict, image_fault, pixels_error, image_error, limit)
+    # The crop is done: an image that is as large as the input goes through the other steps alone.
+    numbers = sorted(pixels)
+    cropped = Preprocess.from_dict({**preprocess.to_dict(), "crop_fraction": 1.0})
+    observed = np.stack([pixels[n] for n in numbers])
+    chosen = [images[n] for n in numbers]
+    _, fault = _explain(observed, expected[numbers], chosen, VALUE_FAULTS, cropped, run)
+    if fault is not None:
+        return SelfTest(PREPROCESSING, fault, pixels_error, image_error, limit)
+    return SelfTest(RUNTIME, None, pixels_error, image_error, limit)
+
+
+def _largest(answers: Mapping[int, np.ndarray], expected: np.ndarray) -> float | None:
+    """None where an answer isn't finite."""
+    return _finite(max(np.abs(logits - expected[n]).max() for n, logits in answers.items()))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _explain(
+    observed: np.ndarray,
+    right: np.ndarray,
+    images: Sequence[Image.Image],
+    faults: Mapping[str, Variant],
+    preprocess: Preprocess,
+    run: Run,
+) -> tuple[bool, str | None]:
+    """(whether what is observed is nearest to what is right, else the fault that explains it).
+
+    Resizing differs a little between platforms, so what counts is which explanation is nearest;
+    one that leaves more than half of the difference explains nothing.
+    """
+    if not np.isfinite(observed).all():
+        return False, None
+    own = _distance(observed, right)
+    found = {
+        name: _distance(observed, run(np.stack([fault(i, preprocess) for i in images])))
+        for name, fault in faults.items()
+    }
+    name = min(found, key=found.__getitem__)
+    if own <= found[name]:
+        return True, None
+    return False, name if found[name] <= 0.5 * own else None
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((a.astype(np.float64) - b) ** 2)))
