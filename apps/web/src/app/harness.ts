@@ -1,7 +1,7 @@
 /** The harness page: runs a job of `mobilemod harness serve` and sends the lines back. */
 import { InputError, messageOf } from "../core/errors";
 import { parseJob, Progress, type Configuration, type Job } from "../core/job";
-import { parseManifest, type Manifest } from "../core/manifest";
+import { parseManifest, type Preprocess } from "../core/manifest";
 import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
 import { runJob, type Device, type Session, type Status } from "../core/runner";
 import { Model } from "../runtime/model";
@@ -50,16 +50,17 @@ export class HarnessPage {
   }
 
   private async work(link: Link): Promise<void> {
-    const decoder = new TextDecoder();
-    const job = parseJob(decoder.decode(await link.read("job.json")));
-    const manifest = parseManifest(decoder.decode(await link.read(job.manifest.path)));
+    const job = parseJob(new TextDecoder().decode(await link.read("job.json")));
     const progress = new Progress(job.id, job.configurations);
     const held = await link.resume();
     if (held !== null) progress.addResume(held);
     const start = clock();
     const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => link.write(line));
-    await runJob(job, new BrowserDevice(link, manifest, job), lines, progress, (s) => this.show(s));
-    await link.flush(true);
+    try {
+      await runJob(job, new BrowserDevice(link, job), lines, progress, (s) => this.show(s));
+    } finally {
+      await link.flush(true);
+    }
   }
 
   private show({ text, done, total }: Status): void {
@@ -87,12 +88,16 @@ export class HarnessPage {
 /** This browser as the harness sees it. */
 class BrowserDevice implements Device {
   private readonly open = new Set<Model>();
+  private preprocess: Preprocess | null = null;
 
   constructor(
     private readonly link: Link,
-    private readonly manifest: Manifest,
     private readonly job: Job,
   ) {}
+
+  begin(manifest: string): void {
+    this.preprocess = parseManifest(manifest).preprocess;
+  }
 
   async facts() {
     return {
@@ -122,7 +127,7 @@ class BrowserDevice implements Device {
       const why = crossOriginIsolated ? "as many as cores" : "the page is not cross-origin isolated";
       throw new InputError(`${threads} threads: this browser gives at most ${mostThreads()} (${why})`);
     }
-    const { preprocess } = this.manifest;
+    const preprocess = this.preprocess!;
     const model = await Model.load({ wasm: runtimeFolder(), model: file, preprocess, threads, delegate });
     this.open.add(model);
     return model;

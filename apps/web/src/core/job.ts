@@ -149,6 +149,8 @@ export class Progress {
   private readonly answered = new Map<string, Set<number>>();
   private readonly over = new Set<string>();
   private readonly seen = new Set<string>();
+  /** Inputs that can't be decoded here; they need no answer of any file. */
+  private readonly unreadable = new Set<number>();
 
   constructor(
     private readonly jobId: string,
@@ -186,11 +188,16 @@ export class Progress {
       const file = this.configurations[line.configuration]?.file;
       if (file !== undefined && typeof line.image === "number") this.of(file).add(line.image);
     }
+    if (line.type === "unreadable" && typeof line.image === "number") this.unreadable.add(line.image);
     if (line.type === "finished") this.over.add(`${String(line.configuration)} ${String(line.phase)}`);
   }
 
+  addUnreadable(image: number): void {
+    this.unreadable.add(image);
+  }
+
   isAnswered(file: string, image: number): boolean {
-    return this.of(file).has(image);
+    return this.of(file).has(image) || this.unreadable.has(image);
   }
 
   /** Indices still to do of a file's `count` inputs. */

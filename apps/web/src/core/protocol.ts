@@ -23,6 +23,7 @@ export function encodeLine(values: Values): string {
 
 /** A line's values, or null where it is damaged. */
 export function decodeLine(text: string): Values | null {
+  text = text.replace(/[\r\n]+$/, "");
   const check = CHECK.exec(text);
   if (check === null) return null;
   const body = text.slice(0, check.index);

@@ -49,6 +49,8 @@ export interface Device {
   facts(): Promise<Values>;
   /** A file of the job folder; throws where it can't be had. */
   read(path: string): Promise<Uint8Array>;
+  /** Takes in the bundle's manifest; throws where it can't be used. */
+  begin(manifest: string): void;
   load(file: Uint8Array, configuration: Configuration): Promise<Session>;
   /** The keys of `state`. */
   state(): Promise<Values>;
@@ -157,11 +159,12 @@ export async function runJob(
   const run = new Run(job, device, lines, progress, report);
   lines.emit("hello", await device.facts());
   try {
-    for (const entry of [job.manifest, ...job.golden]) await run.read(entry);
+    device.begin(new TextDecoder().decode(await run.read(job.manifest)));
+    for (const entry of job.golden) await run.read(entry, true);
     for (const file of job.files) await run.read(file, true);
     if (job.inputs.kind === "pixels") await run.read(job.inputs.packed, true);
   } catch (error) {
-    run.error("hashes", error, {}, true);
+    run.error("job", error, {}, true);
     await device.flush();
     throw error;
   }
@@ -244,6 +247,7 @@ async function answer(run: Run, index: number, session: Session): Promise<void> 
       run.answered++;
     } catch (error) {
       if (!(error instanceof UnreadableImage)) throw error;
+      run.progress.addUnreadable(image);
       run.lines.emit("unreadable", { image, message: messageOf(error) });
     }
     await run.state(false);
@@ -323,28 +327,39 @@ class Series {
 
 async function latency(run: Run, group: readonly number[]): Promise<void> {
   const plan = run.job.latency!;
-  for (const index of group) {
-    // The last load is the one that is timed.
-    for (let extra = 1; extra < plan.coldStarts; extra++) (await run.load(index)).close();
-  }
   const sessions: Session[] = [];
   try {
-    for (const index of group) sessions.push(await run.load(index));
-    const names = group.map((i) => run.job.configurations[i]!.file).join(" and ");
-    await phase(run, group, sessions, "warm-up", `${names}: warm-up`, plan.warmUpMax, (ms, seconds) =>
-      ms.every((s) => warmedUp(s, plan.warmUpMax)) && seconds >= plan.warmUpSeconds,
-    );
-    await phase(run, group, sessions, "steady", `${names}: latency`, plan.minRuns, (ms, seconds) =>
-      ms.every((s) => s.length >= plan.minRuns) && seconds >= plan.minSeconds,
-    );
+    for (const index of group) {
+      // The last load is the one that is timed.
+      for (let extra = 1; extra < plan.coldStarts; extra++) (await run.load(index)).close();
+      sessions.push(await run.load(index));
+      await feed(run, sessions.at(-1)!);
+    }
+    for (const [i, index] of group.entries()) {
+      const text = `${run.job.configurations[index]!.file}: warm-up`;
+      const over = ([ms]: number[][], seconds: number): boolean =>
+        warmedUp(ms!, plan.warmUpMax) && seconds >= plan.warmUpSeconds;
+      await phase(run, [index], [sessions[i]!], "warm-up", text, plan.warmUpMax, over);
+    }
+    const text = `${group.map((i) => run.job.configurations[i]!.file).join(" and ")}: latency`;
+    const over = ([ms]: number[][], seconds: number): boolean =>
+      ms!.length >= plan.minRuns && seconds >= plan.minSeconds;
+    await phase(run, group, sessions, "steady", text, plan.minRuns, over);
   } finally {
     sessions.forEach((s) => s.close());
   }
   for (const index of group) await run.finish(index, "latency");
 }
 
+/** What is timed is the first golden image. */
+async function feed(run: Run, session: Session): Promise<void> {
+  const [first] = run.job.golden;
+  if (first !== undefined) await session.exactPixels(await run.read(first));
+}
+
 async function sustained(run: Run, index: number): Promise<void> {
   const session = await run.load(index);
+  await feed(run, session);
   const { sustainedSeconds, configurations } = run.job;
   const text = `${configurations[index]!.file}: sustained`;
   try {
