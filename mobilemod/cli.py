@@ -107,10 +107,19 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
-    p.add_argument("--max-drop", type=float, default=0.5, help="top-1 points an int8 file may lose")
-    p.add_argument("--max-upper", type=float, default=1.0,
-                   help="points, the upper end of the drop's 95 %% interval")  # fmt: skip
-    p.add_argument("--min-agreement", type=float, default=99.0, help="percent, each int8 pair")
+    p.add_argument("--max-drop", type=float, help="top-1 points an int8 file may lose (0.5)")
+    p.add_argument("--max-upper", type=float,
+                   help="points, the upper end of the drop's 95 %% interval (1)")  # fmt: skip
+    p.add_argument("--min-agreement", type=float,
+                   help="percent, of int8 pairs, or of a device and the host (99)")  # fmt: skip
+    p.add_argument("--device", metavar="KIND[:ID][,…]",
+                   help="on devices: host, arm64-emulated, adb, iphone, browser")  # fmt: skip
+    p.add_argument("--gates", type=Path, help="limits as TOML (--device)")
+    p.add_argument("--threads", help="CPU threads to measure with, by commas (--device); 1")
+    p.add_argument("--sustained", type=float, metavar="SECONDS",
+                   help="also run each file so long without pause (--device)")  # fmt: skip
+    p.add_argument("--quick", action="store_true",
+                   help="few timed runs, to see that it works (--device)")  # fmt: skip
 
     p = _verb(verbs, "stress", run_stress, "accuracy drop of int8 on corrupted images",
               "mobilemod stress dist/efficientmod_xxs --data DIR --images 500")  # fmt: skip
@@ -321,8 +330,11 @@ def run_validate(args: argparse.Namespace) -> int:
     from mobilemod.results.gates import Gates
     from mobilemod.results.table import text_table
 
-    sample = args.limit is not None
-    gates = Gates(args.max_drop, args.max_upper, args.min_agreement, sample)
+    if args.device is not None:
+        return _run_validate_devices(args)
+    _refuse(args, ("gates", "threads", "sustained"), "goes with --device")
+    limits = _given(args, ("max_drop", "max_upper", "min_agreement"))
+    gates = Gates(**limits, sample=args.limit is not None)
     record, verdicts = validate_bundle(args.bundle, _data(args), gates, args.limit)
     report = args.bundle / "report" / "report.html"
     lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
@@ -330,6 +342,53 @@ def run_validate(args: argparse.Namespace) -> int:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
     emit(args, record, "\n".join(lines))
     return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+
+
+def _run_validate_devices(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from export.device_host import BundleHost
+    from export.validation import read_validation_images
+    from mobilemod.harness.gates import DeviceGates
+    from mobilemod.harness.job_build import Plan
+    from mobilemod.harness.validate import QUICK, DeviceConfig, validate_devices
+    from mobilemod.manifest import load_bundle
+    from mobilemod.results.device_table import text_table
+
+    gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
+    gates = replace(gates, **_given(args, ("max_drop", "max_upper", "min_agreement")))
+    plan = Plan(threads=_whole_numbers(args.threads or "1", "--threads"))
+    if args.quick:
+        plan = replace(plan, latency=QUICK)
+    plan = replace(plan, sustained_seconds=args.sustained or 0)
+    data = _data(args)
+    images = None
+    if data is not None:
+        bundle = load_bundle(args.bundle, verify=False)
+        images = read_validation_images(bundle, data, args.limit)
+    config = DeviceConfig(
+        bundle=args.bundle,
+        devices=tuple(d for d in args.device.split(",") if d),
+        images=images,
+        sample=args.limit is not None,
+        plan=plan,
+        gates=gates,
+    )
+    records, report = validate_devices(config, BundleHost)
+    lines = [text for record in records for text in (text_table(record), "")]
+    if images is None:
+        lines.append("accuracy was not measured: no images were given (--data DIR)")
+    emit(args, {"schema": "mobilemod/harness-records/1", "records": records},
+         "\n".join([*lines, f"report: {report}"]))  # fmt: skip
+    passed = all(v["passed"] for record in records for v in record["verdicts"])
+    return EXIT_OK if passed else EXIT_GATE
+
+
+def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} {text}: give whole numbers by commas") from None
 
 
 def run_stress(args: argparse.Namespace) -> int:

@@ -72,9 +72,9 @@ def check_record(record: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
 
 def _complete(record: dict[str, Any]) -> Verdict:
     counts = record["counts"]
-    what = (
-        f"{counts['answered']} of {counts['expected']} answers, {counts['unreadable']} unreadable"
-    )
+    what = f"{counts['answered']} of {counts['expected']} answers"
+    if counts["unreadable"]:
+        what += f", {counts['unreadable']} images unreadable"
     if record["complete"] and not counts["missing"] and not record["errors"]:
         return Verdict("complete", True, f"complete: {what}: pass")
     why = record["reason"] or next((e["message"] for e in record["errors"]), "")
@@ -129,11 +129,10 @@ def _speed(file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
 
 
 def _speedups(record: dict[str, Any], limit: float) -> list[Verdict]:
-    found = [
-        _at_least(f"{c['int8']}, {c['threads']} threads: faster than {c['float']}", c["ratio"], limit,
-                  " times")
-        for c in record["comparisons"]
-    ]  # fmt: skip
+    found = []
+    for c in record["comparisons"]:
+        name = f"{c['int8']}, {c['threads']} threads: faster than {c['float']}"
+        found.append(_at_least(name, c["ratio"], limit, " times"))
     return found or [_at_least("int8 faster than float", None, limit, " times")]
 
 

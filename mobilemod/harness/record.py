@@ -74,11 +74,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
     files = []
     for f in job.files:
         configurations = [i for i, c in enumerate(job.configurations) if c.file == f.name]
-        loads = [
-            line
-            for line in lines
-            if line.type == "load" and line["configuration"] in configurations
-        ]
+        loads = [line for line in all_loads if line["configuration"] in configurations]
         files.append({
             "file": f.name,
             "target": f.target,
@@ -250,9 +246,8 @@ class _Goldens:
 def _state(lines: Sequence[Line]) -> dict[str, Any]:
     """Heat, battery and memory over the job; `series` thinned to at most 600 entries."""
     states = [line for line in lines if line.type == "state"]
-    batteries = [
-        s["battery"]["level"] for s in states if (s["battery"] or {}).get("level") is not None
-    ]
+    levels = [(s["battery"] or {}).get("level") for s in states]
+    batteries = [level for level in levels if level is not None]
     thermals = [s["thermal"] for s in states if s["thermal"]]
     temperatures = [s["temperature_c"] for s in states if s["temperature_c"] is not None]
     memories = [s["memory_bytes"] for s in states if s["memory_bytes"] is not None]

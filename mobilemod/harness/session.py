@@ -86,6 +86,7 @@ class Session:
         self.path = out / LINES_FILE
         self._handle = -1
         self._said = 0.0
+        self.reader, self.held = Reader(folder.job.id), Held(folder.job)
 
     def run(self) -> Result:
         """Until everything is there, the device can't go on, or starts bring nothing new.

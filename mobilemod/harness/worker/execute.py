@@ -21,7 +21,7 @@ from mobilemod.harness.job import JobFolder, Resume, load_job, verify_files
 from mobilemod.harness.protocol import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top
-from mobilemod.harness.worker.runtimes import LOADERS, Loaded, versions
+from mobilemod.harness.worker.runtimes import LOADERS, Loaded, import_runtime, versions
 from mobilemod.harness.worker.timing import Series, run_in_turns, warm_up
 
 STATE_SECONDS = 5.0
@@ -127,11 +127,13 @@ class _Run:
     def _load(self, index: int) -> Loaded:
         c = self.job.configurations[index]
         file = self.job.file(c.file)
-        if file.target not in LOADERS:
-            raise UserError(f"this device runs no {file.target} files")
         return LOADERS[file.target](self.folder.path(file.path), c.threads, c.delegate)
 
     def _load_and_tell(self, index: int, cold: int) -> Loaded:
+        target = self.job.file(self.job.configurations[index].file).target
+        if target not in LOADERS:
+            raise UserError(f"this device runs no {target} files")
+        import_runtime(target)
         begin = time.perf_counter()
         loaded = self._load(index)
         seconds = time.perf_counter() - begin

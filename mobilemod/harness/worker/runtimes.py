@@ -101,6 +101,15 @@ LOADERS: dict[str, Callable[[Path, int, str], Loaded]] = {
 }
 
 
+def import_runtime(target: str) -> None:
+    """Import a target's package, so that a timed load is the file's and not Python's."""
+    if target == "tflite":
+        import ai_edge_litert.interpreter  # noqa: F401
+    else:
+        import torch  # noqa: F401
+        from executorch.extension.pybindings import _portable_lib  # noqa: F401
+
+
 def version_of(target: str) -> str:
     """The version of a target's package; raises PackageNotFoundError."""
     return metadata.version(PACKAGES[target][1])

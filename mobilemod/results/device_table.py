@@ -1,0 +1,91 @@
+"""A device's record as text for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mobilemod.results.table import aligned, drop_text
+
+
+def text_table(record: dict[str, Any]) -> str:
+    """What was measured by file, ratios, counts and verdicts; no trailing newline."""
+    facts = record["device"]["facts"] or {}
+    what = ", ".join(str(facts[k]) for k in ("model", "processor", "os") if facts.get(k))
+    counts = record["counts"]
+    lines = [f"{record['device']['name']}: {what or 'said nothing of itself'}"]
+    lines += aligned(accuracy_rows(record))
+    times = latency_rows(record)
+    if len(times) > 1:
+        lines += ["", *aligned(times)]
+    for c in record["comparisons"]:
+        lines.append(comparison_text(c))
+    lines += ["", counts_text(counts)]
+    return "\n".join([*lines, *(v["line"] for v in record["verdicts"])])
+
+
+def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
+    """Rows of text; the first is the heading."""
+    rows = [["file", "images", "top-1 %", "drop", "95 %", "same as host", "self-test"]]
+    for f in record["files"]:
+        a = f["accuracy"]
+        tested = self_test_text(f["self_test"])
+        if a is None:
+            rows.append([f["file"], "0", "–", "–", "–", "–", tested])
+            continue
+        host = a["host"]
+        same = "–" if host is None else f"{host['identical']} of {host['images']} bit-equal"
+        top1 = "–" if a["top1_percent"] is None else f"{a['top1_percent']:.2f}"
+        rows.append([f["file"], str(a["images"]), top1, *drop_text(a["drop"]), same, tested])
+    return rows
+
+
+def self_test_text(test: dict[str, Any]) -> str:
+    """ "right", "not run", or the fault."""
+    if test["verdict"] in ("right", "not run"):
+        return test["verdict"]
+    return test["fault"] or f"{test['verdict']} fault"
+
+
+def latency_rows(record: dict[str, Any]) -> list[list[str]]:
+    """Rows of text, by file and configuration; the first is the heading."""
+    rows = [["file", "threads", "on", "p50 ms", "p90", "p99", "min", "mean", "runs", "cold start ms",
+             "first inference", "preprocessing"]]  # fmt: skip
+    for f in record["files"]:
+        for c in f["configurations"]:
+            t = c["latency"]
+            if t is None:
+                continue
+            numbers = [f"{t[k]:.2f}" for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms")]
+            cold = cold_start(c)
+            starts = ["–", "–"] if cold is None else [f"{v:.1f}" for v in cold]
+            before = f["per_image"]["preprocess_ms"]
+            prepared = "–" if before is None else f"{before['p50_ms']:.2f}"
+            rows.append([f["file"], str(c["threads"]), c["delegate"], *numbers, str(t["runs"]),
+                         *starts, prepared])  # fmt: skip
+    return rows
+
+
+def cold_start(configuration: dict[str, Any]) -> tuple[float, float] | None:
+    """Milliseconds of the first load and of the first inference after it."""
+    loads = sorted(configuration["loads"], key=lambda entry: entry["cold"])
+    if not loads or loads[0]["first_inference_ms"] is None:
+        return None
+    return 1e3 * loads[0]["seconds"], loads[0]["first_inference_ms"]
+
+
+def comparison_text(c: dict[str, Any]) -> str:
+    """An int8 file against its float twin, in one line."""
+    return (
+        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({c['threads']} threads), "
+        f"95 % [{c['low']:.2f}, {c['high']:.2f}]; faster in {c['faster_rounds']} of {c['rounds']}"
+    )
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """Where every image and line is, in one line."""
+    named = (
+        ("sent", "images sent"), ("answered", "answers"), ("missing", "missing"),
+        ("unreadable", "unreadable"), ("timed", "timed inferences"), ("runs", "starts"),
+        ("lines", "lines"), ("repeated_lines", "repeated"), ("damaged_lines", "damaged"),
+    )  # fmt: skip
+    return ", ".join(f"{counts[key]} {text}" for key, text in named)
