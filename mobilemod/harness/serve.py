@@ -95,7 +95,7 @@ class Channel:
             raise Gone
 
     def pump(self, receive: Receive, seconds: float) -> bool:
-        """Hand on what arrives within `seconds`; whether anything did. Raises what `receive` does."""
+        """Hand on what arrives within `seconds`; whether anything did. Raises as `receive`."""
         try:
             piece = self._pieces.get(timeout=seconds)
         except queue.Empty:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
@@ -66,7 +67,9 @@ class BrowserDriver:
     input_kind = "images"
     latency = True
 
-    def __init__(self, phone: bool = False, app: Path | None = None, silence: float = 180.0):
+    def __init__(
+        self, phone: bool = False, app: Path | None = None, silence: float = SILENCE_SECONDS
+    ):
         self.app, self.silence = app or default_app(), silence
         self.binary = None if phone else find_binary()
 
@@ -85,6 +88,9 @@ class BrowserDriver:
 
     def delegates(self, target: str) -> tuple[str, ...]:
         return ("wasm", "webgpu")
+
+    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
+        return {}
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
         seat = Seat(folder, resume)
@@ -121,9 +127,7 @@ class Seat:
     """The place of the one browser that works on a job; free again when it falls silent."""
 
     def __init__(self, folder: JobFolder, resume: Resume, patience: float = TAKE_OVER_SECONDS):
-        answered = {file: set(indices) for file, indices in resume.answered.items()}
-        held = Held(folder.job, answered, finished=set(resume.finished))
-        self.channel = Channel("", held)
+        self.channel = channel_of(folder, resume)
         self.patience = patience
         self._heard = 0.0
 
@@ -135,6 +139,12 @@ class Seat:
             self.channel.client = client
         self._heard = now
         return self.channel
+
+
+def channel_of(folder: JobFolder, resume: Resume, client: str = "") -> Channel:
+    """A channel whose browser goes on after what is held."""
+    answered = {file: set(indices) for file, indices in resume.answered.items()}
+    return Channel(client, Held(folder.job, answered, finished=set(resume.finished)))
 
 
 def find_binary() -> str | None:
