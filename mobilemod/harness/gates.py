@@ -10,6 +10,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.harness.selftest import RIGHT
+from mobilemod.results.device_table import threads_text
 from mobilemod.results.gates import Gates, Verdict, judge_file
 
 
@@ -112,7 +113,7 @@ def _accuracy(file: dict[str, Any], sample: bool, gates: DeviceGates) -> list[Ve
 def _speed(file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
     verdicts = []
     for c in file["configurations"]:
-        name = f"{file['file']}, {c['threads']} threads, {c['delegate']}"
+        name = f"{file['file']}, {threads_text(c['threads'])}, {c['delegate']}"
         if gates.max_p90_ms is not None:
             value = (c["latency"] or {}).get("p90_ms")
             verdicts.append(_at_most(f"{name}: p90", value, gates.max_p90_ms, " ms"))
@@ -131,7 +132,7 @@ def _speed(file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
 def _speedups(record: dict[str, Any], limit: float) -> list[Verdict]:
     found = []
     for c in record["comparisons"]:
-        name = f"{c['int8']}, {c['threads']} threads: faster than {c['float']}"
+        name = f"{c['int8']}, {threads_text(c['threads'])}: faster than {c['float']}"
         found.append(_at_least(name, c["ratio"], limit, " times"))
     return found or [_at_least("int8 faster than float", None, limit, " times")]
 

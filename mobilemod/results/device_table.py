@@ -48,7 +48,7 @@ def self_test_text(test: dict[str, Any]) -> str:
 
 def latency_rows(record: dict[str, Any]) -> list[list[str]]:
     """Rows of text, by file and configuration; the first is the heading."""
-    rows = [["file", "threads", "on", "p50 ms", "p90", "p99", "min", "mean", "runs", "cold start ms",
+    rows = [["file", "threads", "on", "p50 ms", "p90", "p99", "min", "mean", "runs", "load ms",
              "first inference", "preprocessing"]]  # fmt: skip
     for f in record["files"]:
         for c in f["configurations"]:
@@ -73,10 +73,16 @@ def cold_start(configuration: dict[str, Any]) -> tuple[float, float] | None:
     return 1e3 * loads[0]["seconds"], loads[0]["first_inference_ms"]
 
 
+def threads_text(count: int) -> str:
+    """ "1 thread", "2 threads"."""
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def comparison_text(c: dict[str, Any]) -> str:
     """An int8 file against its float twin, in one line."""
+    threads = threads_text(c["threads"])
     return (
-        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({c['threads']} threads), "
+        f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']} ({threads}), "
         f"95 % [{c['low']:.2f}, {c['high']:.2f}]; faster in {c['faster_rounds']} of {c['rounds']}"
     )
 

@@ -1,0 +1,172 @@
+"""A bundle whose two `.tflite` files run in microseconds: averages over an 8 x 8 grid, one layer.
+
+For tests of what is around a network, on any device that LiteRT runs on; the int8 file is int8
+within. Weights are drawn at random, labels are Imagenette's first ten ids.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from PIL import Image
+
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.files import file_sha256, write_text
+from mobilemod.harness.worker.runtimes import load_tflite
+from mobilemod.manifest import write_manifest
+
+SIZE, CELL, CLASSES = 32, 4, 10
+FEATURES = (SIZE // CELL) ** 2 * 3
+IDS = (
+    "n01440764", "n02102040", "n02979186", "n03000684", "n03028079",
+    "n03394916", "n03417042", "n03425413", "n03445777", "n03888257",
+)  # fmt: skip
+PREPROCESS = Preprocess(size=SIZE)
+# (scale, zero point) of int8 activations: normalized pixels, logits.
+INPUT, OUTPUT = (0.02, 0), (0.05, 0)
+
+
+class Builder:
+    """A flatbuffer model under construction, one subgraph."""
+
+    def __init__(self) -> None:
+        self.model = schema.ModelT()
+        self.model.version = 3
+        self.model.buffers = [schema.BufferT()]
+        self.model.operatorCodes = []
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators = [], []
+
+    def tensor(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        kind: int,
+        scale: tuple[float, int] | None = None,
+        data: np.ndarray | None = None,
+    ) -> int:
+        """Add one; its index."""
+        t = schema.TensorT()
+        t.name, t.shape, t.type, t.buffer = name, list(shape), kind, 0
+        if scale is not None:
+            t.quantization = schema.QuantizationParametersT()
+            t.quantization.scale, t.quantization.zeroPoint = [scale[0]], [scale[1]]
+        if data is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+            t.buffer = len(self.model.buffers)
+            self.model.buffers.append(buffer)
+        self.graph.tensors.append(t)
+        return len(self.graph.tensors) - 1
+
+    def op(
+        self, code: int, inputs: list[int], output: int, kind: int = 0, options: Any = None
+    ) -> None:
+        """Add one, of the first version of its kind that takes int8."""
+        c = schema.OperatorCodeT()
+        c.builtinCode = c.deprecatedBuiltinCode = code
+        c.version = 1
+        o = schema.OperatorT()
+        o.opcodeIndex, o.inputs, o.outputs = len(self.model.operatorCodes), inputs, [output]
+        o.builtinOptionsType, o.builtinOptions = kind, options
+        self.model.operatorCodes.append(c)
+        self.graph.operators.append(o)
+
+    def finish(self, source: int, target: int) -> bytes:
+        """The file."""
+        self.graph.inputs, self.graph.outputs = [source], [target]
+        self.model.subgraphs = [self.graph]
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+def network(weights: np.ndarray, int8: bool) -> bytes:
+    """The file of one precision. weights: float32 (CLASSES, FEATURES)."""
+    b = Builder()
+    kind = schema.TensorType.INT8 if int8 else schema.TensorType.FLOAT32
+    floats, ops, options = schema.TensorType.FLOAT32, schema.BuiltinOperator, schema.BuiltinOptions
+    inner, outer = (INPUT, OUTPUT) if int8 else (None, None)
+    grid = SIZE // CELL
+    source = b.tensor("image", (1, SIZE, SIZE, 3), floats)
+    x = source
+    if int8:
+        x = b.tensor("codes", (1, SIZE, SIZE, 3), kind, inner)
+        b.op(ops.QUANTIZE, [source], x, options.QuantizeOptions, schema.QuantizeOptionsT())
+    pooled = b.tensor("pooled", (1, grid, grid, 3), kind, inner)
+    pool = schema.Pool2DOptionsT()
+    pool.padding = schema.Padding.VALID
+    pool.strideW = pool.strideH = pool.filterWidth = pool.filterHeight = CELL
+    b.op(ops.AVERAGE_POOL_2D, [x], pooled, options.Pool2DOptions, pool)
+    flat = b.tensor("flat", (1, FEATURES), kind, inner)
+    shape = b.tensor("shape", (2,), schema.TensorType.INT32, None, np.array([1, FEATURES], "<i4"))
+    reshape = schema.ReshapeOptionsT()
+    reshape.newShape = [1, FEATURES]
+    b.op(ops.RESHAPE, [pooled, shape], flat, options.ReshapeOptions, reshape)
+    scale = float(np.abs(weights).max() / 127)
+    codes = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8) if int8 else weights
+    w = b.tensor("weights", weights.shape, kind, (scale, 0) if int8 else None, codes)
+    y = b.tensor("logits", (1, CLASSES), kind, outer)
+    dense = schema.FullyConnectedOptionsT()
+    b.op(ops.FULLY_CONNECTED, [flat, w, -1], y, options.FullyConnectedOptions, dense)
+    if int8:
+        codes_out, y = y, b.tensor("out", (1, CLASSES), floats)
+        b.op(ops.DEQUANTIZE, [codes_out], y, options.DequantizeOptions, schema.DequantizeOptionsT())
+    return b.finish(source, y)
+
+
+def make_bundle(folder: Path, seed: int = 0) -> Path:
+    """A whole bundle in `folder`, which is returned. Another seed is another network."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, 0.1, (CLASSES, FEATURES)).astype(np.float32)
+    pixels = rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    (folder / "golden").mkdir()
+    files, golden = (
+        [],
+        [
+            {"image": f"golden/{i}.png", "origin": "drawn", "target": None, "logits": {}}
+            for i in range(len(pixels))
+        ],
+    )
+    for entry, image in zip(golden, pixels, strict=True):
+        Image.fromarray(image).save(folder / entry["image"])
+    for precision in ("int8", "float32"):
+        name = f"tiny_{precision}.tflite"
+        (folder / name).write_bytes(network(weights, precision == "int8"))
+        loaded = load_tflite(folder / name)
+        for entry, image in zip(golden, pixels, strict=True):
+            logits = loaded.infer(loaded.prepare(PREPROCESS.normalize(image[None])))
+            entry["logits"][name] = [float(v) for v in logits]
+        files.append(
+            {
+                "file": name,
+                "target": "tflite",
+                "precision": precision,
+                "sha256": file_sha256(folder / name),
+                "bytes": (folder / name).stat().st_size,
+            }
+        )
+    write_text(folder / "labels.txt", "".join(f"{i}\n" for i in IDS))
+    write_manifest(
+        folder,
+        {
+            "schema": "mobilemod/manifest/1",
+            "model": "tiny",
+            "num_classes": CLASSES,
+            "labels": [{"id": i, "label": i} for i in IDS],
+            "preprocess": PREPROCESS.to_dict(),
+            "recipe": {"name": "cpu", "file": "recipe.json"},
+            "checkpoint": {"file": "none", "sha256": "0" * 64},
+            "calibration": {"origin": "drawn", "images": 0},
+            "tools": {},
+            "files": files,
+            "golden": golden,
+            "accuracy": None,
+        },
+    )
+    return folder
