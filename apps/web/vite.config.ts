@@ -73,13 +73,16 @@ function filesIn(folder: string): string[] {
     .flatMap((path) => (statSync(path).isDirectory() ? filesIn(path) : [path]));
 }
 
+/** src/globals.d.ts. */
+export const define = {
+  LITERT_VERSION: JSON.stringify(LITERT_VERSION),
+  RUNTIME_FOLDER: JSON.stringify(RUNTIME_FOLDER),
+  APP_VERSION: JSON.stringify(process.env.npm_package_version ?? "0"),
+};
+
 export default defineConfig({
   base: "./",
-  define: {
-    LITERT_VERSION: JSON.stringify(LITERT_VERSION),
-    RUNTIME_FOLDER: JSON.stringify(RUNTIME_FOLDER),
-    APP_VERSION: JSON.stringify(process.env.npm_package_version ?? "0"),
-  },
+  define,
   plugins: [runtimeFiles(), offlineShell()],
   build: {
     target: "es2022",

@@ -54,6 +54,7 @@ export class HarnessPage {
     const progress = new Progress(job.id, job.configurations);
     const held = await link.resume();
     if (held !== null) progress.addResume(held);
+    if (progress.isComplete(job)) return;
     const start = clock();
     const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => link.write(line));
     try {

@@ -205,6 +205,20 @@ export class Progress {
     return Array.from({ length: count }, (_, i) => i).filter((i) => !this.isAnswered(file, i));
   }
 
+  /** Whether nothing of the job is left to do. */
+  isComplete(job: Job): boolean {
+    return job.configurations.every(({ file }, index) => {
+      const first = job.configurations.findIndex((c) => c.file === file) === index;
+      const phases = [
+        "golden",
+        ...(job.accuracy && first ? ["accuracy"] : []),
+        ...(job.latency !== null ? ["latency"] : []),
+        ...(job.sustainedSeconds > 0 ? ["sustained"] : []),
+      ];
+      return phases.every((phase) => this.isFinished(index, phase));
+    });
+  }
+
   isFinished(configuration: number, phase: string): boolean {
     return this.over.has(`${configuration} ${phase}`);
   }

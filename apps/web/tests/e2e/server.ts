@@ -6,6 +6,9 @@ import { extname, join, normalize } from "node:path";
 
 export const DIST = join(import.meta.dirname, "../../dist");
 
+/** Where parity.test.ts builds its page. */
+export const TESTING = join(import.meta.dirname, "../../node_modules/.testing");
+
 const TYPES: Record<string, string> = {
   ".html": "text/html",
   ".js": "text/javascript",
@@ -30,8 +33,11 @@ export async function serve(bundle: string, isolated = true, port = 0): Promise<
   const server: Server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://x").pathname));
     asked.push(path);
-    const inModel = path.startsWith("/model/");
-    const file = inModel ? join(bundle, path.slice(7)) : join(DIST, path === "/" ? "index.html" : path);
+    const file = path.startsWith("/model/")
+      ? join(bundle, path.slice(7))
+      : path.startsWith("/testing/")
+        ? join(TESTING, path.slice(9))
+        : join(DIST, path === "/" ? "index.html" : path);
     const headers: Record<string, string> = {
       "Content-Type": TYPES[extname(file)] ?? "application/octet-stream",
       "Cache-Control": /\/(assets|wasm)\//.test(path) ? "max-age=31536000, immutable" : "no-cache",
