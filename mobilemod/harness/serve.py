@@ -180,7 +180,9 @@ class JobServer:
             raise UserError(
                 f"port {port} of {host} can't be used ({error.strerror}); give another --port"
             ) from None
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
 
     @property
     def port(self) -> int:

@@ -1,8 +1,10 @@
-"""What the browser tests compare with: `python apps/web/tests/e2e/fixtures.py OUT …`.
+"""What the browser tests compare with: `python apps/web/tests/e2e/fixtures.py OUT --data DIR`.
 
-Writes into OUT: `images/` (real images under their own numbers), `pixels.bin` (each preprocessed,
-uint8), `expected.json` (names, targets, and Python's logits of each .tflite file, run by LiteRT
-here), and `camera.mjpeg`, a camera's stream made of such images.
+Makes, where it isn't there: `bundle/` (the bundled network's .tflite files), `other/` (another
+variant, 1,000 classes, 192 pixels, drawn weights), and of the first, in `answers/`: `images/` (real
+images under their own numbers), `pixels.bin` (each preprocessed, uint8), `expected.json` (targets
+and Python's logits of each file, run by LiteRT here) and `camera.mjpeg`, a camera's stream made of
+such images.
 """
 
 from __future__ import annotations
@@ -15,49 +17,79 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from safetensors.torch import save_file
 
-from export.backend import backend_for
+from export.backend import get_backend
+from export.bundle import ExportConfig, export_bundle
 from export.quiet import quiet
 from mobilemod.data.imagefolder import read_folder, split_dir
-from mobilemod.manifest import load_bundle
+from mobilemod.files import atomic_folder, file_sha256
+from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.models.efficientmod import get_variant
+from mobilemod.models.synthetic import trained_like_state
 from mobilemod.progress import progress
 
 CAMERA_SIZE = (640, 480)
 CAMERA_IMAGES, FRAMES_EACH = 4, 30
+OTHER_MODEL, OTHER_SIZE = "efficientmod_xs", 192
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=200)
     args = parser.parse_args()
-    bundle = load_bundle(args.bundle)
-    folder = read_folder(split_dir(args.data, "val"), bundle.label_ids).spread(args.limit)
-    (args.out / "images").mkdir(parents=True, exist_ok=True)
+    bundle, other = args.out / "bundle", args.out / "other"
+    if not bundle.is_dir():
+        # From the bundled calibration table: no images, and the same file every time.
+        export_bundle(ExportConfig(model="efficientmod_xxs", out=bundle, targets=("tflite",)))
+    if not other.is_dir():
+        weights = args.out / f"{OTHER_MODEL}.safetensors"
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        state = trained_like_state(get_variant(OTHER_MODEL))
+        save_file({k: v.contiguous() for k, v in state.items()}, weights)
+        export_bundle(
+            ExportConfig(
+                model=OTHER_MODEL,
+                out=other,
+                checkpoint=weights,
+                data=args.data,
+                targets=("tflite",),
+                size=OTHER_SIZE,
+                check=False,
+            )
+        )
+    answers = args.out / "answers"
+    if not (answers / file_sha256(bundle / "manifest.json")).is_file():
+        with atomic_folder(answers) as folder:
+            write_answers(load_bundle(bundle), args.data, args.limit, folder)
+
+
+def write_answers(bundle: Bundle, data: Path, limit: int, out: Path) -> None:
+    folder = read_folder(split_dir(data, "val"), bundle.label_ids).spread(limit)
+    (out / "images").mkdir()
     spec = bundle.preprocess
     pixels = []
     for i, sample in enumerate(folder.samples):
-        shutil.copy(sample.path, args.out / "images" / f"{i:06d}{sample.path.suffix.lower()}")
+        shutil.copy(sample.path, out / "images" / f"{i:06d}{sample.path.suffix.lower()}")
         with Image.open(sample.path) as image:
             pixels.append(spec.pixels(image))
-    (args.out / "pixels.bin").write_bytes(np.stack(pixels).tobytes())
+    (out / "pixels.bin").write_bytes(np.stack(pixels).tobytes())
     logits = {}
     for entry in bundle.model_files():
-        if entry["target"] != "tflite":
-            continue
         with quiet():
-            runner = backend_for(args.bundle / entry["file"]).load(args.bundle / entry["file"], 1)
+            runner = get_backend(entry["target"]).load(bundle.folder / entry["file"], 1)
         rows = progress(pixels, entry["file"], len(pixels), "image")
         logits[entry["file"]] = [runner.run(spec.normalize(p[None])).tolist() for p in rows]
-    write_camera(args.out / "camera.mjpeg", [s.path for s in folder.samples])
+    write_camera(out / "camera.mjpeg", [s.path for s in folder.samples])
     expected = {
         "images": [f"{i:06d}{s.path.suffix.lower()}" for i, s in enumerate(folder.samples)],
         "targets": [s.target for s in folder.samples],
         "logits": logits,
     }
-    (args.out / "expected.json").write_text(json.dumps(expected), "utf-8")
+    (out / "expected.json").write_text(json.dumps(expected), "utf-8")
+    (out / file_sha256(bundle.folder / "manifest.json")).touch()
 
 
 def write_camera(path: Path, images: list[Path]) -> None:

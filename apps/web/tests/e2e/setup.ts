@@ -1,25 +1,21 @@
-/** What the browser tests need, given by `make test-apps`; each is named where it is missing. */
+/** What the browser tests compare with: the folder that fixtures.py wrote. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseManifest, type Manifest } from "../../src/core/manifest";
 import { DIST } from "./server";
 
-function given(name: string, what: string): string {
-  const path = process.env[name];
-  if (path === undefined || !existsSync(path)) {
-    throw new Error(`${name} is ${path ?? "not set"}: ${what}; run 'make test-apps'`);
-  }
-  return path;
+const folder = process.env.MOBILEMOD_WEB_TESTS ?? "";
+if (!existsSync(join(folder, "answers"))) {
+  throw new Error("MOBILEMOD_WEB_TESTS is not what fixtures.py wrote; run 'make test-apps'");
 }
-
 if (!existsSync(join(DIST, "index.html"))) throw new Error("the app isn't built; run 'make web'");
 
 /** A bundle as `mobilemod export` writes it. */
-export const BUNDLE = given("MOBILEMOD_WEB_BUNDLE", "a bundle with .tflite files");
+export const BUNDLE = join(folder, "bundle");
 /** A bundle of another variant, another class count and another size. */
-export const OTHER_BUNDLE = given("MOBILEMOD_WEB_OTHER_BUNDLE", "a second, different bundle");
-/** What fixtures.py wrote for BUNDLE. */
-export const FIXTURES = given("MOBILEMOD_WEB_FIXTURES", "images and Python's answers");
+export const OTHER_BUNDLE = join(folder, "other");
+/** Images and Python's answers of BUNDLE. */
+export const FIXTURES = join(folder, "answers");
 
 export const manifestOf = (bundle: string): Manifest =>
   parseManifest(readFileSync(join(bundle, "manifest.json"), "utf8"));
