@@ -51,55 +51,49 @@ const best = (logits: ArrayLike<number>): number => topK(logits, 1)[0]![0];
 describe.each(["int8", "float32"])("%s", (precision) => {
   const file = fileOf(BUNDLE, precision);
   const theirs = expected.logits[file]!;
-  // The float file takes its time, and int8 is the one that rounds.
-  const count = precision === "int8" ? theirs.length : 20;
+  // int8 is the one that rounds; of the float file a few tell as much.
+  const count = precision === "int8" ? theirs.length : 10;
 
-  test("the same pixels give the same best class", async () => {
+  test("the page reads Python's pixels and finds Python's classes", async () => {
     await page.evaluate((name) => window.testing.start(name, 1), file);
-    let differing = 0;
-    let exact = 0;
-    let largest = 0;
-    let other = 0;
-    for (let i = 0; i < count; i++) {
-      const logits = await page.evaluate(
-        (data) => window.testing.pixels(data),
-        ownPixels(i).toString("base64"),
-      );
-      const differences = logits.map((v, c) => Math.abs(v - theirs[i]![c]!));
-      differing += differences.filter((d) => d > 0).length;
-      exact += differences.every((d) => d === 0) ? 1 : 0;
-      largest = Math.max(largest, ...differences);
-      other += best(logits) === best(theirs[i]!) ? 0 : 1;
-    }
-    console.log(
-      `${file}, the same pixels, ${count} images: ${exact} with equal logits, ${differing} logits of ` +
-        `${count * theirs[0]!.length} differ by at most ${largest.toFixed(5)}, best class differs on ${other}`,
-    );
-    expect(other).toBe(0);
-  });
-
-  test("the encoded images, decoded by the page, too", async () => {
-    let other = 0;
-    let within = 0;
-    let largest = 0;
-    let equal = 0;
+    const seen = { equalPixels: 0, largestStep: 0, otherRead: 0, equalLogits: 0, differing: 0, largest: 0, otherFed: 0 };
     for (let i = 0; i < count; i++) {
       const data = readFileSync(imagePath(i)).toString("base64");
-      const { logits, pixels } = await page.evaluate((d) => window.testing.image(d), data);
-      const read = Buffer.from(pixels, "base64");
+      const read = await page.evaluate((d) => window.testing.image(d), data);
+      const pixels = Buffer.from(read.pixels, "base64");
       const own = ownPixels(i);
-      let worst = 0;
-      for (let k = 0; k < own.length; k++) worst = Math.max(worst, Math.abs(read[k]! - own[k]!));
-      equal += worst === 0 ? 1 : 0;
-      within += worst <= 1 ? 1 : 0;
-      largest = Math.max(largest, worst);
-      other += best(logits) === best(theirs[i]!) ? 0 : 1;
+      const step = own.reduce((worst, v, k) => Math.max(worst, Math.abs(v - pixels[k]!)), 0);
+      seen.largestStep = Math.max(seen.largestStep, step);
+      if (step === 0) seen.equalPixels++;
+      if (best(read.logits) !== best(theirs[i]!)) seen.otherRead++;
+      // Fed with the very same pixels, which most often it was already.
+      const fed =
+        step === 0
+          ? read.logits
+          : await page.evaluate((d) => window.testing.pixels(d), own.toString("base64"));
+      const differences = fed.map((v, c) => Math.abs(v - theirs[i]![c]!));
+      seen.differing += differences.filter((d) => d > 0).length;
+      seen.largest = Math.max(seen.largest, ...differences);
+      if (differences.every((d) => d === 0)) seen.equalLogits++;
+      if (best(fed) !== best(theirs[i]!)) seen.otherFed++;
     }
     console.log(
-      `${file}, decoded by the page, ${count} images: pixels equal on ${equal}, within one step on ${within}, ` +
-        `largest difference ${largest}; best class differs on ${other}`,
+      `${file}, ${count} images. Decoded by the page: pixels equal on ${seen.equalPixels}, largest ` +
+        `difference ${seen.largestStep}, best class differs on ${seen.otherRead}. Fed with Python's ` +
+        `pixels: logits equal on ${seen.equalLogits}, ${seen.differing} of ${count * theirs[0]!.length} ` +
+        `logits differ by at most ${seen.largest.toExponential(1)}, best class differs on ${seen.otherFed}`,
     );
-    expect(other).toBe(0);
-    expect(within).toBe(count);
+    expect(seen.otherFed).toBe(0);
+    expect(seen.otherRead).toBe(0);
+    expect(seen.largestStep).toBeLessThanOrEqual(1);
+  });
+
+  test("repeated runs agree, on one thread and on two", async () => {
+    for (const threads of [1, 2]) {
+      await page.evaluate(([name, n]) => window.testing.start(name, n), [file, threads] as const);
+      const deviating = await page.evaluate(() => window.testing.deviating(10));
+      console.log(`${file}, ${threads} threads: ${deviating} of 10 runs deviate`);
+      if (threads === 1) expect(deviating).toBe(0);
+    }
   });
 });

@@ -11,6 +11,8 @@ export interface Testing {
   pixels(base64: string): Promise<number[]>;
   /** Logits of an encoded image, and the pixels that the page makes of it, all base64. */
   image(base64: string): Promise<{ logits: number[]; pixels: string }>;
+  /** How many of so many runs on one input gave other logits. */
+  deviating(runs: number): Promise<number>;
 }
 
 let model: Model | null = null;
@@ -43,4 +45,5 @@ function encode(bytes: Uint8Array): string {
     const { logits } = await model!.image(bytes);
     return { logits: Array.from(logits), pixels: encode(pixels.data as Uint8Array) };
   },
+  deviating: (runs) => model!.deviating(runs),
 };
