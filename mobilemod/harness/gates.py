@@ -50,9 +50,8 @@ class DeviceGates:
                 raise UserError(f"{path}: unknown gate {key!r}; known: {', '.join(fields)}")
             wants_flag = isinstance(fields[key].default, bool)
             if isinstance(value, bool) != wants_flag or not isinstance(value, int | float):
-                raise UserError(
-                    f"{path}: {key} must be {'true or false' if wants_flag else 'a number'}"
-                )
+                kind = "true or false" if wants_flag else "a number"
+                raise UserError(f"{path}: {key} must be {kind}, not {value!r}")
         return cls(**values)
 
 

@@ -67,6 +67,10 @@ def _number(v: Any) -> bool:
     return isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= 1e300
 
 
+def _float32(v: Any) -> bool:
+    return v is None or (_number(v) and abs(v) <= 3.4028234663852886e38)
+
+
 def _duration(v: Any) -> bool:
     return _number(v) and v >= 0
 
@@ -113,14 +117,14 @@ def _digest(v: Any) -> bool:
 
 def _ranked(v: Any) -> bool:
     """[class, logit]."""
-    return isinstance(v, list) and len(v) == 2 and _index(v[0]) and _or_null(_number)(v[1])
+    return isinstance(v, list) and len(v) == 2 and _index(v[0]) and _float32(v[1])
 
 
 def _battery(v: Any) -> bool:
     return _facts(v) and _or_null(_duration)(v.get("level"))
 
 
-_logits = _list(_or_null(_number), 65_536, 1)
+_logits = _list(_float32, 65_536, 1)
 _times = _list(_duration, TIMES_PER_LINE, 1)
 
 # By type: what must be there, and what may be there (null or absent where it isn't known).
@@ -182,8 +186,8 @@ _HEAD = {
 def check_line(values: Any) -> Line:
     """The line that a decoded JSON object is; raises `Damaged` where a key doesn't hold.
 
-    Keys that the type doesn't have are left out. A type that isn't known is a line too: a newer
-    device may have it; its values are kept as they are.
+    Keys that the type doesn't have are left out. A type that isn't known is a line too, as a newer
+    device may have it; nothing is known of its values, so it has none.
     """
     if not isinstance(values, dict):
         raise Damaged("no JSON object")
@@ -193,7 +197,7 @@ def check_line(values: Any) -> Line:
     kind = values["type"]
     head = (kind, values["job"], values["run"], values["seq"], float(values["t"]))
     if kind not in REQUIRED:
-        return Line(*head, {k: v for k, v in values.items() if k not in _HEAD and k != "crc"})
+        return Line(*head, {})
     for key, check in REQUIRED[kind].items():
         if not check(values.get(key)):
             raise Damaged(f"{kind}: {key} is missing or wrong")

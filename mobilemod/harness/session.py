@@ -116,10 +116,8 @@ class Session:
             if not self._open():
                 break
             progressed = self.held.size() > before
-            if self.held.done and not progressed:
-                return Result(False, self._what_is_missing(), starts, tuple(lost))
             stalls = 0 if progressed else stalls + 1
-            why = reason or "the stream ended early"
+            why = reason or ("lines were lost" if self.held.done else "the stream ended early")
             if stalls >= STALLS:
                 return Result(False, f"{why}; {self._what_is_missing()}", starts, tuple(lost))
             self.say(f"{why}; trying again from where it was")

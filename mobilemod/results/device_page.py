@@ -171,9 +171,11 @@ def _configurations(latest: Sequence[dict[str, Any]]):
 
 
 def _label(record: dict[str, Any], file: dict[str, Any], c: dict[str, Any]) -> str:
-    return (
-        f"{record['device']['name']}: {file['file']}, {threads_text(c['threads'])}, {c['delegate']}"
-    )
+    return f"{record['device']['name']}: {file['file']}, {_unit(c)}"
+
+
+def _unit(c: dict[str, Any]) -> str:
+    return f"{threads_text(c['threads'])}, {c['delegate']}"
 
 
 def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:

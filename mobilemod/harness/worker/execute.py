@@ -17,7 +17,7 @@ from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.harness.held import Held
-from mobilemod.harness.job import JobFolder, Resume, load_job, verify_files
+from mobilemod.harness.job import JobFolder, LatencyPlan, Resume, load_job, verify_files
 from mobilemod.harness.protocol import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top
@@ -258,20 +258,27 @@ class _Run:
     def _latency(self, group: tuple[int, ...]) -> None:
         plan = self.job.latency
         assert plan is not None
-        loaded = {}
+        loaded: dict[int, Loaded] = {}
         for index in group:
-            for cold in range(1, plan.cold_starts + 1):
-                loaded.pop(index, None)
-                gc.collect()
-                loaded[index] = self._load_and_tell(index, cold)
-            if index not in loaded:
-                loaded[index] = self._load(index)
-        series = [self._series(index, loaded[index]) for index in group]
+            # A file that doesn't load leaves its twin to be timed alone.
+            self._guarded(
+                "latency", index, lambda i: loaded.update({i: self._cold_starts(i, plan)})
+            )
+        series = [self._series(index, file) for index, file in loaded.items()]
         for one in series:
             warm_up(one, plan)
-        self._time(series, plan.min_runs, plan.min_seconds, "steady")
-        for index in group:
+        if series:
+            self._time(series, plan.min_runs, plan.min_seconds, "steady")
+        for index in loaded:
             self._finished(index, "latency")
+
+    def _cold_starts(self, index: int, plan: LatencyPlan) -> Loaded:
+        loaded = None
+        for cold in range(1, plan.cold_starts + 1):
+            loaded = None  # the one before goes first
+            gc.collect()
+            loaded = self._load_and_tell(index, cold)
+        return loaded or self._load(index)
 
     def _sustained(self, index: int) -> None:
         if (index, "sustained") in self.resume.finished:

@@ -1,0 +1,245 @@
+"""Jobs and their folders: built alike everywhere, and nothing in one can hurt who reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from mobilemod.errors import UserError
+from mobilemod.harness.drivers.host import HostDriver
+from mobilemod.harness.job import (
+    JOB_FILE,
+    RESUME_FILE,
+    Configuration,
+    LatencyPlan,
+    Resume,
+    check_path,
+    job_id,
+    load_job,
+    parse_job,
+    parse_resume,
+    ranges,
+)
+from mobilemod.harness.job_build import Plan, build_job
+from mobilemod.manifest import load_bundle
+from tests.harness.conftest import IMAGES, NAMES, PLAN
+
+
+class Pixels(HostDriver):
+    input_kind = "pixels"
+
+
+def test_a_job_is_the_same_whenever_it_is_built(built, tiny, images, tmp_path):
+    again = build_job(load_bundle(tiny), images, HostDriver(), PLAN, tmp_path / "other")
+    assert again.folder.job == built.folder.job == load_job(built.folder.folder).job
+    more = Plan(latency=LatencyPlan(0, 16, 71, 0, 1))
+    other = build_job(load_bundle(tiny), images, HostDriver(), more, tmp_path / "other")
+    assert other.folder.job.id != built.folder.job.id
+
+
+def test_names_of_images_travel_as_text_and_never_as_paths(built):
+    job = built.folder.job
+    named = [item.name for item in job.inputs.items]
+    assert {n for name in NAMES for n in named if n.endswith(f"/{name}")} <= set(named)
+    assert sum(any(n.endswith(f"/{name}") for n in named) for name in NAMES) == len(NAMES)
+    assert [i.path for i in job.inputs.items] == [f"inputs/{n:06d}.png" for n in range(IMAGES)]
+
+
+def test_int8_has_its_twin_and_threads_are_swept(tiny, images, tmp_path):
+    plan = Plan(threads=(1, 2))
+    job = build_job(load_bundle(tiny), images, HostDriver(), plan, tmp_path / "job").folder.job
+    assert job.file("tiny_int8.tflite").twin == "tiny_float32.tflite"
+    assert [c.threads for c in job.configurations] == [1, 1, 2, 2]
+    assert [job.twin_of(i) for i in range(4)] == [1, None, 3, None]
+    assert [job.first_configuration(f.name) for f in job.files] == [0, 1]
+    assert job.configurations[3] == Configuration("tiny_float32.tflite", 2, "xnnpack")
+
+
+def test_pixels_are_what_the_host_would_feed(tiny, images, tmp_path):
+    import numpy as np
+
+    from mobilemod.data.imagefolder import load_pixels
+
+    built = build_job(load_bundle(tiny), images, Pixels(), PLAN, tmp_path / "job")
+    inputs = built.folder.job.inputs
+    packed = np.fromfile(built.folder.path(inputs.path), np.uint8).reshape(inputs.shape)
+    bundle = load_bundle(tiny)
+    for n in (0, 7, IMAGES - 1):
+        assert np.array_equal(packed[n], load_pixels(images.samples[n].path, bundle.preprocess))
+
+
+def test_an_image_that_cannot_be_packed_is_named(tiny, images, tmp_path, monkeypatch):
+    from mobilemod.data import imagefolder
+
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    samples = list(images.samples) * 10
+    samples[5] = imagefolder.Sample(broken, 3)
+    folder = imagefolder.ImageFolder(Path("/"), images.classes, tuple(samples))
+    built = build_job(load_bundle(tiny), folder, Pixels(), PLAN, tmp_path / "job")
+    assert built.folder.job.inputs.count == len(samples) - 1
+    assert built.damaged == (str(broken)[1:],)
+
+
+def test_a_bundle_that_the_device_cannot_run(tiny, images, tmp_path):
+    class Other(HostDriver):
+        def suffixes(self):
+            return (".mlpackage",)
+
+    with pytest.raises(UserError, match="runs .mlpackage files, and the bundle has none"):
+        build_job(load_bundle(tiny), images, Other(), PLAN, tmp_path / "job")
+    assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/.", "a b", "a\\b", "ü", "a\n", "a\0b",
+     "C:x", "a/" * 20 + "b", "x" * 300, None, 5, ["a"]],
+)  # fmt: skip
+def test_paths_that_lead_elsewhere_are_refused(path):
+    with pytest.raises(UserError, match="isn't allowed"):
+        check_path(path)
+
+
+def test_ranges():
+    assert ranges([5, 1, 2, 3, 9, 8, 2]) == [[1, 3], [5, 5], [8, 9]]
+    assert ranges([]) == []
+
+
+def test_resume_comes_back_as_it_went(built):
+    job = built.folder.job
+    resume = Resume(job.id, {"tiny_int8.tflite": frozenset({0, 1, 5})}, frozenset({(1, "golden")}))
+    raw = json.dumps(resume.to_dict()).encode()
+    assert parse_resume(raw, job) == resume
+    other = json.dumps({**resume.to_dict(), "job": "0" * 64}).encode()
+    assert parse_resume(other, job) == Resume(job.id)
+
+
+def _swap(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.unlink()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "missing", "folder", "longer", "same size"])
+def test_a_file_that_is_not_the_jobs_is_named(built, tmp_path, kind):
+    folder, name = built.folder.folder, "models/tiny_int8.tflite"
+    size = (folder / name).stat().st_size
+    path = _swap(folder, name)
+    if kind == "link":
+        secret = tmp_path / "secret"
+        secret.write_text("s")
+        path.symlink_to(secret)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes(bytes(size + (kind == "longer")))
+    with pytest.raises(UserError, match=r"tiny_int8\.tflite"):
+        load_job(folder)
+
+
+def test_a_linked_folder_is_not_followed(built, tmp_path):
+    folder = built.folder.folder
+    (folder / "models").rename(tmp_path / "elsewhere")
+    (folder / "models").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link"):
+        load_job(folder)
+
+
+HOSTILE = (
+    None, True, -1, 0, 1, 2**70, 1e308, 0.5, "", "../../etc/passwd", "/etc/passwd", "a/../../b",
+    "x" * 5000, "\ud800", "貓", [], [[]], [None] * 3, {}, {"path": "../x", "sha256": "0" * 64},
+    {"a": {"b": {}}}, ["a", 1], "0" * 64, "images", "pixels",
+)  # fmt: skip
+
+
+def _places(value, at=()):
+    yield at
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, inner in items:
+        yield from _places(inner, (*at, key))
+
+
+def _with(values, place, new):
+    copy = json.loads(json.dumps(values))
+    if not place:
+        return new
+    inner = copy
+    for key in place[:-1]:
+        inner = inner[key]
+    if isinstance(inner, dict) != isinstance(place[-1], str):
+        raise TypeError(place)
+    inner[place[-1]] = new
+    return copy
+
+
+def test_ten_thousand_hostile_jobs_are_refused_or_stay_inside(built, tmp_path):
+    """Values changed one or two at a time, the id made right, read and checked to the end."""
+    values = json.loads((built.folder.folder / JOB_FILE).read_text())
+    values["inputs"]["items"] = values["inputs"]["items"][:3]
+    values["inputs"]["count"] = 3
+    places = list(_places(values))
+    rng = random.Random(9)
+    before = sorted(tmp_path.rglob("*"))
+    taken = 0
+    for _ in range(10_000):
+        changed = values
+        for _ in range(rng.randint(1, 2)):
+            place = rng.choice(places)
+            try:
+                changed = _with(changed, place, rng.choice(HOSTILE))
+            except (KeyError, IndexError, TypeError):
+                continue
+        if isinstance(changed, dict):
+            with contextlib.suppress(UnicodeEncodeError):  # of a lone surrogate there is no digest
+                changed["id"] = job_id(changed)
+        try:
+            job = parse_job(json.dumps(changed).encode())
+        except UserError as error:
+            assert "\n" not in str(error)
+            continue
+        taken += 1
+        for entry in (job.manifest, *job.golden, *job.files, *job.inputs.items):
+            inside = (tmp_path / (entry.path or ".")).resolve()
+            assert entry.path is None or inside.is_relative_to(tmp_path)
+    assert 0 < taken < 9_000
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_broken_bytes_of_a_job_are_one_line(built):
+    raw = (built.folder.folder / JOB_FILE).read_bytes()
+    rng = random.Random(3)
+    for _ in range(1_000):
+        changed = bytearray(raw)
+        at = rng.randrange(len(changed))
+        changed[at : at + rng.randint(0, 9)] = rng.randbytes(rng.randint(0, 9))
+        try:
+            assert parse_job(bytes(changed)) == built.folder.job
+        except UserError as error:
+            assert "\n" not in str(error)
+        for parse in (lambda b: parse_resume(b, built.folder.job),):
+            with pytest.raises(UserError):
+                parse(bytes(changed))
+
+
+def test_a_resume_of_too_many_is_refused(built):
+    job = built.folder.job
+    bad = {"schema": "mobilemod/resume/1", "job": job.id, "finished": [[0, "golden"], [99, "x"], 5]}
+    for answered in ({"tiny_int8.tflite": [[0, 10**15]]}, {"x": [[3, 1]]}, {"x": [["0", 1]]}, []):
+        with pytest.raises(UserError):
+            parse_resume(json.dumps({**bad, "answered": answered}).encode(), job, RESUME_FILE)
+    good = parse_resume(json.dumps({**bad, "answered": {"x": [[0, 1]]}}).encode(), job)
+    assert good == Resume(job.id, {}, frozenset({(0, "golden")}))
