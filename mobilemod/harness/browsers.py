@@ -54,7 +54,6 @@ class _Visitor:
     def __init__(self, client: str):
         self.client, self.channel = client, None
         self.records: Records = []
-        self.error: BaseException | None = None
         self.ready, self.stop = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=lambda: None)
 
@@ -63,7 +62,7 @@ class _Visitor:
             try:
                 self.records = work(self)
             except BaseException as error:
-                self.error = error
+                print(f"{KIND}:{self.client}: {error}", file=sys.stderr, flush=True)
             finally:
                 if self.channel is not None:
                     self.channel.close()
@@ -141,9 +140,6 @@ def serve_browsers(
                 visitor.stop.set()
             for visitor in visitors.values():
                 visitor.thread.join()
-    for visitor in visitors.values():
-        if visitor.error is not None:
-            print(f"{KIND}:{visitor.client}: {visitor.error}", file=sys.stderr)
     return [record for visitor in visitors.values() for record in visitor.records]
 
 

@@ -1,4 +1,4 @@
-"""Jobs in a real browser: the built web app in headless Chromium, closed in between, two at once."""
+"""Jobs in a real browser: the built app in headless Chromium, closed in between, two at once."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ export class BenchmarkView implements View {
   private conclusion(series: Series, part: number): string {
     const found = sustained(series, part);
     if (found === null) return "Stopped early.";
-    const change = found.lossPercent;
+    const change = found.loss_percent;
     const speed =
       Math.abs(change) < 1
         ? "as fast as"

@@ -11,7 +11,7 @@ export interface Sustained {
   readonly first: Summary;
   readonly last: Summary;
   /** How much slower the last part's median is, percent; negative where it is faster. */
-  readonly lossPercent: number;
+  readonly loss_percent: number;
 }
 
 /** The first and last `part` seconds; null where the series isn't twice as long. */
@@ -20,7 +20,7 @@ export function sustained({ at, ms }: Series, part: number): Sustained | null {
   if (end < 2 * part) return null;
   const first = summary(ms.filter((_, i) => at[i]! < part));
   const last = summary(ms.filter((_, i) => at[i]! >= end - part));
-  return { first, last, lossPercent: (last.p50 / first.p50 - 1) * 100 };
+  return { first, last, loss_percent: (last.p50 / first.p50 - 1) * 100 };
 }
 
 /** Medians of `count` equal stretches of time; NaN where a stretch is empty. */

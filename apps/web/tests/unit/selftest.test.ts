@@ -43,7 +43,7 @@ test("a fault in reading an image is named", () => {
 test("a run that gets slower shows how much", () => {
   const at = Array.from({ length: 100 }, (_, i) => i / 10);
   const ms = at.map((t) => (t < 5 ? 10 : 15));
-  expect(sustained({ at, ms }, 2)!.lossPercent).toBeCloseTo(50);
+  expect(sustained({ at, ms }, 2)!.loss_percent).toBeCloseTo(50);
   expect(sustained({ at, ms }, 6)).toBeNull();
   const medians = curve({ at, ms }, 4);
   expect([medians[0], medians[3]]).toEqual([10, 15]);
