@@ -134,16 +134,17 @@ def close_calls(file: Predictions, step: float) -> dict[int, int]:
 
 
 def one_code(taps: NamedTaps, images: np.ndarray, seed: int) -> list[OneCode]:
-    """Change one code of each of `STAGES` by one step, another one for each image.
+    """Change one code of each of `STAGES` that the file has by one step, for each image another.
 
     images: float32 (N, 3, S, S), normalized.
     """
     rng = np.random.default_rng(seed)
-    watched = (*STAGES, LOGITS)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGES}
+    stages = [name for name in STAGES if name in taps.names]
+    watched = (*stages, LOGITS)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in stages}
     for x in progress(images, "one code", len(images), "image"):
         before = taps.tensors(x[None], watched)
-        for i, name in enumerate(STAGES):
+        for i, name in enumerate(stages):
             later = watched[i + 1 :]
             after = taps.tensors(x[None], later, {name: nudged(before[name], rng)})
             share = {n: float((after[n].values != before[n].values).mean()) for n in later}
