@@ -385,15 +385,17 @@ def test_file_has_exactly_these_modules_float(narrow_model, images, tmp_path, ta
         assert audit.partitions == 1 and not audit.outside
     if target == "tflite":
         named = node_modules(graph, Names([table]))
-        float_convs = {
-            f"{named[n]}:weight"
+        floats = [
+            n
             for n in graph.nodes
             if n.op in (CONV, DEPTHWISE) and graph.tensors[n.inputs[1]].dtype != "int8"
-        }
-        # The averages of norms are known by number alone.
-        known = {t for t in flow.names if t.endswith(":weight")}
-        known -= {t for t in known if t.endswith((".mean:weight", ".variance:weight"))}
-        assert float_convs & known == known - flow.selection(CHOSEN)
+        ]
+        # The averages of norms bear no name: they are counted.
+        weights = {t for t in flow.names if t.endswith(":weight")}
+        averages = {t for t in weights if t.endswith((".mean:weight", ".variance:weight"))}
+        expected = weights - flow.selection(CHOSEN)
+        assert {f"{named[n]}:weight" for n in floats} & (weights - averages) == expected - averages
+        assert len(floats) == len(expected)
     # It computes what the search measured.
     run = backend.load(path).run
     with torch.inference_mode():
