@@ -110,20 +110,21 @@ def compare(files: Sequence[Predictions]) -> list[Pair]:
 def partings(
     files: Sequence[Predictions], step: float, images: Sequence[str], labels: Sequence[str]
 ) -> list[Parting]:
-    """Where a pair's top-1 differ; of files with identical logits only the first is compared."""
+    """Where a pair's top-1 differ; a file that says what an earlier one says isn't listed again."""
     found = []
-    kept: list[Predictions] = []
-    for file in files:
-        if not any((file.logits == k.logits).all() for k in kept):
-            kept.append(file)
-    for a, b in itertools.combinations(kept, 2):
-        first, second = top1_class(a.logits), top1_class(b.logits)
-        leads = margins(a.logits) / step, margins(b.logits) / step
-        for i in np.flatnonzero(first != second):
-            classes = (labels[c] if c >= 0 else "not finite" for c in (first[i], second[i]))
-            near = sqnr_db(a.logits[i : i + 1], b.logits[i : i + 1])
-            lead = (float(v[i]) for v in leads)
-            found.append(Parting(a.name, b.name, images[i], *classes, *lead, near))
+    seen: set[tuple[int, int, int]] = set()
+    classes = [top1_class(f.logits) for f in files]
+    leads = [margins(f.logits) / step for f in files]
+    for a, b in itertools.combinations(range(len(files)), 2):
+        for i in np.flatnonzero(classes[a] != classes[b]):
+            says = int(classes[a][i]), int(classes[b][i])
+            if (int(i), *says) in seen:
+                continue
+            seen.add((int(i), *says))
+            names = (labels[c] if c >= 0 else "not finite" for c in says)
+            near = sqnr_db(files[a].logits[i : i + 1], files[b].logits[i : i + 1])
+            lead = float(leads[a][i]), float(leads[b][i])
+            found.append(Parting(files[a].name, files[b].name, images[i], *names, *lead, near))
     return found
 
 
