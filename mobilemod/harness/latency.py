@@ -30,19 +30,19 @@ class Latency:
         return cls(
             len(ordered),
             float(np.median(ordered)),
-            percentile(ordered, 0.9),
+            percentile(ordered, 90),
             ordered[0],
         )
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value that `share` (0…1) of the sorted values are not above (nearest rank)."""
-    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+def percentile(ordered: Sequence[float], percent: int) -> float:
+    """The least of the sorted values that `percent` of them are not above (nearest rank)."""
+    return ordered[max((percent * len(ordered) + 99) // 100, 1) - 1]
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Milliseconds over `runs` runs, none left out. p50 is the median, the others nearest ranks."""
+    """Milliseconds over `runs` runs, none left out; percentiles are nearest ranks."""
 
     runs: int
     p50_ms: float
@@ -58,9 +58,9 @@ class Distribution:
         ordered = sorted(milliseconds)
         return cls(
             len(ordered),
-            float(np.median(ordered)),
-            percentile(ordered, 0.9),
-            percentile(ordered, 0.99),
+            percentile(ordered, 50),
+            percentile(ordered, 90),
+            percentile(ordered, 99),
             ordered[0],
             float(np.mean(ordered)),
             ordered[-1],
