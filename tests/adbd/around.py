@@ -6,15 +6,13 @@ ends with the command. `--app` before the command: the app's stand-in in its pla
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers.adb_client import Adb, find_program
-from tests.adbd.device import adb_server, can_emulate, emulated
+from tests.adbd.device import adb_server, can_emulate, emulated, plug
 
 
 def main(words: list[str]) -> int:
@@ -27,9 +25,8 @@ def main(words: list[str]) -> int:
     options = ("--app", "--no-python") if app else ()
     with tempfile.TemporaryDirectory(prefix="mobilemod-adbd-") as name:
         folder = Path(name)
-        with adb_server(folder) as own, emulated(folder / "device", *options) as device:
-            os.environ.update(own)
-            Adb(find_program()).connect(device.address)
+        with adb_server(folder), emulated(folder / "device", *options) as device:
+            plug(device)
             return subprocess.call(command)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -76,27 +78,40 @@ def emulated(folder: Path, *options: str) -> Iterator[EmulatedDevice]:
 
 @contextlib.contextmanager
 def adb_server(folder: Path) -> Iterator[dict[str, str]]:
-    """An adb server that disturbs no other; the environment in which adb uses it."""
-    from mobilemod.harness.drivers.adb_client import find_program
+    """An adb server that disturbs no other, used by this process within the block.
 
+    Yields what it adds to the environment.
+    """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
     own = {
         "ANDROID_ADB_SERVER_PORT": port,
-        "HOME": str(folder),
         "ANDROID_USER_HOME": str(folder),
         # No looking around for devices of others.
         "ADB_MDNS": "0",
         "ADB_USB": "0",
     }
+    before = {key: os.environ.get(key) for key in own}
+    os.environ.update(own)
     program = str(find_program())
-    environment = {**os.environ, **own}
-    subprocess.run([program, "start-server"], env=environment, check=True, capture_output=True)
     try:
+        subprocess.run([program, "start-server"], check=True, capture_output=True)
         yield own
     finally:
-        subprocess.run([program, "kill-server"], env=environment, capture_output=True)
+        subprocess.run([program, "kill-server"], capture_output=True)
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def plug(phone: EmulatedDevice) -> Device:
+    """Connect a device that is running; as the drivers see it."""
+    adb = Adb(find_program())
+    adb.connect(phone.address)
+    return Device(adb, choose(adb.devices(), phone.address).serial)
 
 
 def can_emulate() -> str | None:

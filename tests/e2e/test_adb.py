@@ -6,7 +6,6 @@ here is what comes between it and the record. ARM64 and the command line: test_a
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,32 +18,19 @@ from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import JobFolder
 from mobilemod.harness.drivers.adb import AdbDriver, Pace
-from mobilemod.harness.drivers.adb_client import Adb, Device, find_program
 from mobilemod.harness.drivers.adb_runners import PACKAGE, RECORDS
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.job import LatencyPlan
 from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.session import LINES_FILE, Result, Session, read_lines, run_sessions
 from mobilemod.manifest import load_bundle
-from tests.adbd.device import EmulatedDevice, adb_server, can_emulate, emulated
+from tests.adbd.device import EmulatedDevice, emulated, plug
 from tests.tiny_bundle import draw_images, make_bundle
 
 IMAGES = 90
 ANSWERS = Plan(latency=None)
 QUICK = Pace(poll=0.1, patience=20.0, grace=20.0, cooling=0.0)
 APP = f"/data/app/{PACKAGE}/run"
-
-
-@pytest.fixture(scope="module")
-def adb(tmp_path_factory):
-    if (why := can_emulate()) is not None:
-        pytest.skip(why)
-    with adb_server(tmp_path_factory.mktemp("adb")) as own:
-        before = {k: os.environ.get(k) for k in own}
-        os.environ.update(own)
-        yield Adb(find_program())
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +49,7 @@ def nothing_left(request):
     assert phone.setting("global", "stay_on_while_plugged_in") == "0"
     assert phone.setting("system", "screen_off_timeout") == "60000"
     assert phone.path("/data/system/screen").read_text() == "off\n"
-    device = Device(Adb(find_program()), phone.address)
+    device = plug(phone)
     assert device.run("pidof", PACKAGE).text == ""
 
 
@@ -178,6 +164,7 @@ def test_cable_out_in_mid_job(adb, phone, bundle, images, expected, tmp_path):
     assert len({line.run for line in lines}) == 1
 
 
+@pytest.mark.slow
 def test_cable_out_in_mid_transfer(adb, phone, bundle, images, expected, tmp_path):
     measured = Measured(phone, bundle, images, tmp_path)
     when(
@@ -194,7 +181,7 @@ def test_the_app_is_killed_by_the_system(adb, phone, bundle, images, expected, t
     measured = Measured(phone, bundle, images, tmp_path)
 
     def kill() -> None:
-        Device(adb, phone.address).run("am", "force-stop", PACKAGE)
+        plug(phone).run("am", "force-stop", PACKAGE)
 
     when(lambda: lines_on(phone, measured) > 60, kill)
     result = measured.run()
@@ -246,6 +233,7 @@ def test_lines_twice_cut_or_garbage(adb, phone, bundle, images, expected, tmp_pa
     assert counts["repeated"] > 15 and counts["damaged"] > 30
 
 
+@pytest.mark.slow
 def test_garbage_in_place_of_answers(adb, phone, bundle, images, expected, tmp_path):
     measured = Measured(phone, bundle, images, tmp_path)
     phone.order(garbage=["stat -c %s", 2])
@@ -271,6 +259,7 @@ def test_a_wrong_file_on_the_device_is_named(adb, phone, bundle, images, expecte
     measured.check(expected)
 
 
+@pytest.mark.slow
 def test_an_app_that_is_stuck_is_started_again(adb, phone, bundle, images, expected, tmp_path):
     measured = Measured(phone, bundle, images, tmp_path)
     measured.driver._pace = replace(QUICK, silence=6.0)
@@ -304,7 +293,7 @@ def test_the_devices_disk_fills_up_in_mid_job(adb, bundle, images, expected, tmp
     options = ("--no-python", "--app", "--disk", str(size))
     with emulated(tmp_path / "phone", *options) as phone:
         measured = Measured(phone, bundle, images, tmp_path)
-        device = Device(adb, phone.address)
+        device = plug(phone)
 
         def written() -> bool:
             words = device.run("wc", "-l", measured.stream).text.split()

@@ -6,7 +6,6 @@ Needs the root that `make arm64` sets up, and images.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -19,11 +18,10 @@ import pytest
 from mobilemod.data.imagefolder import load_pixels, read_split
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import load_emulator
-from mobilemod.harness.drivers.adb_client import Adb, find_program
 from mobilemod.harness.protocol import Reader
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
-from tests.adbd.device import adb_server, can_emulate, emulated
+from tests.adbd.device import emulated, plug
 from tests.e2e.conftest import COMMAND, ROOT
 from tests.tiny_bundle import make_bundle
 
@@ -31,23 +29,6 @@ pytestmark = pytest.mark.slow
 LIMIT = 4
 # Between x86 and ARM64, of int8 logits: what was seen is one step.
 STEPS = 2
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    if (why := can_emulate()) is not None:
-        pytest.skip(why)
-    with adb_server(tmp_path_factory.mktemp("adb")) as own:
-        yield own
-
-
-def connect(own: dict[str, str], address: str) -> None:
-    subprocess.run(
-        [str(find_program()), "connect", address],
-        env={**os.environ, **own},
-        check=True,
-        capture_output=True,
-    )
 
 
 def newest_record(bundle: Path, device: str) -> tuple[dict, Path]:
@@ -64,15 +45,15 @@ def folder(run, data_dir, tmp_path_factory) -> Path:
     return out
 
 
-def test_arm64_predicts_what_this_machine_does(server, run, data_dir, folder, tmp_path):
+def test_arm64_predicts_what_this_machine_does(adb, run, data_dir, folder, tmp_path):
     try:
         load_emulator()
     except UserError as error:
         pytest.skip(str(error))
     with emulated(tmp_path / "phone") as phone:
-        connect(server, phone.address)
+        plug(phone)
         options = ("--data", data_dir, "--device", "adb", "--limit", LIMIT)
-        done = run("validate", folder, *options, **server)
+        done = run("validate", folder, *options, **adb)
         assert phone.setting("global", "stay_on_while_plugged_in") == "0"
     assert done.returncode in (0, 1), done.stderr
     record, out = newest_record(folder, "adb")
@@ -115,17 +96,17 @@ def output_step(path: Path) -> float:
 
 
 def test_ctrl_c_restores_the_phone_and_the_next_run_goes_on(
-    server, environment, run, data_dir, folder, tmp_path
+    adb, environment, run, data_dir, folder, tmp_path
 ):
     bundle = Path(shutil.copytree(folder, tmp_path / "bundle"))
     shutil.rmtree(bundle / "devices", ignore_errors=True)
     options = ("--data", data_dir, "--device", "adb", "--limit", 40, "--quick", "--sustained", 6)
     with emulated(tmp_path / "phone", "--no-python", "--app") as phone:
-        connect(server, phone.address)
+        plug(phone)
         process = subprocess.Popen(
             [*COMMAND, "validate", str(bundle), *map(str, options)],
             cwd=ROOT,
-            env={**environment, **server},
+            env={**environment, **adb},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -140,7 +121,7 @@ def test_ctrl_c_restores_the_phone_and_the_next_run_goes_on(
         assert phone.setting("system", "screen_off_timeout") == "60000"
         assert phone.setting("global", "stay_on_while_plugged_in") == "0"
         assert phone.calls()[-1] == "input keyevent KEYCODE_SLEEP"
-        done = run("validate", bundle, *options, **server)
+        done = run("validate", bundle, *options, **adb)
     assert "goes on with" in done.stderr and "internal error" not in done.stderr, done.stderr
     record, _ = newest_record(bundle, "adb")
     counts = record["counts"]
@@ -149,9 +130,8 @@ def test_ctrl_c_restores_the_phone_and_the_next_run_goes_on(
     assert record["files"][0]["phone"]["before"]["governors"] == {"0": "schedutil"}
 
 
-def test_no_device_is_one_line(server, run, tmp_path):
+def test_no_device_is_one_line(adb, run, tmp_path):
     bundle = make_bundle(tmp_path / "tiny")
-    done = run("validate", bundle, "--device", "adb:nobody", **server)
+    done = run("validate", bundle, "--device", "adb:nobody", **adb)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("mobilemod: error: adb sees no device")
-    assert Adb(find_program()).program.is_file()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import time
 from dataclasses import replace
@@ -14,14 +13,7 @@ import pytest
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
-from mobilemod.harness.drivers.adb_client import (
-    Adb,
-    Device,
-    Listed,
-    choose,
-    find_program,
-    parse_devices,
-)
+from mobilemod.harness.drivers.adb_client import Listed, choose, parse_devices
 from mobilemod.harness.drivers.adb_settings import Saved, hints, parse_saved, steady
 from mobilemod.harness.drivers.adb_state import (
     parse_battery,
@@ -45,7 +37,7 @@ from mobilemod.harness.job import (
     load_job,
 )
 from mobilemod.harness.protocol import Writer
-from tests.adbd.device import EmulatedDevice, adb_server, can_emulate, emulated
+from tests.adbd.device import EmulatedDevice, emulated, plug
 
 FOLDER = "/data/local/tmp/mobilemod"
 HOSTILE = [
@@ -56,31 +48,14 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    if (why := can_emulate()) is not None:
-        pytest.skip(why)
-    with adb_server(tmp_path_factory.mktemp("adb")) as own:
-        before = {k: os.environ.get(k) for k in own}
-        os.environ.update(own)
-        yield Adb(find_program())
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
-
-
-def plug(adb: Adb, phone: EmulatedDevice) -> Device:
-    adb.connect(phone.address)
-    return Device(adb, choose(adb.devices(), phone.address).serial)
-
-
-@pytest.fixture(scope="module")
-def phone(server, tmp_path_factory):
+def phone(adb, tmp_path_factory):
     with emulated(tmp_path_factory.mktemp("phone"), "--no-python") as device:
         yield device
 
 
 @pytest.fixture
-def device(server, phone):
-    return plug(server, phone)
+def device(phone):
+    return plug(phone)
 
 
 def make_job(folder: Path, images: int = 20, size: int = 2000) -> JobFolder:
@@ -264,7 +239,7 @@ def test_settings_that_a_killed_run_left_are_put_back_by_the_next(device, phone)
     assert len(said) == 1 and "not put back yet" in said[0] and "next run" in said[0]
     assert settings_of(phone) == ("15", "1800000", "on")
     time.sleep(0.6)
-    with steady(plug(device.adb, phone), FOLDER, said.append):
+    with steady(plug(phone), FOLDER, said.append):
         pass
     assert settings_of(phone) == before and len(said) == 1
 
@@ -299,7 +274,7 @@ def test_the_cable_out_in_mid_push_loses_one_batch_at_most(device, phone, tmp_pa
     with pytest.raises(DeviceLost):
         store.bring(job)
     time.sleep(0.6)
-    store = Store(plug(device.adb, phone), FOLDER)
+    store = Store(plug(phone), FOLDER)
     rest = store.bring(job)
     assert 0 < rest < 600_000 - 400_000 + 100_000
     for entry in entries_of(job):
@@ -307,10 +282,10 @@ def test_the_cable_out_in_mid_push_loses_one_batch_at_most(device, phone, tmp_pa
         assert pushed.read_bytes() == entry.source.read_bytes()
 
 
-def test_a_full_disk_is_one_line_and_earlier_jobs_make_room(server, tmp_path):
+def test_a_full_disk_is_one_line_and_earlier_jobs_make_room(adb, tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     with emulated(tmp_path / "p", "--no-python", "--disk", "1500000") as phone:
-        device = plug(server, phone)
+        device = plug(phone)
         store = Store(device, FOLDER)
         store.bring(make_job(small))
         # Fits when the first one's files are gone.
@@ -338,7 +313,7 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     with pytest.raises(DeviceLost):
         follower.take()
     time.sleep(0.6)
-    plug(device.adb, phone)
+    plug(phone)
     got = follower.take()
     follower.end.note(bytes(sent))
     assert got == sent[100:] and not follower.end.reached
@@ -359,11 +334,11 @@ def test_garbage_for_an_answer_is_a_lost_device(device, phone):
         Follower(device, "/data/x", End("a" * 64)).take()
 
 
-def test_a_device_that_nobody_allowed(server, tmp_path):
-    with emulated(tmp_path, "--no-python", "--unauthorized") as phone:
-        server.connect(phone.address)
-        with pytest.raises(UserError, match=r"is (unauthorized|offline)"):
-            choose(server.devices(), phone.address)
+def test_a_device_that_nobody_allowed(adb, tmp_path):
+    options = ("--no-python", "--unauthorized")
+    refused = pytest.raises(UserError, match=r"is (unauthorized|offline)")
+    with emulated(tmp_path, *options) as phone, refused:
+        plug(phone)
 
 
 def test_batches():

@@ -206,6 +206,7 @@ def test_a_job_from_push_to_done(phone, bundle, images, tmp_path, capsys):
     assert read_held(tool, UDID).keys() == {built.job.id}
 
 
+@pytest.mark.slow
 def test_an_app_that_ends_is_started_again(phone, bundle, images, tmp_path):
     tool, folder = phone
     # The first start dies after a few lines, the second goes on from there.
