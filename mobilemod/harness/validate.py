@@ -181,7 +181,10 @@ def _finish(
     lines, reader, held, impossible = read_lines(run.out / LINES_FILE, run.built.folder.job)
     extra: dict[str, dict[str, Any]] = {}
     if result.complete:
-        extra = run.driver.extra(run.built.folder)
+        try:
+            extra = run.driver.extra(run.built.folder)
+        except UserError as error:
+            _say(run.device, f"{error}; the record goes without it")
     sources = Sources(
         device=run.device,
         folder=run.built.folder,

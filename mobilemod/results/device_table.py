@@ -17,6 +17,11 @@ def text_table(record: dict[str, Any]) -> str:
     times = latency_rows(record)
     if len(times) > 1:
         lines += ["", *aligned(times)]
+    lines += [
+        f"{f['file']}: {f['instructions']['total'] / 1e6:.1f} million instructions an inference"
+        for f in record["files"]
+        if f.get("instructions")
+    ]
     for c in record["comparisons"]:
         lines.append(comparison_text(c))
     lines += ["", counts_text(counts)]
