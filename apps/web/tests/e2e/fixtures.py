@@ -72,11 +72,12 @@ def main() -> None:
 
 def few_images(data: Path, out: Path) -> Path:
     """A data folder of the first classes with an image or two, enough to calibrate on."""
-    folder = read_folder(split_dir(data, "train"))
-    for name in folder.classes[:OTHER_CLASSES]:
-        (out / "train" / name).mkdir(parents=True, exist_ok=True)
-        for image in sorted((folder.root / name).iterdir())[:2]:
-            shutil.copy(image, out / "train" / name)
+    for split in ("train", "val"):
+        folder = read_folder(split_dir(data, split))
+        for name in folder.classes[:OTHER_CLASSES]:
+            (out / split / name).mkdir(parents=True, exist_ok=True)
+            for image in sorted((folder.root / name).iterdir())[:2]:
+                shutil.copy(image, out / split / name)
     return out
 
 
