@@ -28,6 +28,8 @@ from tests.tiny_bundle import IDS, make_bundle
 ROOT = Path(__file__).parents[2]
 CLASS_PATH = ROOT / "apps/android/build/check/class-path"
 IMAGES = 12
+# After apps/android/test.sh, which CI runs between the fast tests and the slow ones.
+pytestmark = pytest.mark.slow
 PLAN = Plan(latency=LatencyPlan(0, 16, 70, 0, 2))
 
 
@@ -158,7 +160,6 @@ def test_a_wrong_file_is_fatal_and_named(kotlin, job, tmp_path):
     assert not answers(lines)
 
 
-@pytest.mark.slow
 def test_another_bundle_on_real_images(kotlin, data_dir, tmp_path):
     """The real network at 192 pixels: the core follows its manifest and the file's own layout."""
     command = [sys.executable, "-m", "mobilemod.cli", "export", "--size", "192", "--targets",
