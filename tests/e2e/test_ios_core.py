@@ -111,7 +111,7 @@ def toolchain():
         found = find()
     except UserError as error:
         pytest.skip(str(error))
-    assert core.build(found) == ""
+    assert core.build(found, "--product", "harness-run") == ""
     return found
 
 

@@ -12,14 +12,15 @@ TESTS = BUILD / "release/MobilemodCorePackageTests.xctest"
 HARNESS_RUN = BUILD / "release/harness-run"
 
 
-def build(toolchain: Toolchain) -> str:
-    """The build's complaints, warnings too; "" where there are none.
+def build(toolchain: Toolchain, *what: str) -> str:
+    """The build's complaints, warnings too; "" where there are none. what: the package manager's
+    options that say which part.
 
     Optimized, as on the phone: the vectors' huge images take minutes otherwise.
     """
     done = toolchain.run("swift-build", [
         "--disable-sandbox", "--package-path", str(CORE), "--scratch-path", str(BUILD),
-        "--configuration", "release", "--build-tests", "-Xswiftc", "-enable-testing",
+        "--configuration", "release", *what, "-Xswiftc", "-enable-testing",
         "-Xswiftc", "-strict-concurrency=complete",
     ])  # fmt: skip
     lines = [s for s in done.stdout.splitlines() if "error:" in s or "warning:" in s]
@@ -35,7 +36,7 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    complaints = build(toolchain)
+    complaints = build(toolchain, "--build-tests")
     if complaints:
         print(complaints)
         return 1

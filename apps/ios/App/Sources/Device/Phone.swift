@@ -3,7 +3,7 @@ import Foundation
 import MobilemodCore
 
 /// This device, as the harness and the benchmark see it.
-struct Phone: Device {
+struct Phone: Device, Sendable {
     let battery: Battery
 
     var facts: DeviceFacts {

@@ -38,8 +38,9 @@ struct BenchmarkView: View {
                     figure("p90", record.summary.p90)
                     figure("p99", record.summary.p99)
                     figure("Fastest", record.summary.min)
-                    LabeledContent("Last against first sixth", value: record.slowdown,
-                                   format: .number.precision(.fractionLength(2)))
+                    LabeledContent("First minute to last") {
+                        Text("\(record.sustained.lossPercent, specifier: "%+.1f") %").monospacedDigit()
+                    }
                     if let shared { ShareLink("Share the record", item: shared) }
                 }
             }
@@ -74,13 +75,17 @@ struct BenchmarkView: View {
 
     private func measure() async throws -> Benchmark.Record {
         guard let file = model.file, let bundle = model.bundle else { throw BadInput("No model is chosen.") }
-        let (phone, seconds) = (model.phone, 60 * Double(minutes))
+        let seconds = 60 * Double(minutes)
+        let benchmark = Benchmark(
+            manifest: bundle.manifest, file: file, threads: model.configuration.threads,
+            delegate: model.configuration.delegate, device: model.phone
+        )
         let report: @Sendable (Benchmark.Progress) -> Void = { now in Task { @MainActor in progress = now } }
         let work = Task.detached { [classifier = model.classifier] in
             let image = try bundle.manifest.golden.first.map { try bundle.golden($0.image) }
             guard let image else { throw BadInput("The bundle has no golden image to run on.") }
             let record = try await classifier.withEngine { engine in
-                try Benchmark(device: phone, file: file, engine: engine).run(seconds: seconds, on: image, report: report)
+                try benchmark.run(engine, on: image, seconds: seconds, report: report)
             }
             guard let record else { throw BadInput("No model is loaded.") }
             return record

@@ -46,6 +46,22 @@ public struct DeviceFacts: Equatable, Sendable {
     }
 }
 
+extension DeviceFacts {
+    /// As a `hello` line has them.
+    var members: [JSON.Member] {
+        let versions = runtimes.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .string($0.value)) }
+        return [
+            .init("device", .object([
+                .init("kind", .string(kind)), .init("model", .text(model)), .init("os", .text(os)),
+                .init("processor", .text(processor)), .init("cores", .integer(cores)),
+                .init("memory_bytes", .integer(memoryBytes)),
+            ])),
+            .init("app", .object([.init("name", .string(appName)), .init("version", .string(appVersion))])),
+            .init("runtimes", .object(versions)),
+        ]
+    }
+}
+
 /// A device as it is at the moment. thermal: "nominal", "fair", "serious", "critical"; battery: 0…1.
 public struct DeviceState: Equatable, Sendable {
     public var thermal: String?

@@ -48,21 +48,9 @@ final class LineWriter {
     }
 
     func hello() throws {
-        let facts = device.facts
-        let runtimes = facts.runtimes.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .string($0.value)) }
-        try write("hello", [
-            .init("protocol", .string(JobRunner.protocolName)),
-            .init("device", .object([
-                .init("kind", .string(facts.kind)), .init("model", .text(facts.model)),
-                .init("os", .text(facts.os)), .init("processor", .text(facts.processor)),
-                .init("cores", .integer(facts.cores)), .init("memory_bytes", .integer(facts.memoryBytes)),
-            ])),
-            .init("app", .object([
-                .init("name", .string(facts.appName)), .init("version", .string(facts.appVersion)),
-            ])),
-            .init("runtimes", .object(runtimes)),
-            .init("wall", .string(ISO8601DateFormatter().string(from: Date()))),
-        ])
+        let head: [JSON.Member] = [.init("protocol", .string(JobRunner.protocolName))]
+        let wall = JSON.Member("wall", .string(ISO8601DateFormatter().string(from: Date())))
+        try write("hello", head + device.facts.members + [wall])
         try state()
     }
 
