@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,17 @@ def data_dir() -> Path:
     if not (path / "val").is_dir():
         pytest.fail(f"MOBILEMOD_DATA={value} holds no val/ folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def adb(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """An adb server of the session's own; what it adds to the environment, which it is used by."""
+    from tests.adbd.device import adb_server, can_emulate
+
+    if (why := can_emulate()) is not None:
+        pytest.skip(why)
+    with adb_server(tmp_path_factory.mktemp("adb")) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
+from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256, write_text
 from mobilemod.harness.worker.runtimes import load_tflite
@@ -170,3 +171,22 @@ def make_bundle(folder: Path, seed: int = 0) -> Path:
         },
     )
     return folder
+
+
+# What a shell would take for commands, and what some file systems would not take.
+HOSTILE_NAMES = (
+    "it's", 'a "b" c', "$(touch x)", "`id`; rm -rf .", "-rf", "é 漢", "a&b|c>d", "\\ *",
+)  # fmt: skip
+
+
+def draw_images(root: Path, count: int) -> ImageFolder:
+    """`count` drawn JPEG files in three classes, names and folders hostile."""
+    rng = np.random.default_rng(3)
+    for i in range(count):
+        folder = root / f"class {i % 3}; $(id)"
+        folder.mkdir(exist_ok=True)
+        small = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        image = Image.fromarray(small).resize((256, 192), Image.Resampling.BICUBIC)
+        name = HOSTILE_NAMES[i % len(HOSTILE_NAMES)]
+        image.save(folder / f"{name} {i}.jpg", quality=90)
+    return read_folder(root)
