@@ -13,6 +13,7 @@ import pytest
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.adb import only_this_process
 from mobilemod.harness.drivers.adb_client import Listed, choose, parse_devices
 from mobilemod.harness.drivers.adb_settings import Saved, hints, parse_saved, steady
 from mobilemod.harness.drivers.adb_state import (
@@ -24,6 +25,7 @@ from mobilemod.harness.drivers.adb_state import (
 )
 from mobilemod.harness.drivers.adb_store import Store, batched, entries_of
 from mobilemod.harness.drivers.adb_stream import Follower
+from mobilemod.harness.drivers.bounded import last_line, run_bounded
 from mobilemod.harness.drivers.following import End
 from mobilemod.harness.job import (
     Configuration,
@@ -352,3 +354,29 @@ def entries_of_sizes(sizes: list[int]):
     from mobilemod.harness.drivers.adb_store import Entry
 
     return [Entry(Path("x"), "x", "0" * 64, size) for size in sizes]
+
+
+def test_output_without_end_and_programs_without_end_are_cut_off():
+    with pytest.raises(DeviceLost, match="more than 1 MiB of output"):
+        run_bounded(["sh", "-c", "exec cat /dev/zero"], 30, 1 << 20)
+    with pytest.raises(DeviceLost, match="no answer within 0 s"):
+        run_bounded(["sleep", "60"], 0.2)
+    with pytest.raises(UserError, match="can't be run"):
+        run_bounded(["/does/not/exist"], 1)
+    done = run_bounded(["sh", "-c", "echo a; echo b >&2; exit 3"], 30)
+    assert (done.status, done.stdout, done.stderr) == (3, b"a\n", b"b\n")
+
+
+def test_a_devices_words_cannot_steer_a_terminal():
+    assert last_line(b"x\n\x1b]0;owned\x07\x1b[2J line\n\n") == "]0;owned[2J line"
+    [listed] = parse_devices("se\x1brial   device model:a\x1b[2Jb")
+    assert listed == Listed("serial", "device", "a[2Jb")
+
+
+def test_two_harnesses_on_one_phone(device):
+    with (
+        only_this_process(device),
+        pytest.raises(UserError, match="another process is measuring on this phone"),
+        only_this_process(device),
+    ):
+        pass

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
+from mobilemod.files import only_one
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
 from mobilemod.harness.drivers.adb_runners import Runner, ended, find_runner
@@ -107,7 +110,7 @@ class AdbDriver:
         follower = self._follower(device, runner, job)
         store = Store(device, FOLDER)
         device.run("mkdir", "-p", FOLDER)
-        with steady(device, FOLDER, say):
+        with only_this_process(device), steady(device, FOLDER, say):
             if not self._at_it(follower, runner, job, receive):
                 runner.stop()
                 # What an earlier start left there counts; only what it lacks is run.
@@ -207,6 +210,16 @@ class AdbDriver:
             raise
         with contextlib.suppress(DeviceLost):
             runner.stop()
+
+
+@contextlib.contextmanager
+def only_this_process(device: Device) -> Iterator[None]:
+    """Two harnesses at one phone would ruin each other's numbers: the second is told so."""
+    name = "".join(c if c.isalnum() else "_" for c in device.serial)
+    folder = Path(tempfile.gettempdir(), f"mobilemod-adb-{name}")
+    folder.mkdir(exist_ok=True)
+    with only_one(folder, "measuring on this phone, see"):
+        yield
 
 
 def say(text: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers.adb_client import MINUTE, Device, DiskFull
+from mobilemod.harness.drivers.bounded import last_line
 from mobilemod.harness.job import JOB_FILE, RESUME_FILE, JobFolder, check_path, plain_files
 from mobilemod.progress import progress
 
@@ -199,8 +200,8 @@ def check_room(done) -> None:
     if "No space left" in done.stderr:
         raise DiskFull
     if done.status:
-        lines = done.stderr.strip().splitlines()
-        raise UserError(f"the device refuses its folder: {lines[-1] if lines else done.status}")
+        said = last_line(done.stderr) or f"exit status {done.status}"
+        raise UserError(f"the device refuses its folder: {said}")
 
 
 def batched(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
