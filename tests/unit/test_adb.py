@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
@@ -40,6 +41,7 @@ from mobilemod.harness.job import (
 )
 from mobilemod.harness.protocol import Writer
 from tests.adbd.device import EmulatedDevice, emulated, plug
+from tests.phone.tool import DATA
 
 FOLDER = "/data/local/tmp/mobilemod"
 HOSTILE = [
@@ -380,3 +382,39 @@ def test_two_harnesses_on_one_phone(device):
         only_this_process(device),
     ):
         pass
+
+
+def test_fuzzed_answers_are_read_or_left():
+    """What a device prints, bent at random: no reader raises, and none invents a device."""
+    from mobilemod.harness.drivers import iphone_tools
+
+    rng = random.Random(5)
+    texts = [
+        "List of devices attached\nR5 device usb:1 model:A_B transport_id:1\n",
+        "Thermal Status: 3\n",
+        "  level: 50\n  scale: 100\n  temperature: 311\n  status: 2\n",
+        "zone 41000 cpu\ncpu 0 walt 300000 2000000\n",
+        Saved({("system", "screen_off_timeout"): "60000"}, True).dump(),
+        (DATA / "devicectl-list.json").read_text(),
+        (DATA / "devicectl-locked.json").read_text(),
+    ]
+    odd = ["\0", "\x1b[2J", "²", "-", "--", "{", '"', "[", "null", "9" * 40, "\n", "\ud800", " "]
+    for _ in range(10_000):
+        text = rng.choice(texts)
+        for _ in range(rng.randrange(1, 6)):
+            at, to = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+            text = text[:at] + rng.choice(odd) + text[rng.choice((at, to)) :]
+        devices = parse_devices(text)
+        assert all(d.serial.isprintable() for d in devices)
+        assert parse_thermal(text) in (None, "nominal", "fair", "serious", "critical")
+        _, battery = parse_battery(text)
+        assert battery is None or 0 <= battery["level"] <= 1
+        json.dumps(parse_sysfs(text)[0])
+        saved = parse_saved(text)
+        assert saved is None or all(v.isprintable() for v in saved.settings.values())
+        with contextlib.suppress(ValueError):
+            answer = json.loads(text)
+            iphone_tools.error_text(answer)
+            iphone_tools.parse_battery(answer)
+            for key in ("result", "error"):
+                iphone_tools.parse_devices(answer.get(key) if isinstance(answer, dict) else answer)

@@ -21,7 +21,9 @@ from mobilemod.harness.drivers.adb_settings import hints, steady
 from mobilemod.harness.drivers.adb_state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb_store import Store
 from mobilemod.harness.drivers.adb_stream import Follower
+from mobilemod.harness.drivers.bounded import whole
 from mobilemod.harness.drivers.following import End, pause
+from mobilemod.harness.job import MAX_THREADS
 
 FOLDER = "/data/local/tmp/mobilemod"
 # Either is 1 on Google's emulators.
@@ -75,15 +77,15 @@ class AdbDriver:
         try:
             self._runner = find_runner(self._device, FOLDER)
             emulated = "1" in (self._device.run("getprop", name).text for name in EMULATED)
-            cores = self._device.run("nproc").text
+            cores = whole(self._device.run("nproc").text, MAX_THREADS)
         except DeviceLost as error:
             raise UserError(f"{error}; reconnect it and try again") from None
         # On an emulated processor times mean nothing, and one thread is all there is.
         self.latency = not emulated
         if emulated:
             self.most_threads = 1
-        elif cores.isdigit() and 0 < int(cores) < 256:
-            self.most_threads = int(cores)
+        elif cores:
+            self.most_threads = cores
 
     def suffixes(self) -> tuple[str, ...]:
         """The model files that run there."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
-from mobilemod.harness.drivers.bounded import Finished, last_line, printable, run_bounded
+from mobilemod.harness.drivers.bounded import Finished, last_line, printable, run_bounded, whole
 
 PROGRAM_VARIABLE = "MOBILEMOD_ADB"
 MINUTE = 60.0
@@ -144,9 +144,10 @@ class Device:
         words = ("-s", self.serial, "shell", "-n", "-T", command + trailer)
         done = self.adb.call(*words, timeout=timeout)
         stderr, _, status = done.stderr.decode("utf-8", "replace").rpartition(f"\n{token} ")
-        if not status.strip().isdigit() or f"\n{token} ".encode() not in done.stderr:
+        code = whole(status.strip())
+        if code is None or f"\n{token} ".encode() not in done.stderr:
             raise DeviceLost(f"{self.serial}: {last_line(done.stderr) or 'the connection broke'}")
-        return Output(done.stdout, stderr, int(status))
+        return Output(done.stdout, stderr, code)
 
     def push(self, sources: Sequence[Path], target: str, timeout: float = 30 * MINUTE) -> None:
         """Copy files into a folder of the device under their own names.

@@ -15,7 +15,7 @@ from mobilemod.errors import UserError
 from mobilemod.harness import worker
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb_client import Device
-from mobilemod.harness.drivers.bounded import last_line
+from mobilemod.harness.drivers.bounded import last_line, whole
 
 PACKAGE, ACTIVITY = "io.mobilemod.app", "io.mobilemod.app/.HarnessActivity"
 RECORDS = f"/sdcard/Android/data/{PACKAGE}/files/records"
@@ -159,7 +159,7 @@ class PythonWorker:
 
     def _pid(self) -> str:
         text = self.device.script(WORKER_PID, self.folder).text
-        return text if text.isdigit() else ""
+        return "" if whole(text) is None else text
 
 
 def find_runner(device: Device, folder: str) -> Runner:

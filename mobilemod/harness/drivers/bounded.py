@@ -82,6 +82,12 @@ def _read(process: subprocess.Popen[bytes], ends: float, most: int) -> tuple[byt
     return bytes(out), bytes(err)
 
 
+def whole(text: str, most: int = 10**15) -> int | None:
+    """A whole number from 0 in ASCII digits, None for anything else."""
+    short = len(text) <= 16 and text.isascii() and text.isdigit()
+    return int(text) if short and int(text) <= most else None
+
+
 def last_line(text: str | bytes) -> str:
     """The last line that says anything, as people may see it."""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
