@@ -23,6 +23,8 @@ ADB_EMULATED ?=
 ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
 BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
+APPS       ?= web,android,ios
+WEB        := apps/web
 PYTHON     ?= python3.11
 VENV       ?= .venv
 # The CPU build of PyTorch, from pip's own configuration, else from PyTorch's index.
@@ -35,7 +37,8 @@ CLI  := $(BIN)/mobilemod
 AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: all setup data train export validate stress search inspect report bench arm64 bench-setup bench-latency test test-slow lint clean
+.PHONY: all setup data train export validate stress search inspect report bench arm64 swift bench-setup \
+  bench-latency web apps test-apps test test-slow lint clean
 .DELETE_ON_ERROR:
 
 all: setup
@@ -92,6 +95,10 @@ bench: setup
 arm64: setup
 	$(CLI) arm64 --out "$(ARM64)"
 
+# A Swift compiler for the checks of apps/ios, unpacked into .swift.
+swift: setup
+	$(BIN)/python apps/ios/check/toolchain.py
+
 # What `bench-latency` compares with: ONNX Runtime, and onnx2tf in an environment of its own.
 bench-setup: setup
 	$(PIP) -r benchmarks/requirements.txt
@@ -101,6 +108,24 @@ bench-setup: setup
 
 bench-latency: setup
 	$(BIN)/python -m benchmarks.latency --models $(BENCH_MODELS) $(DATA_OPTION) --out "$(BENCH_OUT)"
+
+# The web app, built into apps/web/dist; `harness serve` hands it out.
+web: $(WEB)/node_modules/.done
+	cd $(WEB) && npm run build --silent
+
+$(WEB)/node_modules/.done: $(WEB)/package-lock.json
+	@command -v npm >/dev/null || { echo "make web needs Node.js 20.19 or newer, with npm" >&2; exit 2; }
+	cd $(WEB) && npm ci --no-fund --no-audit
+	@touch $@
+
+apps: setup
+	$(CLI) apps "$(OUT)" --apps $(APPS)
+
+# Each app's own tests; what an app needs is installed by its script where that is allowed.
+test-apps: setup web
+	@for script in $(wildcard apps/*/test.sh); do \
+	  echo "$$script"; MOBILEMOD_DATA="$(DATA)" PYTHON="$(CURDIR)/$(BIN)/python" "$$script" || exit 1; \
+	done
 
 test: setup
 	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m "not slow"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ from quantization.params import ParameterTable
 from quantization.program import quantize
 
 CHUNK = 32
+# Images that torch and the evaluator compute at once: few, so that their tensors stay in the cache.
+BATCH = 8
 REPORT_FOLDER = "report"
 
 
@@ -116,7 +118,7 @@ def _runner(folder: Path, candidate: Candidate):
             runner = backend.load(path)
         batched = getattr(backend, "load_batched", None)
         if batched is not None:
-            return batched(path), runner.description
+            return functools.partial(in_batches, batched(path)), runner.description
         return lambda x: np.stack([runner.run(i[None]) for i in x]), runner.description
     if candidate.form is None:
         model: torch.nn.Module = load_reference(bundle)
@@ -125,11 +127,16 @@ def _runner(folder: Path, candidate: Candidate):
         form = build_mobile(load_quantized_network(bundle), FORMS[candidate.form])
         model = quantize(form, table, True)
 
+    @torch.no_grad()
     def run(x: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return model(torch.from_numpy(x)).numpy()
+        return model(torch.from_numpy(x)).numpy()
 
-    return run, f"PyTorch {torch.__version__}"
+    return functools.partial(in_batches, run), f"PyTorch {torch.__version__}"
+
+
+def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """`run` on (N, 3, S, S), `BATCH` images at a time."""
+    return np.concatenate([run(x[i : i + BATCH]) for i in range(0, len(x), BATCH)])
 
 
 def run_chunk(

@@ -108,19 +108,24 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--files", metavar="NAME,…", help="only these model files (--device)")
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
-    p.add_argument("--max-drop", type=float, help="top-1 points an int8 file may lose (0.5)")
-    p.add_argument("--max-upper", type=float,
-                   help="points, the upper end of the drop's 95 %% interval (1)")  # fmt: skip
-    p.add_argument("--min-agreement", type=float,
-                   help="percent, of int8 pairs, or of a device and the host (99)")  # fmt: skip
     p.add_argument("--device", metavar="KIND[:ID][,…]",
                    help="on devices: host, arm64-emulated, adb, iphone, browser")  # fmt: skip
-    p.add_argument("--gates", type=Path, help="limits as TOML (--device)")
-    p.add_argument("--threads", help="CPU threads to measure with, by commas (--device); 1")
-    p.add_argument("--sustained", type=float, metavar="SECONDS",
-                   help="also run each file so long without pause (--device)")  # fmt: skip
-    p.add_argument("--quick", action="store_true",
-                   help="few timed runs, to see that it works (--device)")  # fmt: skip
+    _device_options(p, " (--device)")
+
+    p = _verb(verbs, "harness", run_harness, "measure on any phone's browser, nothing installed",
+              "mobilemod harness serve dist/efficientmod_xxs --data DIR --limit 200")  # fmt: skip
+    p.add_argument("action", choices=("serve",), help="show an address and a QR code to open")
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    _data_option(p)
+    p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
+    p.add_argument("--host", default="0.0.0.0", help="address to listen on; every one")
+    p.add_argument("--port", type=int, default=8765, help="port to listen on")
+    _device_options(p, "")
+
+    p = _verb(verbs, "apps", run_apps, "put a bundle into the sample apps",
+              "mobilemod apps dist/efficientmod_xxs --apps web,android,ios")  # fmt: skip
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    p.add_argument("--apps", default="web,android,ios", help="which, by commas")
 
     p = _verb(verbs, "stress", run_stress, "accuracy drop of int8 on corrupted images",
               "mobilemod stress dist/efficientmod_xxs --data DIR --images 500")  # fmt: skip
@@ -208,6 +213,21 @@ def _verb(verbs, name: str, run: Callable, summary: str, example: str) -> argpar
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
     return parser
+
+
+def _device_options(p: argparse.ArgumentParser, where: str) -> None:
+    """What is measured on a device, and what it is held to."""
+    p.add_argument("--max-drop", type=float, help="top-1 points an int8 file may lose (0.5)")
+    p.add_argument("--max-upper", type=float,
+                   help="points, the upper end of the drop's 95 %% interval (1)")  # fmt: skip
+    p.add_argument("--min-agreement", type=float,
+                   help="percent, of int8 pairs, or of a device and the host (99)")  # fmt: skip
+    p.add_argument("--gates", type=Path, help=f"limits as TOML{where}")
+    p.add_argument("--threads", help=f"CPU threads to measure with, by commas{where}; 1")
+    p.add_argument("--sustained", type=float, metavar="SECONDS",
+                   help=f"also run each file so long without pause{where}")  # fmt: skip
+    p.add_argument("--quick", action="store_true",
+                   help=f"few timed runs, to see that it works{where}")  # fmt: skip
 
 
 def _data_option(parser: argparse.ArgumentParser) -> None:
@@ -346,15 +366,30 @@ def run_validate(args: argparse.Namespace) -> int:
 
 
 def _run_validate_devices(args: argparse.Namespace) -> int:
+    from export.device_host import BundleHost
+    from mobilemod.harness.validate import validate_devices
+    from mobilemod.results.device_table import text_table
+
+    config = _device_config(args, tuple(d for d in args.device.split(",") if d))
+    records, report = validate_devices(config, BundleHost)
+    lines = [text for record in records for text in (text_table(record), "")]
+    if config.images is None:
+        lines.append("accuracy was not measured: no images were given (--data DIR)")
+    emit(args, {"schema": "mobilemod/harness-records/1", "records": records},
+         "\n".join([*lines, f"report: {report}"]))  # fmt: skip
+    passed = all(v["passed"] for record in records for v in record["verdicts"])
+    return EXIT_OK if passed else EXIT_GATE
+
+
+def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
+    """The `DeviceConfig` of options that `validate --device` and `harness serve` share."""
     from dataclasses import replace
 
-    from export.device_host import BundleHost
     from export.validation import read_validation_images
     from mobilemod.harness.gates import DeviceGates
     from mobilemod.harness.job_build import Plan
-    from mobilemod.harness.validate import QUICK, DeviceConfig, validate_devices
+    from mobilemod.harness.validate import QUICK, DeviceConfig
     from mobilemod.manifest import load_bundle
-    from mobilemod.results.device_table import text_table
 
     gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
     gates = replace(gates, **_given(args, ("max_drop", "max_upper", "min_agreement")))
@@ -364,27 +399,40 @@ def _run_validate_devices(args: argparse.Namespace) -> int:
     if getattr(args, "files", None):
         plan = replace(plan, files=tuple(args.files.split(",")))
     plan = replace(plan, sustained_seconds=args.sustained or 0)
-    data = _data(args)
-    images = None
+    data, images = _data(args), None
     if data is not None:
         bundle = load_bundle(args.bundle, verify=False)
         images = read_validation_images(bundle, data, args.limit)
-    config = DeviceConfig(
-        bundle=args.bundle,
-        devices=tuple(d for d in args.device.split(",") if d),
-        images=images,
-        sample=args.limit is not None,
-        plan=plan,
-        gates=gates,
+    return DeviceConfig(args.bundle, devices, images, args.limit is not None, plan, gates)
+
+
+def run_harness(args: argparse.Namespace) -> int:
+    from export.device_host import BundleHost
+    from mobilemod.harness.browsers import ServeConfig, serve_browsers
+    from mobilemod.results.device_table import text_table
+
+    config = ServeConfig(
+        devices=_device_config(args, ("browser",)),
+        host=args.host,
+        port=args.port,
+        tell=lambda record: print(text_table(record), file=sys.stderr, flush=True),
     )
-    records, report = validate_devices(config, BundleHost)
-    lines = [text for record in records for text in (text_table(record), "")]
-    if images is None:
-        lines.append("accuracy was not measured: no images were given (--data DIR)")
-    emit(args, {"schema": "mobilemod/harness-records/1", "records": records},
-         "\n".join([*lines, f"report: {report}"]))  # fmt: skip
+    records = serve_browsers(config, BundleHost)
+    lines = [f"{len(records)} browsers measured"]
+    if records:
+        lines.append(f"report: {args.bundle / 'devices' / 'report.html'}")
+    emit(args, {"schema": "mobilemod/harness-records/1", "records": records}, "\n".join(lines))
     passed = all(v["passed"] for record in records for v in record["verdicts"])
     return EXIT_OK if passed else EXIT_GATE
+
+
+def run_apps(args: argparse.Namespace) -> int:
+    from mobilemod.apps import put_in_apps
+
+    record = put_in_apps(args.bundle, tuple(a for a in args.apps.split(",") if a))
+    lines = [f"{e['app']}: {e['folder']}, {len(e['files'])} model files" for e in record["apps"]]
+    emit(args, record, "\n".join(lines))
+    return EXIT_OK
 
 
 def _whole_numbers(text: str, option: str) -> tuple[int, ...]:

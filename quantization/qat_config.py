@@ -23,7 +23,8 @@ class QatConfig:
     range_lr: of the activations' ranges, in widths of the range; 0 keeps those calibrated.
     distillation: share of the loss that is the divergence from the float network, the rest being
     cross-entropy with the labels; at 1 labels aren't used. temperature: of the divergence.
-    save_every, eval_every: in steps. eval_images: validation images of the curve.
+    save_every, eval_every: in steps. eval_images: validation images of the curve. measure_images:
+    those of the last measurement, spread over the classes; 0 for all.
     """
 
     steps: int = 300
@@ -42,13 +43,14 @@ class QatConfig:
     save_every: int = 25
     eval_every: int = 100
     eval_images: int = 256
+    measure_images: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for key in POSITIVE:
             if not getattr(self, key) > 0:
                 raise UserError(f"training recipe: {key} must be above 0")
-        for key in ("range_lr", "warmup_steps", "weight_decay"):
+        for key in ("range_lr", "warmup_steps", "weight_decay", "measure_images"):
             if not getattr(self, key) >= 0:
                 raise UserError(f"training recipe: {key} must not be negative")
         if not 0 <= self.distillation <= 1:

@@ -93,6 +93,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         "calibrated": QatProgram(*lowered(source, recipe, before)),
         "trained": QatProgram(form, table),
     }
+    measured = val.spread(config.measure_images) if config.measure_images else val
     record = {
         "schema": SCHEMA,
         "folder": str(out),
@@ -102,7 +103,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         "reference": after.reference,
         "weights": after.calibration.weights,
         "sha256": file_sha256(out / WEIGHTS_FILE),
-        **measure(model, programs, val, config.preprocess, device),
+        **measure(model, programs, measured, config.preprocess, device),
         "minutes": round(trainer.seconds / 60, 1),
         "device": device,
         "torch": torch.__version__,

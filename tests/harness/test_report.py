@@ -15,7 +15,8 @@ import pytest
 
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.validate import validate_devices
-from mobilemod.results.device_page import CSV_COLUMNS, write_pages
+from mobilemod.results.device_csv import CSV_COLUMNS
+from mobilemod.results.device_page import write_pages
 from mobilemod.results.device_plot import log_scale
 from tests.harness.conftest import PLAN, Host
 from tests.harness.test_session import config

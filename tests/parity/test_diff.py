@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.agreement import one_code
 from export import coreml, executorch, tflite
 from export.backend import FORMS, Backend, ModelInfo, backend_for
 from export.bundle import REFERENCE_FILE
@@ -463,3 +464,15 @@ def abs_code(model: TfliteModel) -> int:
         schema.OperatorCodeT(deprecatedBuiltinCode=number, builtinCode=number, version=1)
     )
     return len(model.model.operatorCodes) - 1
+
+
+def test_one_changed_code_spreads(network, made):
+    """The file as it runs with a code of its own tensor put back a step higher."""
+    taps = network.file(made.file("tflite"))
+    (found,) = one_code(taps, pictures(6).numpy(), 0)
+    assert found.tensor == "layers.0.blocks.0.norm:out" and found.runs == 6
+    assert set(found.differ) == {"head:out"}
+    # Logits that stay the same have no differing code; those that change have one of ten at least.
+    changed = 1 - found.same / 100
+    assert 10 * changed <= found.differ["head:out"] <= 100 * changed
+    assert one_code(taps, pictures(6).numpy(), 0) == [found]

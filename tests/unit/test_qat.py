@@ -291,6 +291,7 @@ def test_the_loss_is_what_the_share_says():
         ({"distillation": 1.5}, "distillation"),
         ({"steps": 0}, "steps"),
         ({"size": 100}, "100: must be a multiple of 32"),
+        ({"measure_images": -1}, "measure_images must not be negative"),
         ([1], "expected an object"),
     ],
 )
@@ -313,7 +314,7 @@ def test_the_verb_leaves_prepared_weights_record_and_card(
     metadata = {"model": source.variant, "num_classes": "10"}
     save_checkpoint(checkpoint, source.state, metadata, torch.float32)
     out, config = tmp_path / "run", tmp_path / "qat.json"
-    config.write_text(json.dumps({"warmup_steps": 1, "eval_images": 4}))
+    config.write_text(json.dumps({"warmup_steps": 1, "eval_images": 4, "measure_images": 5}))
     arguments = ["train", "--qat", "cpu", "--model", source.variant, "--checkpoint", checkpoint,
                  "--data", folder, "--out", out, "--config", config, "--steps", 2, "--size", SIZE,
                  "--batch-size", 2, "--threads", 1, "--json", "-"]  # fmt: skip
@@ -322,7 +323,7 @@ def test_the_verb_leaves_prepared_weights_record_and_card(
     prepared = load_prepared(out)
     assert record["weights"] == prepared.calibration.weights == weights_digest(prepared.state)
     assert record["reference"] == weights_digest(source.state) and record["config"]["steps"] == 2
-    assert set(record["programs"]) == {"calibrated", "trained"} and record["images"] == 10
+    assert set(record["programs"]) == {"calibrated", "trained"} and record["images"] == 5
     assert load_recipe(str(out / "recipe.json")) == load_recipe("cpu")
     card = (out / f"{source.variant}.md").read_text()
     assert f"{record['programs']['trained']['top1_percent']:.2f} %" in card

@@ -267,14 +267,15 @@ def test_pruning_gives_back_what_is_not_needed(narrow_model):
     assert shares[needed].cost == pytest.approx(pruned.cost)
 
 
-def test_a_blown_up_channel_is_soon_left_float(narrow_model, images):
-    """One channel 50 times larger, which the next layer undoes: its range ruins all others."""
+def test_a_blown_up_channel_is_left_float_first(narrow_model, images):
+    """One channel 300 times larger, which the next layer undoes: its range ruins all others."""
     model = copy.deepcopy(narrow_model)
-    mlp = model.get_submodule(CULPRIT.rpartition(".")[0])
+    mlp = CULPRIT.rpartition(".")[0]
+    fc1, fc2 = model.get_submodule(CULPRIT), model.get_submodule(f"{mlp}.fc2")
     with torch.no_grad():
-        mlp.fc1.weight[3] *= 50
-        mlp.fc1.bias[3] *= 50
-        mlp.fc2.weight[:, 3] /= 50
+        fc1.weight[3] *= 300
+        fc1.bias[3] *= 300
+        fc2.weight[:, 3] /= 300
     flow = flow_of(model)
     form = build_mobile(model, FORMS["xnnpack"])
     rules = dataclasses.replace(load_recipe("cpu"), observer="minmax")
@@ -296,11 +297,12 @@ def test_a_blown_up_channel_is_soon_left_float(narrow_model, images):
     costs = mac_costs(flow)
     search = Search(flow, names, costs.total, costs.least, measure)
     start = search.start()
-    # What follows the culprit becomes float with it, so that a cheaper module may come first.
     first = search.add(start)
+    assert first.added == CULPRIT
+    # The product that its result goes into holds the channel too.
     second = search.add(first)
-    assert any(CULPRIT.startswith(m) for m in second.modules)
-    assert second.effect.sqnr_db > start.effect.sqnr_db + 3
+    assert second.modules == (mlp,)
+    assert second.effect.sqnr_db > start.effect.sqnr_db + 6
 
 
 # -- the recipe
@@ -383,15 +385,17 @@ def test_file_has_exactly_these_modules_float(narrow_model, images, tmp_path, ta
         assert audit.partitions == 1 and not audit.outside
     if target == "tflite":
         named = node_modules(graph, Names([table]))
-        float_convs = {
-            f"{named[n]}:weight"
+        floats = [
+            n
             for n in graph.nodes
             if n.op in (CONV, DEPTHWISE) and graph.tensors[n.inputs[1]].dtype != "int8"
-        }
-        # The averages of norms are known by number alone.
-        known = {t for t in flow.names if t.endswith(":weight")}
-        known -= {t for t in known if t.endswith((".mean:weight", ".variance:weight"))}
-        assert float_convs & known == known - flow.selection(CHOSEN)
+        ]
+        # The averages of norms bear no name: they are counted.
+        weights = {t for t in flow.names if t.endswith(":weight")}
+        averages = {t for t in weights if t.endswith((".mean:weight", ".variance:weight"))}
+        expected = weights - flow.selection(CHOSEN)
+        assert {f"{named[n]}:weight" for n in floats} & (weights - averages) == expected - averages
+        assert len(floats) == len(expected)
     # It computes what the search measured.
     run = backend.load(path).run
     with torch.inference_mode():

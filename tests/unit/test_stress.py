@@ -12,7 +12,15 @@ from PIL import Image
 from export.bundle import load_reference
 from export.source import open_source
 from export.stress import StressConfig, make_record, stress_bundle
-from export.validation import Answers, candidates, predict, read_validation_images
+from export.validation import (
+    BATCH,
+    CHUNK,
+    Answers,
+    candidates,
+    in_batches,
+    predict,
+    read_validation_images,
+)
 from mobilemod.cli import main
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.imagefolder import load_pixels
@@ -225,3 +233,15 @@ def test_no_data_is_one_line(folder, monkeypatch, capsys):
     monkeypatch.delenv("MOBILEMOD_DATA", raising=False)
     assert main(["stress", str(folder)]) == 2
     assert "no images: give --data DIR" in capsys.readouterr().err
+
+
+def test_a_chunk_is_run_few_images_at_a_time():
+    images = np.random.default_rng(0).random((CHUNK - 3, 3, 4, 4), np.float32)
+    seen = []
+
+    def run(x: np.ndarray) -> np.ndarray:
+        seen.append(len(x))
+        return x.sum(axis=(2, 3))
+
+    assert np.array_equal(in_batches(run, images), images.sum(axis=(2, 3)))
+    assert max(seen) == BATCH < CHUNK and sum(seen) == len(images)

@@ -1,0 +1,5 @@
+// The Android plugin compiles Kotlin by itself; the Kotlin plugin on this class path says which version.
+plugins {
+    alias(libs.plugins.android.application) apply false
+    alias(libs.plugins.kotlin.jvm) apply false
+}

@@ -1,0 +1,147 @@
+package io.mobilemod.core
+
+/** How a decoded image becomes the network's input, as the manifest says it. */
+data class PreprocessSpec(
+    val size: Int,
+    val cropFraction: Double,
+    val interpolation: Interpolation,
+    val mean: List<Float>,
+    val std: List<Float>,
+    val layout: Layout,
+) {
+    /** Pillow's filters. */
+    enum class Interpolation { NEAREST, BILINEAR, BICUBIC }
+
+    /** Order of the tensor: channels first (3, size, size) or last (size, size, 3). */
+    enum class Layout { NCHW, NHWC }
+
+    companion object {
+        private val KNOWN = setOf("size", "crop_fraction", "interpolation", "mean", "std", "color", "layout")
+
+        /** From the manifest's `preprocess`; an unknown or impossible value is a [JsonException]. */
+        fun of(json: JsonObject): PreprocessSpec {
+            (json.keys - KNOWN).firstOrNull()?.let { throw JsonException("preprocess: unknown key '$it'") }
+            val color = json.text("color")
+            if (color != "RGB") throw JsonException("preprocess: color '$color'; this version knows RGB")
+            val fraction = json.number("crop_fraction")
+            if (!(fraction > 0 && fraction <= 1)) throw JsonException("preprocess: crop_fraction $fraction is not in (0, 1]")
+            val std = channels(json, "std")
+            if (std.any { it == 0f }) throw JsonException("preprocess: std has a zero")
+            return PreprocessSpec(
+                json.whole("size", atLeast = 1),
+                fraction,
+                named(json, "interpolation", Interpolation.entries),
+                channels(json, "mean"),
+                std,
+                named(json, "layout", Layout.entries),
+            )
+        }
+
+        private fun <T : Enum<T>> named(
+            json: JsonObject,
+            key: String,
+            values: List<T>,
+        ): T {
+            val text = json.text(key)
+            return values.find { it.name.equals(text, ignoreCase = true) }
+                ?: throw JsonException("preprocess: $key '$text' is not one of ${values.joinToString { it.name.lowercase() }}")
+        }
+
+        private fun channels(
+            json: JsonObject,
+            key: String,
+        ): List<Float> {
+            val values = json.numbers(key)
+            if (values.size != 3) throw JsonException("preprocess: $key has ${values.size} values, not 3")
+            return values.map { it.toFloat() }
+        }
+    }
+}
+
+/** A model file of the bundle. */
+data class ModelFile(
+    val file: String,
+    val target: String,
+    val precision: String,
+    val sha256: String,
+    val bytes: Long,
+)
+
+/** A golden image and what each model file answers for its pixels. */
+data class Golden(
+    val image: String,
+    val logits: Map<String, List<Float>>,
+)
+
+/** A bundle's `manifest.json`: all that an app knows of its model. */
+data class Manifest(
+    val model: String,
+    val labels: List<String>,
+    val preprocess: PreprocessSpec,
+    val tools: Map<String, String>,
+    val files: List<ModelFile>,
+    val golden: List<Golden>,
+) {
+    /** The files that one of [targets] (`tflite`, `executorch`) can run, int8 first. */
+    fun runnable(targets: Collection<String>): List<ModelFile> = files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
+
+    /**
+     * A warning where the tool that wrote the files of [target] isn't of the version that runs them
+     * here, else null. An ExecuTorch file's answers can differ by steps between versions.
+     */
+    fun versionWarning(
+        target: String,
+        running: String,
+    ): String? {
+        val tool = mapOf("executorch" to "executorch", "tflite" to "ai-edge-litert")[target] ?: return null
+        val wrote = tools[tool] ?: return null
+        return if (wrote == running) null else "The model was written by $tool $wrote, this app runs $running."
+    }
+
+    companion object {
+        const val SCHEMA = "mobilemod/manifest/1"
+
+        /** From the file's [text]; throws [JsonException] where something is missing or wrong. */
+        fun parse(text: String): Manifest {
+            val json = JsonObject.parse(text, "manifest.json")
+            val schema = json.text("schema")
+            if (schema != SCHEMA) throw JsonException("manifest.json: schema '$schema'; this app reads $SCHEMA")
+            val labels = json.objects("labels").map { it.text("label") }
+            val classes = json.whole("num_classes", atLeast = 1)
+            if (labels.size != classes) throw JsonException("manifest.json: ${labels.size} labels for $classes classes")
+            val tools = json.child("tools")
+            return Manifest(
+                json.text("model"),
+                labels,
+                PreprocessSpec.of(json.child("preprocess")),
+                tools.keys.associateWith { tools.textOrNull(it) ?: "" },
+                json.objects("files").map {
+                    ModelFile(
+                        it.text("file"),
+                        it.text("target"),
+                        it.text("precision"),
+                        it.text("sha256"),
+                        it.number("bytes").toLong(),
+                    )
+                },
+                json.objects("golden").map { golden(it, classes) },
+            )
+        }
+
+        private fun golden(
+            json: JsonObject,
+            classes: Int,
+        ): Golden {
+            val logits = json.child("logits")
+            val image = json.text("image")
+            return Golden(
+                image,
+                logits.keys.associateWith { file ->
+                    logits.numbers(file).map { it.toFloat() }.also {
+                        if (it.size != classes) throw JsonException("manifest.json: $image has ${it.size} logits of $file, not $classes")
+                    }
+                },
+            )
+        }
+    }
+}

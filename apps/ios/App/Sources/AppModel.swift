@@ -1,0 +1,118 @@
+import Foundation
+import MobilemodCore
+import Observation
+
+/// A job that was asked for; its id is checked where it is opened.
+struct JobRequest: Identifiable {
+    let id: String
+}
+
+/// What the app shows and what it runs on.
+@MainActor @Observable
+final class AppModel {
+    enum Phase: Equatable {
+        case loading
+        case ready
+        case failed(String)
+    }
+
+    private(set) var bundle: ModelBundle?
+    private(set) var phase: Phase = .loading
+    private(set) var answer: Answer?
+    private(set) var latency: LatencySummary?
+    var file: Manifest.ModelFile? { didSet { if file != oldValue { reload() } } }
+    var units: ComputeUnits = .all { didSet { if units != oldValue { reload() } } }
+    var threads = 1 { didSet { if threads != oldValue { reload() } } }
+    /// A job that was asked for by URL or launch argument.
+    var job: JobRequest?
+
+    let classifier = Classifier()
+    let phone = Phone(battery: Battery())
+    private var window = RollingWindow()
+    private var loading: Task<Void, Never>?
+
+    func start() {
+        phone.battery.watch()
+        do {
+            let bundle = try ModelBundle.load()
+            self.bundle = bundle
+            guard let first = bundle.files.first else {
+                phase = .failed("The bundle has no file that this app runs.")
+                return
+            }
+            file = first
+        } catch {
+            phase = .failed(error.localizedDescription)
+        }
+    }
+
+    /// `mobilemod://harness?job=ID`
+    func open(_ url: URL) {
+        guard url.scheme == "mobilemod", url.host() == "harness" else { return }
+        let items = URLComponents(url: url, resolvingAgainstBaseURL: false)?.queryItems ?? []
+        job = JobRequest(id: items.first { $0.name == "job" }?.value ?? "")
+    }
+
+    /// `--job ID` among the launch arguments.
+    func readArguments(_ arguments: [String]) {
+        guard let at = arguments.firstIndex(of: "--job") else { return }
+        job = JobRequest(id: at + 1 < arguments.count ? arguments[at + 1] : "")
+    }
+
+    /// Shows the answer to a photo or a frame.
+    func show(_ answer: Answer) {
+        self.answer = answer
+        window.add(answer.inferenceMs)
+        latency = window.summary
+    }
+
+    func show(_ error: Error) {
+        phase = .failed(error.localizedDescription)
+    }
+
+    /// How the chosen file is run, by the protocol's names.
+    var configuration: (delegate: String, threads: Int) {
+        file?.target == "coreml" ? (units.rawValue, 0) : ("xnnpack", threads)
+    }
+
+    /// A fresh engine of the chosen file, of which no one else knows.
+    func freshEngine() async throws -> Engine {
+        guard let bundle, let file else { throw BadInput("No model is chosen.") }
+        return try await EngineLoader.load(
+            bundle.url(file), target: file.target, sha256: file.sha256,
+            delegate: configuration.delegate, threads: configuration.threads, manifest: bundle.manifest
+        )
+    }
+
+    /// Nothing is loaded afterwards, nor being loaded.
+    func unload() async {
+        loading?.cancel()
+        await loading?.value
+        await classifier.use(nil, nil)
+    }
+
+    /// Loads the chosen file anew. While a job is open nothing is: two models at once would spoil the
+    /// job's times and its memory.
+    func reload() {
+        guard job == nil else { return }
+        phase = .loading
+        answer = nil
+        latency = nil
+        window.clear()
+        let before = loading
+        before?.cancel()
+        loading = Task {
+            await before?.value
+            if Task.isCancelled { return }
+            await classifier.use(nil, nil)
+            do {
+                let engine = try await freshEngine()
+                if Task.isCancelled { return }
+                await classifier.use(engine, bundle?.manifest.preprocess)
+                phase = .ready
+            } catch {
+                phase = .failed(error.localizedDescription)
+            }
+        }
+    }
+}

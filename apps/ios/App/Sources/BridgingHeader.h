@@ -1,0 +1,1 @@
+#include "Engines/ThreadCount.h"

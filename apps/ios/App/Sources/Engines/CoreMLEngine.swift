@@ -1,0 +1,127 @@
+import CoreML
+import CoreVideo
+import Foundation
+import MobilemodCore
+
+/// A compiled Core ML model: an image or a float32 (1, 3, S, S) in, logits out. What its edges are
+/// called and which they are comes from the model's own description.
+final class CoreMLEngine: Engine, @unchecked Sendable {
+    let runtime: String
+    let partitions: Int? = nil
+    private let compiled: URL
+    private let units: ComputeUnits
+    private let model: MLModel
+    private let preprocess: Preprocess
+    private let inputName: String
+    private let takesImage: Bool
+    private let outputName: String
+    private let pixelBuffer: CVPixelBuffer?
+    private var features: MLFeatureProvider?
+
+    /// compiled: a `.mlmodelc`. Throws what Core ML throws, and `BadInput` for a model with other edges.
+    init(compiled url: URL, units: ComputeUnits, preprocess: Preprocess, classes: Int) throws {
+        let configuration = MLModelConfiguration()
+        configuration.computeUnits = units.value
+        model = try MLModel(contentsOf: url, configuration: configuration)
+        let description = model.modelDescription
+        guard let input = description.inputDescriptionsByName.values
+            .first(where: { $0.type == .image || $0.type == .multiArray })
+        else { throw BadInput("the model takes neither an image nor an array") }
+        // Probabilities and logits may both be there; logits are the array output.
+        guard let output = description.outputDescriptionsByName.values.first(where: {
+            $0.multiArrayConstraint.map { $0.shape.map(\.intValue).reduce(1, *) } == classes
+        }) else { throw BadInput("the model has no array output of \(classes) logits") }
+        inputName = input.name
+        takesImage = input.type == .image
+        outputName = output.name
+        if let image = input.imageConstraint {
+            guard image.pixelsWide == preprocess.size, image.pixelsHigh == preprocess.size else {
+                throw BadInput("the model takes \(image.pixelsWide) x \(image.pixelsHigh) pixels, "
+                    + "not the manifest's \(preprocess.size)")
+            }
+        }
+        pixelBuffer = takesImage ? try PixelBuffers.make(size: preprocess.size) : nil
+        self.preprocess = preprocess
+        self.units = units
+        compiled = url
+        runtime = "Core ML, \(units.title)"
+    }
+
+    var fallback: Int? {
+        get async throws { try await ComputePlan.fallback(compiled: compiled, units: units) }
+    }
+
+    func prepare(_ pixels: PixelImage) throws {
+        let value: MLFeatureValue
+        if let pixelBuffer {
+            try PixelBuffers.fill(pixelBuffer, with: pixels)
+            value = MLFeatureValue(pixelBuffer: pixelBuffer)
+        } else {
+            let size = NSNumber(value: preprocess.size)
+            let array = try MLMultiArray(shape: [1, 3, size, size], dataType: .float32)
+            let tensor = preprocess.normalize(pixels)
+            array.withUnsafeMutableBytes { bytes, _ in
+                tensor.withUnsafeBytes { bytes.copyMemory(from: $0) }
+            }
+            value = MLFeatureValue(multiArray: array)
+        }
+        features = try MLDictionaryFeatureProvider(dictionary: [inputName: value])
+    }
+
+    func run() throws -> [Float] {
+        guard let features else { throw BadInput("no input was prepared") }
+        guard let array = try model.prediction(from: features).featureValue(for: outputName)?.multiArrayValue
+        else { throw BadInput("the model gave no '\(outputName)'") }
+        return (0..<array.count).map { array[$0].floatValue }
+    }
+}
+
+/// Which processors Core ML may use, by the protocol's names.
+enum ComputeUnits: String, CaseIterable, Identifiable {
+    case all
+    case cpuOnly = "cpu_only"
+    case cpuAndNeuralEngine = "cpu_and_ne"
+    case cpuAndGPU = "cpu_and_gpu"
+
+    var id: String { rawValue }
+
+    var value: MLComputeUnits {
+        switch self {
+        case .all: return .all
+        case .cpuOnly: return .cpuOnly
+        case .cpuAndNeuralEngine: return .cpuAndNeuralEngine
+        case .cpuAndGPU: return .cpuAndGPU
+        }
+    }
+
+    var title: String {
+        switch self {
+        case .all: return "all processors"
+        case .cpuOnly: return "CPU only"
+        case .cpuAndNeuralEngine: return "CPU and Neural Engine"
+        case .cpuAndGPU: return "CPU and GPU"
+        }
+    }
+}
+
+/// Where Core ML would run each op.
+enum ComputePlan {
+    /// Ops that Core ML prefers the CPU for though it may use another processor; nil where the CPU
+    /// alone was asked for, and before iOS 17.4, which doesn't tell.
+    static func fallback(compiled url: URL, units: ComputeUnits) async throws -> Int? {
+        guard units != .cpuOnly, #available(iOS 17.4, *) else { return nil }
+        let configuration = MLModelConfiguration()
+        configuration.computeUnits = units.value
+        let plan = try await MLComputePlan.load(contentsOf: url, configuration: configuration)
+        guard case .program(let program) = plan.modelStructure else { return nil }
+        var count = 0
+        for function in program.functions.values {
+            for operation in function.block.operations {
+                // Constants have no usage.
+                guard let usage = plan.deviceUsage(for: operation) else { continue }
+                if case .cpu = usage.preferred { count += 1 }
+            }
+        }
+        return count
+    }
+}

@@ -1,0 +1,62 @@
+import CoreML
+import Foundation
+import MobilemodCore
+
+/// Loads a model file with the runtime that its target needs.
+enum EngineLoader {
+    /// Targets that this app runs.
+    static let targets: Set<String> = {
+        #if canImport(ExecuTorch)
+        return ["coreml", "executorch"]
+        #else
+        return ["coreml"]
+        #endif
+    }()
+
+    /// delegate: Core ML's compute units by the protocol's names, "xnnpack" for ExecuTorch.
+    /// threads: for ExecuTorch; 0 leaves it the choice. sha256: names the compiled package.
+    /// Throws `BadInput` for a target or delegate that doesn't exist here, and what runtimes throw.
+    static func load(
+        _ url: URL, target: String, sha256: String, delegate: String, threads: Int, manifest: Manifest
+    ) async throws -> Engine {
+        switch target {
+        case "coreml":
+            guard let units = ComputeUnits(rawValue: delegate) else {
+                throw BadInput("Core ML has no compute units '\(delegate)'")
+            }
+            let compiled = try await CompiledModels.compiled(url, sha256: sha256)
+            return try CoreMLEngine(
+                compiled: compiled, units: units, preprocess: manifest.preprocess, classes: manifest.classCount
+            )
+        case "executorch":
+            #if canImport(ExecuTorch)
+            guard delegate == "xnnpack" || delegate == "cpu" else {
+                throw BadInput("ExecuTorch runs on 'xnnpack' here, not '\(delegate)'")
+            }
+            return try ExecuTorchEngine(url, threads: threads, preprocess: manifest.preprocess)
+            #else
+            throw BadInput("this build has no ExecuTorch")
+            #endif
+        default:
+            throw BadInput("this app runs no \(target) files")
+        }
+    }
+}
+
+/// Compiled Core ML packages. A bundled one is compiled by the build; one that a job brings is
+/// compiled here, once, and kept in the caches by its hash.
+enum CompiledModels {
+    static func compiled(_ url: URL, sha256: String) async throws -> URL {
+        if url.pathExtension == "mlmodelc" { return url }
+        guard JobPath.isJobID(sha256) else { throw BadInput("'\(sha256)' is no sha256") }
+        let manager = FileManager.default
+        let folder = try manager.url(for: .cachesDirectory, in: .userDomainMask, appropriateFor: nil, create: true)
+            .appendingPathComponent("compiled", isDirectory: true)
+        let kept = folder.appendingPathComponent("\(sha256).mlmodelc", isDirectory: true)
+        if manager.fileExists(atPath: kept.path) { return kept }
+        let made = try await MLModel.compileModel(at: url)
+        try manager.createDirectory(at: folder, withIntermediateDirectories: true)
+        try manager.moveItem(at: made, to: kept)
+        return kept
+    }
+}

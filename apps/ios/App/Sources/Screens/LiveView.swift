@@ -1,0 +1,69 @@
+import MobilemodCore
+import SwiftUI
+
+/// What the camera sees, classified as it runs.
+struct LiveView: View {
+    @Environment(AppModel.self) private var model
+    @Environment(\.openURL) private var openURL
+    @State private var access: CameraFeed.Access?
+    @State private var feed: CameraFeed?
+
+    var body: some View {
+        VStack(spacing: 0) {
+            switch access {
+            case .allowed?:
+                if let feed {
+                    CameraPreview(session: feed.session)
+                        .accessibilityLabel("Camera picture")
+                        .accessibilityAddTraits(.isImage)
+                }
+            case .denied?: denied
+            case .noCamera?: ContentUnavailableView("No camera here", systemImage: "camera.fill",
+                                                    description: Text("Choose a photo instead."))
+            case nil: ProgressView().frame(maxHeight: .infinity)
+            }
+            ScrollView { ResultList() }.frame(maxHeight: 300)
+        }
+        .task {
+            access = await CameraFeed.access()
+            guard access == .allowed else { return }
+            let feed = self.feed ?? makeFeed()
+            self.feed = feed
+            if model.job == nil { feed.start() }
+        }
+        // A job that lies over this view must have the processor to itself.
+        .onChange(of: model.job?.id) { _, job in
+            if job == nil { feed?.start() } else { feed?.stop() }
+        }
+        .onDisappear { feed?.stop() }
+    }
+
+    private var denied: some View {
+        ContentUnavailableView {
+            Label("No access to the camera", systemImage: "camera.fill")
+        } description: {
+            Text("Allow it in the settings, or choose a photo instead.")
+        } actions: {
+            Button("Open settings") {
+                if let url = URL(string: UIApplication.openSettingsURLString) { openURL(url) }
+            }
+        }
+    }
+
+    private func makeFeed() -> CameraFeed {
+        let model = model
+        let classifier = model.classifier
+        let feed = CameraFeed(frames: classifier.queue)
+        feed.onFrame = { image in
+            let result = Result { try classifier.classifyOnQueue(image) }
+            Task { @MainActor in
+                switch result {
+                case .success(let answer?): model.show(answer)
+                case .success(nil): break
+                case .failure(let error): model.show(error)
+                }
+            }
+        }
+        return feed
+    }
+}

@@ -1,0 +1,18 @@
+import SwiftUI
+
+/// The app's tabs; a job that was asked for lies over them.
+struct RootView: View {
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        @Bindable var model = model
+        TabView {
+            LiveView().tabItem { Label("Camera", systemImage: "camera") }
+            PhotoView().tabItem { Label("Photo", systemImage: "photo") }
+            SelfTestView().tabItem { Label("Self-test", systemImage: "checkmark.seal") }
+            BenchmarkView().tabItem { Label("Benchmark", systemImage: "gauge") }
+            SettingsView().tabItem { Label("Model", systemImage: "slider.horizontal.3") }
+        }
+        .fullScreenCover(item: $model.job) { HarnessView(id: $0.id) }
+    }
+}

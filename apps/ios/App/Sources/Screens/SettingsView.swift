@@ -1,0 +1,40 @@
+import MobilemodCore
+import SwiftUI
+
+/// Which file runs, and on what.
+struct SettingsView: View {
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        @Bindable var model = model
+        Form {
+            if let bundle = model.bundle {
+                Section(bundle.manifest.model) {
+                    Picker("File", selection: $model.file) {
+                        ForEach(bundle.files, id: \.self) { Text(title($0)).tag(Optional($0)) }
+                    }
+                    .pickerStyle(.inline)
+                    if model.file?.target == "coreml" {
+                        Picker("Runs on", selection: $model.units) {
+                            ForEach(ComputeUnits.allCases) { Text($0.title).tag($0) }
+                        }
+                    } else {
+                        Stepper("\(model.threads) threads", value: $model.threads,
+                                in: 1...ProcessInfo.processInfo.activeProcessorCount)
+                    }
+                    if let file = model.file, let warning = bundle.warning(file) { Fault(warning) }
+                }
+                Section("Bundle") {
+                    LabeledContent("Classes", value: bundle.manifest.classCount, format: .number)
+                    LabeledContent("Pixels", value: bundle.manifest.preprocess.size, format: .number)
+                }
+            }
+            if case .failed(let message) = model.phase { Fault(message) }
+        }
+    }
+
+    private func title(_ file: Manifest.ModelFile) -> String {
+        let runtime = file.target == "coreml" ? "Core ML" : "ExecuTorch"
+        return "\(runtime), \(file.precision), \(file.bytes.formatted(.byteCount(style: .file)))"
+    }
+}

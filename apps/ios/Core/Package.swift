@@ -1,0 +1,14 @@
+// swift-tools-version:5.10
+import PackageDescription
+
+let package = Package(
+    name: "MobilemodCore",
+    platforms: [.iOS(.v17), .macOS(.v14)],
+    products: [.library(name: "MobilemodCore", targets: ["MobilemodCore"])],
+    targets: [
+        .target(name: "MobilemodCore"),
+        // A command-line device: runs a job on this machine, the model in another process.
+        .executableTarget(name: "harness-run", dependencies: ["MobilemodCore"]),
+        .testTarget(name: "MobilemodCoreTests", dependencies: ["MobilemodCore"]),
+    ]
+)

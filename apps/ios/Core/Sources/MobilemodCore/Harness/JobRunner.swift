@@ -1,0 +1,260 @@
+import Foundation
+
+/// Runs a job in the protocol's order and writes its lines.
+///
+/// Between images and between groups of timed values it may be cancelled or killed: what was written
+/// counts, and the next start goes on from there.
+public final class JobRunner {
+    public static let protocolName = "mobilemod/harness/1"
+    static let failuresInARow = 5
+
+    private let folder: JobFolder
+    private let device: Device
+    private let lines: LineWriter
+    private let manifest: Manifest
+    private var remaining: Remaining
+    private var progress: @Sendable (String) -> Void
+    private var unreadable: Set<Int> = []
+
+    private var job: Job { folder.job }
+
+    /// Throws `BadInput` where the manifest or `resume.json` is damaged, and what the file system
+    /// throws where the record can't be opened. progress: told what is being done, for people.
+    public init(
+        folder: JobFolder, record: URL, device: Device,
+        progress: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws {
+        self.folder = folder
+        self.device = device
+        self.progress = progress
+        remaining = Remaining(job: folder.job)
+        var own = remaining
+        try RecordFile.forEachLine(of: record) { own.add(line: $0) }
+        if let resume = try folder.resume() { own.add(resume) }
+        remaining = own
+        lines = LineWriter(job: folder.job, file: try RecordFile(record), device: device)
+        manifest = try Manifest.read(folder.data(folder.job.manifest.path))
+    }
+
+    /// Throws `CancellationError` where the task is cancelled, `BadInput` for a fatal fault (which the
+    /// record tells too), and what writing the record throws.
+    public func run() async throws {
+        try lines.hello()
+        do {
+            progress("checking files")
+            try folder.checkHashes()
+        } catch let error as BadInput {
+            try lines.error("job", error.message, fatal: true)
+            try lines.done()
+            throw error
+        }
+        for index in job.configurations.indices { try await answer(index) }
+        if let latency = job.latency {
+            for group in job.timedGroups { try await time(group, "latency", latency) }
+        }
+        if job.sustainedSeconds > 0 {
+            for index in job.configurations.indices { try await time([index], "sustained", nil) }
+        }
+        try lines.done()
+    }
+
+    // MARK: Golden self-test and accuracy
+
+    private func answer(_ index: Int) async throws {
+        let configuration = job.configurations[index]
+        let images = job.accuracyConfigurations.contains(index) ? remaining.images(of: configuration.file) : []
+        let needsGolden = !remaining.isFinished(index, "golden")
+        let needsAccuracy = job.accuracyConfigurations.contains(index)
+            && !remaining.isFinished(index, "accuracy")
+        guard needsGolden || needsAccuracy else { return }
+        guard let engine = try await load(index, cold: 0) else { return }
+        if needsGolden { try golden(index, engine) }
+        if needsAccuracy { try accuracy(index, engine, images) }
+    }
+
+    private func golden(_ index: Int, _ engine: Engine) throws {
+        for (number, file) in job.golden.enumerated() {
+            do {
+                let image = try device.decode(folder.data(file.path))
+                let size = manifest.preprocess.size
+                if image.width == size, image.height == size {
+                    try goldenLine(index, number, "pixels", engine, image)
+                } else {
+                    try lines.error(
+                        "golden", "\(file.path) is \(image.width) x \(image.height), not \(size)",
+                        configuration: index
+                    )
+                }
+                try goldenLine(index, number, "image", engine, manifest.preprocess.pixels(image))
+            } catch let error where !(error is CancellationError || error is RecordFault) {
+                try lines.error("golden", "\(file.path): \(error)", configuration: index)
+            }
+        }
+        try finish(index, "golden")
+    }
+
+    private func goldenLine(
+        _ index: Int, _ number: Int, _ source: String, _ engine: Engine, _ pixels: PixelImage
+    ) throws {
+        try engine.prepare(pixels)
+        let logits = try engine.run()
+        try lines.write("golden", [
+            .init("configuration", .integer(index)), .init("image", .integer(number)),
+            .init("source", .string(source)), .init("logits", .array(logits.map { .real($0) })),
+        ])
+    }
+
+    private func accuracy(_ index: Int, _ engine: Engine, _ images: [Int]) throws {
+        var failures = (all: 0, inARow: 0)
+        for (count, image) in images.enumerated() where !unreadable.contains(image) {
+            try Task.checkCancellation()
+            progress("\(job.configurations[index].file): image \(count + 1) of \(images.count)")
+            let began = device.now()
+            let pixels: PixelImage
+            do {
+                pixels = try inputPixels(image)
+            } catch let error where !(error is CancellationError) {
+                unreadable.insert(image)
+                try lines.write("unreadable", [
+                    .init("image", .integer(image)), .init("message", .string("\(error)")),
+                ])
+                continue
+            }
+            do {
+                try engine.prepare(pixels)
+                let prepared = device.now()
+                let logits = try engine.run()
+                let ended = device.now()
+                try imageLine(index, image, logits, 1e3 * (prepared - began), 1e3 * (ended - prepared))
+                failures.inARow = 0
+            } catch let error where !(error is CancellationError || error is RecordFault) {
+                try lines.error("inference", "\(error)", configuration: index, image: image)
+                failures = (failures.all + 1, failures.inARow + 1)
+                if failures.inARow == JobRunner.failuresInARow { return }
+            }
+            try lines.stateIfDue()
+        }
+        if failures.all == 0 { try finish(index, "accuracy") }
+    }
+
+    private func imageLine(
+        _ index: Int, _ image: Int, _ logits: [Float], _ preprocess: Double, _ inference: Double
+    ) throws {
+        let top = Logits.top(logits, 5).map { JSON.array([.integer($0.classIndex), .real($0.logit)]) }
+        var members: [JSON.Member] = [
+            .init("configuration", .integer(index)), .init("image", .integer(image)),
+            .init("top", .array(top)), .init("logits_sha256", .string(Logits.sha256(logits))),
+        ]
+        if job.logits { members.append(.init("logits", .array(logits.map { .real($0) }))) }
+        members.append(.init("preprocess_ms", .real(preprocess)))
+        members.append(.init("inference_ms", .real(inference)))
+        try lines.write("image", members)
+    }
+
+    /// uint8 (size, size, 3) of an input.
+    private func inputPixels(_ index: Int) throws -> PixelImage {
+        if let path = job.inputs.items[index].path {
+            return try manifest.preprocess.pixels(device.decode(folder.data(path)))
+        }
+        guard let path = job.inputs.path, let shape = job.inputs.shape else {
+            throw BadInput("input \(index) has no path")
+        }
+        let size = shape[1] * shape[2] * shape[3]
+        let handle = try FileHandle(forReadingFrom: folder.resolve(path))
+        defer { try? handle.close() }
+        try handle.seek(toOffset: UInt64(index * size))
+        let bytes = [UInt8](try handle.read(upToCount: size) ?? Data())
+        return try PixelImage(width: shape[2], height: shape[1], rgb: bytes)
+    }
+
+    // MARK: Times
+
+    private func time(_ group: [Int], _ phase: String, _ latency: Job.Latency?) async throws {
+        if group.allSatisfy({ remaining.isFinished($0, phase) }) { return }
+        var runs: [TimedRun] = []
+        for index in group {
+            var engine: Engine?
+            for cold in 0..<(latency?.coldStarts ?? 0) {
+                engine = nil  // the one before is gone before the next is loaded
+                engine = try await load(index, cold: 1 + cold)
+            }
+            if engine == nil { engine = try await load(index, cold: nil) }
+            guard let engine else { continue }
+            try engine.prepare(timedInput)
+            runs.append(TimedRun(configuration: index, engine: engine))
+        }
+        guard !runs.isEmpty else { return }
+        progress("timing " + runs.map { job.configurations[$0.configuration].file }.joined(separator: " and "))
+        let timing = Timing(runs: runs, lines: lines, now: device.now)
+        do {
+            if let latency {
+                try timing.warmUp(latency)
+                try timing.steady(latency)
+            } else {
+                try timing.sustained(job.sustainedSeconds)
+            }
+        } catch let error where !(error is CancellationError || error is RecordFault) {
+            return try lines.error("timing", "\(error)", configuration: group[0])
+        }
+        for run in runs { try finish(run.configuration, phase) }
+    }
+
+    /// What is timed: the first golden image, else grey.
+    private lazy var timedInput: PixelImage = {
+        let size = manifest.preprocess.size
+        if let file = job.golden.first, let image = try? device.decode(folder.data(file.path)),
+           image.width == size, image.height == size {
+            return image
+        }
+        return PixelImage(unchecked: size, size, [UInt8](repeating: 128, count: 3 * size * size))
+    }()
+
+    // MARK: Loading
+
+    /// A fresh load and its line; nil where it fails, which the record tells. cold: which cold start
+    /// it is; nil for a load that isn't told.
+    private func load(_ index: Int, cold: Int?) async throws -> Engine? {
+        let configuration = job.configurations[index]
+        guard let file = job.file(of: configuration) else { return nil }
+        try Task.checkCancellation()
+        progress("loading \(file.name)")
+        do {
+            let url = try folder.resolve(file.path)
+            try await device.install(file, at: url)
+            let began = device.now()
+            let engine = try await device.load(file, at: url, configuration: configuration, manifest: manifest)
+            let seconds = device.now() - began
+            if let cold { try await loadLine(index, cold, seconds, engine) }
+            return engine
+        } catch let error where !(error is CancellationError || error is RecordFault) {
+            try lines.error("load", "\(file.name): \(error)", configuration: index)
+            return nil
+        }
+    }
+
+    private func loadLine(_ index: Int, _ cold: Int, _ seconds: Double, _ engine: Engine) async throws {
+        try engine.prepare(timedInput)
+        let began = device.now()
+        let logits = try engine.run()
+        let milliseconds = 1e3 * (device.now() - began)
+        guard logits.count == manifest.classCount else {
+            throw BadInput("\(logits.count) logits for \(manifest.classCount) classes")
+        }
+        // Once: the plan may leave in a cache what a cold start would have to load.
+        let fallback = cold == 0 ? try await engine.fallback : nil
+        try lines.write("load", [
+            .init("configuration", .integer(index)), .init("seconds", .real(seconds)),
+            .init("first_inference_ms", .real(milliseconds)), .init("cold", .integer(cold)),
+            .init("runtime", .string(engine.runtime)), .init("partitions", .integer(engine.partitions)),
+            .init("fallback", .integer(fallback)),
+        ])
+    }
+
+    private func finish(_ index: Int, _ phase: String) throws {
+        try lines.state()
+        try lines.write("finished", [
+            .init("configuration", .integer(index)), .init("phase", .string(phase)),
+        ])
+        try lines.flush()
+    }
+}

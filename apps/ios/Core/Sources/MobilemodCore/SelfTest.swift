@@ -1,0 +1,121 @@
+import Foundation
+
+/// Runs the bundle's golden images on a loaded model, and says what is wrong where one fails.
+public enum SelfTest {
+    /// The outcome of one golden image.
+    public struct Result: Equatable, Sendable {
+        public let image: String
+        public let largestDifference: Double
+        public let tolerance: Double
+        /// Nil where it passed.
+        public let fault: Fault?
+
+        public var passed: Bool { fault == nil }
+    }
+
+    public enum Fault: Equatable, Sendable {
+        /// The model answers rightly once the pixels are changed so: they reach it changed.
+        case pixels(Alteration)
+        /// No change of the pixels explains the answer.
+        case runtime
+    }
+
+    /// How far logits may lie from the manifest's: 1e-3, and three steps of an int8 output; half
+    /// precision rounds by up to 2^-11 of a value at each of many ops, for which 1 % of the largest
+    /// logit is allowed.
+    public static func tolerance(_ precision: String, _ golden: [[Double]]) -> Double {
+        let base = 1e-3
+        switch precision {
+        case "int8": return base + 3 * step(golden)
+        case "float16": return base + 0.01 * (golden.joined().map(abs).max() ?? 0)
+        default: return base
+        }
+    }
+
+    /// The step of an int8 output: the smallest difference of two logits, which are multiples of it.
+    static func step(_ golden: [[Double]]) -> Double {
+        let ordered = Set(golden.joined()).sorted()
+        // The manifest rounds to 1e-5, so that equal codes may differ by that.
+        let gaps = zip(ordered.dropFirst(), ordered).map { $0 - $1 }.filter { $0 > 2e-4 }
+        return gaps.min() ?? 0
+    }
+
+    /// decode: a golden image's pixels, uint8 (size, size, 3), by its path in the bundle.
+    /// Throws what decoding and the engine throw, and `BadInput` where the manifest has no golden
+    /// logits for the file.
+    public static func run(
+        _ manifest: Manifest, _ file: Manifest.ModelFile, _ engine: Engine,
+        decode: (String) throws -> PixelImage
+    ) throws -> [Result] {
+        let expected = manifest.golden.compactMap { $0.logits[file.file] }
+        guard !expected.isEmpty, expected.count == manifest.golden.count else {
+            throw BadInput("the manifest has no golden logits for \(file.file); export again")
+        }
+        let tolerance = tolerance(file.precision, expected)
+        return try zip(manifest.golden, expected).map { golden, logits in
+            let pixels = try decode(golden.image)
+            let found = try difference(engine, pixels, logits)
+            var fault: Fault?
+            if !(found <= tolerance) {
+                let explained = try Alteration.allCases.first {
+                    try difference(engine, $0.undo(pixels), logits) <= tolerance
+                }
+                fault = explained.map { .pixels($0) } ?? .runtime
+            }
+            return Result(
+                image: golden.image, largestDifference: found, tolerance: tolerance, fault: fault
+            )
+        }
+    }
+
+    /// The largest difference of a logit; infinite where one isn't finite or their number differs.
+    private static func difference(_ engine: Engine, _ pixels: PixelImage, _ expected: [Double]) throws -> Double {
+        try engine.prepare(pixels)
+        let logits = try engine.run()
+        guard logits.count == expected.count, logits.allSatisfy(\.isFinite) else { return .infinity }
+        return zip(logits, expected).map { abs(Double($0) - $1) }.max() ?? 0
+    }
+}
+
+/// What is commonly done to pixels by mistake between the image and the model.
+public enum Alteration: String, CaseIterable, Sendable {
+    case swappedColors, transposed, upsideDown, mirrored, turnedRight, turnedLeft, turnedAround
+
+    /// For people.
+    public var text: String {
+        switch self {
+        case .swappedColors: return "red and blue are swapped"
+        case .transposed: return "rows and columns are swapped"
+        case .upsideDown: return "the image is upside down"
+        case .mirrored: return "the image is mirrored"
+        case .turnedRight: return "the image is turned to the right"
+        case .turnedLeft: return "the image is turned to the left"
+        case .turnedAround: return "the image is turned by 180°"
+        }
+    }
+
+    /// The pixels with the mistake made.
+    public func make(_ pixels: PixelImage) -> PixelImage {
+        switch self {
+        case .swappedColors:
+            var rgb = pixels.rgb
+            for i in stride(from: 0, to: rgb.count, by: 3) { rgb.swapAt(i, i + 2) }
+            return PixelImage(unchecked: pixels.width, pixels.height, rgb)
+        case .transposed: return pixels.oriented(5)
+        case .upsideDown: return pixels.oriented(4)
+        case .mirrored: return pixels.oriented(2)
+        case .turnedRight: return pixels.oriented(6)
+        case .turnedLeft: return pixels.oriented(8)
+        case .turnedAround: return pixels.oriented(3)
+        }
+    }
+
+    /// The pixels with the mistake taken back.
+    public func undo(_ pixels: PixelImage) -> PixelImage {
+        switch self {
+        case .turnedRight: return Alteration.turnedLeft.make(pixels)
+        case .turnedLeft: return Alteration.turnedRight.make(pixels)
+        default: return make(pixels)
+        }
+    }
+}

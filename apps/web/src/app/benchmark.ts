@@ -1,0 +1,233 @@
+/** The benchmark screen: runs without pause, and hands the record on. */
+import { curve, sustained, type Series } from "../core/benchmark";
+import { messageOf } from "../core/errors";
+import { summary } from "../core/statistics";
+import type { Model } from "../runtime/model";
+import { battery, browserName, deviceFacts, keepAwake } from "./device";
+import { Figure, h, milliseconds, svg } from "./dom";
+import type { Engine } from "./engine";
+import type { View } from "./view";
+
+const DURATIONS: readonly [seconds: number, text: string][] = [
+  [10, "10 seconds"],
+  [60, "1 minute"],
+  [600, "10 minutes"],
+];
+const POINTS = 60;
+/** The parts of a run that are compared: a minute, or a fifth of a shorter run. */
+const PART = (seconds: number): number => Math.min(60, seconds / 5);
+
+export class BenchmarkView implements View {
+  readonly name = "Benchmark";
+  private readonly duration = h(
+    "select",
+    { id: "duration" },
+    ...DURATIONS.map(([seconds, text]) => h("option", { value: seconds }, text)),
+  );
+  private readonly button = h("button", { class: "primary", click: () => void this.toggle() }, "Run");
+  private readonly share = h("button", { click: () => void this.hand(), hidden: true }, "Share record");
+  private readonly figures = {
+    p50: new Figure("p50", "ms"),
+    p90: new Figure("p90", "ms"),
+    p99: new Figure("p99", "ms"),
+    min: new Figure("Fastest", "ms"),
+    runs: new Figure("Inferences"),
+    load: new Figure("Load", "s"),
+    first: new Figure("First inference", "ms"),
+    memory: new Figure("Memory", "MB"),
+  };
+  private readonly status = h("p", { class: "hint", role: "status" });
+  private readonly bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Benchmark" });
+  private readonly chart = svg("svg", {
+    class: "chart",
+    viewBox: "0 0 300 90",
+    preserveAspectRatio: "none",
+    role: "img",
+    "aria-label": "Median latency over the run",
+  });
+  private readonly axis = h("p", { class: "hint axis" });
+  private stopped = true;
+  private record: Record<string, unknown> | null = null;
+  readonly element: HTMLElement;
+
+  constructor(private readonly engine: Engine) {
+    const figures = h("dl", { class: "figures" }, ...Object.values(this.figures).map((f) => f.element));
+    const choice = h("label", { for: "duration" }, "For ");
+    this.element = h(
+      "section",
+      { class: "card" },
+      h("h2", {}, "Benchmark"),
+      h("p", { class: "hint" }, "A fresh load, then one inference after another. Keep the page in front."),
+      h("div", { class: "buttons" }, choice, this.duration, this.button, this.share),
+      this.bar,
+      this.status,
+      figures,
+      h("div", { class: "chart-box" }, this.chart, this.axis),
+    );
+  }
+
+  hide(): void {
+    // A sustained run goes on while another screen is looked at.
+  }
+
+  private async toggle(): Promise<void> {
+    if (!this.stopped) {
+      this.stopped = true;
+      return;
+    }
+    this.stopped = false;
+    this.button.textContent = "Stop";
+    this.share.hidden = true;
+    this.bar.hidden = false;
+    this.status.textContent = "Loading …";
+    const release = await keepAwake();
+    try {
+      await this.run(Number(this.duration.value));
+    } catch (error) {
+      this.status.textContent = messageOf(error);
+    } finally {
+      release();
+      this.stopped = true;
+      this.button.textContent = "Run";
+      this.bar.hidden = true;
+    }
+  }
+
+  private async run(seconds: number): Promise<void> {
+    const { choice } = this.engine;
+    const model = await this.engine.fresh();
+    try {
+      this.figures.load.set(model.seconds.toFixed(2));
+      this.figures.first.set(milliseconds(model.firstInferenceMs));
+      const series = await this.measure(model, seconds);
+      const memory = await model.heapBytes();
+      this.figures.memory.set((memory / 1e6).toFixed(0));
+      this.record = await this.toRecord(model, series, choice.threads, memory, PART(seconds));
+      this.status.textContent = this.conclusion(series, PART(seconds));
+      this.share.hidden = false;
+    } finally {
+      model.close();
+    }
+  }
+
+  private async measure(model: Model, seconds: number): Promise<Series> {
+    const at: number[] = [];
+    const ms: number[] = [];
+    let start: number | null = null;
+    let drawn = 0;
+    for (let elapsed = 0; elapsed < seconds && !this.stopped; ) {
+      const times = await model.time(4);
+      start ??= times.at[0]!;
+      at.push(...times.at.map((t) => t - start!));
+      ms.push(...times.ms);
+      elapsed = at.at(-1)!;
+      if (performance.now() - drawn > 250) {
+        drawn = performance.now();
+        this.draw({ at, ms });
+        this.bar.value = elapsed / seconds;
+        this.status.textContent = `${elapsed.toFixed(0)} of ${seconds} s`;
+      }
+    }
+    this.draw({ at, ms });
+    return { at, ms };
+  }
+
+  private draw(series: Series): void {
+    const found = summary(series.ms);
+    this.figures.p50.set(milliseconds(found.p50));
+    this.figures.p90.set(milliseconds(found.p90));
+    this.figures.p99.set(milliseconds(found.p99));
+    this.figures.min.set(milliseconds(found.min));
+    this.figures.runs.set(String(found.runs));
+    const medians = curve(series, POINTS);
+    const top = Math.max(...medians.filter(Number.isFinite), 1) * 1.15;
+    const point = (v: number, i: number): string =>
+      `${((i / (POINTS - 1)) * 300).toFixed(1)},${(90 - (v / top) * 90).toFixed(1)}`;
+    const points = medians.map((v, i) => (Number.isFinite(v) ? point(v, i) : "")).filter(Boolean);
+    this.chart.replaceChildren(svg("polyline", { points: points.join(" ") }));
+    const end = series.at.at(-1) ?? 0;
+    this.axis.textContent = `0 to ${milliseconds(top)} ms over ${end.toFixed(0)} s`;
+  }
+
+  private conclusion(series: Series, part: number): string {
+    const found = sustained(series, part);
+    if (found === null) return "Stopped early.";
+    const change = found.loss_percent;
+    const speed =
+      Math.abs(change) < 1
+        ? "as fast as"
+        : `${Math.abs(change).toFixed(0)} % ${change > 0 ? "slower" : "faster"} than`;
+    return `Done. The last ${part.toFixed(0)} s were ${speed} the first.`;
+  }
+
+  /** The record of docs/schemas.md, with the whole series. */
+  private async toRecord(
+    model: Model,
+    series: Series,
+    asked: number,
+    memory: number,
+    part: number,
+  ): Promise<Record<string, unknown>> {
+    const { file, precision, target, sha256 } = this.engine.file;
+    const { manifest, choice } = this.engine;
+    const found = summary(series.ms);
+    const { size } = manifest.preprocess;
+    return {
+      schema: "mobilemod/bench/1",
+      device: "browser",
+      model: manifest.model,
+      input: `${size} x ${size}`,
+      threads: asked,
+      environment: {
+        ...(await deviceFacts()),
+        browser: browserName(),
+        user_agent: navigator.userAgent,
+        isolated: crossOriginIsolated,
+        battery: await battery(),
+        wall: new Date().toISOString(),
+      },
+      files: [
+        {
+          file,
+          target,
+          precision,
+          sha256,
+          runtime: model.runtime,
+          delegate: choice.delegate,
+          load_seconds: model.seconds,
+          first_inference_ms: model.firstInferenceMs,
+          heap_bytes: memory,
+          latency: {
+            runs: found.runs,
+            median_ms: found.p50,
+            p90_ms: found.p90,
+            p99_ms: found.p99,
+            min_ms: found.min,
+            mean_ms: found.mean,
+          },
+          sustained: sustained(series, part),
+          series,
+        },
+      ],
+      comparisons: [],
+      left_out: [],
+      verdicts: [],
+    };
+  }
+
+  private async hand(): Promise<void> {
+    const text = `${JSON.stringify(this.record, null, 1)}\n`;
+    const name = `${this.engine.file.file}-browser.json`;
+    const file = new File([text], name, { type: "application/json" });
+    if (navigator.canShare?.({ files: [file] })) {
+      try {
+        return await navigator.share({ files: [file], title: name });
+      } catch (error) {
+        if (error instanceof DOMException && error.name === "AbortError") return;
+      }
+    }
+    const url = URL.createObjectURL(file);
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+}

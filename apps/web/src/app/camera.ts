@@ -1,0 +1,54 @@
+/** The live camera. */
+import { InputError } from "../core/errors";
+
+const SIZE = { width: { ideal: 640 }, height: { ideal: 480 } };
+
+export class Camera {
+  private stream: MediaStream | null = null;
+  private facing: "environment" | "user" = "environment";
+
+  constructor(private readonly video: HTMLVideoElement) {}
+
+  get running(): boolean {
+    return this.stream !== null;
+  }
+
+  /** Starts, or starts again with the camera on the other side. */
+  async start(other = false): Promise<void> {
+    if (other) this.facing = this.facing === "user" ? "environment" : "user";
+    this.stop();
+    if (!("mediaDevices" in navigator)) {
+      throw new InputError("The camera needs a page over HTTPS or from localhost. Open a photo instead.");
+    }
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({
+        video: { facingMode: this.facing, ...SIZE },
+      });
+    } catch (error) {
+      throw new InputError(reason(error));
+    }
+    this.video.srcObject = this.stream;
+    this.video.classList.toggle("mirrored", this.facing === "user");
+    await this.video.play();
+  }
+
+  stop(): void {
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.stream = null;
+    this.video.srcObject = null;
+  }
+
+  /** The picture of now; null while there is none. */
+  async frame(): Promise<ImageBitmap | null> {
+    const ready = this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
+    return this.running && ready ? createImageBitmap(this.video) : null;
+  }
+}
+
+function reason(error: unknown): string {
+  const name = error instanceof DOMException ? error.name : "";
+  if (name === "NotAllowedError") return "The camera was not allowed. Allow it in the browser, or open a photo.";
+  if (name === "NotFoundError") return "There is no camera here. Open a photo instead.";
+  if (name === "NotReadableError") return "Another app uses the camera. Close it and try again.";
+  return `The camera can't be used: ${String(error)}`;
+}

@@ -1,0 +1,161 @@
+/** The harness page: runs a job of `mobilemod harness serve` and sends the lines back. */
+import { InputError, messageOf } from "../core/errors";
+import { parseJob, Progress, type Configuration, type Job } from "../core/job";
+import { parseManifest, type Preprocess } from "../core/manifest";
+import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
+import { runJob, type Device, type Session, type Status } from "../core/runner";
+import { Model } from "../runtime/model";
+import { battery, browserName, deviceFacts, hasWebGpu, keepAwake, mostThreads } from "./device";
+import { h } from "./dom";
+import { runtimeFolder } from "./engine";
+import { Link } from "./link";
+
+const clock = (): number => (performance.timeOrigin + performance.now()) / 1000;
+
+/** Whether this address asks for a job, and which: `/job/TOKEN/` of the page's own origin. */
+export function jobAddress(): URL | null {
+  const path = new URLSearchParams(location.search).get("job");
+  if (path === null) return null;
+  if (!/^\/job\/[A-Za-z0-9_-]+\/$/.test(path)) throw new InputError(`This is no job's address: ${path}`);
+  return new URL(path, location.origin);
+}
+
+export class HarnessPage {
+  private readonly headline = h("p", { class: "verdict", role: "status" }, "Fetching the job …");
+  private readonly detail = h("p", { class: "hint" });
+  private readonly trouble = h("p", { class: "problem", role: "alert", hidden: true });
+  private readonly bar = h("progress", { max: 1, "aria-label": "Job" });
+  readonly element = h(
+    "section",
+    { class: "card harness", "data-state": "running" },
+    h("h2", {}, "Measuring for mobilemod"),
+    h("p", { class: "hint" }, "Keep this page in front and the screen on until it says that it is done."),
+    this.headline,
+    this.bar,
+    this.detail,
+    this.trouble,
+  );
+
+  async run(address: URL): Promise<void> {
+    const link = new Link(address, (text) => this.complain(text));
+    const release = await keepAwake();
+    try {
+      await this.work(link);
+      this.end("done", "Done. This page can be closed.");
+    } catch (error) {
+      this.end("failed", messageOf(error));
+    } finally {
+      release();
+    }
+  }
+
+  private async work(link: Link): Promise<void> {
+    const job = parseJob(new TextDecoder().decode(await link.read("job.json")));
+    const progress = new Progress(job.id, job.configurations);
+    const held = await link.resume();
+    if (held !== null) progress.addResume(held);
+    if (progress.isComplete(job)) return;
+    const start = clock();
+    const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => link.write(line));
+    try {
+      await runJob(job, new BrowserDevice(link, job), lines, progress, (s) => this.show(s));
+    } finally {
+      await link.flush(true);
+    }
+  }
+
+  private show({ text, done, total }: Status): void {
+    this.headline.textContent = "Running";
+    this.detail.textContent = total > 0 ? `${text}, ${Math.min(done, total)} of ${total}` : text;
+    if (total > 0) this.bar.value = Math.min(1, done / total);
+    else this.bar.removeAttribute("value");
+  }
+
+  private complain(text: string | null): void {
+    this.trouble.hidden = text === null;
+    this.trouble.textContent = text;
+  }
+
+  private end(state: "done" | "failed", text: string): void {
+    this.element.dataset.state = state;
+    this.headline.className = `verdict ${state === "done" ? "good" : "bad"}`;
+    this.headline.textContent = text;
+    this.bar.hidden = true;
+    this.detail.textContent = "";
+    this.complain(null);
+  }
+}
+
+/** This browser as the harness sees it. */
+class BrowserDevice implements Device {
+  private readonly open = new Set<Model>();
+  private preprocess: Preprocess | null = null;
+
+  constructor(
+    private readonly link: Link,
+    private readonly job: Job,
+  ) {}
+
+  begin(manifest: string): void {
+    this.preprocess = parseManifest(manifest).preprocess;
+  }
+
+  async facts() {
+    return {
+      protocol: PROTOCOL,
+      device: await deviceFacts(),
+      app: { name: "mobilemod web", version: APP_VERSION },
+      runtimes: { "LiteRT.js": LITERT_VERSION, browser: browserName() },
+      wall: new Date().toISOString(),
+      isolated: crossOriginIsolated,
+      user_agent: navigator.userAgent,
+    };
+  }
+
+  read(path: string): Promise<Uint8Array> {
+    return this.link.read(path);
+  }
+
+  async load(file: Uint8Array, { file: name, threads, delegate }: Configuration): Promise<Session> {
+    if (this.job.files.find((f) => f.name === name)?.target !== "tflite") {
+      throw new InputError(`${name} is no .tflite file, and a browser runs no other`);
+    }
+    if (delegate !== "wasm" && delegate !== "webgpu") {
+      throw new InputError(`a browser has no ${delegate}; it has wasm and webgpu`);
+    }
+    if (delegate === "webgpu" && !hasWebGpu()) throw new InputError("this browser has no WebGPU");
+    if (threads > mostThreads()) {
+      const why = crossOriginIsolated ? "as many as cores" : "the page is not cross-origin isolated";
+      throw new InputError(`${threads} threads: this browser gives at most ${mostThreads()} (${why})`);
+    }
+    const preprocess = this.preprocess!;
+    const model = await Model.load({ wasm: runtimeFolder(), model: file, preprocess, threads, delegate });
+    this.open.add(model);
+    return model;
+  }
+
+  async state() {
+    const heaps: number[] = [];
+    for (const model of this.open) {
+      if (model.closed) this.open.delete(model);
+      else heaps.push(await model.heapBytes());
+    }
+    return {
+      // No browser tells a page its temperature or its process's memory.
+      thermal: null,
+      temperature_c: null,
+      battery: await battery(),
+      memory_bytes: null,
+      frequencies_hz: null,
+      runtime_heap_bytes: heaps.reduce((a, b) => a + b, 0),
+    };
+  }
+
+  now(): number {
+    return clock();
+  }
+
+  flush(): Promise<void> {
+    return this.link.flush();
+  }
+}

@@ -1,0 +1,102 @@
+/** The self-test screen: the bundle's golden images through this browser. */
+import { messageOf } from "../core/errors";
+import { checkLogits, checkPixels, tolerance, type Check } from "../core/selftest";
+import type { Model } from "../runtime/model";
+import { fetchGolden } from "./bundle";
+import { h } from "./dom";
+import type { Engine } from "./engine";
+import { readsTurned } from "./turned";
+import type { View } from "./view";
+
+const TRIALS = 8;
+
+interface Outcome {
+  readonly name: string;
+  readonly part: "preprocessing" | "runtime";
+  readonly check: Check;
+}
+
+export class SelfTestView implements View {
+  readonly name = "Self-test";
+  private readonly button = h("button", { class: "primary", click: () => void this.run() }, "Run self-test");
+  private readonly verdict = h("p", { class: "verdict", role: "status" });
+  private readonly list = h("ul", { class: "checks" });
+  readonly element: HTMLElement;
+
+  constructor(private readonly engine: Engine) {
+    this.element = h(
+      "section",
+      { class: "card" },
+      h("h2", {}, "Self-test"),
+      h(
+        "p",
+        { class: "hint" },
+        "Runs the bundle’s golden images and compares with what the file gave when it was exported. ",
+        "Tells a fault of the runtime from a fault in how pictures are read.",
+      ),
+      h("div", { class: "buttons" }, this.button),
+      this.verdict,
+      this.list,
+    );
+  }
+
+  hide(): void {
+    // A run goes on; its outcome stays on the screen.
+  }
+
+  private async run(): Promise<void> {
+    const model = this.engine.ready;
+    if (model === null) return this.conclude(false, "The model is not loaded.");
+    this.button.disabled = true;
+    this.list.replaceChildren();
+    this.verdict.className = "verdict";
+    this.verdict.textContent = "Running …";
+    try {
+      const outcomes = await this.outcomes(model);
+      const failed = (part: Outcome["part"]): boolean =>
+        outcomes.some((o) => o.part === part && !o.check.passed);
+      const faults = (["preprocessing", "runtime"] as const).filter(failed);
+      const first = outcomes.find((o) => !o.check.passed);
+      if (faults.length === 0) this.conclude(true, `Passed: ${outcomes.length} checks`);
+      else this.conclude(false, `Failed in ${faults.join(" and ")}: ${first!.check.text}`);
+    } catch (error) {
+      this.conclude(false, messageOf(error));
+    } finally {
+      this.button.disabled = false;
+    }
+  }
+
+  private async outcomes(model: Model): Promise<Outcome[]> {
+    const { bundle, manifest, file } = this.engine;
+    const outcomes: Outcome[] = [];
+    const add = (outcome: Outcome): void => {
+      outcomes.push(outcome);
+      const { check, name } = outcome;
+      const mark = h("strong", { class: check.passed ? "good" : "bad" }, check.passed ? "Pass" : "Fail");
+      this.list.append(h("li", {}, mark, h("span", {}, name), h("span", { class: "detail" }, check.text)));
+    };
+    const turned = await readsTurned();
+    const text = turned ? "a turned photo is turned back" : "EXIF orientation is ignored: photos lie on their side";
+    add({ name: "Orientation", part: "preprocessing", check: { passed: turned, text } });
+    const expected = manifest.golden.map((g) => g.logits[file.file] ?? []);
+    const allowed = tolerance(expected, file.precision);
+    for (const [i, golden] of manifest.golden.entries()) {
+      const png = await fetchGolden(bundle, golden.image);
+      const { byBrowser, exact } = await model.decodings(png);
+      const reading = checkPixels(byBrowser, exact);
+      add({ name: `Image ${i + 1}, read`, part: "preprocessing", check: reading });
+      const { logits } = await model.exactPixels(png);
+      const computing = checkLogits(logits, expected[i]!, allowed);
+      add({ name: `Image ${i + 1}, computed`, part: "runtime", check: computing });
+    }
+    const deviating = await model.deviating(TRIALS);
+    const steady = deviating === 0 ? `${TRIALS} runs agree` : `${deviating} of ${TRIALS} runs differ`;
+    add({ name: "Repeated runs", part: "runtime", check: { passed: deviating === 0, text: steady } });
+    return outcomes;
+  }
+
+  private conclude(passed: boolean, text: string): void {
+    this.verdict.className = `verdict ${passed ? "good" : "bad"}`;
+    this.verdict.textContent = text;
+  }
+}

@@ -1,0 +1,35 @@
+/** A sustained benchmark's figures: early against late, and the curve. */
+import { summary, type Summary } from "./statistics";
+
+/** Times of inferences: at in seconds since the beginning, ms. */
+export interface Series {
+  readonly at: readonly number[];
+  readonly ms: readonly number[];
+}
+
+export interface Sustained {
+  readonly first: Summary;
+  readonly last: Summary;
+  /** How much slower the last part's median is, percent; negative where it is faster. */
+  readonly loss_percent: number;
+}
+
+/** The first and last `part` seconds; null where the series isn't twice as long. */
+export function sustained({ at, ms }: Series, part: number): Sustained | null {
+  const end = at.at(-1) ?? 0;
+  if (end < 2 * part) return null;
+  const first = summary(ms.filter((_, i) => at[i]! < part));
+  const last = summary(ms.filter((_, i) => at[i]! >= end - part));
+  return { first, last, loss_percent: (last.p50 / first.p50 - 1) * 100 };
+}
+
+/** Medians of `count` equal stretches of time; NaN where a stretch is empty. */
+export function curve({ at, ms }: Series, count: number): number[] {
+  const end = at.at(-1) ?? 0;
+  const groups: number[][] = Array.from({ length: count }, () => []);
+  at.forEach((t, i) => {
+    const group = end > 0 ? Math.min(count - 1, Math.floor((t / end) * count)) : 0;
+    groups[group]!.push(ms[i]!);
+  });
+  return groups.map((g) => summary(g).p50);
+}

@@ -1,0 +1,157 @@
+/** The bundle's manifest: the only place that the app knows the network from. */
+import { InputError } from "./errors";
+
+export const MANIFEST_SCHEMA = "mobilemod/manifest/1";
+
+export type Interpolation = "nearest" | "bilinear" | "bicubic";
+const INTERPOLATIONS: readonly string[] = ["nearest", "bilinear", "bicubic"];
+
+/** How a decoded image becomes the network's input; lengths in pixels, mean and std of 0…1 values. */
+export interface Preprocess {
+  readonly size: number;
+  readonly cropFraction: number;
+  readonly interpolation: Interpolation;
+  readonly mean: readonly [number, number, number];
+  readonly std: readonly [number, number, number];
+}
+
+export interface Label {
+  readonly id: string;
+  readonly label: string;
+}
+
+export interface ModelFile {
+  readonly file: string;
+  readonly target: string;
+  readonly precision: string;
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/** An image (a PNG of exactly the input's pixels) and the logits of each model file by its name. */
+export interface Golden {
+  readonly image: string;
+  readonly logits: Readonly<Record<string, readonly number[]>>;
+}
+
+export interface Manifest {
+  readonly model: string;
+  readonly recipe: string;
+  readonly labels: readonly Label[];
+  readonly preprocess: Preprocess;
+  readonly files: readonly ModelFile[];
+  readonly golden: readonly Golden[];
+}
+
+type Json = Record<string, unknown>;
+
+/** Reads a manifest; throws `InputError` that names what is wrong. Unknown keys are ignored. */
+export function parseManifest(text: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new InputError("manifest.json is damaged: it is no JSON");
+  }
+  const root = asObject(value, "manifest.json");
+  if (root.schema !== MANIFEST_SCHEMA) {
+    throw new InputError(
+      `manifest.json has schema ${JSON.stringify(root.schema)}; expected ${MANIFEST_SCHEMA}`,
+    );
+  }
+  const labels = asArray(root.labels, "labels").map((entry, i) => {
+    const label = asObject(entry, `labels[${i}]`);
+    return { id: asString(label.id, "id"), label: asString(label.label, "label") };
+  });
+  if (labels.length === 0 || labels.length !== root.num_classes) {
+    throw new InputError(`manifest.json: ${labels.length} labels for ${root.num_classes} classes`);
+  }
+  const recipe = asObject(root.recipe, "recipe");
+  return {
+    model: asString(root.model, "model"),
+    recipe: typeof recipe.name === "string" ? recipe.name : "",
+    labels,
+    preprocess: parsePreprocess(root.preprocess),
+    files: asArray(root.files, "files").map(parseFile),
+    golden: asArray(root.golden, "golden").map(parseGolden),
+  };
+}
+
+/** Reads a manifest's `preprocess`; an unknown key is an error, since it would change the input. */
+export function parsePreprocess(value: unknown): Preprocess {
+  const known = ["size", "crop_fraction", "interpolation", "mean", "std", "color", "layout"];
+  const spec = asObject(value, "preprocess");
+  const unknown = Object.keys(spec).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw new InputError(`preprocess: unknown key "${unknown}"`);
+  const size = asNumber(spec.size, "preprocess.size");
+  if (!Number.isInteger(size) || size < 32 || size % 32 !== 0) {
+    throw new InputError(`preprocess.size ${size}: must be a multiple of 32, at least 32`);
+  }
+  const cropFraction = asNumber(spec.crop_fraction, "preprocess.crop_fraction");
+  if (!(cropFraction > 0 && cropFraction <= 1)) {
+    throw new InputError(`preprocess.crop_fraction ${cropFraction} is not in (0, 1]`);
+  }
+  const interpolation = asString(spec.interpolation, "preprocess.interpolation");
+  if (!INTERPOLATIONS.includes(interpolation)) {
+    throw new InputError(
+      `preprocess.interpolation "${interpolation}" is not one of ${INTERPOLATIONS.join(", ")}`,
+    );
+  }
+  if (spec.color !== "RGB") throw new InputError(`preprocess.color ${spec.color} is not RGB`);
+  if (spec.layout !== "NCHW") throw new InputError(`preprocess.layout ${spec.layout} is not NCHW`);
+  return {
+    size,
+    cropFraction,
+    interpolation: interpolation as Interpolation,
+    mean: asTriple(spec.mean, "preprocess.mean"),
+    std: asTriple(spec.std, "preprocess.std"),
+  };
+}
+
+function parseFile(value: unknown, i: number): ModelFile {
+  const entry = asObject(value, `files[${i}]`);
+  const bytes = asNumber(entry.bytes, `files[${i}].bytes`);
+  const [file, target, precision, sha256] = ["file", "target", "precision", "sha256"].map((key) =>
+    asString(entry[key], `files[${i}].${key}`),
+  ) as [string, string, string, string];
+  return { file, target, precision, sha256, bytes };
+}
+
+function parseGolden(value: unknown, i: number): Golden {
+  const entry = asObject(value, `golden[${i}]`);
+  const logits: Record<string, number[]> = {};
+  for (const [name, list] of Object.entries(asObject(entry.logits, `golden[${i}].logits`))) {
+    logits[name] = asArray(list, `golden[${i}].logits.${name}`).map((v) => asNumber(v, name));
+  }
+  return { image: asString(entry.image, `golden[${i}].image`), logits };
+}
+
+export function asObject(value: unknown, where: string): Json {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new InputError(`${where} is missing or no object`);
+  }
+  return value as Json;
+}
+
+export function asArray(value: unknown, where: string): unknown[] {
+  if (!Array.isArray(value)) throw new InputError(`${where} is missing or no list`);
+  return value;
+}
+
+export function asString(value: unknown, where: string): string {
+  if (typeof value !== "string") throw new InputError(`${where} is missing or no text`);
+  return value;
+}
+
+export function asNumber(value: unknown, where: string): number {
+  if (typeof value !== "number" || !Number.isFinite(value)) {
+    throw new InputError(`${where} is missing or no number`);
+  }
+  return value;
+}
+
+function asTriple(value: unknown, where: string): [number, number, number] {
+  const list = asArray(value, where).map((v) => asNumber(v, where));
+  if (list.length !== 3) throw new InputError(`${where} must hold three numbers`);
+  return list as [number, number, number];
+}

@@ -1,0 +1,57 @@
+/** From a decoded image to the network's input, as `mobilemod/data/preprocess.py` does it. */
+import { InputError } from "./errors";
+import { toRgb, type Pixels } from "./image";
+import type { Preprocess } from "./manifest";
+import { resizeAndCrop } from "./resize";
+
+/** Rounds half to even, as Python does. */
+export function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  if (rest !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/** The resized and centre-cropped image: three channels, `size` x `size`. */
+export function preprocessPixels(image: Pixels, spec: Preprocess): Pixels {
+  const { size } = spec;
+  if (image.width < 1 || image.height < 1) throw new InputError("the image is empty");
+  const short = roundHalfEven(size / spec.cropFraction);
+  const scale = short / Math.min(image.width, image.height);
+  const width = Math.max(short, roundHalfEven(image.width * scale));
+  const height = Math.max(short, roundHalfEven(image.height * scale));
+  const crop = {
+    left: Math.floor((width - size) / 2),
+    top: Math.floor((height - size) / 2),
+    width: size,
+    height: size,
+  };
+  return resizeAndCrop(toRgb(image), width, height, crop, spec.interpolation);
+}
+
+/** Order of the input's axes: "NCHW" colour planes, "NHWC" colours side by side. */
+export type Layout = "NCHW" | "NHWC";
+
+/** float32 values of three-channel pixels: divided by 255, then (x - mean) / std. */
+export function normalize(
+  pixels: Pixels,
+  spec: Preprocess,
+  layout: Layout = "NCHW",
+): Float32Array<ArrayBuffer> {
+  const count = pixels.width * pixels.height;
+  const out = new Float32Array(count * 3);
+  for (let c = 0; c < 3; c++) {
+    // Every step in float32, as NumPy computes it.
+    const mean = Math.fround(spec.mean[c]!);
+    const std = Math.fround(spec.std[c]!);
+    const table = new Float32Array(256);
+    for (let v = 0; v < 256; v++) {
+      table[v] = Math.fround(Math.fround(Math.fround(v / 255) - mean) / std);
+    }
+    const [first, step] = layout === "NCHW" ? [c * count, 1] : [c, 3];
+    for (let i = 0, from = c, to = first; i < count; i++, from += 3, to += step) {
+      out[to] = table[pixels.data[from]!]!;
+    }
+  }
+  return out;
+}

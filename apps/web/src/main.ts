@@ -1,0 +1,21 @@
+import "./styles.css";
+import { messageOf } from "./core/errors";
+import { h } from "./app/dom";
+import { HarnessPage, jobAddress } from "./app/harness";
+import { startApp } from "./app/shell";
+
+const header = document.querySelector<HTMLElement>("header")!;
+const main = document.querySelector<HTMLElement>("main")!;
+
+async function start(): Promise<void> {
+  const job = jobAddress();
+  if (job === null) return startApp(header, main);
+  const page = new HarnessPage();
+  main.replaceChildren(page.element);
+  await page.run(job);
+}
+
+start().catch((error: unknown) => {
+  main.dataset.state = "failed";
+  main.replaceChildren(h("p", { class: "problem", role: "alert" }, messageOf(error)));
+});

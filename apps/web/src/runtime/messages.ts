@@ -1,0 +1,55 @@
+/** What the page and the worker that runs a model say to each other. */
+import type { Pixels } from "../core/image";
+import type { Preprocess } from "../core/manifest";
+import type { Answer, ImageAnswer, Times } from "../core/runner";
+
+export type Delegate = "wasm" | "webgpu";
+
+export interface LoadRequest {
+  /** Folder of the runtime's files, absolute. */
+  readonly wasm: string;
+  readonly model: Uint8Array;
+  readonly preprocess: Preprocess;
+  readonly threads: number;
+  readonly delegate: Delegate;
+}
+
+export interface Loaded {
+  readonly seconds: number;
+  readonly firstInferenceMs: number;
+  readonly runtime: string;
+  readonly classes: number;
+  /** Addresses of the runtime's files that were fetched. */
+  readonly fetched: readonly string[];
+}
+
+/** A canvas's reading of an image beside the file's own values, three channels each. */
+export interface Decodings {
+  readonly byBrowser: Pixels;
+  readonly exact: Pixels;
+}
+
+/** The worker's methods. Encoded images and frames are handed over, not copied. */
+export interface Methods {
+  load(request: LoadRequest): Promise<Loaded>;
+  image(encoded: Uint8Array): Promise<ImageAnswer>;
+  frame(frame: ImageBitmap): Promise<ImageAnswer>;
+  pixels(rgb: Uint8Array): Promise<Answer>;
+  exactPixels(png: Uint8Array): Promise<Answer>;
+  time(runs: number): Promise<Times>;
+  /** How many of `runs` inferences on one input gave other logits than the first. */
+  deviating(runs: number): Promise<number>;
+  decodings(png: Uint8Array): Promise<Decodings>;
+  /** Bytes of the runtime's memory. */
+  heapBytes(): Promise<number>;
+}
+
+export interface Request {
+  readonly id: number;
+  readonly method: keyof Methods;
+  readonly argument: unknown;
+}
+
+export type Response =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: string; readonly unreadable: boolean };

@@ -1,0 +1,198 @@
+/** Runs one model file with LiteRT.js, off the page's thread. */
+import {
+  getGlobalLiteRt,
+  loadAndCompile,
+  loadLiteRt,
+  Tensor,
+  type CompiledModel,
+} from "@litertjs/core";
+import { InputError, messageOf } from "../core/errors";
+import { toRgb, type Pixels } from "../core/image";
+import type { Preprocess } from "../core/manifest";
+import { normalize, preprocessPixels, type Layout } from "../core/preprocess";
+import { UnreadableImage, type Answer, type ImageAnswer, type Times } from "../core/runner";
+import { decodeByBrowser, decodeImage, readBitmap } from "./decode";
+import type { Decodings, Loaded, LoadRequest, Methods, Request } from "./messages";
+
+const THREADED_SCRIPT = "litert_wasm_threaded_internal.js";
+
+interface Ready {
+  readonly model: CompiledModel;
+  readonly preprocess: Preprocess;
+  readonly shape: number[];
+  readonly layout: Layout;
+}
+
+let ready: Ready | null = null;
+/** What `time` runs: the last input, at first an empty one. */
+let lastInput: Float32Array<ArrayBuffer> = new Float32Array(0);
+
+function current(): Ready {
+  if (ready === null) throw new Error("no model is loaded");
+  return ready;
+}
+
+async function load(request: LoadRequest): Promise<Loaded> {
+  const start = performance.now();
+  await startRuntime(request);
+  const options =
+    request.delegate === "webgpu"
+      ? { accelerator: "webgpu" as const }
+      : { accelerator: "wasm" as const, cpuOptions: { numThreads: request.threads } };
+  const model = await loadAndCompile(request.model, options);
+  const input = inputOf(model, request.preprocess.size);
+  ready = { model, preprocess: request.preprocess, ...input };
+  lastInput = new Float32Array(input.shape.reduce((a, b) => a * b, 1));
+  const seconds = (performance.now() - start) / 1000;
+  const first = await infer(lastInput);
+  const on =
+    request.delegate === "webgpu"
+      ? `WebGPU${model.isFullyAccelerated ? "" : " in part"}`
+      : `XNNPACK in WebAssembly, ${request.threads} thread${request.threads === 1 ? "" : "s"}`;
+  return {
+    seconds,
+    firstInferenceMs: first.inferenceMs,
+    runtime: `LiteRT.js ${LITERT_VERSION}, ${on}`,
+    classes: first.logits.length,
+    fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
+  };
+}
+
+/** Starts LiteRT.js as the request needs it. */
+async function startRuntime({ wasm, threads, delegate }: LoadRequest): Promise<void> {
+  const scope = self as unknown as Record<string, unknown>;
+  // In a worker the script can't tell by itself where it came from.
+  scope.Module = {
+    locateFile: (name: string) => wasm + name,
+    mainScriptUrlOrBlob: wasm + THREADED_SCRIPT,
+  };
+  // LiteRT.js asks for a GPU whenever it starts, which takes time and memory on phones.
+  if (delegate === "wasm") Object.defineProperty(navigator, "gpu", { value: undefined });
+  if (import.meta.env.DEV) {
+    // The development server's workers are modules, which have no importScripts.
+    scope.importScripts = (url: string): void => {
+      const request = new XMLHttpRequest();
+      request.open("GET", url, false);
+      request.send();
+      (0, eval)(request.responseText);
+    };
+  }
+  await loadLiteRt(wasm, { threads: threads > 1 });
+}
+
+/** The input's shape and order: files have either, the manifest's size tells that they fit. */
+function inputOf(model: CompiledModel, size: number): { shape: number[]; layout: Layout } {
+  const [input, ...others] = model.getInputDetails();
+  const shape = Array.from(input!.shape);
+  const layouts: [Layout, number[]][] = [
+    ["NCHW", [1, 3, size, size]],
+    ["NHWC", [1, size, size, 3]],
+  ];
+  const found = layouts.find(([, expected]) => expected.join() === shape.join());
+  if (found === undefined || others.length > 0 || input!.dtype !== "float32") {
+    throw new InputError(
+      `the model takes ${input!.dtype} [${shape}]; the manifest says float32, ${size} x ${size}`,
+    );
+  }
+  return { shape, layout: found[0] };
+}
+
+/** Normalized values in the file's own order. */
+function inputFrom(pixels: Pixels): Float32Array<ArrayBuffer> {
+  const { preprocess, layout } = current();
+  return normalize(pixels, preprocess, layout);
+}
+
+/** Normalized values to logits. The time includes both copies. */
+async function infer(input: Float32Array<ArrayBuffer>): Promise<Answer> {
+  const { model, shape } = current();
+  const start = performance.now();
+  const tensor = new Tensor(input, shape);
+  const outputs = await model.run(tensor);
+  const logits = (await outputs[0]!.data()).slice() as Float32Array;
+  const inferenceMs = performance.now() - start;
+  tensor.delete();
+  for (const output of outputs) output.delete();
+  return { logits, inferenceMs };
+}
+
+function toPixels(rgb: Pixels["data"]): Pixels {
+  const { size } = current().preprocess;
+  if (rgb.length !== size * size * 3) {
+    throw new InputError(`${rgb.length} values are no image of ${size} x ${size}`);
+  }
+  return { width: size, height: size, channels: 3, data: rgb };
+}
+
+async function inferPixels(pixels: Pixels): Promise<Answer> {
+  lastInput = inputFrom(pixels);
+  return infer(lastInput);
+}
+
+async function preprocessed(decode: () => Promise<Pixels> | Pixels): Promise<ImageAnswer> {
+  const start = performance.now();
+  let decoded: Pixels;
+  try {
+    decoded = await decode();
+  } catch (error) {
+    throw new UnreadableImage(`the image can't be decoded: ${messageOf(error)}`);
+  }
+  lastInput = inputFrom(preprocessPixels(decoded, current().preprocess));
+  const preprocessMs = performance.now() - start;
+  return { ...(await infer(lastInput)), preprocessMs };
+}
+
+async function exactPixels(png: Uint8Array): Promise<Answer> {
+  return inferPixels(toPixels(toRgb(await decodeImage(png)).data));
+}
+
+async function time(runs: number): Promise<Times> {
+  const times: Times = { ms: [], at: [] };
+  for (let i = 0; i < runs; i++) {
+    times.at.push((performance.timeOrigin + performance.now()) / 1000);
+    times.ms.push((await infer(lastInput)).inferenceMs);
+  }
+  return times;
+}
+
+async function deviating(runs: number): Promise<number> {
+  const { shape } = current();
+  // Every value differs, so that no kernel gets off lightly.
+  const input = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) =>
+    Math.sin(i * 12.9898) * 2,
+  );
+  const first = (await infer(input)).logits;
+  let found = 0;
+  for (let i = 1; i < runs; i++) {
+    const { logits } = await infer(input);
+    if (logits.some((v, c) => !Object.is(v, first[c]))) found++;
+  }
+  return found;
+}
+
+async function decodings(png: Uint8Array): Promise<Decodings> {
+  return { byBrowser: toRgb(await decodeByBrowser(png)), exact: toRgb(await decodeImage(png)) };
+}
+
+const methods: Methods = {
+  load,
+  image: (encoded) => preprocessed(() => decodeImage(encoded)),
+  frame: (frame) => preprocessed(() => readBitmap(frame)),
+  pixels: (rgb) => inferPixels(toPixels(rgb)),
+  exactPixels,
+  time,
+  deviating,
+  decodings,
+  heapBytes: async () => getGlobalLiteRt().liteRtWasm.HEAPU8.buffer.byteLength,
+};
+
+self.onmessage = async ({ data }: MessageEvent<Request>) => {
+  const { id, method, argument } = data;
+  try {
+    const value = await (methods[method] as (argument: unknown) => Promise<unknown>)(argument);
+    self.postMessage({ id, value });
+  } catch (error) {
+    const unreadable = error instanceof UnreadableImage;
+    self.postMessage({ id, error: messageOf(error), unreadable });
+  }
+};

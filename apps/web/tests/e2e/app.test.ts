@@ -1,0 +1,283 @@
+/** The app in a real Chromium: camera, photos, self-test, benchmark, offline, accessibility. */
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BrowserContext, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { topK } from "../../src/core/topk";
+import { open } from "./browser";
+import { serve, type Site } from "./server";
+import { BUNDLE, expected, fileOf, FIXTURES, imagePath, manifestOf, OTHER_BUNDLE } from "./setup";
+
+const CAMERA = [
+  "--use-fake-ui-for-media-stream",
+  "--use-fake-device-for-media-stream",
+  `--use-file-for-fake-video-capture=${join(FIXTURES, "camera.mjpeg")}`,
+];
+const AXE = join(import.meta.dirname, "../../node_modules/axe-core/axe.min.js");
+const PHONE = { width: 390, height: 844 };
+const READY = '.settings[data-phase="ready"]';
+
+let context: BrowserContext;
+let site: Site;
+
+/** Hosts that were asked for anything, by any page of the context. */
+function watchHosts(of: BrowserContext): Set<string> {
+  const hosts = new Set<string>();
+  of.on("request", (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (protocol !== "blob:" && protocol !== "data:") hosts.add(host);
+  });
+  return hosts;
+}
+
+async function openApp(url = site.url): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(url);
+  await page.waitForSelector(READY);
+  return page;
+}
+
+const shownClasses = (page: Page): Promise<number[]> =>
+  page.$$eval(".results li", (rows) => rows.map((row) => Number((row as HTMLElement).dataset.class)));
+
+async function openPhoto(page: Page, path: string): Promise<number[]> {
+  await page.$eval(".results", (list) => list.querySelectorAll("li").forEach((row) => row.removeAttribute("data-class")));
+  await page.setInputFiles("#photo", path);
+  await page.waitForSelector(".results li[data-class]");
+  return shownClasses(page);
+}
+
+describe("on a phone's screen", () => {
+  beforeAll(async () => {
+    site = await serve(BUNDLE);
+    context = await open("", { viewport: PHONE, args: CAMERA });
+  });
+  afterAll(async () => {
+    await context.close();
+    await site.close();
+  });
+  afterEach(async () => {
+    for (const page of context.pages().slice(1)) await page.close();
+  });
+
+  test("a photo gets Python's classes in Python's order", async () => {
+    const page = await openApp();
+    const logits = expected.logits[fileOf(BUNDLE, "int8")]!;
+    for (const index of [0, 57, 119, 199]) {
+      const classes = await openPhoto(page, imagePath(index));
+      expect(classes[0]).toBe(topK(logits[index]!, 1)[0]![0]);
+    }
+    const labels = manifestOf(BUNDLE).labels.map((l) => l.label);
+    expect(labels).toContain(await page.textContent(".results li .name"));
+  });
+
+  test("a dropped photo is classified too, and one that can't be decoded is told", async () => {
+    const page = await openApp();
+    const data = (await readFile(imagePath(119))).toString("base64");
+    const drop = (base64: string, type: string): Promise<void> =>
+      page.$eval(
+        ".stage",
+        (stage, [content, mime]) => {
+          const bytes = Uint8Array.from(atob(content!), (c) => c.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], "dropped", { type: mime! }));
+          stage.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        },
+        [base64, type],
+      );
+    await drop(data, "image/jpeg");
+    await page.waitForSelector(".results li[data-class]");
+    const best = topK(expected.logits[fileOf(BUNDLE, "int8")]![119]!, 1)[0]![0];
+    expect((await shownClasses(page))[0]).toBe(best);
+    await drop(Buffer.from("no image").toString("base64"), "image/jpeg");
+    await page.waitForSelector('[role="alert"]:has-text("can\'t be decoded")');
+  });
+
+  test("the live camera is classified, frame after frame", async () => {
+    const page = await openApp();
+    await page.click("text=Start camera");
+    await page.waitForSelector(".results li[data-class]");
+    await page.waitForTimeout(5000);
+    const figures = await page.$$eval(".classify .figure dd", (all) => all.map((e) => Number(e.textContent)));
+    const [p50, p90, , rate] = figures as [number, number, number, number];
+    console.log(`live camera: ${rate} frames/s, inference p50 ${p50} ms, p90 ${p90} ms`);
+    expect(p50).toBeGreaterThan(0);
+    expect(p90).toBeGreaterThanOrEqual(p50);
+    expect(rate).toBeGreaterThan(0);
+    await page.click("text=Stop camera");
+    expect(await page.$eval("video", (v) => (v as HTMLVideoElement).srcObject)).toBeNull();
+  });
+
+  test("the other file and more threads can be chosen, and stay chosen", async () => {
+    const page = await openApp();
+    await page.click(".settings summary");
+    await page.selectOption("#model-file", fileOf(BUNDLE, "float32"));
+    await page.waitForSelector(`${READY}:has-text("float32")`);
+    const most = await page.evaluate(() => (crossOriginIsolated ? navigator.hardwareConcurrency : 1));
+    if (most > 1) {
+      await page.selectOption("#threads", "2");
+      await page.waitForSelector(`${READY}:has-text("2 threads"), ${READY}:has-text("disagreed")`);
+    }
+    await page.reload();
+    await page.waitForSelector(`${READY}:has-text("float32")`);
+    const best = topK(expected.logits[fileOf(BUNDLE, "float32")]![57]!, 1)[0]![0];
+    expect((await openPhoto(page, imagePath(57)))[0]).toBe(best);
+    await page.evaluate(() => localStorage.clear());
+  });
+
+  test("the self-test passes on every file", async () => {
+    const page = await openApp();
+    for (const precision of ["int8", "float32"]) {
+      await page.click(".settings summary");
+      await page.selectOption("#model-file", fileOf(BUNDLE, precision));
+      await page.waitForSelector(`${READY}:has-text("${precision}")`);
+      await page.click("text=Self-test");
+      await page.click("text=Run self-test");
+      await page.waitForSelector(".verdict.good, .verdict.bad");
+      expect(await page.textContent(".verdict")).toMatch(/^Passed/);
+      await page.click(".settings summary");
+    }
+    await page.evaluate(() => localStorage.clear());
+  });
+
+  test("a benchmark ends in a record that can be handed on", async () => {
+    const page = await openApp();
+    await page.click('[role="tab"]:has-text("Benchmark")');
+    await page.click("#panel-2 button.primary");
+    await page.waitForTimeout(4000);
+    await page.click("#panel-2 button.primary");
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.click("text=Share record"),
+    ]);
+    const record = JSON.parse(await readFile(await download.path(), "utf8"));
+    expect(record.schema).toBe("mobilemod/bench/1");
+    expect(record.device).toBe("browser");
+    const [file] = record.files;
+    expect(file.file).toBe(fileOf(BUNDLE, "int8"));
+    expect(file.latency.runs).toBe(file.series.ms.length);
+    expect(file.latency.median_ms).toBeGreaterThan(0);
+    expect(file.series.at).toEqual([...file.series.at].sort((a: number, b: number) => a - b));
+  });
+
+  test.each(["light", "dark"] as const)("axe finds nothing serious, %s", async (colorScheme) => {
+    const page = await openApp();
+    await page.emulateMedia({ colorScheme });
+    await openPhoto(page, imagePath(0));
+    await page.evaluate(await readFile(AXE, "utf8"));
+    for (const screen of ["Classify", "Self-test", "Benchmark"]) {
+      await page.click(`[role="tab"]:has-text("${screen}")`);
+      const found = await page.evaluate(async () => {
+        const { axe } = window as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } };
+        const { violations } = await axe.run();
+        return violations.map((v) => `${v.impact} ${v.id}: ${v.nodes[0]!.html}`);
+      });
+      expect(found.filter((v) => /^(serious|critical)/.test(v))).toEqual([]);
+    }
+  });
+
+  test("without isolation there is one thread, and the page says why", async () => {
+    const plain = await serve(BUNDLE, false);
+    const page = await openApp(plain.url);
+    expect(await page.$eval("#threads", (e) => (e as HTMLSelectElement).disabled)).toBe(true);
+    expect(await page.textContent(".settings")).toContain("cross-origin isolation");
+    expect((await openPhoto(page, imagePath(57)))[0]).toBeTypeOf("number");
+    await plain.close();
+  });
+});
+
+describe("another bundle", () => {
+  test("changes everything that the app knows of its model", async () => {
+    site = await serve(OTHER_BUNDLE);
+    context = await open("", { viewport: PHONE });
+    const page = await openApp();
+    const manifest = manifestOf(OTHER_BUNDLE);
+    const first = manifestOf(BUNDLE);
+    expect(manifest.labels.length).not.toBe(first.labels.length);
+    expect(manifest.preprocess.size).not.toBe(first.preprocess.size);
+    expect(await page.textContent("header .chip")).toBe(manifest.model);
+    await page.click("text=Self-test");
+    await page.click("text=Run self-test");
+    await page.waitForSelector(".verdict.good, .verdict.bad");
+    expect(await page.textContent(".verdict")).toMatch(/^Passed/);
+    await page.click('[role="tab"]:has-text("Classify")');
+    const classes = await openPhoto(page, imagePath(0));
+    expect(classes).toHaveLength(Math.min(5, manifest.labels.length));
+    await context.close();
+    await site.close();
+  });
+
+  test("with wrong logits, a damaged file or no manifest, fails where it should", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "bundle-"));
+    const small = fileOf(BUNDLE, "int8");
+    for (const part of ["manifest.json", "golden", small]) await cp(join(BUNDLE, part), join(folder, part), { recursive: true });
+    const path = join(folder, "manifest.json");
+    const text = await readFile(path, "utf8");
+    const manifest = JSON.parse(text);
+    for (const golden of manifest.golden) golden.logits[small][0] += 1;
+    await writeFile(path, JSON.stringify(manifest));
+    site = await serve(folder);
+    context = await open("");
+    const page = await openApp();
+    await page.click("text=Self-test");
+    await page.click("text=Run self-test");
+    await page.waitForSelector(".verdict.bad");
+    expect(await page.textContent(".verdict")).toMatch(/^Failed in runtime/);
+    await writeFile(path, text);
+    const bytes = await readFile(join(folder, small));
+    bytes[bytes.length >> 1]! ^= 1;
+    await writeFile(join(folder, small), bytes);
+    const fresh = await open("");
+    const damaged = await fresh.newPage();
+    await damaged.goto(site.url);
+    await damaged.waitForSelector('.settings[data-phase="failed"]:has-text("sha256 differs")');
+    await rm(path);
+    await damaged.goto(site.url);
+    await damaged.waitForSelector('[role="alert"]:has-text("make apps")');
+    await fresh.close();
+    await context.close();
+    await site.close();
+    await rm(folder, { recursive: true });
+  });
+});
+
+describe("without a network", () => {
+  test("the page works after its first load, asks no other host, and starts fast from disk", async () => {
+    const profile = await mkdtemp(join(tmpdir(), "profile-"));
+    site = await serve(BUNDLE);
+    const { port } = new URL(site.url);
+    context = await open(profile);
+    const hosts = watchHosts(context);
+    const first = await openApp();
+    await first.waitForSelector('body[data-offline="true"]');
+    await context.close();
+    // Again in a new browser, now from its disk.
+    context = await open(profile);
+    watchHosts(context).forEach((host) => hosts.add(host));
+    const second = await context.newPage();
+    await second.goto(site.url);
+    await second.waitForSelector(READY);
+    const seconds = await second.evaluate(() => performance.now() / 1000);
+    console.log(`cold load from disk: ${seconds.toFixed(2)} s from navigation to a loaded model`);
+    await context.close();
+    await site.close();
+    // And with nobody to ask.
+    context = await open(profile);
+    watchHosts(context).forEach((host) => hosts.add(host));
+    const offline = await context.newPage();
+    await offline.goto(`http://127.0.0.1:${port}/`);
+    await offline.waitForSelector(READY);
+    const classes = await openPhoto(offline, imagePath(57));
+    expect(classes[0]).toBe(topK(expected.logits[fileOf(BUNDLE, "int8")]![57]!, 1)[0]![0]);
+    await context.close();
+    expect([...hosts]).toEqual([`127.0.0.1:${port}`]);
+    await rm(profile, { recursive: true, force: true });
+  });
+
+  test("the page can be installed", async () => {
+    const manifest = JSON.parse(await readFile(join(import.meta.dirname, "../../dist/app.webmanifest"), "utf8"));
+    expect(manifest).toMatchObject({ display: "standalone", start_url: "./" });
+    expect(manifest.icons.map((i: { sizes: string }) => i.sizes)).toEqual(expect.arrayContaining(["192x192", "512x512"]));
+  });
+});

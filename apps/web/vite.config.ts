@@ -1,0 +1,100 @@
+import { createHash } from "node:crypto";
+import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
+import { basename, join, relative } from "node:path";
+import { defineConfig, type Plugin } from "vite";
+
+const LITERT = join(import.meta.dirname, "node_modules/@litertjs/core");
+const LITERT_VERSION = (JSON.parse(readFileSync(join(LITERT, "package.json"), "utf8")) as { version: string })
+  .version;
+/** Those that the app loads: with relaxed SIMD, the same with threads, and for older browsers. */
+const RUNTIME_FILES = ["", "_threaded", "_compat"].flatMap((kind) =>
+  ["js", "wasm"].map((end) => `litert_wasm${kind}_internal.${end}`),
+);
+const RUNTIME_FOLDER = `wasm/${LITERT_VERSION}/`;
+
+/** What a page needs to get shared memory, and with it threads. */
+const ISOLATION = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+
+/** LiteRT.js' files, served from the page's own origin. */
+function runtimeFiles(): Plugin {
+  return {
+    name: "litert-files",
+    configureServer(server) {
+      server.middlewares.use((request, response, next) => {
+        const name = basename(new URL(request.url ?? "/", "http://x").pathname);
+        if (!request.url?.includes(RUNTIME_FOLDER) || !RUNTIME_FILES.includes(name)) return next();
+        response.setHeader("Content-Type", name.endsWith(".js") ? "text/javascript" : "application/wasm");
+        for (const [key, value] of Object.entries(ISOLATION)) response.setHeader(key, value);
+        createReadStream(join(LITERT, "wasm", name)).pipe(response);
+      });
+    },
+    generateBundle() {
+      for (const name of RUNTIME_FILES) {
+        const source = readFileSync(join(LITERT, "wasm", name));
+        this.emitFile({ type: "asset", fileName: RUNTIME_FOLDER + name, source });
+      }
+    },
+  };
+}
+
+/** Tells the service worker what the page consists of; model and runtime are added when used. */
+function offlineShell(): Plugin {
+  return {
+    name: "offline-shell",
+    apply: "build",
+    enforce: "post",
+    generateBundle(_, bundle) {
+      const worker = bundle["sw.js"];
+      if (worker?.type !== "chunk") throw new Error("the service worker was not built");
+      const built = Object.keys(bundle).filter((n) => n !== "sw.js" && !n.startsWith("wasm/"));
+      const publicFolder = join(import.meta.dirname, "public");
+      const copied = filesIn(publicFolder)
+        .map((path) => relative(publicFolder, path))
+        .filter((path) => !path.startsWith("model"));
+      const digest = createHash("sha256");
+      for (const name of built.sort()) {
+        const entry = bundle[name]!;
+        digest.update(name).update(entry.type === "chunk" ? entry.code : entry.source);
+      }
+      for (const name of copied.sort()) digest.update(readFileSync(join(publicFolder, name)));
+      worker.code = worker.code
+        .replace(/(["'`])SHELL_FILES\1/, JSON.stringify([...built, ...copied].join("\n")))
+        .replace("SHELL_VERSION", digest.digest("hex").slice(0, 12));
+    },
+  };
+}
+
+function filesIn(folder: string): string[] {
+  return readdirSync(folder)
+    .map((name) => join(folder, name))
+    .flatMap((path) => (statSync(path).isDirectory() ? filesIn(path) : [path]));
+}
+
+/** src/globals.d.ts. */
+export const define = {
+  LITERT_VERSION: JSON.stringify(LITERT_VERSION),
+  RUNTIME_FOLDER: JSON.stringify(RUNTIME_FOLDER),
+  APP_VERSION: JSON.stringify(process.env.npm_package_version ?? "0"),
+};
+
+export default defineConfig({
+  base: "./",
+  define,
+  plugins: [runtimeFiles(), offlineShell()],
+  build: {
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    rollupOptions: {
+      input: { main: "index.html", sw: "src/sw.ts" },
+      output: {
+        entryFileNames: ({ name }) => (name === "sw" ? "sw.js" : "assets/[name]-[hash].js"),
+      },
+    },
+  },
+  worker: { format: "iife" },
+  server: { headers: ISOLATION },
+  preview: { headers: ISOLATION },
+});

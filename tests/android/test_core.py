@@ -1,0 +1,185 @@
+"""The Kotlin core runs jobs on the JVM, with the real model files in a Python process beside it.
+
+Its stream must be what mobilemod's decoder takes, and its answers Python's own, bit for bit. The
+core is compiled by apps/android/test.sh; without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobilemod.data.imagefolder import ImageFolder, read_folder
+from mobilemod.harness.drivers.host import HostDriver
+from mobilemod.harness.held import Held
+from mobilemod.harness.job import JobFolder, LatencyPlan
+from mobilemod.harness.job_build import Plan, build_job
+from mobilemod.harness.protocol import Line, Reader
+from mobilemod.harness.worker.execute import execute
+from mobilemod.manifest import load_bundle
+from tests.tiny_bundle import IDS, make_bundle
+
+ROOT = Path(__file__).parents[2]
+CLASS_PATH = ROOT / "apps/android/build/check/class-path"
+IMAGES = 12
+# After apps/android/test.sh, which CI runs between the fast tests and the slow ones.
+pytestmark = pytest.mark.slow
+PLAN = Plan(latency=LatencyPlan(0, 16, 70, 0, 2))
+
+
+class LiteRtOnly(HostDriver):
+    """The host without ExecuTorch, whose import takes long in every engine's process."""
+
+    def suffixes(self) -> tuple[str, ...]:
+        return (".tflite",)
+
+
+@pytest.fixture(scope="session")
+def kotlin():
+    """`kotlin(folder, stream)`: runs what is left of a job in the Kotlin core."""
+    if not CLASS_PATH.is_file() or shutil.which("java") is None:
+        pytest.skip("needs the compiled core: run apps/android/test.sh")
+
+    def run(folder: Path, stream: Path) -> None:
+        command = [
+            "java", "-cp", CLASS_PATH.read_text(), "io.mobilemod.core.harness.RunJobKt",
+            folder, stream, sys.executable, "-m", "tests.android.engine",
+        ]  # fmt: skip
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> ImageFolder:
+    """Drawn images of several sizes, as PNG: every decoder gives the same pixels."""
+    root = tmp_path_factory.mktemp("images") / "val"
+    rng = np.random.default_rng(3)
+    for n in range(IMAGES):
+        folder = root / IDS[n % len(IDS)]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels).resize((37 + 5 * n, 60), Image.Resampling.BICUBIC)
+        image.save(folder / f"it's $n {n}.png")
+    return read_folder(root, IDS)
+
+
+@pytest.fixture
+def job(tmp_path, images) -> JobFolder:
+    """A job of the tiny bundle, whose files are channels last."""
+    bundle = load_bundle(make_bundle(tmp_path / "bundle"))
+    return build_job(bundle, images, LiteRtOnly(), PLAN, tmp_path / "job").folder
+
+
+def read(job: JobFolder, data: bytes) -> tuple[list[Line], Reader]:
+    """The stream's lines; none may be damaged."""
+    reader = Reader(job.job.id)
+    lines = [*reader.feed(data), *reader.close()]
+    assert reader.counts["damaged"] == 0, reader.first_damage
+    assert reader.counts["foreign"] == 0
+    return lines, reader
+
+
+def answers(lines: list[Line]) -> dict[tuple[int, int], tuple]:
+    """By (configuration, image): the top five, the logits and their hash."""
+    return {
+        (x["configuration"], x["image"]): (x["top"], x["logits"], x["logits_sha256"])
+        for x in lines
+        if x.type == "image"
+    }
+
+
+def golden(lines: list[Line]) -> dict[tuple, list]:
+    return {
+        (x["configuration"], x["image"], x["source"]): x["logits"]
+        for x in lines
+        if x.type == "golden"
+    }
+
+
+def python_stream(job: JobFolder) -> list[Line]:
+    """What the worker in Python makes of the same job."""
+    parts: list[bytes] = []
+    execute(job.folder, parts.append, "host")
+    return read(job, b"".join(parts))[0]
+
+
+def test_its_stream_and_answers_are_pythons(kotlin, job, tmp_path):
+    stream = tmp_path / "stream.jsonl"
+    kotlin(job.folder, stream)
+    lines, reader = read(job, stream.read_bytes())
+    assert reader.counts["repeated"] == 0
+    held = Held(job.job)
+    assert all(held.add(line) for line in lines)
+    assert held.done and held.fatal is None and not held.failed
+    assert held.open_phases() == set()
+    ours = python_stream(job)
+    assert answers(lines) == answers(ours)
+    assert len(answers(lines)) == 2 * IMAGES
+    assert golden(lines) == golden(ours)
+    timed = [x for x in lines if x.type == "times" and x["phase"] == "steady"]
+    assert {c: sum(len(x["ms"]) for x in timed if x["configuration"] == c) for c in (0, 1)} == {
+        0: 70,
+        1: 70,
+    }
+
+
+def test_a_stream_that_was_cut_off_is_gone_on_with(kotlin, job, tmp_path):
+    stream = tmp_path / "stream.jsonl"
+    kotlin(job.folder, stream)
+    data = stream.read_bytes()
+    middle = data.index(b'"type":"image"', len(data) // 4) + 60
+    stream.write_bytes(data[:middle])
+    kotlin(job.folder, stream)
+    reader = Reader(job.job.id)
+    lines = [*reader.feed(stream.read_bytes()), *reader.close()]
+    assert reader.counts["damaged"] == 1
+    seen = [(x["configuration"], x["image"]) for x in lines if x.type == "image"]
+    assert len(seen) == len(set(seen)) == 2 * IMAGES
+    held = Held(job.job)
+    for line in lines:
+        held.add(line)
+    assert held.done and held.open_phases() == set()
+
+
+def test_a_wrong_file_is_fatal_and_named(kotlin, job, tmp_path):
+    model = job.folder / job.job.files[0].path
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    stream = tmp_path / "stream.jsonl"
+    kotlin(job.folder, stream)
+    lines, _ = read(job, stream.read_bytes())
+    (error,) = [x for x in lines if x.type == "error"]
+    assert error["fatal"] and job.job.files[0].path in error["message"]
+    assert not answers(lines)
+
+
+def test_another_bundle_on_real_images(kotlin, data_dir, tmp_path):
+    """The real network at 192 pixels: the core follows its manifest and the file's own layout."""
+    command = [sys.executable, "-m", "mobilemod.cli", "export", "--size", "192", "--targets",
+               "tflite,executorch", "--data", data_dir, "--out", tmp_path / "bundle"]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.preprocess.size == 192
+    for n, path in enumerate(sorted((data_dir / "val").rglob("*.JPEG"))[::39][:50]):
+        # JPEG decoders differ in the last bit; PNG's don't.
+        target = tmp_path / "val" / path.parent.name / f"{n}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("RGB").save(target)
+    images = read_folder(tmp_path / "val", bundle.label_ids)
+    assert len(images.samples) == 50
+    plan = Plan(latency=None)
+    job = build_job(bundle, images, HostDriver(), plan, tmp_path / "job").folder
+    stream = tmp_path / "stream.jsonl"
+    kotlin(job.folder, stream)
+    lines, _ = read(job, stream.read_bytes())
+    ours = python_stream(job)
+    assert answers(lines) == answers(ours)
+    assert len(answers(lines)) == len(job.job.files) * 50
+    assert golden(lines) == golden(ours)
