@@ -386,7 +386,9 @@ def test_two_harnesses_on_one_phone(device):
 
 def test_fuzzed_answers_are_read_or_left():
     """What a device prints, bent at random: no reader raises, and none invents a device."""
-    from mobilemod.harness.drivers import iphone_tools
+    from mobilemod.harness.drivers.iphone_devicectl import error_text
+    from mobilemod.harness.drivers.iphone_devicectl import parse_devices as parse_phones
+    from mobilemod.harness.drivers.iphone_mobiledevice import parse_battery as parse_power
 
     rng = random.Random(5)
     texts = [
@@ -414,7 +416,7 @@ def test_fuzzed_answers_are_read_or_left():
         assert saved is None or all(v.isprintable() for v in saved.settings.values())
         with contextlib.suppress(ValueError):
             answer = json.loads(text)
-            iphone_tools.error_text(answer)
-            iphone_tools.parse_battery(answer)
+            error_text(answer)
+            parse_power(answer)
             for key in ("result", "error"):
-                iphone_tools.parse_devices(answer.get(key) if isinstance(answer, dict) else answer)
+                parse_phones(answer.get(key) if isinstance(answer, dict) else answer)
