@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
+from mobilemod.harness.values import Values, check_path, short
 
 SCHEMA, RESUME_SCHEMA = "mobilemod/job/1", "mobilemod/resume/1"
 JOB_FILE, RESUME_FILE, MANIFEST_FILE = "job.json", "resume.json", "manifest.json"
@@ -30,9 +30,6 @@ DELEGATES = (
 MAX_JSON = 64 << 20
 MAX_ITEMS = 1_000_000
 MAX_THREADS = 256
-
-_PART = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
-_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -194,98 +191,10 @@ def ranges(indices: Iterable[int]) -> list[list[int]]:
 # -- reading what came from outside
 
 
-def check_path(text: Any, where: str = JOB_FILE) -> str:
-    """A relative path of safe parts, as it is; `UserError` for any other."""
-    parts = text.split("/") if isinstance(text, str) else [""]
-    if len(parts) > 16 or any(p in (".", "..") or not _PART.match(p) for p in parts):
-        raise UserError(
-            f"{where}: the path {_short(text)} isn't allowed; only relative ones of "
-            "letters, digits, '.', '_' and '-'"
-        )
-    return text
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-class _Values:
-    """A JSON object that is read key by key; a wrong one is a `UserError` naming it."""
-
-    def __init__(self, values: Any, where: str):
-        if not isinstance(values, dict):
-            raise UserError(f"{where} is no JSON object")
-        self._values, self._where = values, where
-
-    def fail(self, key: str, expected: str) -> UserError:
-        return UserError(
-            f"{self._where}: {key} is {_short(self._values.get(key))}, expected {expected}"
-        )
-
-    def text(self, key: str, allowed: tuple[str, ...] | None = None, most: int = 4096) -> str:
-        value = self._values.get(key)
-        if not isinstance(value, str) or len(value) > most or _unwritable(value):
-            raise self.fail(key, "text")
-        if allowed is not None and value not in allowed:
-            raise self.fail(key, f"one of {', '.join(allowed)}")
-        return value
-
-    def digest(self, key: str = "sha256") -> str:
-        value = self._values.get(key)
-        if not isinstance(value, str) or not _HEX64.match(value):
-            raise self.fail(key, "64 hex digits")
-        return value
-
-    def path(self, key: str = "path") -> str:
-        return check_path(self._values.get(key), self._where)
-
-    def whole(self, key: str, least: int = 0, most: int = 2**53) -> int:
-        value = self._values.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.fail(key, f"a whole number from {least} to {most}")
-        return value
-
-    def number(self, key: str, most: float = 1e6) -> float:
-        value = self._values.get(key)
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
-        if not ok:
-            raise self.fail(key, f"a number from 0 to {most:g}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        if not isinstance(self._values.get(key), bool):
-            raise self.fail(key, "true or false")
-        return self._values[key]
-
-    def items(self, key: str, most: int, read: Callable[[_Values], Any]) -> tuple[Any, ...]:
-        value = self._values.get(key)
-        if not isinstance(value, list) or len(value) > most:
-            raise self.fail(key, f"a list of at most {most}")
-        return tuple(read(_Values(v, f"{self._where}: {key} {i}")) for i, v in enumerate(value))
-
-    def maybe(self, key: str, read: Callable[[str], Any]) -> Any:
-        return None if self._values.get(key) is None else read(key)
-
-    def object(self, key: str) -> _Values:
-        return _Values(self._values.get(key), f"{self._where}: {key}")
-
-    def raw(self, key: str) -> Any:
-        return self._values.get(key)
-
-
-def _unwritable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def parse_job(raw: bytes, where: str = JOB_FILE) -> Job:
     """The job in the bytes of a `job.json`; `UserError` for anything that isn't one."""
     values = _read_json(raw, where)
-    v = _Values(values, where)
+    v = Values(values, where)
     v.text("schema", (SCHEMA,))
     job = Job(
         id=v.digest("id"),
@@ -307,7 +216,7 @@ def parse_job(raw: bytes, where: str = JOB_FILE) -> Job:
         raise UserError(f"{where}: two files of one name")
     for c in job.configurations:
         if c.file not in names:
-            raise UserError(f"{where}: a configuration of {_short(c.file)}, which isn't a file")
+            raise UserError(f"{where}: a configuration of {short(c.file)}, which isn't a file")
     return job
 
 
@@ -324,11 +233,11 @@ def _read_json(raw: bytes, where: str) -> dict[str, Any]:
     return values
 
 
-def _hashed(v: _Values) -> Hashed:
+def _hashed(v: Values) -> Hashed:
     return Hashed(v.path(), v.digest())
 
 
-def _job_file(v: _Values) -> JobFile:
+def _job_file(v: Values) -> JobFile:
     return JobFile(
         v.text("name", most=255),
         v.path(),
@@ -340,11 +249,11 @@ def _job_file(v: _Values) -> JobFile:
     )
 
 
-def _inputs(v: _Values) -> Inputs:
+def _inputs(v: Values) -> Inputs:
     kind = v.text("kind", KINDS)
     images = kind == "images"
 
-    def item(i: _Values) -> Item:
+    def item(i: Values) -> Item:
         name, target = i.text("name"), i.maybe("target", i.whole)
         return Item(name, target, i.path(), i.digest()) if images else Item(name, target)
 
@@ -362,12 +271,12 @@ def _inputs(v: _Values) -> Inputs:
     return Inputs(kind, len(items), items, v.path(), v.digest(), tuple(shape))
 
 
-def _configuration(v: _Values) -> Configuration:
+def _configuration(v: Values) -> Configuration:
     threads = v.whole("threads", 1, MAX_THREADS)
     return Configuration(v.text("file", most=255), threads, v.text("delegate", DELEGATES))
 
 
-def _latency(v: _Values) -> LatencyPlan:
+def _latency(v: Values) -> LatencyPlan:
     return LatencyPlan(
         v.number("warm_up_seconds"),
         v.whole("warm_up_max", most=10**6),
@@ -379,7 +288,7 @@ def _latency(v: _Values) -> LatencyPlan:
 
 def parse_resume(raw: bytes, job: Job, where: str = RESUME_FILE) -> Resume:
     """What is in a `resume.json`; one of another job holds nothing. Raises `UserError`."""
-    values = _Values(_read_json(raw, where), where)
+    values = Values(_read_json(raw, where), where)
     values.text("schema", (RESUME_SCHEMA,))
     if values.digest("job") != job.id:
         return Resume(job.id)
@@ -392,7 +301,7 @@ def parse_resume(raw: bytes, job: Job, where: str = RESUME_FILE) -> Resume:
         indices: set[int] = set()
         for pair in pairs if isinstance(pairs, list) else ():
             if not _pair(pair, count):
-                raise UserError(f"{where}: {_short(pair)} is no range of the {count} inputs")
+                raise UserError(f"{where}: {short(pair)} is no range of the {count} inputs")
             indices.update(range(pair[0], pair[1] + 1))
         if name in names:
             found[name] = frozenset(indices)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilemod.files import write_json, write_text
+from mobilemod.results.device_csv import configurations, csv_text
 from mobilemod.results.device_plot import (
     PLOT_STYLE,
     accuracy_plot,
@@ -30,13 +29,6 @@ from mobilemod.results.table import drop_text
 
 RECORD_SCHEMA, RECORDS_SCHEMA = "mobilemod/harness-record/1", "mobilemod/harness-records/1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-CSV_COLUMNS = (
-    "device", "started", "file", "precision", "threads", "delegate", "images", "top1_percent",
-    "top5_percent", "drop", "drop_low", "drop_high", "host_identical", "host_top1_percent",
-    "self_test", "p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "runs", "load_ms",
-    "first_inference_ms", "preprocess_ms", "sustained_loss_percent", "instructions",
-    "peak_memory_bytes", "accuracy_digest", "latency_digest", "complete",
-)  # fmt: skip
 
 
 def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
@@ -48,7 +40,7 @@ def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
     records = read_records(folder)
     latest = {r["device"]["name"]: r for r in records}
     write_json(folder / "report.json", {"schema": RECORDS_SCHEMA, "records": list(latest.values())})
-    write_text(folder / "report.csv", _csv(records))
+    write_text(folder / "report.csv", csv_text(records))
     write_text(folder / "report.html", page(list(latest.values()), records, manifest["model"]))
     return folder / "report.html"
 
@@ -162,14 +154,6 @@ def _section(title: str, note: str, *parts: Html | None) -> Html | None:
     return tag("section", tag("h2", title), tag("p", note, class_="note"), *parts)
 
 
-def _configurations(latest: Sequence[dict[str, Any]]):
-    """(record, file, configuration) of everything."""
-    for r in latest:
-        for f in r["files"]:
-            for c in f["configurations"]:
-                yield r, f, c
-
-
 def _label(record: dict[str, Any], file: dict[str, Any], c: dict[str, Any]) -> str:
     return f"{record['device']['name']}: {file['file']}, {_unit(c)}"
 
@@ -180,7 +164,7 @@ def _unit(c: dict[str, Any]) -> str:
 
 def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:
     letters, points = _devices(latest), []
-    for r, f, c in _configurations(latest):
+    for r, f, c in configurations(latest):
         a = f["accuracy"]
         if not c["latency"] or a is None or a["top1_percent"] is None:
             continue
@@ -241,7 +225,7 @@ def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
 
 def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
     entries, rows = [], []
-    for r, f, c in _configurations(latest):
+    for r, f, c in configurations(latest):
         t = c["latency"]
         if t is None:
             continue
@@ -278,7 +262,7 @@ def _ratios(latest: Sequence[dict[str, Any]]) -> Html | None:
 
 def _throttling(latest: Sequence[dict[str, Any]]) -> Html | None:
     lines, rows = [], []
-    for r, f, c in _configurations(latest):
+    for r, f, c in configurations(latest):
         s = c["sustained"]
         if s is None:
             continue
@@ -407,30 +391,3 @@ def _history(records: Sequence[dict[str, Any]]) -> Html | None:
     note = ("Figures with the same mark in the last two columns may be compared: the same network, "
             "images and preprocessing, or the same device, runtime and plan.")  # fmt: skip
     return _section("History", note, picture, tag("details", inner))
-
-
-def _csv(records: Sequence[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for r, f, c in _configurations(records):
-        a, t, cold = f["accuracy"] or {}, c["latency"] or {}, cold_start(c)
-        drop, host = a.get("drop") or {}, a.get("host") or {}
-        writer.writerow({
-            "device": r["device"]["name"], "started": r["started"], "file": f["file"],
-            "precision": f["precision"], "threads": c["threads"], "delegate": c["delegate"],
-            "images": a.get("images", 0), "top1_percent": a.get("top1_percent"),
-            "top5_percent": a.get("top5_percent"), "drop": drop.get("points"),
-            "drop_low": drop.get("low"), "drop_high": drop.get("high"),
-            "host_identical": host.get("identical"), "host_top1_percent": host.get("top1_percent"),
-            "self_test": f["self_test"]["verdict"],
-            **{k: t.get(k) for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "runs")},
-            "load_ms": cold and cold[0], "first_inference_ms": cold and cold[1],
-            "preprocess_ms": (f["per_image"]["preprocess_ms"] or {}).get("p50_ms"),
-            "sustained_loss_percent": (c["sustained"] or {}).get("loss_percent"),
-            "instructions": (f.get("instructions") or {}).get("total"),
-            "peak_memory_bytes": r["state"]["peak_memory_bytes"],
-            "accuracy_digest": r["comparable"]["accuracy"]["digest"],
-            "latency_digest": r["comparable"]["latency"]["digest"], "complete": r["complete"],
-        })  # fmt: skip
-    return out.getvalue()

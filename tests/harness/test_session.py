@@ -452,8 +452,8 @@ import time
 def slow(raw, number, start):
     time.sleep(0.05)
     return raw
-validate_devices(config(Path(sys.argv[1]), read_folder(Path(sys.argv[2]), IDS)), Host,
-                 lambda _: Changed(slow))
+both = config(Path(sys.argv[1]), read_folder(Path(sys.argv[2]), IDS), *sys.argv[3:])
+validate_devices(both, Host, lambda _: Changed(slow))
 """
 
 
@@ -483,6 +483,24 @@ def test_a_harness_that_is_killed_goes_on_at_the_last_image(tiny, images, how):
     assert record["counts"]["answered_again"] == 0
     assert lines.read_bytes().count(b'"type":"image"') == 2 * IMAGES
     assert len(list((tiny / "devices" / "host").glob("2*"))) == 1
+
+
+def test_ctrl_c_stops_two_devices(tiny, images):
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", SCRIPT, str(tiny), str(images.root), "host", "host:2"]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
+    both = tiny / "devices" / "host", tiny / "devices" / "host_2"
+    while process.poll() is None and not all(list(f.glob(f"2*/{LINES_FILE}")) for f in both):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    held = sum(p.read_bytes().count(b'"type":"image"') for f in both for p in f.glob("2*/lines*"))
+    assert held < 4 * IMAGES
+    drivers = {"host": HostDriver(), "host:2": HostDriver()}
+    again = config(tiny, images, *drivers)
+    for record in validate_devices(again, Host, drivers.__getitem__)[0]:
+        nothing_lost(record)
+        assert record["counts"]["answered_again"] == 0
 
 
 def test_a_devices_own_stream_is_not_run_again(stream, tmp_path):

@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.bounded import last_line, printable, run_bounded
 
 BUNDLE_ID = "io.mobilemod.app"
 JOB_ARGUMENT = "--job"
@@ -68,22 +68,9 @@ class Tool(Protocol):
         """`temperature_c`, `level` (0…1), `charging`, as far as the tool can say."""
 
 
-def call(words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run a program; `DeviceLost` where it hangs."""
-    try:
-        return subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=timeout,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise DeviceLost(f"{words[0]}: no answer within {timeout:.0f} s") from None
-    except OSError as error:
-        raise UserError(f"{words[0]} can't be run: {error.strerror}") from None
-
-
 def failure(tool: str, message: str) -> Exception:
     """The error for what a tool said: `DeviceLost` where trying again may help."""
-    text = " ".join(message.split())[:300] or "it failed without a word"
+    text = printable(" ".join(message.split())) or "it failed without a word"
     low = text.lower()
     if any(word in low for word in _ABSENT):
         return Absent(f"{tool}: {text}")
@@ -145,12 +132,12 @@ class DeviceCtl:
             path = Path(folder, "answer.json")
             output = ["--quiet", "--json-output", str(path)]
             at = len(words) if options_at is None else options_at
-            done = call(["xcrun", "devicectl", *words[:at], *output, *words[at:]], timeout)
+            done = run_bounded(["xcrun", "devicectl", *words[:at], *output, *words[at:]], timeout)
             try:
                 answer = json.loads(path.read_text("utf-8"))
             except (OSError, ValueError):
                 answer = {}
-        if done.returncode == 0 and isinstance(answer, dict) and "result" in answer:
+        if done.status == 0 and isinstance(answer, dict) and "result" in answer:
             return answer["result"]
         said = error_text(answer) or last_line(done.stderr) or last_line(done.stdout)
         raise failure(self.name, said)
@@ -218,12 +205,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else "unknown"
 
 
-def last_line(text: str) -> str:
-    """The last line that says anything."""
-    lines = [s.strip() for s in text.splitlines() if s.strip()]
-    return lines[-1] if lines else ""
-
-
 # -- pymobiledevice3
 
 
@@ -268,21 +249,20 @@ class MobileDevice:
         """From the battery's entry in the phone's I/O registry."""
         return parse_battery(self._json(["diagnostics", "battery", "single"], LISTING, udid))
 
-    def _call(
-        self, words: list[str], timeout: float, udid: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def _call(self, words: list[str], timeout: float, udid: str | None = None) -> str:
         device = ["--udid", udid] if udid else []
-        done = call([sys.executable, "-m", "pymobiledevice3", *words, *device], timeout)
+        done = run_bounded([sys.executable, "-m", "pymobiledevice3", *words, *device], timeout)
         # A line of its log: date, time, host, logger, "ERROR", message. It says so, and may exit
         # with 0 all the same.
-        errors = [s.partition(" ERROR ")[2] for s in done.stderr.splitlines() if " ERROR " in s]
-        if done.returncode or errors:
+        log = done.stderr.decode("utf-8", "replace").splitlines()
+        errors = [s.partition(" ERROR ")[2] for s in log if " ERROR " in s]
+        if done.status or errors:
             raise failure(self.name, errors[-1] if errors else last_line(done.stderr))
-        return done
+        return done.stdout.decode("utf-8", "replace")
 
     def _json(self, words: list[str], timeout: float, udid: str | None = None) -> Any:
         try:
-            return json.loads(self._call(words, timeout, udid).stdout)
+            return json.loads(self._call(words, timeout, udid))
         except ValueError:
             raise failure(self.name, f"{' '.join(words)} answers no JSON") from None
 
@@ -315,4 +295,4 @@ def find_tool() -> Tool:
 
 
 def _has_devicectl() -> bool:
-    return call(["xcrun", "--find", "devicectl"], LISTING).returncode == 0
+    return run_bounded(["xcrun", "--find", "devicectl"], LISTING).status == 0

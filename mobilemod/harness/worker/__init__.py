@@ -24,6 +24,7 @@ FILES = (
     "mobilemod/harness/held.py",
     "mobilemod/harness/job.py",
     "mobilemod/harness/protocol.py",
+    "mobilemod/harness/values.py",
     "mobilemod/harness/worker/__init__.py",
     "mobilemod/harness/worker/__main__.py",
     "mobilemod/harness/worker/digest.py",
