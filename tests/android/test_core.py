@@ -42,17 +42,17 @@ class LiteRtOnly(HostDriver):
 
 @pytest.fixture(scope="session")
 def kotlin():
-    """`kotlin(folder, stream)`: runs what is left of a job in the Kotlin core."""
+    """`kotlin("RunJob", folder, stream)`: what a program of the core's tests prints."""
     if not CLASS_PATH.is_file() or shutil.which("java") is None:
         pytest.skip("needs the compiled core: run apps/android/test.sh")
 
-    def run(folder: Path, stream: Path) -> None:
-        command = [
-            "java", "-cp", CLASS_PATH.read_text(), "io.mobilemod.core.harness.RunJobKt",
-            folder, stream, sys.executable, "-m", "tests.android.engine",
-        ]  # fmt: skip
+    def run(main: str, *arguments: Path) -> str:
+        engine = (sys.executable, "-m", "tests.android.engine")
+        name = f"io.mobilemod.core.harness.{main}Kt"
+        command = ["java", "-cp", CLASS_PATH.read_text(), name, *arguments, *engine]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     return run
 
@@ -113,7 +113,7 @@ def python_stream(job: JobFolder) -> list[Line]:
 
 def test_its_stream_and_answers_are_pythons(kotlin, job, tmp_path):
     stream = tmp_path / "stream.jsonl"
-    kotlin(job.folder, stream)
+    kotlin("RunJob", job.folder, stream)
     lines, reader = read(job, stream.read_bytes())
     assert reader.counts["repeated"] == 0
     held = Held(job.job)
@@ -133,11 +133,11 @@ def test_its_stream_and_answers_are_pythons(kotlin, job, tmp_path):
 
 def test_a_stream_that_was_cut_off_is_gone_on_with(kotlin, job, tmp_path):
     stream = tmp_path / "stream.jsonl"
-    kotlin(job.folder, stream)
+    kotlin("RunJob", job.folder, stream)
     data = stream.read_bytes()
     middle = data.index(b'"type":"image"', len(data) // 4) + 60
     stream.write_bytes(data[:middle])
-    kotlin(job.folder, stream)
+    kotlin("RunJob", job.folder, stream)
     reader = Reader(job.job.id)
     lines = [*reader.feed(stream.read_bytes()), *reader.close()]
     assert reader.counts["damaged"] == 1
@@ -153,7 +153,7 @@ def test_a_wrong_file_is_fatal_and_named(kotlin, job, tmp_path):
     model = job.folder / job.job.files[0].path
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     stream = tmp_path / "stream.jsonl"
-    kotlin(job.folder, stream)
+    kotlin("RunJob", job.folder, stream)
     lines, _ = read(job, stream.read_bytes())
     (error,) = [x for x in lines if x.type == "error"]
     assert error["fatal"] and job.job.files[0].path in error["message"]
@@ -177,9 +177,12 @@ def test_another_bundle_on_real_images(kotlin, data_dir, tmp_path):
     plan = Plan(latency=None)
     job = build_job(bundle, images, HostDriver(), plan, tmp_path / "job").folder
     stream = tmp_path / "stream.jsonl"
-    kotlin(job.folder, stream)
+    kotlin("RunJob", job.folder, stream)
     lines, _ = read(job, stream.read_bytes())
     ours = python_stream(job)
     assert answers(lines) == answers(ours)
     assert len(answers(lines)) == len(job.job.files) * 50
     assert golden(lines) == golden(ours)
+    said = [x.split() for x in kotlin("RunSelfTest", bundle.folder).splitlines()]
+    assert {x[2] for x in said} == {"NONE"}, said
+    assert len(said) == len(job.job.files) * len(bundle.manifest["golden"])

@@ -27,8 +27,8 @@ from tests.tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.slow
 LIMIT = 4
-# Between x86 and ARM64, of int8 logits: what was seen is one step.
-STEPS = 2
+# Between x86 and ARM64, of int8 logits: the most that was seen, on 200 images.
+STEPS = 3
 
 
 def newest_record(bundle: Path, device: str) -> tuple[dict, Path]:
@@ -85,9 +85,11 @@ def test_arm64_predicts_what_this_machine_does(adb, run, data_dir, folder, tmp_p
 
 def output_step(path: Path) -> float:
     """The scale of the int8 logits, from the file's last DEQUANTIZE."""
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_path=str(path))
+    # Without a delegate the ops are the file's own.
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()
     (target,) = interpreter.get_output_details()
     (op,) = (o for o in interpreter._get_ops_details() if target["index"] in o["outputs"])

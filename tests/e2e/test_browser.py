@@ -27,7 +27,7 @@ from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import IDS, make_bundle
 
 pytestmark = pytest.mark.slow
-IMAGES = 60
+IMAGES = 30
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +108,10 @@ def test_two_browsers_at_once_each_get_their_own_record(
     )
     server.start()
     try:
-        _wait(lambda: bool(addresses) or not server.is_alive(), 60)
+        _wait(lambda: bool(addresses) or not server.is_alive(), 600)
         binary = find_binary()
         with headless(binary, addresses[0]), headless(binary, addresses[0]):
-            _wait(lambda: len(seen) == 2 or not server.is_alive(), 240)
+            _wait(lambda: len(seen) == 2 or not server.is_alive(), 900)
     finally:
         until.set()
         server.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
@@ -13,6 +14,7 @@ import pytest
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.adb import only_this_process
 from mobilemod.harness.drivers.adb_client import Listed, choose, parse_devices
 from mobilemod.harness.drivers.adb_settings import Saved, hints, parse_saved, steady
 from mobilemod.harness.drivers.adb_state import (
@@ -24,6 +26,7 @@ from mobilemod.harness.drivers.adb_state import (
 )
 from mobilemod.harness.drivers.adb_store import Store, batched, entries_of
 from mobilemod.harness.drivers.adb_stream import Follower
+from mobilemod.harness.drivers.bounded import last_line, run_bounded
 from mobilemod.harness.drivers.following import End
 from mobilemod.harness.job import (
     Configuration,
@@ -38,6 +41,7 @@ from mobilemod.harness.job import (
 )
 from mobilemod.harness.protocol import Writer
 from tests.adbd.device import EmulatedDevice, emulated, plug
+from tests.phone.tool import DATA
 
 FOLDER = "/data/local/tmp/mobilemod"
 HOSTILE = [
@@ -352,3 +356,67 @@ def entries_of_sizes(sizes: list[int]):
     from mobilemod.harness.drivers.adb_store import Entry
 
     return [Entry(Path("x"), "x", "0" * 64, size) for size in sizes]
+
+
+def test_output_without_end_and_programs_without_end_are_cut_off():
+    with pytest.raises(DeviceLost, match="more than 1 MiB of output"):
+        run_bounded(["sh", "-c", "exec cat /dev/zero"], 30, 1 << 20)
+    with pytest.raises(DeviceLost, match="no answer within 0 s"):
+        run_bounded(["sleep", "60"], 0.2)
+    with pytest.raises(UserError, match="can't be run"):
+        run_bounded(["/does/not/exist"], 1)
+    done = run_bounded(["sh", "-c", "echo a; echo b >&2; exit 3"], 30)
+    assert (done.status, done.stdout, done.stderr) == (3, b"a\n", b"b\n")
+
+
+def test_a_devices_words_cannot_steer_a_terminal():
+    assert last_line(b"x\n\x1b]0;owned\x07\x1b[2J line\n\n") == "]0;owned[2J line"
+    [listed] = parse_devices("se\x1brial   device model:a\x1b[2Jb")
+    assert listed == Listed("serial", "device", "a[2Jb")
+
+
+def test_two_harnesses_on_one_phone(device):
+    with (
+        only_this_process(device),
+        pytest.raises(UserError, match="another process is measuring on this phone"),
+        only_this_process(device),
+    ):
+        pass
+
+
+def test_fuzzed_answers_are_read_or_left():
+    """What a device prints, bent at random: no reader raises, and none invents a device."""
+    from mobilemod.harness.drivers.iphone_devicectl import error_text
+    from mobilemod.harness.drivers.iphone_devicectl import parse_devices as parse_phones
+    from mobilemod.harness.drivers.iphone_mobiledevice import parse_battery as parse_power
+
+    rng = random.Random(5)
+    texts = [
+        "List of devices attached\nR5 device usb:1 model:A_B transport_id:1\n",
+        "Thermal Status: 3\n",
+        "  level: 50\n  scale: 100\n  temperature: 311\n  status: 2\n",
+        "zone 41000 cpu\ncpu 0 walt 300000 2000000\n",
+        Saved({("system", "screen_off_timeout"): "60000"}, True).dump(),
+        (DATA / "devicectl-list.json").read_text(),
+        (DATA / "devicectl-locked.json").read_text(),
+    ]
+    odd = ["\0", "\x1b[2J", "²", "-", "--", "{", '"', "[", "null", "9" * 40, "\n", "\ud800", " "]
+    for _ in range(10_000):
+        text = rng.choice(texts)
+        for _ in range(rng.randrange(1, 6)):
+            at, to = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+            text = text[:at] + rng.choice(odd) + text[rng.choice((at, to)) :]
+        devices = parse_devices(text)
+        assert all(d.serial.isprintable() for d in devices)
+        assert parse_thermal(text) in (None, "nominal", "fair", "serious", "critical")
+        _, battery = parse_battery(text)
+        assert battery is None or 0 <= battery["level"] <= 1
+        json.dumps(parse_sysfs(text)[0])
+        saved = parse_saved(text)
+        assert saved is None or all(v.isprintable() for v in saved.settings.values())
+        with contextlib.suppress(ValueError):
+            answer = json.loads(text)
+            error_text(answer)
+            parse_power(answer)
+            for key in ("result", "error"):
+                parse_phones(answer.get(key) if isinstance(answer, dict) else answer)

@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers import DeviceLost, iphone
+from mobilemod.harness.drivers import iphone_devicectl as devicectl
+from mobilemod.harness.drivers import iphone_mobiledevice as mobiledevice
 from mobilemod.harness.drivers import iphone_tools as tools
 from mobilemod.harness.drivers.iphone import IPhoneDriver, Pace, choose, push, read_held
+from mobilemod.harness.drivers.iphone_devicectl import DeviceCtl
+from mobilemod.harness.drivers.iphone_mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone_placement import placement
-from mobilemod.harness.drivers.iphone_tools import DeviceCtl, MobileDevice, Phone
+from mobilemod.harness.drivers.iphone_tools import Phone
 from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.session import LINES_FILE, Session, read_lines
 from mobilemod.manifest import load_bundle
@@ -39,27 +43,32 @@ def recorded(name: str):
 
 def test_devicectls_list():
     """A watch, a stranger's phone and one that is away are no candidates."""
-    assert tools.parse_devices(recorded("devicectl-list")["result"]) == [
+    assert devicectl.parse_devices(recorded("devicectl-list")["result"]) == [
         Phone(UDID, 'Test "phone" $(id) & more', "iPhone 15", "17.5.1")
     ]
 
 
 def test_devicectls_newer_list():
-    assert tools.parse_devices(recorded("devicectl-list-properties")["result"]) == [
+    assert devicectl.parse_devices(recorded("devicectl-list-properties")["result"]) == [
         Phone("00008150-0011223344556677", "Newer", "iPhone18,1", "27.0")
     ]
 
 
 @pytest.mark.parametrize("result", [None, [], {}, {"devices": 3}, {"devices": [1, {}, {"x": []}]}])
 def test_odd_lists_hold_no_phone(result):
-    assert tools.parse_devices(result) == []
+    assert devicectl.parse_devices(result) == []
 
 
 def test_the_sentences_of_an_error_the_outer_one_first():
-    text = tools.error_text(recorded("devicectl-locked"))
+    text = devicectl.error_text(recorded("devicectl-locked"))
     assert text.startswith("The application failed to launch. The request was denied")
     assert text.endswith("could not be, unlocked.")
-    assert tools.error_text({}) == tools.error_text([]) == tools.error_text({"error": 3}) == ""
+    assert (
+        devicectl.error_text({})
+        == devicectl.error_text([])
+        == devicectl.error_text({"error": 3})
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,12 +91,16 @@ def test_what_a_failure_means(message, kind, words):
 
 
 def test_battery():
-    assert tools.parse_battery(recorded("pymobiledevice3-battery")) == {
+    assert mobiledevice.parse_battery(recorded("pymobiledevice3-battery")) == {
         "temperature_c": 30.4,
         "level": 0.78,
         "charging": False,
     }
-    assert tools.parse_battery(None) == tools.parse_battery({"CurrentCapacity": 900}) == {}
+    assert (
+        mobiledevice.parse_battery(None)
+        == mobiledevice.parse_battery({"CurrentCapacity": 900})
+        == {}
+    )
 
 
 def test_one_phone_is_chosen():
@@ -100,17 +113,17 @@ def test_one_phone_is_chosen():
 
 
 def test_no_tool_is_one_line(monkeypatch):
-    monkeypatch.setattr(tools.sys, "platform", "linux")
-    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(iphone.sys, "platform", "linux")
+    monkeypatch.setattr(iphone.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install mobilemod\[iphone\]"):
         IPhoneDriver(None).check()
 
 
 def test_a_mac_without_xcode_takes_pymobiledevice3(monkeypatch, tmp_path):
-    monkeypatch.setattr(tools.sys, "platform", "darwin")
+    monkeypatch.setattr(iphone.sys, "platform", "darwin")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: object())
-    assert isinstance(tools.find_tool(), MobileDevice)
+    monkeypatch.setattr(iphone.importlib.util, "find_spec", lambda name: object())
+    assert isinstance(iphone.find_tool(), MobileDevice)
 
 
 def test_where_heavy_ops_ran():

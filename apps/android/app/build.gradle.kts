@@ -71,11 +71,10 @@ dependencies {
     implementation(libs.androidx.core)
 }
 
-val bundledManifest = file("src/main/assets/model/manifest.json")
-
 // Without a bundle the app has nothing to run; better said here than on the phone.
 tasks.named("preBuild") {
+    val manifest = file("src/main/assets/model/manifest.json")
     doFirst {
-        check(bundledManifest.isFile) { "no model in ${bundledManifest.parent}: run 'make apps' at the repository's root" }
+        check(manifest.isFile) { "no model in ${manifest.parent}: run 'make apps' at the repository's root" }
     }
 }

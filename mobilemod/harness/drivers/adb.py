@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
+from mobilemod.files import only_one
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
 from mobilemod.harness.drivers.adb_runners import Runner, ended, find_runner
@@ -18,7 +21,9 @@ from mobilemod.harness.drivers.adb_settings import hints, steady
 from mobilemod.harness.drivers.adb_state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb_store import Store
 from mobilemod.harness.drivers.adb_stream import Follower
+from mobilemod.harness.drivers.bounded import whole
 from mobilemod.harness.drivers.following import End, pause
+from mobilemod.harness.job import MAX_THREADS
 
 FOLDER = "/data/local/tmp/mobilemod"
 # Either is 1 on Google's emulators.
@@ -72,15 +77,15 @@ class AdbDriver:
         try:
             self._runner = find_runner(self._device, FOLDER)
             emulated = "1" in (self._device.run("getprop", name).text for name in EMULATED)
-            cores = self._device.run("nproc").text
+            cores = whole(self._device.run("nproc").text, MAX_THREADS)
         except DeviceLost as error:
             raise UserError(f"{error}; reconnect it and try again") from None
         # On an emulated processor times mean nothing, and one thread is all there is.
         self.latency = not emulated
         if emulated:
             self.most_threads = 1
-        elif cores.isdigit() and 0 < int(cores) < 256:
-            self.most_threads = int(cores)
+        elif cores:
+            self.most_threads = cores
 
     def suffixes(self) -> tuple[str, ...]:
         """The model files that run there."""
@@ -107,7 +112,7 @@ class AdbDriver:
         follower = self._follower(device, runner, job)
         store = Store(device, FOLDER)
         device.run("mkdir", "-p", FOLDER)
-        with steady(device, FOLDER, say):
+        with only_this_process(device), steady(device, FOLDER, say):
             if not self._at_it(follower, runner, job, receive):
                 runner.stop()
                 # What an earlier start left there counts; only what it lacks is run.
@@ -207,6 +212,16 @@ class AdbDriver:
             raise
         with contextlib.suppress(DeviceLost):
             runner.stop()
+
+
+@contextlib.contextmanager
+def only_this_process(device: Device) -> Iterator[None]:
+    """Two harnesses at one phone would ruin each other's numbers: the second is told so."""
+    name = "".join(c if c.isalnum() else "_" for c in device.serial)
+    folder = Path(tempfile.gettempdir(), f"mobilemod-adb-{name}")
+    folder.mkdir(exist_ok=True)
+    with only_one(folder, "measuring on this phone, see"):
+        yield
 
 
 def say(text: str) -> None:

@@ -12,13 +12,13 @@ import re
 import secrets
 import shlex
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.bounded import Finished, last_line, printable, run_bounded, whole
 
 PROGRAM_VARIABLE = "MOBILEMOD_ADB"
 MINUTE = 60.0
@@ -90,24 +90,14 @@ class Adb:
 
     program: Path
 
-    def call(self, *words: str, timeout: float = MINUTE) -> subprocess.CompletedProcess[bytes]:
-        """Run adb to its end. Raises `DeviceLost` where it hangs longer than `timeout` seconds."""
-        try:
-            return subprocess.run(
-                [str(self.program), *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-            )
-        except subprocess.TimeoutExpired:
-            raise DeviceLost(f"adb {words[0]}: no answer within {timeout:.0f} s") from None
-        except OSError as error:
-            raise UserError(f"{self.program} can't be run: {error.strerror}") from None
+    def call(self, *words: str, timeout: float = MINUTE) -> Finished:
+        """Run adb to its end. Raises as `run_bounded`."""
+        return run_bounded([str(self.program), *words], timeout)
 
     def devices(self) -> list[Listed]:
         """What adb knows of. Raises `UserError` where its server can't be started."""
         done = self.call("devices", "-l")
-        if done.returncode:
+        if done.status:
             raise UserError(f"adb devices: {last_line(done.stderr)}")
         return parse_devices(done.stdout.decode("utf-8", "replace"))
 
@@ -127,7 +117,7 @@ def parse_devices(text: str) -> list[Listed]:
         rest = rest.strip()
         state = "no permissions" if rest.startswith("no permissions") else rest.split()[0]
         model = _MODEL.search(rest)
-        found.append(Listed(serial, state, model[1] if model else None))
+        found.append(Listed(printable(serial), state, printable(model[1]) if model else None))
     return found
 
 
@@ -154,9 +144,10 @@ class Device:
         words = ("-s", self.serial, "shell", "-n", "-T", command + trailer)
         done = self.adb.call(*words, timeout=timeout)
         stderr, _, status = done.stderr.decode("utf-8", "replace").rpartition(f"\n{token} ")
-        if not status.strip().isdigit() or f"\n{token} ".encode() not in done.stderr:
+        code = whole(status.strip())
+        if code is None or f"\n{token} ".encode() not in done.stderr:
             raise DeviceLost(f"{self.serial}: {last_line(done.stderr) or 'the connection broke'}")
-        return Output(done.stdout, stderr, int(status))
+        return Output(done.stdout, stderr, code)
 
     def push(self, sources: Sequence[Path], target: str, timeout: float = 30 * MINUTE) -> None:
         """Copy files into a folder of the device under their own names.
@@ -165,7 +156,7 @@ class Device:
         """
         words = ["-s", self.serial, "push", *map(str, sources), f"{target}/"]
         done = self.adb.call(*words, timeout=timeout)
-        if done.returncode == 0:
+        if done.status == 0:
             return
         said = (done.stderr + b"\n" + done.stdout).decode("utf-8", "replace")
         if _FULL.search(said):
@@ -184,12 +175,6 @@ class Device:
     def on_network(self) -> bool:
         """Whether the serial is an address, to be connected again after a loss."""
         return ":" in self.serial
-
-
-def last_line(raw: bytes) -> str:
-    """The last line that says anything, printable."""
-    lines = [s for s in raw.decode("utf-8", "replace").splitlines() if s.strip()]
-    return "".join(c for c in lines[-1] if c.isprintable())[:300] if lines else ""
 
 
 def choose(devices: Sequence[Listed], serial: str | None) -> Listed:

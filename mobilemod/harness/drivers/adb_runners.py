@@ -15,6 +15,7 @@ from mobilemod.errors import UserError
 from mobilemod.harness import worker
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb_client import Device
+from mobilemod.harness.drivers.bounded import last_line, whole
 
 PACKAGE, ACTIVITY = "io.mobilemod.app", "io.mobilemod.app/.HarnessActivity"
 RECORDS = f"/sdcard/Android/data/{PACKAGE}/files/records"
@@ -101,8 +102,8 @@ class App:
         if done.status or "Error" in said:
             line = next((s for s in said.splitlines() if "Error" in s), said.strip())
             raise UserError(
-                f"{self.device.serial}: the app's harness activity doesn't start ({line.strip()}); "
-                "install the app of this version"
+                f"{self.device.serial}: the app's harness activity doesn't start "
+                f"({last_line(line)}); install the app of this version"
             )
 
     def alive(self) -> bool:
@@ -142,7 +143,7 @@ class PythonWorker:
     def start(self, job: str, folder: str) -> None:
         done = self.device.script(START_WORKER, self.folder, folder, self.stream(job))
         if done.status:
-            raise UserError(f"{self.device.serial}: no worker starts: {done.stderr.strip()}")
+            raise UserError(f"{self.device.serial}: no worker starts: {last_line(done.stderr)}")
 
     def alive(self) -> bool:
         return self._pid() != ""
@@ -153,12 +154,12 @@ class PythonWorker:
 
     def why(self) -> str:
         said = self.device.run("tail", "-n", "1", f"{self.folder}/worker.log").text
-        line = "".join(c for c in said if c.isprintable())[:300]
+        line = last_line(said)
         return f"the worker ended{' (' + line + ')' if line else ''}"
 
     def _pid(self) -> str:
         text = self.device.script(WORKER_PID, self.folder).text
-        return text if text.isdigit() else ""
+        return "" if whole(text) is None else text
 
 
 def find_runner(device: Device, folder: str) -> Runner:

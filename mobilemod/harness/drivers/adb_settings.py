@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb_client import Device
+from mobilemod.harness.drivers.bounded import last_line
 
 # (namespace, key) -> while a job runs. The screen stays on by any power source, and for 30 minutes
 # without one: with the screen off, Android slows an app down or stops it.
@@ -68,8 +69,13 @@ def steady(device: Device, folder: str, say: Callable[[str], None]) -> Iterator[
     device.script(SAVE, path, saved.dump())
     try:
         for (namespace, key), value in WANTED.items():
-            if (namespace, key) in saved.settings:
-                device.run("settings", "put", namespace, key, value)
+            if (namespace, key) not in saved.settings:
+                continue
+            done = device.run("settings", "put", namespace, key, value)
+            if done.status:
+                say(
+                    f"{device.serial}: {key} can't be set ({last_line(done.stderr)}); keep it awake"
+                )
         device.run("input", "keyevent", "KEYCODE_WAKEUP")
         yield
     finally:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mobilemod.harness.drivers.adb_client import Device
+from mobilemod.harness.drivers.bounded import whole
 
 # PowerManager.THERMAL_STATUS_NONE … SHUTDOWN in the protocol's words.
 THERMAL_STATUS = ("nominal", "fair", "serious", "serious", "critical", "critical", "critical")
@@ -101,15 +102,15 @@ def parse_sysfs(text: str):
         words = line.split()
         if len(words) >= 3 and words[0] == "zone" and _whole(words[1]):
             zones[" ".join(words[2:])[:64]] = int(words[1]) / 1000
-        elif len(words) == 5 and words[0] == "cpu" and words[1].isdigit():
-            core = int(words[1])
+        elif len(words) == 5 and words[0] == "cpu" and (core := whole(words[1], 1023)) is not None:
             governors[core] = words[2][:32]
-            now[core], most[core] = (int(w) * 1000 if w.isdigit() else None for w in words[3:])
+            khz = [whole(w) for w in words[3:]]
+            now[core], most[core] = (None if k is None else 1000 * k for k in khz)
     return zones, governors, now, most
 
 
 def _whole(word: str) -> bool:
-    return word.lstrip("-").isdigit() and len(word) < 12
+    return whole(word.removeprefix("-"), 10**9) is not None
 
 
 def wait_until_cool(

@@ -16,6 +16,7 @@ from pathlib import Path
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers.adb_client import MINUTE, Device, DiskFull
+from mobilemod.harness.drivers.bounded import last_line, whole
 from mobilemod.harness.job import JOB_FILE, RESUME_FILE, JobFolder, check_path, plain_files
 from mobilemod.progress import progress
 
@@ -191,7 +192,7 @@ class Store:
     def free_bytes(self) -> int:
         """Room on the device's file system; 0 where it doesn't say."""
         words = self.device.script(FREE, self.folder).text.split()
-        return int(words[3]) * 1024 if len(words) > 4 and words[3].isdigit() else 0
+        return 1024 * (whole(words[3]) or 0) if len(words) > 4 else 0
 
 
 def check_room(done) -> None:
@@ -199,8 +200,8 @@ def check_room(done) -> None:
     if "No space left" in done.stderr:
         raise DiskFull
     if done.status:
-        lines = done.stderr.strip().splitlines()
-        raise UserError(f"the device refuses its folder: {lines[-1] if lines else done.status}")
+        said = last_line(done.stderr) or f"exit status {done.status}"
+        raise UserError(f"the device refuses its folder: {said}")
 
 
 def batched(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -17,8 +18,10 @@ from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.following import End, pause
+from mobilemod.harness.drivers.iphone_devicectl import DeviceCtl, has_devicectl
+from mobilemod.harness.drivers.iphone_mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone_placement import placement_by_file
-from mobilemod.harness.drivers.iphone_tools import Phone, Tool, find_tool
+from mobilemod.harness.drivers.iphone_tools import Phone, Tool
 from mobilemod.harness.job import JOB_FILE, RESUME_FILE, plain_files
 
 DELEGATES = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
@@ -117,6 +120,18 @@ class IPhoneDriver:
                     f"the app on {self._phone.name} has said nothing for {self._pace.silence:.0f} "
                     "s: ended by iOS, or the phone is locked"
                 )
+
+
+def find_tool() -> Tool:
+    """devicectl where Xcode is, else pymobiledevice3; `UserError` where there is neither."""
+    if sys.platform == "darwin" and shutil.which("xcrun") and has_devicectl():
+        return DeviceCtl()
+    if importlib.util.find_spec("pymobiledevice3") is not None:
+        return MobileDevice()
+    raise UserError(
+        "no way to an iPhone: 'pip install mobilemod[iphone]' (pymobiledevice3), or Xcode 15 on a "
+        "Mac; or measure in its browser: --device browser"
+    )
 
 
 def choose(phones: Sequence[Phone], udid: str | None) -> Phone:

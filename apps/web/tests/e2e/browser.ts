@@ -15,14 +15,17 @@ export function binary(): string {
 }
 
 /** A browser with a profile of its own. profile: its folder; "" for one that is thrown away. */
-export function open(
+export async function open(
   profile = "",
   options: LaunchOptions & { viewport?: { width: number; height: number }; colorScheme?: "light" | "dark" } = {},
 ): Promise<BrowserContext> {
   const { args = [], ...rest } = options;
-  return chromium.launchPersistentContext(profile, {
+  const context = await chromium.launchPersistentContext(profile, {
     executablePath: binary(),
     args: ["--no-sandbox", ...args],
     ...rest,
   });
+  // Machines that do much else at the same time are slow, not wrong.
+  context.setDefaultTimeout(180_000);
+  return context;
 }

@@ -25,10 +25,8 @@ public indirect enum JSON: Equatable, Sendable {
         value.isFinite ? .number(value.description) : .null
     }
 
-    /// As `real`, the shortest text that reads back as the same float32.
-    public static func real(_ value: Float) -> JSON {
-        value.isFinite ? .number(value.description) : .null
-    }
+    /// The float32's exact value: readers take numbers for doubles.
+    public static func real(_ value: Float) -> JSON { .real(Double(value)) }
 
     public static func integer(_ value: Int) -> JSON { .number(String(value)) }
 

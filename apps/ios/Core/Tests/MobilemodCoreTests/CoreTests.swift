@@ -83,8 +83,9 @@ final class CoreTests: XCTestCase {
         XCTAssertEqual(whole?.rgb, [1, 2, 3, 4, 5, 6])
     }
 
-    func testNumbersAreWrittenShortAndFinite() {
-        XCTAssertEqual(JSON.real(Float(0.1)).text, "0.1")
+    func testNumbersAreExactAndFinite() {
+        XCTAssertEqual(JSON.real(0.1).text, "0.1")
+        XCTAssertEqual(JSON.real(Float(0.1)).double, Double(Float(0.1)))
         XCTAssertEqual(JSON.real(1e300).double, 1e300)
         XCTAssertEqual(JSON.real(Double.nan), .null)
         XCTAssertEqual(JSON.real(-Float.infinity), .null)

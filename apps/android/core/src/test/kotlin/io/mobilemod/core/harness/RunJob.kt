@@ -34,7 +34,8 @@ fun main(arguments: Array<String>) {
     println(if (done) "done" else "not done")
 }
 
-private fun layoutOf(file: File) = if (file.extension == "tflite") TfliteFile.layout(file) else PreprocessSpec.Layout.NCHW
+/** How [file] takes its input. */
+fun layoutOf(file: File) = if (file.extension == "tflite") TfliteFile.layout(file) else PreprocessSpec.Layout.NCHW
 
 /** A model in another process. */
 class ProcessEngine(
