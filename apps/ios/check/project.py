@@ -149,9 +149,10 @@ def _schemes(app: Path, objects: dict[str, Any]) -> Iterator[str]:
 
 
 def settings(app: Path) -> dict[str, str]:
-    """Of all `.xcconfig` files."""
+    """The app's: of all `.xcconfig` files, its own last."""
     found = {}
-    for path in sorted((app / "Config").glob("*.xcconfig")):
+    own = app / "Config/App.xcconfig"
+    for path in sorted((app / "Config").glob("*.xcconfig"), key=lambda p: (p == own, p)):
         for line in path.read_text("utf-8").splitlines():
             line = line.partition("//")[0].strip()
             if line:
