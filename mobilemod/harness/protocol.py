@@ -140,7 +140,7 @@ REQUIRED: dict[str, dict[str, Callable[[Any], bool]]] = {
     "image": {
         "configuration": _index,
         "image": _index,
-        "top": _list(_ranked, 5, 1),
+        "top": _list(_ranked, 5),
         "logits_sha256": _digest,
     },
     "unreadable": {"image": _index, "message": _text},

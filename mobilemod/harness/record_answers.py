@@ -103,9 +103,8 @@ def _against_host(lines: list[Line], best: np.ndarray, logits: np.ndarray) -> di
 
 
 def _best(line: Line) -> int:
-    """The class answered; -1 where its logit isn't finite."""
-    best, logit = line["top"][0]
-    return -1 if logit is None else int(best)
+    """The class answered; -1 where no logit is finite."""
+    return next((int(best) for best, logit in line["top"] if logit is not None), -1)
 
 
 def _target(job: Job, index: int) -> int:

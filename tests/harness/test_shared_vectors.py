@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mobilemod.errors import UserError
@@ -20,10 +21,12 @@ from mobilemod.harness.job import (
 )
 from mobilemod.harness.latency import Distribution
 from mobilemod.harness.protocol import Damaged, Reader, decode, encode
+from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.harness.worker.timing import stable
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 PROTOCOL = json.loads((FOLDER / "protocol.json").read_text("utf-8"))
+TOP_K = json.loads((FOLDER / "top_k.json").read_text("utf-8"))["cases"]
 STATISTICS = json.loads((FOLDER / "statistics.json").read_text("utf-8"))
 
 
@@ -46,6 +49,21 @@ def test_paths():
     for path in PROTOCOL["paths"]["bad"]:
         with pytest.raises(UserError):
             check_path(path)
+
+
+@pytest.mark.parametrize("case", TOP_K, ids=lambda case: f"{len(case['logits'])} classes")
+def test_top_k(case):
+    logits = np.array([np.nan if v is None else v for v in case["logits"]], np.float32)
+    assert top(logits)[: case["k"]] == case["top"]
+    if case["sha256"] is not None:
+        assert logits_sha256(logits) == case["sha256"]
+
+
+def test_an_image_without_a_finite_logit_is_a_line():
+    (case,) = [c for c in TOP_K if c["top"] == []]
+    image = next(e["value"] for e in PROTOCOL["lines"] if e["ok"] and e["value"]["type"] == "image")
+    line = decode(encode({**image, "top": case["top"]}).rstrip(b"\n"))
+    assert line["top"] == []
 
 
 def test_resume():

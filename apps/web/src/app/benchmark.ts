@@ -1,9 +1,9 @@
 /** The benchmark screen: runs without pause, and hands the record on. */
-import { curve, sustained, type Series } from "../core/benchmark";
+import { curve, members, sustained, type Series } from "../core/benchmark";
 import { messageOf } from "../core/errors";
 import { summary } from "../core/statistics";
 import type { Model } from "../runtime/model";
-import { battery, browserName, deviceFacts, keepAwake } from "./device";
+import { facts, keepAwake, state } from "./device";
 import { Figure, h, milliseconds, svg } from "./dom";
 import type { Engine } from "./engine";
 import type { View } from "./view";
@@ -164,54 +164,31 @@ export class BenchmarkView implements View {
   private async toRecord(
     model: Model,
     series: Series,
-    asked: number,
+    threads: number,
     memory: number,
     part: number,
   ): Promise<Record<string, unknown>> {
     const { file, precision, target, sha256 } = this.engine.file;
-    const { manifest, choice } = this.engine;
-    const found = summary(series.ms);
-    const { size } = manifest.preprocess;
+    const change = sustained(series, part);
     return {
-      schema: "mobilemod/bench/1",
-      device: "browser",
-      model: manifest.model,
-      input: `${size} x ${size}`,
-      threads: asked,
-      environment: {
-        ...(await deviceFacts()),
-        browser: browserName(),
-        user_agent: navigator.userAgent,
-        isolated: crossOriginIsolated,
-        battery: await battery(),
-        wall: new Date().toISOString(),
+      schema: "mobilemod/app-benchmark/1",
+      model: this.engine.manifest.model,
+      file: { file, sha256, target, precision },
+      threads,
+      delegate: this.engine.choice.delegate,
+      runtime: model.runtime,
+      ...(await facts()),
+      load_seconds: model.seconds,
+      first_inference_ms: model.firstInferenceMs,
+      warm_up_runs: 0,
+      latency: members(summary(series.ms)),
+      sustained: change && {
+        first: members(change.first),
+        last: members(change.last),
+        loss_percent: change.loss_percent,
       },
-      files: [
-        {
-          file,
-          target,
-          precision,
-          sha256,
-          runtime: model.runtime,
-          delegate: choice.delegate,
-          load_seconds: model.seconds,
-          first_inference_ms: model.firstInferenceMs,
-          heap_bytes: memory,
-          latency: {
-            runs: found.runs,
-            median_ms: found.p50,
-            p90_ms: found.p90,
-            p99_ms: found.p99,
-            min_ms: found.min,
-            mean_ms: found.mean,
-          },
-          sustained: sustained(series, part),
-          series,
-        },
-      ],
-      comparisons: [],
-      left_out: [],
-      verdicts: [],
+      ...series,
+      states: [{ t: series.at.at(-1), ...(await state(memory)) }],
     };
   }
 

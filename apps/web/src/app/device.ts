@@ -24,7 +24,7 @@ export function hasWebGpu(): boolean {
 }
 
 /** The browser's name and version, as far as it tells them. */
-export function browserName(): string {
+function browserName(): string {
   const brand = own.userAgentData?.brands.find((b) => !/not.?a.?brand|^chromium$/i.test(b.brand));
   if (brand !== undefined) return `${brand.brand} ${brand.version}`;
   const known = /(Firefox|Edg|OPR|Chrome|CriOS|FxiOS|Version)\/([\d.]+)/.exec(navigator.userAgent);
@@ -33,7 +33,7 @@ export function browserName(): string {
 }
 
 /** `device` of a hello line; what isn't known is null. */
-export async function deviceFacts(): Promise<Values> {
+async function deviceFacts(): Promise<Values> {
   const hints: Record<string, unknown> = await (
     own.userAgentData?.getHighEntropyValues(["model", "platformVersion", "architecture"]) ??
       Promise.resolve({})
@@ -49,8 +49,32 @@ export async function deviceFacts(): Promise<Values> {
   };
 }
 
+/** What a record says of where it was made: the device, this app, its runtime, the time of day. */
+export async function facts(): Promise<Values> {
+  return {
+    device: await deviceFacts(),
+    app: { name: "mobilemod web", version: APP_VERSION },
+    runtimes: { "LiteRT.js": LITERT_VERSION, browser: browserName() },
+    wall: new Date().toISOString(),
+    isolated: crossOriginIsolated,
+    user_agent: navigator.userAgent,
+  };
+}
+
+/** A `state` of the harness. No browser tells a page its temperature or its process's memory. */
+export async function state(heapBytes: number): Promise<Values> {
+  return {
+    thermal: null,
+    temperature_c: null,
+    battery: await battery(),
+    memory_bytes: null,
+    frequencies_hz: null,
+    runtime_heap_bytes: heapBytes,
+  };
+}
+
 /** `level` 0…1 and `charging`, or null where the browser doesn't tell. */
-export async function battery(): Promise<Values | null> {
+async function battery(): Promise<Values | null> {
   try {
     const found = await own.getBattery?.();
     return found === undefined ? null : { level: found.level, charging: found.charging };

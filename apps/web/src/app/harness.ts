@@ -5,7 +5,7 @@ import { parseManifest, type Preprocess } from "../core/manifest";
 import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
 import { runJob, type Device, type Session, type Status } from "../core/runner";
 import { Model } from "../runtime/model";
-import { battery, browserName, deviceFacts, hasWebGpu, keepAwake, mostThreads } from "./device";
+import { facts, hasWebGpu, keepAwake, mostThreads, state } from "./device";
 import { h } from "./dom";
 import { runtimeFolder } from "./engine";
 import { Link } from "./link";
@@ -101,15 +101,7 @@ class BrowserDevice implements Device {
   }
 
   async facts() {
-    return {
-      protocol: PROTOCOL,
-      device: await deviceFacts(),
-      app: { name: "mobilemod web", version: APP_VERSION },
-      runtimes: { "LiteRT.js": LITERT_VERSION, browser: browserName() },
-      wall: new Date().toISOString(),
-      isolated: crossOriginIsolated,
-      user_agent: navigator.userAgent,
-    };
+    return { protocol: PROTOCOL, ...(await facts()) };
   }
 
   read(path: string): Promise<Uint8Array> {
@@ -140,15 +132,7 @@ class BrowserDevice implements Device {
       if (model.closed) this.open.delete(model);
       else heaps.push(await model.heapBytes());
     }
-    return {
-      // No browser tells a page its temperature or its process's memory.
-      thermal: null,
-      temperature_c: null,
-      battery: await battery(),
-      memory_bytes: null,
-      frequencies_hz: null,
-      runtime_heap_bytes: heaps.reduce((a, b) => a + b, 0),
-    };
+    return state(heaps.reduce((a, b) => a + b, 0));
   }
 
   now(): number {

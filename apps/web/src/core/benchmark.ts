@@ -33,3 +33,8 @@ export function curve({ at, ms }: Series, count: number): number[] {
   });
   return groups.map((g) => summary(g).p50);
 }
+
+/** A summary under the names of the record, in milliseconds. */
+export function members({ runs, p50, p90, p99, min, max, mean }: Summary): Record<string, number> {
+  return { runs, p50_ms: p50, p90_ms: p90, p99_ms: p99, min_ms: min, max_ms: max, mean_ms: mean };
+}

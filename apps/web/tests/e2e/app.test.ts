@@ -152,13 +152,13 @@ describe("on a phone's screen", () => {
       page.click("text=Share record"),
     ]);
     const record = JSON.parse(await readFile(await download.path(), "utf8"));
-    expect(record.schema).toBe("mobilemod/bench/1");
-    expect(record.device).toBe("browser");
-    const [file] = record.files;
-    expect(file.file).toBe(fileOf(BUNDLE, "int8"));
-    expect(file.latency.runs).toBe(file.series.ms.length);
-    expect(file.latency.median_ms).toBeGreaterThan(0);
-    expect(file.series.at).toEqual([...file.series.at].sort((a: number, b: number) => a - b));
+    expect(record.schema).toBe("mobilemod/app-benchmark/1");
+    expect(record.device.kind).toBe("browser");
+    expect(record.file.file).toBe(fileOf(BUNDLE, "int8"));
+    expect(record.latency.runs).toBe(record.ms.length);
+    expect(record.latency.p50_ms).toBeGreaterThan(0);
+    expect(record.at).toEqual([...record.at].sort((a: number, b: number) => a - b));
+    expect(record.states[0].runtime_heap_bytes).toBeGreaterThan(0);
   });
 
   test.each(["light", "dark"] as const)("axe finds nothing serious, %s", async (colorScheme) => {
