@@ -183,6 +183,6 @@ def test_another_bundle_on_real_images(kotlin, data_dir, tmp_path):
     assert answers(lines) == answers(ours)
     assert len(answers(lines)) == len(job.job.files) * 50
     assert golden(lines) == golden(ours)
-    said = [x.split() for x in kotlin("RunSelfTest", bundle.folder).splitlines()]
+    said = [x.split() for x in kotlin("RunGolden", bundle.folder).splitlines()]
     assert {x[2] for x in said} == {"NONE"}, said
     assert len(said) == len(job.job.files) * len(bundle.manifest["golden"])

@@ -6,7 +6,7 @@ import io.mobilemod.core.TestBundle
 import java.io.File
 
 /**
- * The golden self-test of a bundle's `.tflite` and `.pte` files on the JVM: `RunSelfTestKt BUNDLE
+ * The golden self-test of a bundle's `.tflite` and `.pte` files on the JVM: `RunGoldenKt BUNDLE
  * COMMAND…`, with the model in another process as in `RunJob.kt`. Prints file, image and fault.
  */
 fun main(arguments: Array<String>) {
