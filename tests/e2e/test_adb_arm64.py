@@ -23,6 +23,7 @@ from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
 from tests.adbd.device import emulated, plug
 from tests.e2e.conftest import COMMAND, ROOT
+from tests.interrupts import interruptible
 from tests.tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.slow
@@ -105,7 +106,7 @@ def test_ctrl_c_restores_the_phone_and_the_next_run_goes_on(
     options = ("--data", data_dir, "--device", "adb", "--limit", 40, "--quick", "--sustained", 6)
     with emulated(tmp_path / "phone", "--no-python", "--app") as phone:
         plug(phone)
-        process = subprocess.Popen(
+        process = interruptible(
             [*COMMAND, "validate", str(bundle), *map(str, options)],
             cwd=ROOT,
             env={**environment, **adb},

@@ -27,6 +27,7 @@ def test_bad_input_is_one_line(run, tiny, tmp_path):
     assert not (tiny / "devices").exists() or not list((tiny / "devices").rglob("record.json"))
 
 
+@pytest.mark.slow
 def test_without_images_speed_is_measured_alone(run, tiny):
     process = run("validate", tiny, "--device", "host", "--quick", "--json", "-")
     assert process.returncode == 0, process.stderr

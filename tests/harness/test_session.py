@@ -32,6 +32,7 @@ from mobilemod.results.device_table import text_table
 from tests.harness.conftest import IMAGES, PLAN, Host
 from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resigned, signed
 from tests.harness.test_protocol import GOOD
+from tests.interrupts import interruptible
 
 NO_PAUSES = (0.0, 0.0, 0.0)
 
@@ -460,7 +461,7 @@ validate_devices(both, Host, lambda _: Changed(slow))
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_harness_that_is_killed_goes_on_at_the_last_image(tiny, images, how):
     root = Path(__file__).parents[2]
-    process = subprocess.Popen(
+    process = interruptible(
         [sys.executable, "-c", SCRIPT, str(tiny), str(images.root)],
         cwd=root,
         stderr=subprocess.DEVNULL,
@@ -488,7 +489,7 @@ def test_a_harness_that_is_killed_goes_on_at_the_last_image(tiny, images, how):
 def test_ctrl_c_stops_two_devices(tiny, images):
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", SCRIPT, str(tiny), str(images.root), "host", "host:2"]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
+    process = interruptible(command, cwd=root, stderr=subprocess.DEVNULL)
     both = tiny / "devices" / "host", tiny / "devices" / "host_2"
     while process.poll() is None and not all(list(f.glob(f"2*/{LINES_FILE}")) for f in both):
         time.sleep(0.02)
