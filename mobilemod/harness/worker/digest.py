@@ -11,8 +11,9 @@ import numpy as np
 def top(logits: np.ndarray) -> list[list[Any]]:
     """Up to five [class, logit], best first, of equal logits the lower class; what isn't finite is
     left out."""
-    order = [i for i in np.argsort(-logits, kind="stable") if np.isfinite(logits[i])]
-    return [[int(i), float(logits[i])] for i in order[:5]]
+    finite = np.flatnonzero(np.isfinite(logits))
+    order = finite[np.argsort(-logits[finite], kind="stable")[:5]]
+    return [[int(i), float(logits[i])] for i in order]
 
 
 def logits_sha256(logits: np.ndarray) -> str:
