@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,15 @@ from torch import nn
 
 from export.graph import FileGraph
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.errors import UserError
+from mobilemod.errors import NOT_EVERYWHERE, UserError, unknown
 from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, FormOptions
 
+# What writes a target's files; not every machine has a build of it.
+PACKAGES = {
+    "executorch": ("executorch",),
+    "tflite": ("litert_torch", "litert_converter"),
+    "coreml": ("coremltools",),
+}
 FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 
 
@@ -79,8 +86,19 @@ TARGETS = ("executorch", "tflite", "coreml")
 def get_backend(target: str) -> Backend:
     """The module of a target; `UserError` lists the known ones."""
     if target not in TARGETS:
-        raise UserError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+        raise unknown("target", target, TARGETS)
     return importlib.import_module(f"export.{target}")  # type: ignore[return-value]
+
+
+def require_packages(target: str) -> None:
+    """Raises `UserError` where what writes a target's files isn't installed here."""
+    missing = [name for name in PACKAGES[target] if importlib.util.find_spec(name) is None]
+    if missing:
+        rest = ",".join(t for t in TARGETS if all(map(importlib.util.find_spec, PACKAGES[t])))
+        raise UserError(
+            f"target {target} needs {' and '.join(missing)}, not installed here: run 'make setup', "
+            f"or give --targets {rest} (TARGETS=…); {NOT_EVERYWHERE}"
+        )
 
 
 def backend_for(path: Path) -> Backend:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from export.audit import Audit, Names, audit_graph, require_int8
-from export.backend import FORMS, TARGETS, ModelInfo, get_backend
+from export.backend import FORMS, TARGETS, ModelInfo, get_backend, require_packages
 from export.lowering import (
     LoweringJob,
     LoweringResult,
@@ -35,8 +35,8 @@ from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, file_sha256
-from mobilemod.manifest import SCHEMA, Bundle, write_manifest
+from mobilemod.files import atomic_folder, file_sha256, require_replaceable, require_writable
+from mobilemod.manifest import FILE_NAME, SCHEMA, Bundle, write_manifest
 from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import MobileForm, build_mobile
@@ -77,6 +77,7 @@ class ExportConfig:
     def __post_init__(self) -> None:
         for target in self.targets:
             get_backend(target)
+            require_packages(target)
         if not self.targets:
             raise UserError(f"no target given; known: {', '.join(TARGETS)}")
 
@@ -114,6 +115,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     multiply-accumulates of an int8 file are int8.
     """
     start = time.perf_counter()
+    require_writable(config.out, "--out", folder=True)
+    require_replaceable(config.out, FILE_NAME)
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -115,8 +116,12 @@ class LoweringResult:
 
 @functools.cache
 def tool_versions() -> dict[str, str]:
-    """Versions of what decides a file's bytes."""
-    return {name: metadata.version(name) for name in TOOLS}
+    """Versions of what decides a file's bytes, as far as it is installed."""
+    found = {}
+    for name in TOOLS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.models.checkpoints import load_checkpoint
-from mobilemod.models.efficientmod import EfficientMod
+from mobilemod.models.efficientmod import EfficientMod, get_variant
 from quantization.calibration import load_calibration, weights_digest
 from quantization.preparation import from_table, prepare
 from quantization.prepared import Prepared, load_prepared
@@ -58,6 +58,7 @@ def open_source(variant: str, checkpoint: Path | None, data: Path | None) -> Sou
     Labels come from the checkpoint's own metadata, else ImageNet's for 1,000 classes, else the
     data folder's class names in sorted order, else "class 0", "class 1" and so on.
     """
+    get_variant(variant)
     path = checkpoint or bundled_checkpoint(variant)
     if path is None:
         raise UserError(

@@ -11,20 +11,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobilemod import __version__
-from mobilemod.errors import UserError
+from mobilemod import __version__, ranges
+from mobilemod.arguments import Parser
+from mobilemod.errors import NOT_EVERYWHERE, UserError
+from mobilemod.files import require_writable
+from mobilemod.interrupts import exit_code, raised_signals
+from mobilemod.progress import working
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL = 0, 1, 2, 3
+# What the help lists; their own tables are behind imports that take seconds.
+MODEL = "efficientmod_xxs"
+VARIANTS = "efficientmod_xxs, efficientmod_xs, efficientmod_s, efficientmod_s_conv"
+TARGETS = "executorch,tflite,coreml"
+DEVICES = "host, arm64-emulated, adb, iphone, browser"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code.
 
-    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own.
+    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own, 130 and 143
+    stopped by SIGINT and SIGTERM.
     """
     args = build_parser().parse_args(argv)
     try:
-        return args.run(args)
+        _require_writable(args)
+        with raised_signals(), working(f"mobilemod {args.verb}"):
+            return args.run(args)
     except UserError as error:
         return _fail(str(error), args.debug)
     except BrokenPipeError:
@@ -33,11 +45,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except OSError as error:
         return _fail(_os_error(error), args.debug)
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to go on", args.debug)
+    except KeyboardInterrupt as error:
+        message = "interrupted; run the same command again to go on"
+        return _fail(message, args.debug, exit_code(error))
+    except ModuleNotFoundError as error:
+        message = f"{error.name} isn't installed here: run 'make setup'; {NOT_EVERYWHERE}"
+        return _fail(message, args.debug)
+    except MemoryError:
+        return _fail("not enough memory; close other programs, or take fewer images", args.debug)
     except Exception as error:
         message = f"internal error, {type(error).__name__}: {_first_line(error)}"
         return _fail(f"{message} (--debug shows where)", args.debug, EXIT_INTERNAL)
+
+
+def _require_writable(args: argparse.Namespace) -> None:
+    """What can't be written is said before the work, not after it."""
+    if getattr(args, "out", None) is not None:
+        require_writable(args.out, "--out", folder=True)
+    for option in ("json", "record"):
+        path = getattr(args, option, None)
+        if path is not None and str(path) != "-":
+            require_writable(Path(path), f"--{option}")
 
 
 def _fail(message: str, debug: bool, code: int = EXIT_USER) -> int:
@@ -60,7 +88,7 @@ def _first_line(error: Exception) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; imports no heavy package."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobilemod",
         description="EfficientMod from a PyTorch checkpoint to int8 on a phone, measured.",
     )
@@ -69,47 +97,57 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = _verb(verbs, "data", run_data, "fetch Imagenette, the ten-class set that is measured on",
               "mobilemod data --out data/imagenette")  # fmt: skip
-    p.add_argument("--out", type=Path, default=Path("data/imagenette"), help="folder to fill")
-    p.add_argument("--size", choices=("160", "320", "full"), default="320", help="image size")
+    p.add_argument("--out", type=Path, default=Path("data/imagenette"),
+                   help="folder to fill; data/imagenette")  # fmt: skip
+    p.add_argument("--size", choices=("160", "320", "full"), default="320",
+                   help="the images' short side in pixels; 320")  # fmt: skip
 
     p = _verb(verbs, "train", run_train, "train a network from scratch, or for int8 (--qat)",
               "mobilemod train --data DIR --qat cpu --out runs/qat")  # fmt: skip
     _data_option(p)
-    p.add_argument("--model", help="variant; efficientmod_xxs, or what the training recipe says")
-    p.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the run")
+    p.add_argument(
+        "--model", metavar="NAME", help=f"{VARIANTS}; {MODEL}, or what the training recipe says"
+    )
+    p.add_argument(
+        "--out", type=Path, default=Path("runs/train"), help="folder of the run; runs/train"
+    )
     p.add_argument("--config", type=Path, help="training recipe as JSON")
     p.add_argument("--qat", metavar="RECIPE", help="for int8: cpu, cpu-x86, npu, or a JSON file")
     p.add_argument("--checkpoint", type=Path, help="what --qat starts from; the bundled weights")
-    p.add_argument("--steps", type=int, help="steps of the optimizer (--qat)")
-    p.add_argument("--size", type=int, help="image size in pixels (--qat)")
-    p.add_argument("--phases", help="SIZE:EPOCHS,… the growing image sizes (from scratch)")
-    p.add_argument("--lr", type=float, help="peak learning rate")
-    p.add_argument("--batch-size", type=int, help="images per step")
-    p.add_argument("--seed", type=int, help="seed of weights, order and augmentation")
-    p.add_argument("--device", help="cpu or cuda; the GPU where there is one")
-    p.add_argument("--threads", type=int, help="CPU threads")
+    p.add_argument("--steps", type=ranges.STEPS, help="steps of the optimizer (--qat)")
+    p.add_argument("--size", type=ranges.PIXELS, help="image size in pixels, 32 to 1024 (--qat)")
+    p.add_argument("--phases", metavar="SIZE:EPOCHS,…", help="growing image sizes (from scratch)")
+    p.add_argument("--lr", type=ranges.RATE, help="peak learning rate, above 0")
+    p.add_argument("--batch-size", type=ranges.IMAGES, help="images per step")
+    p.add_argument("--seed", type=ranges.SEED, help="seed of weights, order and augmentation")
+    p.add_argument("--device", choices=("cpu", "cuda"), help="the GPU where there is one")
+    p.add_argument("--threads", type=ranges.THREADS, help="CPU threads; PyTorch's choice")
 
     p = _verb(verbs, "export", run_export, "quantize and lower a checkpoint to a bundle",
               "mobilemod export --data DIR --out dist/efficientmod_xxs")  # fmt: skip
     _data_option(p)
-    p.add_argument("--model", default="efficientmod_xxs", help="variant")
+    p.add_argument("--model", default=MODEL, metavar="NAME", help=f"{VARIANTS}; {MODEL}")
     p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
-    p.add_argument("--targets", default="executorch,tflite,coreml", help="runtimes, by commas")
-    p.add_argument("--recipe", help="cpu (the default), cpu-x86, npu, or a JSON file")
+    p.add_argument("--targets", default=TARGETS, metavar="NAME,…", help=f"some of {TARGETS}; all")
+    p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; cpu")
     p.add_argument("--prepared", type=Path, metavar="RUN",
                    help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip
-    p.add_argument("--size", type=int, default=224, help="image size in pixels")
+    p.add_argument(
+        "--size", type=ranges.PIXELS, default=224, help="image size, 32 to 1024 pixels; 224"
+    )
     p.add_argument("--skip-check", action="store_true", help="leave out Core ML's op-by-op check")
-    p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"), help="the bundle")
+    p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"),
+                   help="the bundle; dist/efficientmod_xxs")  # fmt: skip
 
     p = _verb(verbs, "validate", run_validate, "accuracy drop and agreement of a bundle's files",
               "mobilemod validate dist/efficientmod_xxs --data DIR")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     p.add_argument("--files", metavar="NAME,…", help="only these model files (--device)")
     _data_option(p)
-    p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
+    p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
+                   help="at most so many images, spread over the classes; all")  # fmt: skip
     p.add_argument("--device", metavar="KIND[:ID][,…]",
-                   help="on devices: host, arm64-emulated, adb, iphone, browser")  # fmt: skip
+                   help=f"on devices: {DEVICES}")  # fmt: skip
     _device_options(p, " (--device)")
 
     p = _verb(verbs, "harness", run_harness, "measure on any phone's browser, nothing installed",
@@ -117,24 +155,26 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("action", choices=("serve",), help="show an address and a QR code to open")
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
-    p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
-    p.add_argument("--host", default="0.0.0.0", help="address to listen on; every one")
-    p.add_argument("--port", type=int, default=8765, help="port to listen on")
+    p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
+                   help="at most so many images, spread over the classes; all")  # fmt: skip
+    p.add_argument("--host", default="0.0.0.0", help="address to listen on; 0.0.0.0, every one")
+    p.add_argument("--port", type=ranges.PORT, default=8765, help="port to listen on; 8765")
     _device_options(p, "")
 
     p = _verb(verbs, "apps", run_apps, "put a bundle into the sample apps",
               "mobilemod apps dist/efficientmod_xxs --apps web,android,ios")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
-    p.add_argument("--apps", default="web,android,ios", help="which, by commas")
+    p.add_argument("--apps", default="web,android,ios", help="by commas; web,android,ios")
 
     p = _verb(verbs, "stress", run_stress, "accuracy drop of int8 on corrupted images",
               "mobilemod stress dist/efficientmod_xxs --data DIR --images 500")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
-    p.add_argument("--images", type=int, default=500, help="how many, spread over the classes")
+    p.add_argument("--images", type=ranges.IMAGES, default=500, metavar="N",
+                   help="how many, spread over the classes; 500")  # fmt: skip
     p.add_argument("--targets", help="runtimes, by commas; all that the bundle holds")
-    p.add_argument("--max-mean-drop", type=float, default=0.7,
-                   help="top-1 points an int8 file may lose in the mean")  # fmt: skip
+    p.add_argument("--max-mean-drop", type=ranges.POINTS, default=0.7, metavar="POINTS",
+                   help="of top-1 that an int8 file may lose in the mean; 0.7")  # fmt: skip
 
     p = _verb(verbs, "inspect", run_inspect, "what is int8 in a .pte, .tflite or .mlpackage",
               "mobilemod inspect dist/efficientmod_xxs/efficientmod_xxs_int8.tflite")  # fmt: skip
@@ -143,8 +183,8 @@ def build_parser() -> argparse.ArgumentParser:
     p = _verb(verbs, "profile", run_profile, "where a .pte's or .tflite's time goes, op by op",
               "mobilemod profile dist/efficientmod_xxs/efficientmod_xxs_int8.tflite")  # fmt: skip
     p.add_argument("file", type=Path, help="model file")
-    p.add_argument("--threads", type=int, default=1, help="CPU threads")
-    p.add_argument("--rounds", type=int, default=5, help="measurements of each op, in turn")
+    p.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads; 1")
+    p.add_argument("--rounds", type=ranges.RUNS, default=5, help="measurements of each op; 5")
 
     p = _verb(verbs, "diff", run_diff, "where two model files part on an image, and why",
               "mobilemod diff int8.pte int8.mlpackage --image photo.jpg")  # fmt: skip
@@ -160,23 +200,28 @@ def build_parser() -> argparse.ArgumentParser:
               "mobilemod sensitivity dist/efficientmod_xxs --data DIR")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
-    p.add_argument("--form", help="xnnpack or coreml; the first that the bundle holds")
-    p.add_argument("--recipe", help="instead of the bundle's: cpu, npu, or a JSON file")
-    p.add_argument("--by", default="module", help="module or tensor")
-    p.add_argument("--images", type=int, default=64, help="how many, spread over the classes")
+    p.add_argument("--form", choices=("xnnpack", "coreml"), help="the first that the bundle holds")
+    p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; the bundle's")
+    p.add_argument("--by", default="module", choices=("module", "tensor"), help="module")
+    p.add_argument("--images", type=ranges.IMAGES, default=64, metavar="N",
+                   help="how many, spread over the classes; 64")  # fmt: skip
     p.add_argument("--out", type=Path, help="folder of page and record (BUNDLE/sensitivity)")
 
     p = _verb(verbs, "search", run_search, "which modules to leave float, for the least time",
               "mobilemod search dist/efficientmod_xxs --data DIR --max-drop 0.3")  # fmt: skip
     p.add_argument("bundle", type=Path, help="folder that export wrote")
     _data_option(p)
-    p.add_argument("--max-drop", type=float, default=0.5, help="top-1 points that may be lost")
+    p.add_argument("--max-drop", type=ranges.POINTS, default=0.5, metavar="POINTS",
+                   help="of top-1 that may be lost; 0.5")  # fmt: skip
     p.add_argument("--target", help="runtime that it is for; tflite, else executorch, else coreml")
-    p.add_argument("--cost", help="ms, measured here, or macs (all there is for coreml)")
+    p.add_argument("--cost", choices=("ms", "macs"),
+                   help="ms, measured here, or macs (all there is for coreml); ms")  # fmt: skip
     p.add_argument("--profile", metavar="INT8.json,FLOAT.json",
                    help="times from 'mobilemod profile --json', instead of measuring")  # fmt: skip
-    p.add_argument("--images", type=int, default=256, help="training images that guide")
-    p.add_argument("--limit", type=int, help="at most so many validation images")
+    p.add_argument(
+        "--images", type=ranges.IMAGES, default=256, help="training images that guide; 256"
+    )
+    p.add_argument("--limit", type=ranges.IMAGES, help="at most so many validation images; all")
     p.add_argument("--out", type=Path, help="folder of recipe, page and record (BUNDLE/search)")
 
     p = _verb(verbs, "report", run_report, "print a bundle's results as a table",
@@ -191,12 +236,13 @@ def build_parser() -> argparse.ArgumentParser:
     p = _verb(verbs, "bench", run_bench, "measure a bundle's files, or one file, on a device",
               "mobilemod bench dist/efficientmod_xxs --device host")  # fmt: skip
     p.add_argument("path", type=Path, help="folder that export wrote, or one model file")
-    p.add_argument("--device", default="host", help="host, arm64-emulated, mac or iphone")
-    p.add_argument("--threads", type=int, default=1, help="CPU threads (host)")
-    p.add_argument("--runs", type=int, default=50, help="timed runs of each file")
+    p.add_argument("--device", default="host", help="host, arm64-emulated, mac, iphone; host")
+    p.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads (host); 1")
+    p.add_argument("--runs", type=ranges.RUNS, default=50, help="timed runs of each file; 50")
     p.add_argument("--record", type=Path, help="write the instruction counts to compare with later")
     p.add_argument("--against", type=Path, help="fail where counts rose over those recorded here")
-    p.add_argument("--max-rise", type=float, default=3.0, help="percent that counts may rise")
+    p.add_argument("--max-rise", type=ranges.PERCENT, default=3.0, metavar="PERCENT",
+                   help="by which counts may rise; 3")  # fmt: skip
     p.add_argument("--team", help="Apple development team that signs the app (iphone)")
     p.add_argument("--udid", help="which of several phones (iphone)")
     return parser
@@ -217,14 +263,16 @@ def _verb(verbs, name: str, run: Callable, summary: str, example: str) -> argpar
 
 def _device_options(p: argparse.ArgumentParser, where: str) -> None:
     """What is measured on a device, and what it is held to."""
-    p.add_argument("--max-drop", type=float, help="top-1 points an int8 file may lose (0.5)")
-    p.add_argument("--max-upper", type=float,
-                   help="points, the upper end of the drop's 95 %% interval (1)")  # fmt: skip
-    p.add_argument("--min-agreement", type=float,
-                   help="percent, of int8 pairs, or of a device and the host (99)")  # fmt: skip
+    p.add_argument("--max-drop", type=ranges.POINTS, metavar="POINTS",
+                   help="of top-1 that an int8 file may lose; 0.5")  # fmt: skip
+    p.add_argument("--max-upper", type=ranges.UPPER, metavar="POINTS",
+                   help="the upper end of the drop's 95 %% interval, above 0; 1")  # fmt: skip
+    p.add_argument("--min-agreement", type=ranges.PERCENT, metavar="PERCENT",
+                   help="of int8 pairs, or of a device and the host; 99")  # fmt: skip
     p.add_argument("--gates", type=Path, help=f"limits as TOML{where}")
-    p.add_argument("--threads", help=f"CPU threads to measure with, by commas{where}; 1")
-    p.add_argument("--sustained", type=float, metavar="SECONDS",
+    p.add_argument("--threads", type=ranges.THREADS.list, metavar="N,…",
+                   help=f"CPU threads to measure with, by commas{where}; 1")  # fmt: skip
+    p.add_argument("--sustained", type=ranges.SECONDS, metavar="SECONDS",
                    help=f"also run each file so long without pause{where}")  # fmt: skip
     p.add_argument("--quick", action="store_true",
                    help=f"few timed runs, to see that it works{where}")  # fmt: skip
@@ -393,7 +441,7 @@ def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
 
     gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
     gates = replace(gates, **_given(args, ("max_drop", "max_upper", "min_agreement")))
-    plan = Plan(threads=_whole_numbers(args.threads or "1", "--threads"))
+    plan = Plan(threads=args.threads or (1,))
     if args.quick:
         plan = replace(plan, latency=QUICK)
     if getattr(args, "files", None):
@@ -435,13 +483,6 @@ def run_apps(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"{option} {text}: give whole numbers by commas") from None
-
-
 def run_stress(args: argparse.Namespace) -> int:
     from export.stress import STRESS_FILE, StressConfig, stress_bundle
     from mobilemod.results.stress_table import text_table
@@ -471,9 +512,6 @@ def run_inspect(args: argparse.Namespace) -> int:
 def run_profile(args: argparse.Namespace) -> int:
     from export.profiling import format_profile, profile_file
 
-    for option in ("threads", "rounds"):
-        if getattr(args, option) < 1:
-            raise UserError(f"--{option} must be at least 1")
     profile = profile_file(args.file, args.threads, args.rounds)
     emit(args, profile.to_dict(), format_profile(profile))
     return EXIT_OK
@@ -558,8 +596,6 @@ def run_bench(args: argparse.Namespace) -> int:
     counts = args.record or args.against
     if counts and args.device != "arm64-emulated":
         raise UserError("--record and --against are for --device arm64-emulated")
-    if args.threads < 1 or args.runs < 1:
-        raise UserError("--threads and --runs must be 1 or more")
     baseline = read_baseline(args.against) if args.against else None
     apple = {"team": args.team, "udid": args.udid}
     record, verdicts = bench(

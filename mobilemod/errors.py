@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+
+NOT_EVERYWHERE = "docs/install.md lists what each machine can do"
+
 
 class UserError(Exception):
     """Bad input or environment: one line that names what is wrong, where, and the fix.
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def unknown(what: str, given: str, known: Iterable[str], more: str = "") -> UserError:
+    """The error for a name that isn't among `known`: lists them, and says which may be meant.
+
+    what: the kind of thing, such as "model". more: what else would do, such as ", or a JSON file".
+    """
+    names = list(known)
+    return UserError(
+        f"unknown {what} {given!r}; known: {', '.join(names)}{more}{meant(given, names)}"
+    )
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'NAME'?", or "" where no name is near."""
+    near = difflib.get_close_matches(given, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -15,12 +16,17 @@ from typing import Any
 
 from mobilemod.errors import UserError
 
+# Of a name in a folder, bytes; what is written beside it for a while has a longer one.
+MAX_NAME = 200
+
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path in `target`'s folder, renamed to `target` on success, removed otherwise."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    _remove_stale(target)
+    prefix = f".{target.name}.{os.getpid()}."
+    handle, name = tempfile.mkstemp(prefix=prefix, dir=target.parent)
     os.close(handle)
     path = Path(name)
     try:
@@ -42,9 +48,52 @@ def write_json(target: Path, values: Any) -> None:
     write_text(target, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
+def require_writable(path: Path, option: str, *, folder: bool = False) -> None:
+    """Find out before any work whether `path` can be written: a file, or with `folder` a folder.
+
+    Raises `UserError` that names `option` where it can't. Nothing is made.
+    """
+    wrong = None
+    try:
+        if path.is_symlink() and not path.exists():
+            wrong = f"it is a link to {os.readlink(path)}, which isn't there"
+        elif path.exists() and path.is_dir() != folder:
+            wrong = "it is a folder" if path.is_dir() else "it is a file"
+        else:
+            place = path
+            while not place.exists():
+                place = place.parent
+            if place != path and not place.is_dir():
+                wrong = f"{place} is no folder"
+            elif not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+                wrong = f"{place} may not be written to"
+            elif len(os.fsencode(path.name)) > MAX_NAME:
+                wrong = f"its name is longer than {MAX_NAME} bytes"
+    except OSError as error:
+        wrong = error.strerror or str(error)
+    if wrong:
+        raise UserError(f"{option} {path} can't be written: {wrong}; give another")
+
+
+def require_replaceable(folder: Path, own: str) -> None:
+    """Refuse a folder whose contents `atomic_folder` would throw away and that isn't ours.
+
+    own: the file that every folder of ours holds. Raises `UserError`.
+    """
+    if folder.is_dir() and not (folder / own).is_file() and any(folder.iterdir()):
+        raise UserError(
+            f"--out {folder} holds other files and no {own}; what is written there replaces the "
+            "whole folder: give one that is new or empty"
+        )
+
+
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """As `atomic_path` for a folder; a folder already at `target` is replaced at the end."""
+    """As `atomic_path` for a folder; a folder already at `target` is replaced at the end.
+
+    Of a link to a folder, the folder is replaced.
+    """
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(target)
     path = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
@@ -62,10 +111,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 def _remove_stale(target: Path) -> None:
     """Remove what a killed run left beside `target`: its name carries the dead process's id."""
-    for path in target.parent.glob(f".{target.name}.*"):
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.*"):
         owner = path.name.removeprefix(f".{target.name}.").partition(".")[0]
         if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

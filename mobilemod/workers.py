@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+
+from mobilemod.errors import UserError
 
 # glibc hands the memory of a large tensor back to the system when it is freed and gets it anew,
 # page by page, for the next: a third of a worker's time. With these it keeps it. Other C libraries
@@ -18,6 +22,8 @@ KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**26),
 }
+
+KILL_SECONDS = 5.0
 
 
 def default_workers() -> int:
@@ -35,10 +41,19 @@ def worker_pool(workers: int | None = None) -> Iterator[Executor]:
     try:
         with _environment(KEEP_MEMORY):
             yield pool
-    except BaseException:
+    except BaseException as error:
+        # shutdown() forgets them.
+        processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(KILL_SECONDS)
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "a worker process was ended from outside, perhaps for want of memory; close other "
+                "programs and run the same command again: what is done is kept"
+            ) from None
         raise
     pool.shutdown()
 
@@ -62,6 +77,8 @@ def _start(parent: int) -> None:
             time.sleep(0.5)
         os._exit(1)
 
+    # Ctrl-C reaches every process of a terminal; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
     with contextlib.suppress(ImportError):
         import torch

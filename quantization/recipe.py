@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, meant, unknown
 from quantization.observers import OBSERVERS
 
 SCHEMA = "mobilemod/recipe/1"
@@ -124,6 +124,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         if not path.is_file():
             raise UserError(
                 f"no recipe {name_or_path!r}: no such file, nor one of {', '.join(sorted(bundled))}"
+                f"{meant(name_or_path, bundled)}"
             )
         text = path.read_text("utf-8", errors="replace")
     try:
@@ -152,7 +153,7 @@ def _checked(values: Any, cls: type, where: str, extra: set[str] = frozenset()) 
     known = {f.name for f in fields} | extra
     for key in values:
         if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+            raise UserError(f"{where}: {unknown('key', key, sorted(known))}")
     for f in fields:
         if f.default is dataclasses.MISSING and f.name not in values:
             raise UserError(f"{where}: missing key {f.name!r}")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, unknown
 
 STRENGTHS = (1, 3, 5)
 # ImageNet-C's images have this many pixels a side; a blur is as wide in relation to the image.
@@ -115,8 +115,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.corruption not in CORRUPTIONS:
-            known = ", ".join(CORRUPTIONS)
-            raise UserError(f"unknown corruption {self.corruption!r}; known: {known}")
+            raise unknown("corruption", self.corruption, CORRUPTIONS)
         if self.strength not in STRENGTHS:
             raise UserError(f"strength {self.strength} is not one of {STRENGTHS}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, unknown
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -54,9 +54,8 @@ class Preprocess:
     def from_dict(cls, values: dict) -> Preprocess:
         """From `to_dict`'s form; an unknown key is a `UserError`."""
         names = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - names)
-        if unknown:
-            raise UserError(f"preprocessing: unknown key {unknown[0]!r}; known: {sorted(names)}")
+        for key in sorted(set(values) - names):
+            raise UserError(f"preprocessing: {unknown('key', key, sorted(names))}")
         values = dict(values)
         for key in ("mean", "std"):
             if key in values:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, unknown
 from mobilemod.results.gates import Verdict
 
 
@@ -114,5 +114,5 @@ DEVICES = {
 def get_device(name: str) -> Device:
     """The module of a device; `UserError` lists the known ones."""
     if name not in DEVICES:
-        raise UserError(f"unknown device {name!r}; known: {', '.join(DEVICES)}")
+        raise unknown("device", name, DEVICES)
     return importlib.import_module(f"mobilemod.harness.{DEVICES[name]}")  # type: ignore[return-value]

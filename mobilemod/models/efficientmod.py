@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobilemod.errors import UserError
+from mobilemod.errors import unknown
 
 KERNEL_SIZE = 7
 NUM_HEADS = 8
@@ -246,7 +246,7 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def get_variant(name: str) -> Variant:
-    """The variant of that name; `UserError` names the known ones otherwise."""
+    """The variant of that name; the `UserError` otherwise names the known ones."""
     if name not in VARIANTS:
-        raise UserError(f"unknown model {name!r}; known: {', '.join(VARIANTS)}")
+        raise unknown("model", name, VARIANTS)
     return VARIANTS[name]

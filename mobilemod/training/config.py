@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, unknown
 
 PRECISIONS = ("auto", "bf16", "fp32")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def from_values(cls: type[T], values: dict[str, Any]) -> T:
     known = {f.name for f in dataclasses.fields(cls)}
     for key in values:
         if key not in known:
-            raise UserError(f"training recipe: unknown key {key!r}; known: {sorted(known)}")
+            raise UserError(f"training recipe: {unknown('key', key, sorted(known))}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

@@ -34,7 +34,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, unknown
 from mobilemod.harness.job import JobFolder, Resume
 
 __all__ = ["DRIVERS", "DeviceLost", "Driver", "JobFolder", "Receive", "Resume", "get_driver"]
@@ -98,7 +98,7 @@ def get_driver(device: str) -> Driver:
     """The driver of `KIND` or `KIND:ID`; `UserError` lists the known kinds."""
     kind, colon, device_id = device.partition(":")
     if kind not in DRIVERS:
-        raise UserError(f"unknown device {device!r}; known: {', '.join(DRIVERS)}, or KIND:ID")
+        raise unknown("device", device, DRIVERS, ", or KIND:ID")
     if colon and not _ID.match(device_id):
         raise UserError(f"device {device!r}: an id has letters, digits and . _ : - only")
     module = importlib.import_module(f"mobilemod.harness.drivers.{DRIVERS[kind]}")
