@@ -3,7 +3,8 @@ MODEL      ?= efficientmod_xxs
 CHECKPOINT ?=
 FETCHED    := data/imagenette/imagenette2-320
 DATA       ?= $(or $(MOBILEMOD_DATA),$(wildcard $(FETCHED)))
-TARGETS    ?= executorch,tflite,coreml
+# Linux on ARM has no build of what writes the others.
+TARGETS    ?= $(if $(filter Linux-aarch64,$(HERE)),executorch,executorch,tflite,coreml)
 RECIPE     ?= cpu
 OUT        ?= dist/$(MODEL)
 LIMIT      ?=
@@ -25,11 +26,16 @@ BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
 APPS       ?= web,android,ios
 WEB        := apps/web
-PYTHON     ?= python3.11
 VENV       ?= .venv
-# The CPU build of PyTorch, from pip's own configuration, else from PyTorch's index.
+# The first Python on the path that the lock file has wheels for.
+PYTHON     ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+  && echo "$$p" && break; done)
+# PyTorch's build for the CPU, from pip's own configuration, else from PyTorch's index. PyPI's is it
+# on macOS.
 TORCH       := 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+HERE        := $(shell uname -s)-$(shell uname -m)
 
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -41,17 +47,31 @@ DATA_OPTION := $(if $(DATA),--data "$(DATA)")
   bench-latency web apps test-apps test test-slow lint clean
 .DELETE_ON_ERROR:
 
-all: setup
+all:
+	@echo "mobilemod: about 4 minutes and 3 GB for the environment where it is missing, then 10 to" \
+	  "25 minutes on 2 cores to export, and to validate on every image (LIMIT=200 takes 3)"
+	@$(MAKE) --no-print-directory setup
 	@test -n "$(DATA)" || $(MAKE) --no-print-directory data
 	@$(MAKE) --no-print-directory export validate DATA="$(or $(DATA),$(FETCHED))"
 
 setup: $(VENV)/.done
 
 $(VENV)/.done: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) pip setuptools wheel
-	$(PIP) torch==$(TORCH)+cpu || $(PIP) torch==$(TORCH)+cpu --index-url $(TORCH_INDEX)
-	$(PIP) -r requirements.lock
+	@test -n "$(PYTHON)" || { echo "mobilemod needs Python 3.11, 3.12 or 3.13, and finds none:" \
+	  "install one, or give PYTHON=/path/to/python" >&2; exit 2; }
+	@case $(HERE) in Linux-x86_64|Linux-aarch64|Darwin-arm64) ;; *) \
+	  echo "mobilemod: PyTorch $(TORCH) has no build for $(HERE); docs/install.md lists what works" >&2; \
+	  exit 2;; esac
+	@echo "setting up $(VENV) with $(PYTHON): about 4 minutes, 700 MB to download, 3 GB of disk"
+	@$(PYTHON) -m venv $(VENV) || { echo "mobilemod: $(PYTHON) makes no virtual environment; on" \
+	  "Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(PIP) pip==26.3 setuptools==84.2.1 wheel==0.48.0
+ifeq ($(HERE),Darwin-arm64)
+	$(PIP) torch==$(TORCH)
+else
+	$(PIP) --no-deps torch==$(TORCH)+cpu || $(PIP) --no-deps torch==$(TORCH)+cpu --index-url $(TORCH_INDEX)
+endif
+	$(PIP) --no-deps -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

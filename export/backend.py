@@ -27,12 +27,25 @@ FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Whose weights a file holds, for the fields that its format has; "" where nobody said.
+
+    license: an SPDX identifier, or words. version: the kit's, and the checkpoint's digest.
+    """
+
+    author: str = ""
+    license: str = ""
+    version: str = "1"
+
+
+@dataclass(frozen=True)
 class ModelInfo:
-    """What a lowering writes into the file beside the network: labels and preprocessing."""
+    """What a lowering writes into the file beside the network."""
 
     name: str
     labels: tuple[str, ...]
     preprocess: Preprocess
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from concurrent.futures import as_completed
@@ -61,7 +62,7 @@ class ExportConfig:
 
     recipe: None is that of `trained`, else "cpu". check: compare the Core ML file with the
     quantized program, op by op. trained: the folder of a quantization-aware training run, whose
-    weights and ranges are lowered.
+    weights and ranges are lowered. author, license: of the weights, for the files' own fields.
     """
 
     model: str
@@ -73,6 +74,8 @@ class ExportConfig:
     size: int = 224
     check: bool = True
     trained: Path | None = None
+    author: str = ""
+    license: str = ""
 
     def __post_init__(self) -> None:
         for target in self.targets:
@@ -121,7 +124,9 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)
     preprocess = Preprocess(size=config.size)
-    source = open_source(config.model, config.checkpoint, config.data)
+    source = open_source(
+        config.model, config.checkpoint, config.data, config.author, config.license
+    )
     model = network(source.variant, source.num_classes, source.state)
     _checked_forms(model, config.targets, config.size)
     prepared = find_prepared(source, model, recipe, preprocess, config.data, config.trained)
@@ -130,7 +135,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     tables = {
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
-    info = ModelInfo(config.model, tuple(e["label"] for e in source.labels), preprocess)
+    labels = tuple(e["label"] for e in source.labels)
+    info = ModelInfo(config.model, labels, preprocess, source.origin)
     results = _lower_all(source, prepared, config, tables, info)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
@@ -319,6 +325,7 @@ def _manifest(
         "schema": SCHEMA,
         "model": source.variant,
         "num_classes": source.num_classes,
+        **dataclasses.asdict(source.origin),
         "labels": list(source.labels),
         "preprocess": preprocess.to_dict(),
         "recipe": {"name": recipe.name, "file": "recipe.json"},

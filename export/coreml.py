@@ -208,7 +208,8 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
         f"{info.name}: image classifier, {len(info.labels)} classes, {size} x {size} pixels, "
         f"{precision}"
     )
-    meta.versionString = "1"
+    meta.versionString = info.origin.version
+    meta.author, meta.license = info.origin.author, info.origin.license
     user = meta.userDefined
     user.pop("com.github.apple.coremltools.conversion_date", None)
     user["com.apple.coreml.model.preview.type"] = "imageClassifier"

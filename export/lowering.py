@@ -94,6 +94,7 @@ class LoweringJob:
             "labels": self.info.labels,
             "preprocess": self.info.preprocess.to_dict(),
             "name": self.info.name,
+            "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
             "code": code_digest(),
         }

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from export.backend import Origin
+from mobilemod import __version__
 from mobilemod.data.imagefolder import imagenet_synsets, read_folder, read_split, split_dir
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -21,6 +23,8 @@ from quantization.prepared import Prepared, load_prepared
 from quantization.recipe import Recipe
 
 Label = dict[str, str]
+# Of the weights that come with the project.
+BUNDLED = Origin("mobilemod", "Apache-2.0")
 
 
 def bundled_checkpoint(variant: str) -> Path | None:
@@ -45,6 +49,7 @@ class Source:
     checkpoint: Path
     checkpoint_sha256: str
     labels: tuple[Label, ...]
+    origin: Origin = Origin()
 
     @property
     def label_ids(self) -> tuple[str, ...]:
@@ -52,11 +57,14 @@ class Source:
         return tuple(label["id"] for label in self.labels)
 
 
-def open_source(variant: str, checkpoint: Path | None, data: Path | None) -> Source:
+def open_source(
+    variant: str, checkpoint: Path | None, data: Path | None, author: str = "", license: str = ""
+) -> Source:
     """Load `checkpoint` (or the bundled one) as `variant`, and find its labels.
 
     Labels come from the checkpoint's own metadata, else ImageNet's for 1,000 classes, else the
-    data folder's class names in sorted order, else "class 0", "class 1" and so on.
+    data folder's class names in sorted order, else "class 0", "class 1" and so on. author and
+    license: of the weights; "" is what the checkpoint's metadata says.
     """
     get_variant(variant)
     path = checkpoint or bundled_checkpoint(variant)
@@ -65,6 +73,7 @@ def open_source(variant: str, checkpoint: Path | None, data: Path | None) -> Sou
             f"no checkpoint comes with {variant}; give CHECKPOINT=/path (--checkpoint), "
             "the authors' file or your own"
         )
+    own = BUNDLED if checkpoint is None else Origin()
     loaded = load_checkpoint(path, variant)
     labels = _labels(loaded.metadata, loaded.num_classes, data)
     return Source(
@@ -75,6 +84,11 @@ def open_source(variant: str, checkpoint: Path | None, data: Path | None) -> Sou
         path,
         loaded.sha256,
         labels,
+        Origin(
+            author or own.author or loaded.metadata.get("author", ""),
+            license or own.license or loaded.metadata.get("license", ""),
+            f"{__version__}+{loaded.sha256[:8]}",
+        ),
     )
 
 

@@ -110,10 +110,20 @@ def model_metadata(info: ModelInfo, output_name: str) -> bytes:
     subgraphs = _offsets(b, [_table(b, [(2, "offset", inputs), (3, "offset", outputs)])])
     name = b.CreateString(info.name)
     text = b.CreateString("image classifier")
+    origin = (info.origin.version, info.origin.author, info.origin.license)
+    version, author, license_ = (b.CreateString(said) for said in origin)
     parser = b.CreateString(MIN_PARSER_VERSION)
     root = _table(
         b,
-        [(0, "offset", name), (1, "offset", text), (3, "offset", subgraphs), (7, "offset", parser)],
+        [
+            (0, "offset", name),
+            (1, "offset", text),
+            (2, "offset", version),
+            (3, "offset", subgraphs),
+            (4, "offset", author),
+            (5, "offset", license_),
+            (7, "offset", parser),
+        ],
     )
     b.Finish(root, FILE_IDENTIFIER)
     return bytes(b.Output())

@@ -135,6 +135,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--size", type=ranges.PIXELS, default=224, help="image size, 32 to 1024 pixels; 224"
     )
+    p.add_argument("--author", default="", metavar="TEXT",
+                   help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
+    p.add_argument("--license", default="", metavar="SPDX",
+                   help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--skip-check", action="store_true", help="leave out Core ML's op-by-op check")
     p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"),
                    help="the bundle; dist/efficientmod_xxs")  # fmt: skip
@@ -381,6 +385,8 @@ def run_export(args: argparse.Namespace) -> int:
         size=args.size,
         check=not args.skip_check,
         trained=args.prepared,
+        author=args.author,
+        license=args.license,
     )
     record = export_bundle(config)
     lines = [f"bundle {record['bundle']} in {record['seconds']:.0f} s"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 NOT_EVERYWHERE = "docs/install.md lists what each machine can do"
 
 

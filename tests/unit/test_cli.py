@@ -101,7 +101,8 @@ def test_every_option_says_its_default_or_that_it_has_none():
     for name, parser in cli.build_parser()._subparsers._group_actions[0].choices.items():
         for action in parser._actions:
             if action.default not in (None, False, [], "==SUPPRESS==") and action.option_strings:
-                value = str(action.default)
+                given = action.default
+                value = f"{given:g}" if isinstance(given, float) else str(given)
                 if action.dest != "data" and not value.startswith("/"):
                     assert value in action.help, f"{name} {action.option_strings[0]}: {value}"
 

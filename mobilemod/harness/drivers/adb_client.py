@@ -80,7 +80,10 @@ def find_program() -> Path:
             if not os.access(program, os.X_OK):
                 program.chmod(0o755)
             return program
-    raise UserError("no adb here: 'pip install adbutils', or install Android's platform-tools")
+    raise UserError(
+        "no adb here: install Android's platform-tools (macOS: brew install "
+        "android-platform-tools; Debian, Ubuntu: apt install adb)"
+    )
 
 
 @dataclass(frozen=True)
