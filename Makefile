@@ -67,7 +67,7 @@ $(VENV)/.done: requirements.lock pyproject.toml
 	  "Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 	$(PIP) pip==26.3 setuptools==84.2.1 wheel==0.48.0
 ifeq ($(HERE),Darwin-arm64)
-	$(PIP) torch==$(TORCH)
+	$(PIP) --no-deps torch==$(TORCH)
 else
 	$(PIP) --no-deps torch==$(TORCH)+cpu || $(PIP) --no-deps torch==$(TORCH)+cpu --index-url $(TORCH_INDEX)
 endif

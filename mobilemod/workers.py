@@ -23,8 +23,6 @@ KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": str(2**26),
 }
 
-KILL_SECONDS = 5.0
-
 
 def default_workers() -> int:
     """One worker per core, at most four: each holds its own copy of the frameworks."""
@@ -42,13 +40,10 @@ def worker_pool(workers: int | None = None) -> Iterator[Executor]:
         with _environment(KEEP_MEMORY):
             yield pool
     except BaseException as error:
-        # shutdown() forgets them.
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        # What they were at is not waited for; the pool then sees them gone and closes its queues.
+        for process in list((pool._processes or {}).values()):
             process.kill()
-        for process in processes:
-            process.join(KILL_SECONDS)
+        pool.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
             raise UserError(
                 "a worker process was ended from outside, perhaps for want of memory; close other "
