@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from export.backend import SubProgram
-from export.executorch_reader import INVALID_ID, read_pte
+from export.executorch_reader import read_pte
 from export.graph import FileGraph
 from export.quiet import quiet
 from export.weight_names import weight_names
+from export.xnnpack_reader import INVALID_ID
 
 EXTERNAL_INPUT, EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_EXTERNAL_… in xnnpack.h
 ALIGNMENT = 64

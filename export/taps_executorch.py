@@ -25,8 +25,9 @@ from export.executorch_cut import (
     pack_delegate,
     value_tensor,
 )
-from export.executorch_reader import INVALID_ID, read_pte
+from export.executorch_reader import read_pte
 from export.quiet import quiet
+from export.xnnpack_reader import INVALID_ID
 from mobilemod.errors import UserError
 
 

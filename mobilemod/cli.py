@@ -460,7 +460,8 @@ def run_stress(args: argparse.Namespace) -> int:
 
 
 def run_inspect(args: argparse.Namespace) -> int:
-    from export.audit import SCHEMA, format_audit, inspect_file
+    from export.audit import SCHEMA, inspect_file
+    from export.audit_text import format_audit
 
     audits = [inspect_file(path) for path in args.file]
     record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits]}
