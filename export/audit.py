@@ -32,6 +32,10 @@ SCHEMA = "mobilemod/inspection/1"
 OWN_NAME = re.compile(r":\D")  # other converters write "name:0"
 ATTENTION = re.compile(r"\.attn(\.|$)")
 MOST_MACS = 10**20  # no processor gets through more
+# What only files of other exporters have: left out of a bundle's manifest.
+OTHERS_FIGURES = (
+    "weight_dequantize_ops", "formats", "mixed", "unknown_work", "opaque", "methods", "notes",
+)  # fmt: skip
 # Data movement and the change of number format say nothing about which kernel computes.
 NOT_COMPUTE = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE, "constant", "flatten", "delegate")
 
@@ -147,7 +151,8 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
             elif kind not in (INT8, OTHER):
                 mixed[words][node.op] += 1
     if totals.total() > MOST_MACS:
-        raise UserError(f"{path}: damaged: its shapes make 10^{len(str(totals.total())) - 1} operations")
+        power = len(str(totals.total())) - 1
+        raise UserError(f"{path}: damaged: its shapes make 10^{power} operations")
     total, ops = totals[False], Counter(n.op for n in graph.nodes)
     unpacking = sum(formats.index.dequantizes_weights(n) for n in graph.nodes)
     share = int8[False] / total if total else 0.0
@@ -199,7 +204,8 @@ def _pairs(index: GraphIndex) -> dict[str, int]:
             continue
         made_by = index.made_by(node.inputs[0])
         after = [nodes[i] for i in readers.get(node.outputs[0], []) if nodes[i].op == DEQUANTIZE]
-        ops = sorted({nodes[i].op for n in after for out in n.outputs for i in readers.get(out, [])})
+        uses = {i for n in after for out in n.outputs for i in readers.get(out, [])}
+        ops = sorted({nodes[i].op for i in uses})
         if ops:
             found[f"{made_by.op if made_by else 'input'} > {', '.join(ops)}"] += 1
     return dict(found.most_common())
@@ -237,10 +243,22 @@ def _size(path: Path) -> int:
 
 
 def inspect_file(path: Path) -> Audit:
-    """Audit of any `.pte`, `.tflite` or `.mlpackage`; modules are named from the bundle's tables.
+    """Audit of a `.pte`, `.tflite` or `.mlpackage`; modules are named from the bundle's tables.
 
-    Raises `UserError` for a missing or unknown file.
+    Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails:
+    a stranger's file is no error of ours to end with.
     """
+    try:
+        return audit_file(path)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{path}: not supported: the reader fails on it ({detail})") from error
+
+
+def audit_file(path: Path) -> Audit:
+    """As `inspect_file`, but a fault of the reader comes through as what it is."""
     if not path.exists():
         raise UserError(f"no such model file: {path}")
     return audit_graph(backend_for(path).read_graph(path), path, Names(tables_beside(path)))

@@ -104,8 +104,8 @@ class Schema:
 class _Reading:
     """One reading of `data`.
 
-    Writers store a table once, seldom twice, so a file's tables, texts and numbers take no more than
-    its bytes: one that shares tables to unfold into far more is refused.
+    Writers store a table once, seldom twice, so a file's tables, texts and numbers take no more
+    than its bytes: one that shares tables to unfold into far more is refused.
     """
 
     def __init__(self, schema: Schema, data: bytes):

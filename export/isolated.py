@@ -19,15 +19,18 @@ class IsolatedError(Exception):
     """What the call raised, or how its process ended, as one line."""
 
 
-def call(function: Callable[..., Any], *args: Any, preload: str, size: int = 0) -> Any:
+def call(
+    function: Callable[..., Any], *args: Any, preload: str | None = None, size: int = 0
+) -> Any:
     """`function(*args)`, of an importable module, run by a process that may die.
 
     preload: the module that takes long to import; it is imported once, by the process that the
-    others are forked from. size: bytes of the file that is read, which allows time and memory.
+    others are forked from; without it they are forked from this one, which has it. size: bytes of the file that is read, which allows time and memory.
     Raises `IsolatedError` where the call raises, crashes, takes too long or too much memory.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", preload])
+    context = multiprocessing.get_context("forkserver" if preload else "fork")
+    if preload:
+        context.set_forkserver_preload(["__main__", preload])
     ours, theirs = context.Pipe(duplex=False)
     limit = SPARE_MEMORY + 8 * size
     process = context.Process(target=_run, args=(theirs, limit, function, args), daemon=True)
@@ -66,7 +69,7 @@ def _run(pipe: Connection, limit: int, function: Callable[..., Any], args: tuple
 
 
 def _address_space() -> int:
-    """Bytes of address space that this process has already; libraries reserve more than they use."""
+    """Bytes of address space that this process has; libraries reserve more than they use."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 

@@ -22,9 +22,13 @@ INT8, INT16, DYNAMIC_INT8, WEIGHT_ONLY, FLOAT, OTHER = range(6)
 # One-input ops that XNNPACK, given int8 in and out, computes as one look-up table, several in a
 # row included (its "fuse unary quantized into LUT"; ten nodes at most, the two converts included).
 # Names as TFLite and as XNNPACK's graph in a `.pte` have them.
-TABLE_OPS = frozenset(
-    ["abs", "ceil", "cos", "elu", "exp", "floor", "gelu", "hard_swish", "leaky_relu", "log", "logistic", "neg", "relu", "relu6", "relu_n1_to_1", "relu_0_to_1", "round", "rsqrt", "sign", "sin", "sqrt", "square", "tanh", "ceiling", "clamp", "hardswish", "leakyrelu", "negate", "reciprocalsquareroot", "sigmoid", "squareroot"]
-)
+TABLE_OPS = (
+    "abs", "ceil", "cos", "elu", "exp", "floor", "gelu", "hard_swish", "leaky_relu", "log",
+    "logistic", "neg", "relu", "relu6", "relu_n1_to_1", "relu_0_to_1", "round", "rsqrt", "sign",
+    "sin", "sqrt", "square", "tanh",
+    "ceiling", "clamp", "hardswish", "leakyrelu", "negate", "reciprocalsquareroot", "sigmoid",
+    "squareroot",
+)  # fmt: skip
 MAX_TABLE_NODES = 10
 
 

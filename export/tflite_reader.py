@@ -44,7 +44,7 @@ CUSTOM = "CUSTOM"
 
 
 def read_model(path: Path) -> dict[str, Any]:
-    """The file's tables, by `tflite_schema`; `UserError` where the file is no whole TFLite model."""
+    """The file's tables, by `tflite_schema`; `UserError` where it is no whole TFLite model."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -171,13 +171,12 @@ def _notes(model: dict[str, Any]) -> list[str]:
         tensor = model["subgraphs"][0]["tensors"][i]
         signature, shape = ([int(d) for d in tensor[k]] for k in ("shape_signature", "shape"))
         if -1 in signature:
-            free, given = ("x".join("?" if d < 0 else str(d) for d in s) for s in (signature, shape))
+            free, given = (
+                "x".join("?" if d < 0 else str(d) for d in dims) for dims in (signature, shape)
+            )
             notes.append(f"input {tensor['name']} is {free}: the work is of {given}")
     calls = {
-        _kind(model, op)
-        for graph in model["subgraphs"]
-        for op in graph["operators"]
-        if _called(op)
+        _kind(model, op) for graph in model["subgraphs"] for op in graph["operators"] if _called(op)
     }
     if calls - {"STABLEHLO_COMPOSITE", "CALL_ONCE", "CALL"}:
         notes.append("branches and loops: the work is of each branch and one turn of a loop")

@@ -55,6 +55,7 @@ OPS = {
     "StaticReshape": RESHAPE,
     **{f"Concatenate{n}": CONCAT for n in range(2, 6)},
 }
+MOST_SCALES = 4_000_000  # of all tensors: a file can point at the same ones from everywhere
 STORED = ("float32", "float16", "int8", "uint8", "int32")  # values that NumPy can show
 
 
@@ -70,6 +71,7 @@ class Content:
     nodes: list[FileNode] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
+    scales: int = 0
 
 
 def read_xnnpack_graph(blob: memoryview, schema: Schema) -> tuple[dict[str, Any], memoryview]:
@@ -124,6 +126,9 @@ def add_xnnpack_graph(
         dtype = TYPES.get(xnn_type, xnn_type)
         scale, zero_point, axis = _quant_params(quant, constant)
         index, shape = value["constant_buffer_idx"], tuple(int(d) for d in value["dims"])
+        content.scales += len(scale)
+        if content.scales > MOST_SCALES:
+            raise DamagedError(f"more than {MOST_SCALES} scales")
         content.tensors[name] = FileTensor(name, shape, dtype, scale, zero_point, axis, index > 0)
         data = constant(index) if index else None
         if data is not None and dtype in STORED:

@@ -463,10 +463,21 @@ def run_inspect(args: argparse.Namespace) -> int:
     from export.audit import SCHEMA, inspect_file
     from export.audit_text import format_audit
 
-    audits = [inspect_file(path) for path in args.file]
-    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits]}
-    emit(args, record, "\n".join(format_audit(a) for a in audits))
-    return EXIT_OK
+    audits, errors = [], []
+    for path in args.file:
+        try:
+            audits.append(inspect_file(path))
+        except (UserError, OSError) as error:
+            if args.debug:
+                raise
+            told = _os_error(error) if isinstance(error, OSError) else str(error)
+            errors.append({"file": str(path), "error": told})
+    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits], "errors": errors}
+    if audits or args.json:
+        emit(args, record, "\n".join(format_audit(a) for a in audits))
+    for error in errors:
+        _fail(error["error"], debug=False)
+    return EXIT_USER if errors else EXIT_OK
 
 
 def run_profile(args: argparse.Namespace) -> int:
