@@ -34,7 +34,7 @@ class Values:
         self.named: dict[str, Any] = {}
 
     def argument(self, op: Any, name: str) -> np.ndarray | str | None:
-        """The value of an operation's argument or attribute, None where the file doesn't hold it."""
+        """The value of an argument or attribute, None where the file doesn't hold it."""
         if name in op.attributes:
             return self.read(op.attributes[name])
         for binding in bindings(op, name):
@@ -92,7 +92,7 @@ def names(op: Any, argument: str) -> Iterator[str]:
 
 
 def tensor_type(value_type: Any) -> tuple[tuple[int, ...], str]:
-    """(shape, dtype) of a MIL type; -1 for a dimension that isn't fixed, () for what is no tensor."""
+    """(shape, dtype) of a MIL type; -1 for a dimension that isn't fixed, () for no tensor."""
     if value_type.WhichOneof("type") == "stateType":
         value_type = value_type.stateType.wrappedType
     if value_type.WhichOneof("type") != "tensorType":

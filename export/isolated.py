@@ -25,7 +25,8 @@ def call(
     """`function(*args)`, of an importable module, run by a process that may die.
 
     preload: the module that takes long to import; it is imported once, by the process that the
-    others are forked from; without it they are forked from this one, which has it. size: bytes of the file that is read, which allows time and memory.
+    others are forked from; without it they are forked from this one, which has it. size:
+    bytes of the file that is read, which allows time and memory.
     Raises `IsolatedError` where the call raises, crashes, takes too long or too much memory.
     """
     context = multiprocessing.get_context("forkserver" if preload else "fork")
