@@ -39,13 +39,17 @@ class PteFile:
 
     constants: name of a constant tensor of `graph` -> its values as stored (int8 codes, float32).
     metadata: labels and preprocessing, as written by the export; empty in other files. methods:
-    what can be run, in the file's order.
+    what can be run, in the file's order. varying: whether input shapes do; branches: whether it
+    has any; elsewhere: whether weights lie in another file.
     """
 
     graph: FileGraph
     constants: dict[str, np.ndarray]
     metadata: dict[str, Any]
     methods: tuple[str, ...]
+    varying: bool = False
+    branches: bool = False
+    elsewhere: bool = False
 
 
 def read_pte(path: Path) -> PteFile:
@@ -93,6 +97,7 @@ class _Program:
         self.calls = 0
         self.opaque: Counter[str] = Counter()
         self.notes: list[str] = []
+        self.varying = self.branches = False
 
     def _named(self) -> dict[str, memoryview]:
         digests: dict[int, str] = {}
@@ -137,7 +142,10 @@ class _Program:
             tuple(self.notes),
         )
         names = tuple(p["name"] for p in running)
-        return PteFile(graph, content.constants, _metadata(plans), names)
+        return PteFile(
+            graph, content.constants, _metadata(plans), names, self.varying, self.branches,
+            bool(content.elsewhere),
+        )  # fmt: skip
 
     def _read_plan(self, plan: dict[str, Any], prefix: str, method: str) -> None:
         """Adds the plan's tensors and instructions."""
@@ -181,8 +189,9 @@ class _Program:
                 self.opaque[delegate["id"]] += 1
             self.calls += 1
         elif kind == "JumpFalseCall":
-            note = "it has branches: the work is of all of them, of a loop's one turn"
-            self.notes += [note] if note not in self.notes else []
+            note = "branches and loops: the work is of each branch and one turn of a loop"
+            self.notes += [] if self.branches else [note]
+            self.branches = True
 
     def _xnnpack(self, delegate: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         """The delegate's graph, read once however often it is called."""
@@ -205,6 +214,7 @@ class _Program:
         varying = [v[1] for v in inputs if v and v[0] == "Tensor" and _varies(v[1])]
         if not varying:
             return 1
+        self.varying = True
         shapes = [_ints(t["sizes"]) for t in varying]
         bound = ", ".join("x".join(map(str, s)) for s in shapes)
         leading = {s[0] for s in shapes if len(s) > 1}

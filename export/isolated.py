@@ -11,6 +11,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from mobilemod.errors import UserError
+
 SECONDS, BYTES_PER_SECOND = 9.0, 2_000_000
 SPARE_MEMORY = 2 << 30
 
@@ -22,50 +24,74 @@ class IsolatedError(Exception):
 def call(
     function: Callable[..., Any], *args: Any, preload: str | None = None, size: int = 0
 ) -> Any:
-    """`function(*args)`, of an importable module, run by a process that may die.
+    """`function(*args)`, of an importable module, run silently by a process that may die.
 
     preload: the module that takes long to import; it is imported once, by the process that the
-    others are forked from; without it they are forked from this one, which has it. size:
-    bytes of the file that is read, which allows time and memory.
-    Raises `IsolatedError` where the call raises, crashes, takes too long or too much memory.
+    others are forked from; without it they are forked from this one, which has it. size: bytes of
+    the file that is read, which allows time and memory. Raises `IsolatedError` where the call
+    raises, crashes, takes too long or too much memory.
     """
+    seconds = SECONDS + size / BYTES_PER_SECOND
+    return _start(preload, seconds, SPARE_MEMORY + 8 * size, function, args)
+
+
+def call_unlimited(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` in a fork of this process, with its terminal and without limits.
+
+    Only for a process that has started no threads, which a fork would miss.
+    """
+    return _start(None, None, None, function, args)
+
+
+def _start(
+    preload: str | None,
+    seconds: float | None,
+    memory: int | None,
+    function: Callable[..., Any],
+    args: tuple,
+) -> Any:
     context = multiprocessing.get_context("forkserver" if preload else "fork")
     if preload:
         context.set_forkserver_preload(["__main__", preload])
     ours, theirs = context.Pipe(duplex=False)
-    limit = SPARE_MEMORY + 8 * size
-    process = context.Process(target=_run, args=(theirs, limit, function, args), daemon=True)
+    process = context.Process(target=_run, args=(theirs, memory, function, args))
+    process.daemon = memory is not None  # the others may start processes of their own
     with ours:
         process.start()
         theirs.close()
         try:
-            if not ours.poll(SECONDS + size / BYTES_PER_SECOND):
+            if not ours.poll(seconds):
                 raise IsolatedError("takes too long")
             try:
-                done, value = ours.recv()
+                outcome, value = ours.recv()
             except EOFError:
                 process.join(SECONDS)
                 raise IsolatedError(_ending(process.exitcode)) from None
         finally:
             process.kill()
             process.join()
-    if not done:
+    if outcome == "refused":
+        raise UserError(value)
+    if outcome == "failed":
         raise IsolatedError(value)
     return value
 
 
-def _run(pipe: Connection, limit: int, function: Callable[..., Any], args: tuple) -> None:
-    sink = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(sink, stream)
-    with contextlib.suppress(ValueError, OSError):  # not every system has this limit
-        used = _address_space()
-        resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
+def _run(pipe: Connection, memory: int | None, function: Callable[..., Any], args: tuple) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory is not None:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(sink, stream)
+        with contextlib.suppress(ValueError, OSError):  # not every system has this limit
+            limit = _address_space() + memory
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        result = True, function(*args)
+        result = "done", function(*args)
+    except UserError as error:
+        result = "refused", str(error)
     except BaseException as error:
-        result = False, " ".join(str(error).split())[:300] or type(error).__name__
+        result = "failed", " ".join(str(error).split())[:300] or type(error).__name__
     pipe.send(result)
 
 

@@ -481,12 +481,17 @@ def run_inspect(args: argparse.Namespace) -> int:
 
 
 def run_profile(args: argparse.Namespace) -> int:
+    from export.isolated import IsolatedError, call_unlimited
     from export.profiling import format_profile, profile_file
 
     for option in ("threads", "rounds"):
         if getattr(args, option) < 1:
             raise UserError(f"--{option} must be at least 1")
-    profile = profile_file(args.file, args.threads, args.rounds)
+    try:
+        call = (lambda f, *a: f(*a)) if args.debug else call_unlimited
+        profile = call(profile_file, args.file, args.threads, args.rounds)
+    except IsolatedError as error:
+        raise UserError(f"{args.file}: not supported: its runtime {error}") from None
     emit(args, profile.to_dict(), format_profile(profile))
     return EXIT_OK
 
