@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,20 @@ class _Reading:
     def _stored(self, op: Any) -> str:
         """What a compressed weight is stored as."""
         kind = op.type.removeprefix(CONSTEXPR)
-        sources = ("quantized_data", "data", "nonzero_data", "source_val", "indices")
+        sources = (
+            "quantized_data",
+            "data",
+            "nonzero_data",
+            "source_val",
+            "indices_nonzero_data",
+            "indices",
+        )
         dtype = next((d for s in sources if (d := self._dtype_of(op, s))), "unknown")
-        if "lut" in kind:
-            entries = self._shape_of(op, "lut")
-            count = entries[-2] if len(entries) > 1 else (entries or (1,))[0]
-            dtype = f"{max(count - 1, 1).bit_length()}-bit palette"
+        if "lut" in kind and "lut" in op.attributes:  # iOS 16: indices are packed into bytes
+            entries = math.prod(tensor_type(op.attributes["lut"].type)[0])
+            dtype = f"{max(entries - 1, 1).bit_length()}-bit palette"
+        elif "lut" in kind:
+            dtype = f"{dtype.removeprefix('uint')}-bit palette"
         return f"sparse {dtype}" if "sparse" in kind and "sparse" not in dtype else dtype
 
     def _dtype_of(self, op: Any, argument: str) -> str | None:
@@ -161,16 +170,10 @@ class _Reading:
             return tensor.dtype if tensor else None
         return None
 
-    def _shape_of(self, op: Any, argument: str) -> tuple[int, ...]:
-        if argument in op.attributes:
-            return tensor_type(op.attributes[argument].type)[0]
-        found = [self.tensors.get(self.prefix + n) for n in names(op, argument)]
-        return found[0].shape if found and found[0] else ()
-
 
 def _known_ops() -> frozenset[str]:
     """The operations that coremltools documents; a custom one may do anything."""
     with quiet():
         from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
-    return frozenset(SSAOpRegistry.core_ops)
+    return frozenset(SSAOpRegistry.core_ops) | {"write_state"}

@@ -13,7 +13,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 
-SECONDS, BYTES_PER_SECOND = 9.0, 2_000_000
+SECONDS = 8.0
 SPARE_MEMORY = 2 << 30
 
 
@@ -21,18 +21,12 @@ class IsolatedError(Exception):
     """What the call raised, or how its process ended, as one line."""
 
 
-def call(
-    function: Callable[..., Any], *args: Any, preload: str | None = None, size: int = 0
-) -> Any:
-    """`function(*args)`, of an importable module, run silently by a process that may die.
+def call(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` in a silent fork of this process that may die.
 
-    preload: the module that takes long to import; it is imported once, by the process that the
-    others are forked from; without it they are forked from this one, which has it. size: bytes of
-    the file that is read, which allows time and memory. Raises `IsolatedError` where the call
-    raises, crashes, takes too long or too much memory.
+    Raises `IsolatedError` where the call raises, crashes, takes too long or too much memory.
     """
-    seconds = SECONDS + size / BYTES_PER_SECOND
-    return _start(preload, seconds, SPARE_MEMORY + 8 * size, function, args)
+    return _start(SECONDS, SPARE_MEMORY, function, args)
 
 
 def call_unlimited(function: Callable[..., Any], *args: Any) -> Any:
@@ -40,19 +34,13 @@ def call_unlimited(function: Callable[..., Any], *args: Any) -> Any:
 
     Only for a process that has started no threads, which a fork would miss.
     """
-    return _start(None, None, None, function, args)
+    return _start(None, None, function, args)
 
 
 def _start(
-    preload: str | None,
-    seconds: float | None,
-    memory: int | None,
-    function: Callable[..., Any],
-    args: tuple,
+    seconds: float | None, memory: int | None, function: Callable[..., Any], args: tuple
 ) -> Any:
-    context = multiprocessing.get_context("forkserver" if preload else "fork")
-    if preload:
-        context.set_forkserver_preload(["__main__", preload])
+    context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(theirs, memory, function, args))
     process.daemon = memory is not None  # the others may start processes of their own

@@ -107,7 +107,9 @@ class NumberFormats:
         for dtype in FLOATS:
             if dtype in dtypes:
                 return FLOAT, dtype
-        return (INT16, "int16") if "int16" in dtypes else (OTHER, "other")
+        # Elsewhere 16-bit whole numbers are places in a tensor.
+        wide = "int16" in dtypes and self.graph.target == "tflite"
+        return (INT16, "int16") if wide else (OTHER, "other")
 
     def _weighted(self, node: FileNode) -> tuple[int, str]:
         data, weight = self._stored(node.inputs[0]), self._stored(node.inputs[1])

@@ -10,7 +10,6 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export import isolated
 from export.flatbuffer import DamagedError, UnsupportedError, at
 from export.graph import (
     CONCAT,
@@ -25,7 +24,7 @@ from export.graph import (
 )
 from export.quiet import quiet
 from export.tflite_edit import OPERATORS, TFL_IDENTIFIER
-from export.tflite_partitions import find_partitions
+from export.tflite_partitions import RuntimeRefusal, ask_partitions
 from export.tflite_schema import CALLED, tflite_schema
 from export.tflite_work import OPS, SHAPE_FIRST, UNKNOWN, macs
 from mobilemod.errors import UserError
@@ -133,14 +132,11 @@ def read_graph(path: Path) -> FileGraph:
     first = subgraphs[0]
     count: int | None = None
     try:
-        size = path.stat().st_size
-        inside, count = isolated.call(
-            find_partitions, str(path), preload="export.tflite_partitions", size=size
-        )
+        inside, count = ask_partitions(str(path.resolve()))
         nodes[: len(inside)] = [
             replace(n, partition=p) for n, p in zip(nodes, inside, strict=False)
         ]
-    except isolated.IsolatedError as error:
+    except RuntimeRefusal as error:
         notes.append(f"no partitions: the TFLite runtime here doesn't load it ({error})")
     notes += _notes(model)
     edges = [tuple(names[0][i] for i in first[side]) for side in ("inputs", "outputs")]
