@@ -140,7 +140,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     for node in graph.nodes:
         kind, words = formats.of(node)
         if node.op in (*WEIGHTED, MATMUL):
-            product = node.op == MATMUL
+            product = formats.index.is_product(node)
             totals[product] += node.macs
             int8[product] += node.macs if kind == INT8 else 0
             macs[words] += 0 if product else node.macs

@@ -156,6 +156,10 @@ class _Program:
             if value is not None and value[0] == "Tensor":
                 name = f"{prefix}t{i}"
                 tensors[name] = _tensor(name, value[1])
+                if _is_external(value[1]):
+                    self.content.elsewhere.add(
+                        value[1]["extra_tensor_info"]["fully_qualified_name"]
+                    )
         for chain in plan["chains"]:
             for instruction in chain["instructions"]:
                 self._read_instruction(plan, values, instruction, prefix)
@@ -236,9 +240,12 @@ class _Program:
 def _tensor(name: str, t: dict[str, Any]) -> FileTensor:
     dtype = SCALAR_TYPES.get(t["scalar_type"], str(t["scalar_type"]).lower())
     constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
-    extra = t["extra_tensor_info"]
-    constant |= extra is not None and extra["location"] == "EXTERNAL"
-    return FileTensor(name, _ints(t["sizes"]), dtype, constant=constant)
+    return FileTensor(name, _ints(t["sizes"]), dtype, constant=constant or _is_external(t))
+
+
+def _is_external(tensor: dict[str, Any]) -> bool:
+    extra = tensor["extra_tensor_info"]
+    return extra is not None and extra["location"] == "EXTERNAL"
 
 
 def _varies(tensor: dict[str, Any]) -> bool:
@@ -253,7 +260,7 @@ def _metadata(plans: list[dict[str, Any]]) -> dict[str, Any]:
             try:
                 found = json.loads(values[0][1]["string_val"])
             except (ValueError, RecursionError):
-                raise DamagedError("its metadata is no JSON") from None
+                return {}  # another exporter's
             return found if isinstance(found, dict) else {}
     return {}
 

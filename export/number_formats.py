@@ -9,6 +9,8 @@ from export.graph import (
     DYNAMIC,
     MATMUL,
     QUANTIZE,
+    RESHAPE,
+    TRANSPOSE,
     WEIGHTED,
     FileGraph,
     FileNode,
@@ -17,7 +19,8 @@ from export.graph import (
 EIGHT_BITS = ("int8", "uint8")
 # Wider weights than these don't take part in 8-bit arithmetic.
 WEIGHT_CODES = (*EIGHT_BITS, "int4", "uint4", "int2", "uint2", "uint1")
-FLOATS = ("float32", "float16", "bfloat16", "float64")
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}  # bytes; of codes less
+FLOATS = tuple(WIDTHS)
 INT8, INT16, DYNAMIC_INT8, WEIGHT_ONLY, FLOAT, OTHER = range(6)
 # One-input ops that XNNPACK, given int8 in and out, computes as one look-up table, several in a
 # row included (its "fuse unary quantized into LUT"; ten nodes at most, the two converts included).
@@ -57,6 +60,17 @@ class GraphIndex:
     def data(self, node: FileNode) -> list[str]:
         """The node's inputs that aren't constants of the file."""
         return [name for name in node.inputs if not self.graph.tensors[name].constant]
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the file holds the tensor: a constant, turned or unpacked perhaps."""
+        node = self.made_by(name)
+        while node is not None and node.op in (TRANSPOSE, RESHAPE, DEQUANTIZE) and node.inputs:
+            name, node = node.inputs[0], self.made_by(node.inputs[0])
+        return self.graph.tensors[name].constant
+
+    def is_product(self, node: FileNode) -> bool:
+        """Whether the node multiplies two activations, as attention does."""
+        return node.op == MATMUL and not any(self.is_stored(n) for n in node.inputs[:2])
 
     def dequantizes_weights(self, node: FileNode) -> bool:
         """Whether the node only unpacks a stored weight: no pair with a quantize."""
@@ -127,7 +141,8 @@ class NumberFormats:
             direct = self.graph.tensors[node.inputs[1]].dtype in WEIGHT_CODES
             if self.graph.target == "tflite" and direct:
                 return DYNAMIC_INT8, _words(DYNAMIC, weight)
-        if read in FLOATS and weight != read and self._constant(node.inputs[1]):
+        narrow = WIDTHS.get(weight, 1) < WIDTHS.get(read, 0)
+        if narrow and self._constant(node.inputs[1]):
             return WEIGHT_ONLY, f"{_words(read, weight)} (weight-only)"
         return (FLOAT, read) if read in FLOATS else (OTHER, _words(read, weight))
 
