@@ -121,10 +121,12 @@ class Names:
 
 def _key(scale: tuple[float, ...], zero_point: tuple[int, ...], half: bool) -> tuple:
     dtype = np.float16 if half else np.float32
+    with np.errstate(over="ignore"):
+        scales = dtype(scale)
     zeros = tuple(zero_point) or (0,)
     # A per-channel weight's zero points are all 0; files differ in whether they spell them out.
     zeros = zeros[:1] if len(set(zeros)) == 1 else zeros
-    return dtype(scale).tobytes(), zeros
+    return scales.tobytes(), zeros
 
 
 def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
