@@ -281,3 +281,45 @@ def test_shared_tables_do_not_unfold_without_end():
     data[0:4] = entry.to_bytes(4, "little")
     with pytest.raises(DamagedError):
         schema.read(bytes(data), "A")
+
+
+BASE = CONV + DEPTHWISE  # the same network up to its depthwise convolution
+PALETTE = "float16 activations, 4-bit palette weights (weight-only)"
+
+
+@pytest.mark.parametrize(
+    "name,formats",
+    [
+        # 3x3 of 16 to 8 channels in 4 groups, stride 2, output padding: input values times kernel
+        ("ct_groups_xnn.pte", {"float32": BASE + 16**3 * 2 * 9}),
+        # constants that are methods, one of them called as our metadata is
+        ("constm.pte", {"float32": BASE + 16**2 * 32 * 16 + 320}),
+        ("int4_group.pte", {"dynamic int8 activations, int4 weights": 4 * 64 * 32}),
+        (
+            "t_f16.tflite",
+            {"float32 activations, float16 weights (weight-only)": BASE + 16**2 * 32 * 16 + 320},
+        ),
+        (
+            "t_dynamic_wi8_afp32.tflite",
+            {"dynamic int8 activations, int8 weights": BASE + 16**2 * 32 * 16 + 320},
+        ),
+        ("m_lut.mlpackage", {PALETTE: 819_840}),
+        (
+            "m_sparse_q.mlpackage",
+            {"float16 activations, sparse int8 weights (weight-only)": 819_840},
+        ),
+        ("m_range_hw.mlpackage", {"float16": BASE + 16**2 * 16 * 8 * 4}),
+    ],
+)
+def test_number_formats_of_other_exporters(name, formats):
+    audit = audit_file(MODELS / name)
+    assert audit.formats == formats and audit.int8_share == 0
+    if name == "t_f16.tflite":
+        assert (audit.dequantize_ops, audit.weight_dequantize_ops) == (0, 4)
+
+
+def test_every_signature_is_read():
+    audit = audit_file(MODELS / "t_multi.tflite")
+    assert audit.methods == {"encode": BASE + 16**2 * 32 * 16 + 320, "decode": BASE}
+    with pytest.raises(UserError, match="not supported: no profile, since it has 2 subgraphs"):
+        profile_file(MODELS / "t_multi.tflite")
