@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import math
-import re
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from export.executorch_reader import PteFile, read_pte
 from export.graph import DYNAMIC, FileGraph
 from export.quiet import quiet
 from export.weight_names import weight_names
+from export.xnnpack_pack import graph_from_bytes, pack_delegate
 from export.xnnpack_reader import INVALID_ID
 from mobilemod.errors import UserError
 
@@ -38,8 +36,6 @@ SCALARS = {
     "xnn_datatype_int32": torch.int32,
 }
 # A fused activation without a bound on one side: `flatc` has words for it of its own.
-JSON_WORDS = {"inf": "Infinity", "nan": "NaN"}
-UNBOUNDED = re.compile(r"(?<=[\s:\[,+-])(inf|nan)(?=[\s,\]}])")
 
 
 def _refuse(path: Path, found: PteFile) -> None:
@@ -229,7 +225,7 @@ class _DelegateGraph:
     def __init__(self, blob: bytes):
         start, size, constants, length = struct.unpack_from("<IIIQ", blob, 10)
         self.constants = blob[constants : constants + length]
-        self.graph = _flatc(blob[start : start + size])
+        self.graph = graph_from_bytes(blob[start : start + size])
         self.nodes: list[dict[str, Any]] = self.graph["xnodes"]
         self.values = {value_tensor(v)["id_out"]: v for v in self.graph["xvalues"]}
 
@@ -318,38 +314,3 @@ def _only(named: Any, keys: set[str]) -> Any:
             k: dataclasses.replace(v, buffer_index=place[v.buffer_index]) for k, v in found.items()
         },
     )
-
-
-def _flatc(flatbuffer: bytes) -> dict[str, Any]:
-    """An XNNPACK graph's flatbuffer as JSON values."""
-    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-    from executorch.exir._serialize._flatbuffer import _flatc_decompile
-
-    with tempfile.TemporaryDirectory() as folder:
-        schema, data = Path(folder, "schema.fbs"), Path(folder, "graph.bin")
-        schema.write_bytes(serialize._get_schema_bytes())
-        data.write_bytes(flatbuffer)
-        _flatc_decompile(folder, str(schema), str(data))
-        text = Path(folder, "graph.json").read_text()
-    return json.loads(UNBOUNDED.sub(lambda m: JSON_WORDS[m[0]], text))
-
-
-def pack_delegate(graph: dict[str, Any], constants: bytes) -> bytes:
-    """A delegate's bytes: header, graph, constants."""
-    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-    from executorch.exir._serialize._flatbuffer import _flatc_compile
-
-    with tempfile.TemporaryDirectory() as folder:
-        schema, data = Path(folder, "schema.fbs"), Path(folder, "graph.json")
-        schema.write_bytes(serialize._get_schema_bytes())
-        text = json.dumps(graph)
-        for word, ours in JSON_WORDS.items():
-            text = re.sub(rf"(?<=[\s:\[,-]){ours}(?=[\s,\]}}])", word, text)
-        data.write_text(text)
-        _flatc_compile(folder, str(schema), str(data))
-        flatbuffer = Path(folder, "graph.bin").read_bytes()
-    alignment = serialize.CONSTANT_TENSOR_ALIGNMENT
-    header = serialize._aligned_size(serialize.XNNHeader.EXPECTED_LENGTH, alignment)
-    body = serialize._aligned_size(len(flatbuffer), alignment)
-    head = serialize.XNNHeader(header, len(flatbuffer), header + body, len(constants)).to_bytes()
-    return head.ljust(header, b"\0") + flatbuffer.ljust(body, b"\0") + constants
