@@ -13,26 +13,29 @@ import numpy as np
 
 from export.backend import backend_for
 from export.graph import (
-    CONV,
-    DEPTHWISE,
     DEQUANTIZE,
-    LINEAR,
     MATMUL,
     QUANTIZE,
     RESHAPE,
     TRANSPOSE,
+    WEIGHTED,
     FileGraph,
     FileNode,
     FileTensor,
 )
+from export.number_formats import FLOAT, INT8, OTHER, GraphIndex, NumberFormats
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from quantization.params import ParameterTable
 
 SCHEMA = "mobilemod/inspection/1"
-WEIGHTED = (CONV, DEPTHWISE, LINEAR)
+OWN_NAME = re.compile(r":\D")  # other converters write "name:0"
 ATTENTION = re.compile(r"\.attn(\.|$)")
-INT_DTYPES = ("int8", "uint8")
+MOST_MACS = 10**20  # no processor gets through more
+# What only files of other exporters have: left out of a bundle's manifest.
+OTHERS_FIGURES = (
+    "weight_dequantize_ops", "formats", "mixed", "unknown_work", "opaque", "methods", "notes",
+)  # fmt: skip
 # Data movement and the change of number format say nothing about which kernel computes.
 NOT_COMPUTE = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE, "constant", "flatten", "delegate")
 
@@ -51,11 +54,17 @@ class FloatOp:
 class Audit:
     """What `mobilemod inspect` finds out about one file.
 
-    macs: multiply-accumulates of convolutions and linears; matmul_macs: of products of two
-    activations. int8_share: the int8 part of `macs`, 0..1. partitions: delegate calls.
-    outside: op -> count outside every delegate. quantized: where explicit quantize and dequantize
-    stand, "producer > consumer" -> count of pairs. moves: transposes and reshapes outside
-    attention, "op module" -> count.
+    macs: multiply-accumulates of convolutions, linears and recurrent layers; matmul_macs: of
+    products of two activations. int8_share: the part of `macs` with int8 activations and weights,
+    0..1, None where a delegate that can't be looked into hides some. partitions: delegate calls,
+    None where none is known. outside: op -> count outside every delegate. quantize_ops,
+    dequantize_ops: of activations; weight_dequantize_ops: those that only unpack a stored weight.
+    quantized: where explicit quantize and dequantize stand, "producer > consumer" -> count of
+    pairs. moves: transposes and reshapes outside attention, "op module" -> count. formats: number
+    format -> `macs` in it. mixed: number format that is neither int8 nor float -> op -> count.
+    unknown_work: op -> count, where no multiply-accumulates could be told. opaque: delegates that
+    can't be looked into -> calls. methods: method -> its macs, where there are several. notes:
+    what to know about the figures.
     """
 
     file: str
@@ -64,18 +73,25 @@ class Audit:
     sha256: str
     macs: int
     int8_macs: int
-    int8_share: float
+    int8_share: float | None
     matmul_macs: int
     int8_matmul_macs: int
     partitions: int | None
     outside: dict[str, int]
     quantize_ops: int
     dequantize_ops: int
+    weight_dequantize_ops: int
     transposes: int
     quantized: dict[str, int]
     moves: dict[str, int]
     ops: dict[str, int]
     float_ops: tuple[FloatOp, ...]
+    formats: dict[str, int]
+    mixed: dict[str, dict[str, int]]
+    unknown_work: dict[str, int]
+    opaque: dict[str, int]
+    methods: dict[str, int]
+    notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values, with the schema's name."""
@@ -105,46 +121,62 @@ class Names:
 
 def _key(scale: tuple[float, ...], zero_point: tuple[int, ...], half: bool) -> tuple:
     dtype = np.float16 if half else np.float32
+    with np.errstate(over="ignore"):
+        scales = dtype(scale)
     zeros = tuple(zero_point) or (0,)
     # A per-channel weight's zero points are all 0; files differ in whether they spell them out.
     zeros = zeros[:1] if len(set(zeros)) == 1 else zeros
-    return dtype(scale).tobytes(), zeros
+    return scales.tobytes(), zeros
 
 
 def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     """Audit of a file's graph; modules are named where `names` knows the parameters."""
-    producer = {out: node for node in graph.nodes for out in node.outputs}
     modules = node_modules(graph, names)
-    macs: Counter[bool] = Counter()
-    matmul: Counter[bool] = Counter()
+    formats = NumberFormats(graph)
+    macs: Counter[str] = Counter()
+    int8: Counter[bool] = Counter()  # whether a product of activations -> int8 MACs
+    totals: Counter[bool] = Counter()
+    methods: Counter[str] = Counter()
     floats: dict[tuple[str, str], list[int]] = defaultdict(list)
+    mixed: dict[str, Counter[str]] = defaultdict(Counter)
     for node in graph.nodes:
-        int8 = _is_int8(node, graph, producer)
-        if node.op in WEIGHTED:
-            macs[int8] += node.macs
-        elif node.op == MATMUL:
-            matmul[int8] += node.macs
-        if not int8 and node.op not in NOT_COMPUTE and _is_float(node, graph):
-            floats[node.op, modules.get(node, "")].append(node.macs)
-    total, ops = sum(macs.values()), Counter(n.op for n in graph.nodes)
+        kind, words = formats.of(node)
+        if node.op in (*WEIGHTED, MATMUL):
+            product = formats.index.is_product(node)
+            totals[product] += node.macs
+            int8[product] += node.macs if kind == INT8 else 0
+            macs[words] += 0 if product else node.macs
+            methods[node.method] += node.macs
+        if node.op not in NOT_COMPUTE:
+            if kind == FLOAT:
+                floats[node.op, modules.get(node, "")].append(node.macs)
+            elif kind not in (INT8, OTHER):
+                mixed[words][node.op] += 1
+    if totals.total() > MOST_MACS:
+        power = len(str(totals.total())) - 1
+        raise UserError(f"{path}: damaged: its shapes make 10^{power} operations")
+    total, ops = totals[False], Counter(n.op for n in graph.nodes)
+    unpacking = sum(formats.index.dequantizes_weights(n) for n in graph.nodes)
+    share = int8[False] / total if total else 0.0
     return Audit(
         file=path.name,
         target=graph.target,
         bytes=_size(path),
         sha256=file_sha256(path),
         macs=total,
-        int8_macs=macs[True],
-        int8_share=macs[True] / total if total else 0.0,
-        matmul_macs=sum(matmul.values()),
-        int8_matmul_macs=matmul[True],
+        int8_macs=int8[False],
+        int8_share=None if graph.opaque else share,
+        matmul_macs=totals[True],
+        int8_matmul_macs=int8[True],
         partitions=graph.partitions,
         outside=dict(Counter(n.op for n in graph.nodes if n.partition is None))
         if graph.partitions is not None
         else {},
         quantize_ops=ops[QUANTIZE],
-        dequantize_ops=ops[DEQUANTIZE],
+        dequantize_ops=ops[DEQUANTIZE] - unpacking,
+        weight_dequantize_ops=unpacking,
         transposes=ops[TRANSPOSE],
-        quantized=_pairs(graph, producer),
+        quantized=_pairs(formats.index),
         moves=dict(
             Counter(
                 f"{n.op} {modules.get(n, '')}".strip()
@@ -156,55 +188,29 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         float_ops=tuple(
             FloatOp(op, module, len(m), sum(m)) for (op, module), m in sorted(floats.items())
         ),
+        formats={words: count for words, count in macs.most_common() if count},
+        mixed={words: dict(found.most_common()) for words, found in sorted(mixed.items())},
+        unknown_work=dict(Counter(n.op for n in graph.nodes if not n.known).most_common()),
+        opaque=dict(graph.opaque),
+        methods={m: methods[m] for m in graph.methods} if len(graph.methods) > 1 else {},
+        notes=graph.notes,
     )
 
 
-def _pairs(graph: FileGraph, producer: dict[str, FileNode]) -> dict[str, int]:
+def _pairs(index: GraphIndex) -> dict[str, int]:
     """Between which ops a value is quantized and dequantized again, the most frequent first."""
-    readers: dict[str, list[FileNode]] = defaultdict(list)
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers[name].append(node)
-
+    nodes, readers = index.graph.nodes, index.readers
     found: Counter[str] = Counter()
-    for node in graph.nodes:
-        if node.op != QUANTIZE:
+    for node in nodes:
+        if node.op != QUANTIZE or not node.inputs or not node.outputs:
             continue
-        made_by = producer.get(node.inputs[0])
-        after = [n for n in readers[node.outputs[0]] if n.op == DEQUANTIZE]
-        ops = sorted({reader.op for n in after for reader in readers[n.outputs[0]]})
+        made_by = index.made_by(node.inputs[0])
+        after = [nodes[i] for i in readers.get(node.outputs[0], []) if nodes[i].op == DEQUANTIZE]
+        uses = {i for n in after for out in n.outputs for i in readers.get(out, [])}
+        ops = sorted({nodes[i].op for i in uses})
         if ops:
             found[f"{made_by.op if made_by else 'input'} > {', '.join(ops)}"] += 1
     return dict(found.most_common())
-
-
-def _is_int8(node: FileNode, graph: FileGraph, producer: dict[str, FileNode]) -> bool:
-    """Whether the op computes on int8: its data (and weight) are int8, or dequantized from it."""
-    data = list(node.inputs[:2]) if node.op in (*WEIGHTED, MATMUL) else list(node.inputs)
-    seen = False
-    for name in data:
-        tensor = graph.tensors[name]
-        if tensor.dtype in INT_DTYPES:
-            seen = True
-            continue
-        if tensor.constant and node.op not in (*WEIGHTED, MATMUL):
-            continue
-        source = producer.get(name)
-        if source is None or source.op != DEQUANTIZE:
-            return False
-        seen = True
-    if not seen:
-        return False
-    # Between explicit pairs an op is int8 only when its result is quantized as well, but for
-    # convolutions and linears: int8 operands alone select their integer kernel.
-    if any(graph.tensors[o].dtype in INT_DTYPES for o in node.outputs) or node.op in WEIGHTED:
-        return True
-    uses = [n for n in graph.nodes if set(node.outputs) & set(n.inputs)]
-    return bool(uses) and all(n.op == QUANTIZE for n in uses)
-
-
-def _is_float(node: FileNode, graph: FileGraph) -> bool:
-    return any(graph.tensors[o].dtype in ("float32", "float16") for o in node.outputs)
 
 
 def node_modules(
@@ -218,7 +224,7 @@ def node_modules(
     weights = weights or {}
     known = {name: weights.get(name) or names.find(t) for name, t in graph.tensors.items()}
     if graph.target == "tflite":
-        known = {name: known[name] or (name if ":" in name else None) for name in known}
+        known = {name: known[name] or (name if OWN_NAME.search(name) else None) for name in known}
     downstream: dict[str, str] = {}
     modules: dict[FileNode, str] = {}
     for node in reversed(graph.nodes):
@@ -239,10 +245,22 @@ def _size(path: Path) -> int:
 
 
 def inspect_file(path: Path) -> Audit:
-    """Audit of any `.pte`, `.tflite` or `.mlpackage`; modules are named from the bundle's tables.
+    """Audit of a `.pte`, `.tflite` or `.mlpackage`; modules are named from the bundle's tables.
 
-    Raises `UserError` for a missing or unknown file.
+    Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails:
+    a stranger's file is no error of ours to end with.
     """
+    try:
+        return audit_file(path)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{path}: not supported: the reader fails on it ({detail})") from error
+
+
+def audit_file(path: Path) -> Audit:
+    """As `inspect_file`, but a fault of the reader comes through as what it is."""
     if not path.exists():
         raise UserError(f"no such model file: {path}")
     return audit_graph(backend_for(path).read_graph(path), path, Names(tables_beside(path)))
@@ -258,7 +276,7 @@ def require_int8(audit: Audit, share: float) -> None:
 
     share: 0..1, the recipe's `min_int8_share`.
     """
-    if audit.int8_share >= share:
+    if audit.int8_share is not None and audit.int8_share >= share:
         return
     worst = max((f for f in audit.float_ops if f.op in WEIGHTED), key=lambda f: f.macs)
     module = worst.module or "(unnamed)"
@@ -268,38 +286,3 @@ def require_int8(audit: Audit, share: float) -> None:
         f"the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
         f"make '{module}:weight' and the tensors beside it int8 in the recipe"
     )
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} x{n}" for name, n in counts.items()) or "none"
-
-
-def format_audit(audit: Audit) -> str:
-    """The audit as text for a terminal."""
-    lines = [
-        f"{audit.file}  ({audit.target}, {audit.bytes / 1e6:.2f} MB, sha256 {audit.sha256[:12]})",
-        f"  conv and linear MACs  {audit.macs / 1e6:8.1f} M, {audit.int8_share:.2%} int8",
-        f"  attention matmul MACs {audit.matmul_macs / 1e6:8.1f} M, "
-        f"{audit.int8_matmul_macs / max(1, audit.matmul_macs):.0%} int8",
-        f"  quantize / dequantize {audit.quantize_ops} / {audit.dequantize_ops}",
-        f"  transposes            {audit.transposes}",
-        f"  moves outside attention  {_listed(audit.moves)}",
-    ]
-    if audit.quantized:
-        lines.append("  pairs of quantize and dequantize between:")
-        lines += [f"    {place:<40} x{count}" for place, count in audit.quantized.items()]
-    if audit.partitions is not None:
-        lines += [
-            f"  delegate partitions   {audit.partitions}",
-            f"  outside the delegate  {_listed(audit.outside)}",
-        ]
-    by_op: dict[str, list[FloatOp]] = defaultdict(list)
-    for f in audit.float_ops:
-        by_op[f.op].append(f)
-    if by_op:
-        lines.append("  ops in float:")
-    for op, found in sorted(by_op.items(), key=lambda kv: -sum(f.count for f in kv[1])):
-        where = sorted({f.module for f in found if f.module})
-        shown = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
-        lines.append(f"    {op:<16} x{sum(f.count for f in found):<4} {shown}")
-    return "\n".join(lines)

@@ -120,4 +120,6 @@ def backend_for(path: Path) -> Backend:
         backend = get_backend(target)
         if path.suffix == backend.SUFFIX:
             return backend
+    if path.suffix in (".mlmodel", ".mlmodelc", ".aimodel", ".ptd", ".bpte"):
+        raise UserError(f"{path}: not supported: {path.suffix}; give .pte, .tflite or .mlpackage")
     raise UserError(f"{path}: no known model file; expected .pte, .tflite or .mlpackage")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from export.audit import Audit, Names, audit_graph, require_int8
+from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
 from export.backend import FORMS, TARGETS, ModelInfo, get_backend, require_packages
 from export.lowering import (
     LoweringJob,
@@ -235,7 +235,7 @@ def _add_file(
 def audit_summary(audit: Audit) -> dict[str, Any]:
     """The audit's figures for the manifest and the report; float ops counted by kind."""
     values = audit.to_dict()
-    for key in ("schema", "file", "sha256", "bytes", "target", "ops"):
+    for key in ("schema", "file", "sha256", "bytes", "target", "ops", *OTHERS_FIGURES):
         values.pop(key)
     floats: dict[str, int] = {}
     for f in audit.float_ops:

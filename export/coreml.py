@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from export.backend import ModelInfo, Runner
+from export.coreml_graph import read_graph
 from export.coreml_reader import (
     MODEL_PATH,
     PREPROCESS_KEY,
     WEIGHTS_FOLDER,
     open_package,
     quantization,
-    read_graph,
 )
 from export.mil_evaluator import LOGITS, MilProgram, compile_program
 from export.quiet import quiet

@@ -1,29 +1,16 @@
-"""Reading a Core ML package: its specification, its MIL program, its graph for the audit."""
+"""Reading a Core ML package: its specification, its weights' blobs, its MIL program."""
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.graph import (
-    CONCAT,
-    CONV,
-    DEPTHWISE,
-    DEQUANTIZE,
-    LINEAR,
-    MATMUL,
-    QUANTIZE,
-    RESHAPE,
-    TRANSPOSE,
-    FileGraph,
-    FileNode,
-    FileTensor,
-)
+from export.flatbuffer import DamagedError, UnsupportedError
 from export.quiet import quiet
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -31,18 +18,8 @@ from mobilemod.errors import UserError
 MODEL_PATH = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS_FOLDER = Path("Data/com.apple.CoreML/weights")
 PREPROCESS_KEY = "preprocessing"
-# Constants are values, not work: they become tensors of the graph.
-CONSTANT_OPS = ("const", "constexpr_affine_dequantize")
-OP_NAMES = {
-    "quantize": QUANTIZE,
-    "dequantize": DEQUANTIZE,
-    "linear": LINEAR,
-    "matmul": MATMUL,
-    "transpose": TRANSPOSE,
-    "reshape": RESHAPE,
-    "concat": CONCAT,
-}
-DTYPES = {"fp32": "float32", "fp16": "float16", "str": "string"}
+SENTINEL = b"\xef\xbe\xad\xde"
+BLOB_HEADER = 64
 
 
 @dataclass(frozen=True)
@@ -79,36 +56,85 @@ class Package:
 def open_package(path: Path) -> Package:
     """Open a `.mlpackage` and read its program and weights back from disk.
 
-    Raises `UserError` where the file is missing, damaged or no ML program.
+    Raises `UserError` where the file is missing, damaged or no ML program of one function.
     """
     path = Path(path)
-    model = path / MODEL_PATH
-    if not model.is_file():
-        raise UserError(f"{path}: not a Core ML package ({MODEL_PATH} is missing)")
+    spec = read_spec(path)
     try:
         with quiet():
             from coremltools.converters.mil.frontend.milproto.load import load as load_mil
-            from coremltools.proto import Model_pb2
 
-            spec = Model_pb2.Model()
-            spec.ParseFromString(model.read_bytes())
-            if spec.WhichOneof("Type") != "mlProgram":
-                raise UserError(f"{path}: not an ML program; export it for iOS 15 or later")
-            _check_weights(path, spec)
-            program = load_mil(
-                spec, spec.specificationVersion, file_weights_dir=str(path / WEIGHTS_FOLDER)
-            )
-            (function,) = program.functions.values()
-            return Package(path, spec, tuple(function.operations))
-    except UserError:
-        raise
+            folder = str(model_path(path).parent / WEIGHTS_FOLDER.name)
+            program = load_mil(spec, spec.specificationVersion, file_weights_dir=folder)
     except Exception as error:
-        # Protobuf, the blob reader (C++) and coremltools' type checks each raise their own types.
+        # The file is whole: what coremltools' type checks make of it is their limit.
         detail = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: not supported: coremltools can't load it ({detail})") from None
+    if len(program.functions) != 1:
+        raise UserError(f"{path}: not supported: {len(program.functions)} functions; give one")
+    (function,) = program.functions.values()
+    return Package(path, spec, tuple(function.operations))
+
+
+def model_path(path: Path) -> Path:
+    """The specification within a package, as its manifest names it."""
+    found = path / MODEL_PATH
+    manifest = path / "Manifest.json"
+    if not manifest.is_file():
+        return found
+    try:
+        items = json.loads(manifest.read_text("utf-8"))
+        entry = items["itemInfoEntries"][items["rootModelIdentifier"]]["path"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise UserError(f"{path}: damaged: Manifest.json names no model; export it again") from None
+    if not isinstance(entry, str) or ".." in Path(entry).parts or "\0" in entry:
+        raise UserError(f"{path}: damaged: Manifest.json names {entry!r}; export it again")
+    return path / "Data" / entry
+
+
+def read_spec(path: Path) -> Any:
+    """The `Model` protobuf of a package with an ML program, its weights' blobs checked.
+
+    Raises `UserError` where the file is missing, damaged or of another kind.
+    """
+    model = model_path(path)
+    if not model.is_file():
+        raise UserError(f"{path}: not a Core ML package ({model.relative_to(path)} is missing)")
+    with quiet():
+        from coremltools.proto import Model_pb2
+        from google.protobuf.message import DecodeError
+    spec = Model_pb2.Model()
+    try:
+        spec.ParseFromString(model.read_bytes())
+        kind = spec.WhichOneof("Type")
+        if kind is None:
+            raise DamagedError(f"{model.name} says nothing of what it is")
+        if kind != "mlProgram":
+            raise UnsupportedError(f"a model of kind {kind}, not mlProgram (iOS 15 and later)")
+        _check_weights(model.parent / WEIGHTS_FOLDER.name, spec)
+    except UnsupportedError as error:
+        raise UserError(f"{path}: not supported: {error}") from None
+    except (DecodeError, DamagedError, OSError) as error:
+        detail = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{path}: damaged Core ML package ({detail}); export it again") from None
+    return spec
 
 
-def _check_weights(path: Path, spec: Any) -> None:
+def operations(block: Any) -> Iterator[Any]:
+    """The operations of a block and of the blocks within, each before those within it."""
+    for op in block.operations:
+        yield op
+        for inner in op.blocks:
+            yield from operations(inner)
+
+
+def blocks(function: Any) -> list[Any]:
+    """The one body of a function: it has a block per operation set, of which one is used."""
+    found = function.block_specializations
+    return [found[function.opset]] if function.opset in found else list(found.values())[:1]
+
+
+def _check_weights(folder: Path, spec: Any) -> None:
     """The weight file holds every blob that the program points at, whole.
 
     Each blob has a 64-byte header: sentinel 0xDEADBEEF, dtype, size and offset of its data. The
@@ -116,23 +142,29 @@ def _check_weights(path: Path, spec: Any) -> None:
     """
     for function in spec.mlProgram.functions.values():
         for block in function.block_specializations.values():
-            for op in block.operations:
+            for op in operations(block):
                 values = [*op.attributes.values()]
                 values += [b.value for a in op.inputs.values() for b in a.arguments]
                 for value in values:
-                    if value.WhichOneof("value") != "blobFileValue":
-                        continue
-                    blob = value.blobFileValue
-                    file = path / WEIGHTS_FOLDER / blob.fileName.split("/")[-1]
-                    data = file.open("rb")
-                    with data:
-                        data.seek(blob.offset)
-                        header = data.read(64)
-                    if len(header) < 64 or header[:4] != b"\xef\xbe\xad\xde":
-                        raise ValueError(f"{file.name} holds no blob at {blob.offset}")
-                    size, offset = (int(v) for v in np.frombuffer(header[8:24], "<u8"))
-                    if offset + size > file.stat().st_size:
-                        raise ValueError(f"{file.name} is cut short")
+                    if value.WhichOneof("value") == "blobFileValue":
+                        blob_place(folder, value)
+
+
+def blob_place(folder: Path, value: Any) -> tuple[Path, int, int]:
+    """(file, offset, size) of the data of a value in a weight file; `DamagedError` if not there."""
+    blob = value.blobFileValue
+    file = folder / blob.fileName.split("/")[-1].replace("\0", "")
+    if not file.is_file():
+        raise DamagedError(f"weights/{file.name} is missing")
+    with file.open("rb") as data:
+        data.seek(min(blob.offset, 1 << 62))
+        header = data.read(BLOB_HEADER)
+    if len(header) < BLOB_HEADER or header[:4] != SENTINEL:
+        raise DamagedError(f"{file.name} holds no blob at {blob.offset}")
+    size, offset = (int(v) for v in np.frombuffer(header[8:24], "<u8"))
+    if offset + size > file.stat().st_size:
+        raise DamagedError(f"{file.name} is cut short")
+    return file, offset, size
 
 
 def constant(var: Any) -> np.ndarray | None:
@@ -154,101 +186,3 @@ def quantization(op: Any) -> tuple[tuple[float, ...], tuple[int, ...], int | Non
     axis = op.inputs.get("axis")
     per_channel = axis is not None and axis.val is not None and scale.size > 1
     return tuple(scale.tolist()), tuple(zero.tolist()), int(axis.val) if per_channel else None
-
-
-def read_graph(path: Path) -> FileGraph:
-    """The package's graph, from the file alone.
-
-    An int8 weight appears as the constant input of its convolution, with its scales; where Core
-    ML places the ops (Neural Engine, GPU, CPU) is decided on the device: partitions are None.
-    """
-    package = open_package(path)
-    tensors: dict[str, FileTensor] = {}
-    nodes: list[FileNode] = []
-    for op in package.operations:
-        if op.op_type == "const":
-            continue
-        inputs = [v for name in _data_inputs(op) for v in _as_list(op.inputs[name])]
-        if op.op_type in CONSTANT_OPS:
-            _add_int8_constant(op, tensors)
-            continue
-        for var in inputs:
-            if var.name not in tensors:
-                tensors[var.name] = _tensor(var)
-        for var in op.outputs:
-            tensors[var.name] = _tensor(var)
-        if op.op_type == "quantize":
-            var = op.outputs[0]
-            dtype = str(op.inputs["output_dtype"].val)
-            tensors[var.name] = FileTensor(var.name, tuple(var.shape), dtype, *quantization(op))
-        name, macs = _work(op)
-        outputs = tuple(v.name for v in op.outputs)
-        nodes.append(FileNode(name, tuple(v.name for v in inputs), outputs, macs, 0))
-    inputs = (package.input_name,)
-    return FileGraph("coreml", tensors, _outside_delegates(nodes), inputs, package.output_names)
-
-
-def _outside_delegates(nodes: list[FileNode]) -> tuple[FileNode, ...]:
-    return tuple(FileNode(n.op, n.inputs, n.outputs, n.macs) for n in nodes)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-# The inputs that are data; the others are attributes (strides, axes, scales…).
-DATA_INPUTS = ("x", "y", "input", "weight", "bias", "values", "probabilities", "data")
-
-
-def _data_inputs(op: Any) -> list[str]:
-    names = [n for n in DATA_INPUTS if op.inputs.get(n) is not None]
-    return [n for n in names if not (op.op_type == "layer_norm" and n in ("weight", "bias"))]
-
-
-def _tensor(var: Any) -> FileTensor:
-    known = getattr(var, "val", None) is not None
-    return FileTensor(var.name, _shape(var), _dtype(var), constant=known)
-
-
-def _shape(var: Any) -> tuple[int, ...]:
-    try:
-        return tuple(int(n) for n in var.shape)
-    except Exception:  # strings and dictionaries have none
-        return ()
-
-
-def _dtype(var: Any) -> str:
-    try:
-        from coremltools.converters.mil.mil import types
-
-        name = types.builtin_to_string(var.dtype)
-    except Exception:
-        return "other"
-    return DTYPES.get(name, name)
-
-
-def _add_int8_constant(op: Any, tensors: dict[str, FileTensor]) -> None:
-    var = op.outputs[0]
-    codes = np.asarray(op.inputs["quantized_data"].val)
-    scale, zero, axis = quantization(op)
-    tensors[var.name] = FileTensor(
-        var.name, tuple(codes.shape), str(codes.dtype), scale, zero, axis, constant=True
-    )
-
-
-def _work(op: Any) -> tuple[str, int]:
-    """(Normalised op name, multiply-accumulates)."""
-    kind = op.op_type
-    if kind == "conv":
-        weight, out = op.inputs["weight"].shape, op.outputs[0].shape
-        groups = 1 if op.inputs.get("groups") is None else int(op.inputs["groups"].val)
-        macs = math.prod(int(n) for n in out) * math.prod(int(n) for n in weight[1:])
-        depthwise = groups > 1 and groups == int(weight[0])
-        return (DEPTHWISE if depthwise else CONV), macs
-    if kind == "linear":
-        return LINEAR, math.prod(op.outputs[0].shape) * int(op.inputs["weight"].shape[1])
-    if kind == "matmul":
-        transposed = op.inputs.get("transpose_x")
-        inner = -2 if transposed is not None and bool(transposed.val) else -1
-        return MATMUL, math.prod(op.outputs[0].shape) * int(op.inputs["x"].shape[inner])
-    return OP_NAMES.get(kind, kind), 0

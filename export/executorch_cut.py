@@ -8,24 +8,53 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import math
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from export.audit_text import opaque_text
 from export.backend import SubProgram
-from export.executorch_reader import INVALID_ID, read_pte
-from export.graph import FileGraph
+from export.executorch_reader import PteFile, read_pte
+from export.graph import DYNAMIC, FileGraph
 from export.quiet import quiet
 from export.weight_names import weight_names
+from export.xnnpack_pack import graph_from_bytes, pack_delegate
+from export.xnnpack_reader import INVALID_ID
+from mobilemod.errors import UserError
 
 EXTERNAL_INPUT, EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_EXTERNAL_… in xnnpack.h
 ALIGNMENT = 64
-SCALARS = {"xnn_datatype_fp32": torch.float32, "xnn_datatype_qint8": torch.int8}
+METHOD = "forward"
+SCALARS = {
+    "xnn_datatype_fp32": torch.float32,
+    "xnn_datatype_fp16": torch.float16,
+    "xnn_datatype_qint8": torch.int8,
+    "xnn_datatype_quint8": torch.uint8,
+    "xnn_datatype_int32": torch.int32,
+}
+# A fused activation without a bound on one side: `flatc` has words for it of its own.
+
+
+def _refuse(path: Path, found: PteFile) -> None:
+    """`UserError` for what doesn't come apart into ops that run alone."""
+    why = None
+    if found.graph.opaque:
+        why = f"{opaque_text(found.graph.opaque)} can't be looked into"
+    elif found.methods != (METHOD,):
+        why = f"only '{METHOD}' can be run alone, it has {', '.join(map(repr, found.methods))}"
+    elif found.varying:
+        why = "its input shapes vary; export it with fixed ones"
+    elif found.branches:
+        why = "it has branches"
+    elif found.elsewhere:
+        why = "its weights lie in a .ptd"
+    elif any(t.dtype == DYNAMIC for t in found.graph.tensors.values()):
+        why = "it quantizes while it runs, so its ops can't be given values alone"
+    if why:
+        raise UserError(f"{path}: not supported: no profile, since {why}")
 
 
 class PteCutter:
@@ -34,6 +63,7 @@ class PteCutter:
     def __init__(self, path: Path, threads: int):
         found = read_pte(path)
         self.graph: FileGraph = found.graph
+        _refuse(path, found)
         self.weights = weight_names(path.parent, found.constants)
         self.content = path.read_bytes()
         self.threads = threads
@@ -41,7 +71,7 @@ class PteCutter:
             from executorch.exir._serialize._program import deserialize_pte_binary
 
             self.file = deserialize_pte_binary(self.content)
-        self.plan = next(p for p in self.file.program.execution_plan if p.name == "forward")
+        self.plan = next(p for p in self.file.program.execution_plan if p.name == METHOD)
         self.delegates: dict[int, _DelegateGraph] = {}
         self.places = self._places()
 
@@ -109,7 +139,13 @@ class PteCutter:
         from executorch.exir import schema
         from executorch.exir.scalar_type import ScalarType
 
-        kinds = {torch.float32: ScalarType.FLOAT, torch.int8: ScalarType.CHAR}
+        kinds = {
+            torch.float32: ScalarType.FLOAT,
+            torch.float16: ScalarType.HALF,
+            torch.int8: ScalarType.CHAR,
+            torch.uint8: ScalarType.BYTE,
+            torch.int32: ScalarType.INT,
+        }
         values, offset = [], 0
         for e in externals:
             # Inputs stay where the caller has them; outputs lie in planned memory.
@@ -138,17 +174,17 @@ class PteCutter:
         program.backend_delegate_data = [schema.BackendDelegateInlineData(blob)]
         torch.manual_seed(0)
         return tuple(
-            torch.randn(e.shape)
+            torch.randn(e.shape).to(e.dtype)
             if e.dtype.is_floating_point
-            else torch.randint(-100, 100, e.shape, dtype=e.dtype)
+            else torch.randint(0 if e.dtype == torch.uint8 else -100, 100, e.shape, dtype=e.dtype)
             for e in externals[:count]
         )
 
     def whole_program(self) -> SubProgram:
         """The whole file, loaded in the same way."""
-        shapes = [self.graph.tensors[name].shape for name in self.graph.inputs]
         torch.manual_seed(0)
-        return self._load(self.content, tuple(torch.randn(shape) for shape in shapes))
+        given = [self.graph.tensors[name] for name in self.graph.inputs]
+        return self._load(self.content, tuple(_random(t.shape, t.dtype) for t in given))
 
     def _load(self, content: bytes, inputs: tuple[torch.Tensor, ...]) -> SubProgram:
         with quiet():
@@ -170,6 +206,12 @@ class PteCutter:
         )
 
 
+def _random(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    kind = getattr(torch, dtype)
+    # Whole numbers may be places in a table: 0 is in every one.
+    return torch.randn(shape).to(kind) if kind.is_floating_point else torch.zeros(shape, dtype=kind)
+
+
 @dataclasses.dataclass(frozen=True)
 class _External:
     shape: list[int]
@@ -183,7 +225,7 @@ class _DelegateGraph:
     def __init__(self, blob: bytes):
         start, size, constants, length = struct.unpack_from("<IIIQ", blob, 10)
         self.constants = blob[constants : constants + length]
-        self.graph = _flatc(blob[start : start + size])
+        self.graph = graph_from_bytes(blob[start : start + size])
         self.nodes: list[dict[str, Any]] = self.graph["xnodes"]
         self.values = {value_tensor(v)["id_out"]: v for v in self.graph["xvalues"]}
 
@@ -272,34 +314,3 @@ def _only(named: Any, keys: set[str]) -> Any:
             k: dataclasses.replace(v, buffer_index=place[v.buffer_index]) for k, v in found.items()
         },
     )
-
-
-def _flatc(flatbuffer: bytes) -> dict[str, Any]:
-    """An XNNPACK graph's flatbuffer as JSON values."""
-    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-    from executorch.exir._serialize._flatbuffer import _flatc_decompile
-
-    with tempfile.TemporaryDirectory() as folder:
-        schema, data = Path(folder, "schema.fbs"), Path(folder, "graph.bin")
-        schema.write_bytes(serialize._get_schema_bytes())
-        data.write_bytes(flatbuffer)
-        _flatc_decompile(folder, str(schema), str(data))
-        return json.loads(Path(folder, "graph.json").read_text())
-
-
-def pack_delegate(graph: dict[str, Any], constants: bytes) -> bytes:
-    """A delegate's bytes: header, graph, constants."""
-    from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-    from executorch.exir._serialize._flatbuffer import _flatc_compile
-
-    with tempfile.TemporaryDirectory() as folder:
-        schema, data = Path(folder, "schema.fbs"), Path(folder, "graph.json")
-        schema.write_bytes(serialize._get_schema_bytes())
-        data.write_text(json.dumps(graph))
-        _flatc_compile(folder, str(schema), str(data))
-        flatbuffer = Path(folder, "graph.bin").read_bytes()
-    alignment = serialize.CONSTANT_TENSOR_ALIGNMENT
-    header = serialize._aligned_size(serialize.XNNHeader.EXPECTED_LENGTH, alignment)
-    body = serialize._aligned_size(len(flatbuffer), alignment)
-    head = serialize.XNNHeader(header, len(flatbuffer), header + body, len(constants)).to_bytes()
-    return head.ljust(header, b"\0") + flatbuffer.ljust(body, b"\0") + constants

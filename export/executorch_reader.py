@@ -1,8 +1,7 @@
 """What is in a `.pte`, read from the file alone: the program and XNNPACK's graphs inside it.
 
-Layout: the program is a flatbuffer, delegates and constants lie in segments behind it; an
-XNNPACK delegate is a header ("XH00") and a flatbuffer of its own. Both schemas come with the
-executorch package.
+Layout: the program is a flatbuffer, delegates and constants lie in segments behind it. The schemas
+come with the executorch package.
 """
 
 from __future__ import annotations
@@ -11,67 +10,27 @@ import functools
 import hashlib
 import importlib.util
 import json
-import math
 import re
 import struct
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.flatbuffer import Schema
-from export.graph import (
-    CONCAT,
-    CONV,
-    DEPTHWISE,
-    DEQUANTIZE,
-    LINEAR,
-    MATMUL,
-    QUANTIZE,
-    RESHAPE,
-    TRANSPOSE,
-    FileGraph,
-    FileNode,
-    FileTensor,
-)
+from export.executorch_work import portable_node
+from export.flatbuffer import DamagedError, Schema, UnsupportedError, at
+from export.graph import FileGraph, FileNode, FileTensor
+from export.xnnpack_reader import Content, add_xnnpack_graph, read_xnnpack_graph
 from mobilemod.errors import UserError
 
 TARGET = "executorch"
 METADATA_METHOD = "metadata"
-INVALID_ID = 0xFFFFFFFF
+XNNPACK = "XnnpackBackend"
 SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
-    name.upper(): name for name in ("uint16", "uint32", "uint64", "bool")
+    name.upper(): name for name in ("uint16", "uint32", "uint64", "bool", "bfloat16")
 } | {"SHORT": "int16", "INT": "int32", "LONG": "int64", "DOUBLE": "float64"}  # fmt: skip
-XNN_TYPES = {
-    "fp32": "float32",
-    "fp16": "float16",
-    "qint8": "int8",
-    "qcint8": "int8",
-    "quint8": "uint8",
-    "qint32": "int32",
-    "qcint32": "int32",
-    "int32": "int32",
-}
-XNN_OPS = {
-    "Conv2d": CONV,
-    "DepthwiseConv2d": DEPTHWISE,
-    "FullyConnected": LINEAR,
-    "BatchMatrixMultiply": MATMUL,
-    "StaticTranspose": TRANSPOSE,
-    "StaticReshape": RESHAPE,
-    **{f"Concatenate{n}": CONCAT for n in range(2, 6)},
-}
-PORTABLE_OPS = {
-    "cat": CONCAT,
-    "permute_copy": TRANSPOSE,
-    "transpose_copy": TRANSPOSE,
-    "view_copy": RESHAPE,
-    "bmm": MATMUL,
-    "mm": MATMUL,
-    "addmm": LINEAR,
-    "linear": LINEAR,
-}
 
 
 @dataclass
@@ -79,21 +38,18 @@ class PteFile:
     """A `.pte`'s content.
 
     constants: name of a constant tensor of `graph` -> its values as stored (int8 codes, float32).
-    metadata: labels and preprocessing, as written by the export; empty in other files.
+    metadata: labels and preprocessing, as written by the export; empty in other files. methods:
+    what can be run, in the file's order. varying: whether input shapes do; branches: whether it
+    has any; elsewhere: whether weights lie in another file.
     """
 
     graph: FileGraph
     constants: dict[str, np.ndarray]
     metadata: dict[str, Any]
-
-
-@dataclass
-class _Content:
-    segments: list[bytes]
-    named: dict[str, bytes]
-    tensors: dict[str, FileTensor] = field(default_factory=dict)
-    nodes: list[FileNode] = field(default_factory=list)
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    methods: tuple[str, ...]
+    varying: bool = False
+    branches: bool = False
+    elsewhere: bool = False
 
 
 def read_pte(path: Path) -> PteFile:
@@ -105,183 +61,208 @@ def read_pte(path: Path) -> PteFile:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); export it again") from None
+    if data[4:6] == b"BP":
+        raise UserError(f"{path}: not supported: a bundled program; give the .pte that is in it")
     if data[4:6] != b"ET":
         raise UserError(f"{path}: no ExecuTorch program (its identifier is missing)")
     try:
-        return _read(data)
-    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as error:
+        return _Program(data).read()
+    except UnsupportedError as error:
+        raise UserError(f"{path}: not supported: {error}") from None
+    except DamagedError as error:
         raise UserError(f"{path}: damaged or cut off ({error}); export it again") from None
 
 
-def _read(data: bytes) -> PteFile:
-    length = len(data)
-    base = 0
-    if data[8:12] == b"eh00":
-        length, base, size = struct.unpack_from("<QQQ", data, 16)
-        if len(data) < max(length, base + size):
-            raise ValueError(f"{len(data)} bytes of {max(length, base + size)}")
-    program = _schema("program").read(data[:length], "Program")
-    segments = []
-    for s in program["segments"]:
-        start, stop = base + s["offset"], base + s["offset"] + s["size"]
-        if stop > len(data):
-            raise ValueError(f"{len(data)} bytes of {stop}")
-        segments.append(data[start:stop])
-    named = {n["key"]: segments[n["segment_index"]] for n in program["named_data"]}
-    for key, blob in named.items():
-        digest = key.removeprefix("scale_")
-        if re.fullmatch("[0-9a-f]{64}", digest) and hashlib.sha256(blob).hexdigest() != digest:
-            raise ValueError("a constant's bytes don't match its checksum")
-    plans = {plan["name"]: plan for plan in program["execution_plan"]}
-    metadata = {}
-    if METADATA_METHOD in plans:
-        metadata = json.loads(plans[METADATA_METHOD]["values"][0]["val"][1]["string_val"])
-    content = _Content(segments, named)
-    plan = plans["forward"]
-    partitions = _read_plan(content, program, plan)
-    inputs, outputs = (tuple(f"t{i}" for i in plan[side]) for side in ("inputs", "outputs"))
-    graph = FileGraph(
-        TARGET, content.tensors, tuple(content.nodes), inputs, outputs, partitions=partitions
-    )
-    return PteFile(graph, content.constants, metadata)
+class _Program:
+    """One `.pte` while it is read."""
 
+    def __init__(self, data: bytes):
+        self.size = len(data)
+        length, base = self.size, 0
+        if data[8:12] == b"eh00" and len(data) >= 40:
+            length, base, size = struct.unpack_from("<QQQ", data, 16)
+            if self.size < max(length, base + size):
+                raise DamagedError(f"{self.size} bytes of {max(length, base + size)}")
+        # Views, so that segments that overlap take no memory.
+        view = memoryview(data)
+        self.program = _schema("program").read(view[:length], "Program")
+        self.segments: list[memoryview] = []
+        for s in self.program["segments"]:
+            start, stop = base + s["offset"], base + s["offset"] + s["size"]
+            if stop > self.size:
+                raise DamagedError(f"{self.size} bytes of {stop}")
+            self.segments.append(view[start:stop])
+        self.content = Content(self._named())
+        self.delegates: dict[tuple[str, int], tuple[dict, memoryview]] = {}
+        self.calls = 0
+        self.opaque: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.varying = self.branches = False
 
-def _read_plan(content: _Content, program: dict, plan: dict) -> int:
-    """Adds the plan's tensors and instructions; returns the number of delegate calls."""
-    values = [v["val"] for v in plan["values"]]
-    for i, value in enumerate(values):
-        if value is not None and value[0] == "Tensor":
-            t = value[1]
-            dtype = SCALAR_TYPES.get(t["scalar_type"], str(t["scalar_type"]).lower())
-            constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
-            content.tensors[f"t{i}"] = FileTensor(
-                f"t{i}", _ints(t["sizes"]), dtype, (), (), None, constant
-            )
-    calls = 0
-    for instruction in plan["chains"][0]["instructions"]:
-        kind, call = instruction["instr_args"]
+    def _named(self) -> dict[str, memoryview]:
+        digests: dict[int, str] = {}
+        named = {}
+        for entry in self.program["named_data"]:
+            key, index = entry["key"], entry["segment_index"]
+            named[key] = at(self.segments, index, "segment")
+            digest = key.removeprefix("scale_")
+            if not re.fullmatch("[0-9a-f]{64}", digest):
+                continue
+            if index not in digests:
+                digests[index] = hashlib.sha256(named[key]).hexdigest()
+            if digests[index] != digest:
+                raise DamagedError("a constant's bytes don't match its checksum")
+        return named
+
+    def read(self) -> PteFile:
+        plans = self.program["execution_plan"]
+        if not plans:
+            raise DamagedError("it has no method")
+        # Methods without instructions return a constant: notes to a runner, no network.
+        running = [p for p in plans if any(c["instructions"] for c in p["chains"])] or plans[:1]
+        edges: dict[str, list[str]] = {"inputs": [], "outputs": []}
+        for plan in running:
+            several = len(running) > 1
+            self._read_plan(plan, f"{plan['name']}/" if several else "", plan["name"] * several)
+            for side, names in edges.items():
+                prefix = f"{plan['name']}/" if several else ""
+                names += [f"{prefix}t{i}" for i in plan[side]]
+        content = self.content
+        if content.elsewhere:
+            count = len(content.elsewhere)
+            self.notes.append(f"{count} constants lie outside the file, in a .ptd")
+        graph = FileGraph(
+            TARGET,
+            content.tensors,
+            tuple(content.nodes),
+            tuple(edges["inputs"]),
+            tuple(edges["outputs"]),
+            self.calls,
+            dict(self.opaque),
+            tuple(self.notes),
+        )
+        names = tuple(p["name"] for p in running)
+        return PteFile(
+            graph, content.constants, _metadata(plans), names, self.varying, self.branches,
+            bool(content.elsewhere),
+        )  # fmt: skip
+
+    def _read_plan(self, plan: dict[str, Any], prefix: str, method: str) -> None:
+        """Adds the plan's tensors and instructions."""
+        values = [v["val"] for v in plan["values"]]
+        tensors, nodes = self.content.tensors, self.content.nodes
+        start = len(nodes)
+        for i, value in enumerate(values):
+            if value is not None and value[0] == "Tensor":
+                name = f"{prefix}t{i}"
+                tensors[name] = _tensor(name, value[1])
+                if _is_external(value[1]):
+                    self.content.elsewhere.add(
+                        value[1]["extra_tensor_info"]["fully_qualified_name"]
+                    )
+        for chain in plan["chains"]:
+            for instruction in chain["instructions"]:
+                self._read_instruction(plan, values, instruction, prefix)
+                if len(nodes) > self.size:
+                    raise DamagedError("it calls its delegates more often than it has bytes")
+        batch = self._batch(plan, values)
+        for i in range(start, len(nodes)):
+            nodes[i] = replace(self._of_one(nodes[i], batch), method=method)
+
+    def _read_instruction(
+        self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str
+    ) -> None:
+        kind, call = instruction["instr_args"] or ("nothing", {})
         if kind == "KernelCall":
-            operator = plan["operators"][call["op_index"]]
-            content.nodes.append(_portable_node(operator["name"], call["args"], values, content))
+            operator = at(plan["operators"], call["op_index"], "operator")
+            args = [int(i) for i in call["args"]]
+            tensors = self.content.tensors
+            node = portable_node(operator["name"], args, values, prefix, tensors)
+            self.content.nodes.append(node)
         elif kind == "DelegateCall":
-            delegate = plan["delegates"][call["delegate_index"]]
-            processed = delegate["processed"]
-            if processed["location"] == "SEGMENT":
-                blob = content.segments[processed["index"]]
+            delegate = at(plan["delegates"], call["delegate_index"], "delegate")
+            args = [f"{prefix}t{i}" for i in call["args"]]
+            if delegate["id"] == XNNPACK:
+                graph, constants = self._xnnpack(delegate)
+                inner = f"{prefix}p{self.calls}."
+                add_xnnpack_graph(self.content, graph, constants, args, inner, self.calls)
             else:
-                blob = program["backend_delegate_data"][processed["index"]]["data"].tobytes()
-            if delegate["id"] == "XnnpackBackend":
-                _read_xnnpack(content, blob, [f"t{i}" for i in call["args"]], calls)
+                known = tuple(a for a in args if a in self.content.tensors)
+                node = FileNode("delegate", known, (), partition=self.calls, known=False)
+                self.content.nodes.append(node)
+                self.opaque[delegate["id"]] += 1
+            self.calls += 1
+        elif kind == "JumpFalseCall":
+            note = "branches and loops: the work is of each branch and one turn of a loop"
+            self.notes += [] if self.branches else [note]
+            self.branches = True
+
+    def _xnnpack(self, delegate: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
+        """The delegate's graph, read once however often it is called."""
+        place = delegate["processed"]
+        if place is None:
+            raise DamagedError("a delegate has no data")
+        key = place["location"], place["index"]
+        if key not in self.delegates:
+            if place["location"] == "SEGMENT":
+                blob = at(self.segments, place["index"], "segment")
             else:
-                names = tuple(f"t{i}" for i in call["args"])
-                content.nodes.append(FileNode("delegate", names, (), partition=calls))
-            calls += 1
-    return calls
+                inline = at(self.program["backend_delegate_data"], place["index"], "delegate data")
+                blob = memoryview(inline["data"])
+            self.delegates[key] = read_xnnpack_graph(blob, _schema("xnnpack"))
+        return self.delegates[key]
+
+    def _batch(self, plan: dict[str, Any], values: list[Any]) -> int:
+        """How many images the figures of a plan with variable shapes are of; says so in a note."""
+        inputs = [at(values, int(i), "value") for i in plan["inputs"]]
+        varying = [v[1] for v in inputs if v and v[0] == "Tensor" and _varies(v[1])]
+        if not varying:
+            return 1
+        self.varying = True
+        shapes = [_ints(t["sizes"]) for t in varying]
+        bound = ", ".join("x".join(map(str, s)) for s in shapes)
+        leading = {s[0] for s in shapes if len(s) > 1}
+        batch = leading.pop() if len(leading) == 1 else 1
+        told = f"of one of up to {batch} in a batch" if batch > 1 else "of the largest"
+        if any(t["shape_dynamism"] == "DYNAMIC_UNBOUND" for t in varying):
+            told = f"{told}, by shapes that have no bound"
+        self.notes.append(f"input shapes vary up to {bound}: the work is {told}")
+        return max(batch, 1)
+
+    def _of_one(self, node: FileNode, batch: int) -> FileNode:
+        """The node with the work of one image, where its result is one row for each."""
+        shape = self.content.tensors[node.outputs[0]].shape if node.outputs else ()
+        if batch == 1 or not shape or shape[0] % batch:
+            return node
+        return replace(node, macs=node.macs // batch)
 
 
-def _portable_node(name: str, args: np.ndarray, values: list, content: _Content) -> FileNode:
-    """An op outside every delegate; its last tensor argument is the output."""
-    op = name.rpartition("::")[2]
-    tensors: list[str] = []
-    for i in args:
-        kind, value = values[i] or ("Null", {})
-        indices = [i] if kind == "Tensor" else value["items"] if kind == "TensorList" else []
-        tensors += [f"t{j}" for j in indices if f"t{j}" in content.tensors]
-    *inputs, output = tensors
-    if op == "cat":  # Its first argument lists the tensors; the copy of the list ends the call.
-        inputs = [t for t in inputs if t != output]
-    shapes = [content.tensors[t].shape for t in inputs]
-    out = math.prod(content.tensors[output].shape)
-    macs = 0
-    if op == "convolution":
-        kernel = shapes[1][1:]
-        op = DEPTHWISE if kernel[0] == 1 and shapes[0][1] == shapes[1][0] > 1 else CONV
-        macs = out * math.prod(kernel)
-    elif op in ("bmm", "mm"):
-        macs = out * shapes[0][-1]
-    elif op in ("addmm", "linear"):
-        macs = out * shapes[-1 if op == "linear" and len(shapes) == 2 else 1][-1]
-    elif op.startswith("quantize_"):
-        op = QUANTIZE
-    elif op.startswith("dequantize_"):
-        op = DEQUANTIZE
-    return FileNode(PORTABLE_OPS.get(op, op), tuple(inputs), (output,), macs)
+def _tensor(name: str, t: dict[str, Any]) -> FileTensor:
+    dtype = SCALAR_TYPES.get(t["scalar_type"], str(t["scalar_type"]).lower())
+    constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
+    return FileTensor(name, _ints(t["sizes"]), dtype, constant=constant or _is_external(t))
 
 
-def _read_xnnpack(content: _Content, blob: bytes, args: list[str], partition: int) -> None:
-    """Adds the tensors and ops of one XNNPACK graph; `args` are the call's program tensors."""
-    if blob[4:8] != b"XH00":
-        raise ValueError("an XNNPACK delegate has no header")
-    start, size, constants, _ = struct.unpack_from("<IIIQ", blob, 10)
-    graph = _schema("xnnpack").read(blob[start : start + size], "XNNGraph")
-
-    def constant(index: int) -> bytes:
-        entry = graph["constant_data"][index]
-        if entry["named_key"]:
-            return content.named[entry["named_key"]]
-        at = constants + entry["offset"]
-        return blob[at : at + entry["size"]]
-
-    names: dict[int, str] = {}
-    for union in graph["xvalues"]:
-        kind, value = union["xvalue_union"]
-        quant = None
-        if kind == "XNNQuantizedTensorValue":
-            quant, value = value["quant_params"], value["tensor_value"]
-        external = value["external_id"]
-        name = f"p{partition}.v{value['id_out']}" if external == INVALID_ID else args[external]
-        names[value["id_out"]] = name
-        xnn_type = value["datatype"].removeprefix("xnn_datatype_")
-        dtype = XNN_TYPES.get(xnn_type, xnn_type)
-        scale, zero_point, axis = _quant_params(quant, constant)
-        index, shape = value["constant_buffer_idx"], _ints(value["dims"])
-        content.tensors[name] = FileTensor(name, shape, dtype, scale, zero_point, axis, index > 0)
-        if index and dtype in ("float32", "float16", "int8", "uint8", "int32"):
-            content.constants[name] = np.frombuffer(constant(index), dtype).reshape(shape)
-    for node in graph["xnodes"]:
-        content.nodes.append(_xnnpack_node(*node["xnode_union"], names, content, partition))
+def _is_external(tensor: dict[str, Any]) -> bool:
+    extra = tensor["extra_tensor_info"]
+    return extra is not None and extra["location"] == "EXTERNAL"
 
 
-def _quant_params(quant: tuple[str, dict] | None, constant) -> tuple[tuple, tuple, int | None]:
-    """(scale, zero_point, axis) of an XNNPACK value."""
-    if quant is None:
-        return (), (), None
-    kind, q = quant
-    if kind == "PerTensorQuant":
-        return (q["scale"],), (q["zero_point"],), None
-    if kind == "PerChannelQuant":
-        scale = q["scale"]
-        if not len(scale):
-            scale = np.frombuffer(constant(q["scale_buffer_idx"]), "<f4", q["num_scales"])
-        return tuple(float(s) for s in scale), (0,) * len(scale), q["channel_dim"]
-    raise ValueError(f"unknown quantization {kind}")
+def _varies(tensor: dict[str, Any]) -> bool:
+    return tensor["shape_dynamism"] != "STATIC"
 
 
-def _xnnpack_node(
-    kind: str, fields: dict, names: dict[int, str], content: _Content, partition: int
-) -> FileNode:
-    kind = kind.removeprefix("XNN")
-    ids = {k: v for k, v in fields.items() if k.endswith("_id") and v != INVALID_ID}
-    inputs = tuple(names[v] for k, v in sorted(ids.items(), key=_operand) if "output" not in k)
-    outputs = tuple(names[v] for k, v in ids.items() if "output" in k)
-    first, result = content.tensors[inputs[0]], content.tensors[outputs[0]]
-    out, macs = math.prod(result.shape), 0
-    op = XNN_OPS.get(kind, kind.lower())
-    if op in (CONV, DEPTHWISE):
-        macs = out * fields["kernel_height"] * fields["kernel_width"]
-        macs *= fields["group_input_channels"]
-    elif op in (LINEAR, MATMUL):
-        macs = out * first.shape[-1]
-    elif op == "convert":
-        integer = [t.dtype in ("int8", "uint8") for t in (first, result)]
-        op = {(False, True): QUANTIZE, (True, False): DEQUANTIZE}.get(tuple(integer), op)
-    return FileNode(op, inputs, outputs, macs, partition)
-
-
-def _operand(item: tuple[str, int]) -> tuple[bool, bool, str]:
-    """Sorts a node's operands: data (input_id, input1_id, …), then filter, then bias."""
-    name = item[0]
-    return name.startswith("bias"), name.startswith("filter"), name
+def _metadata(plans: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the export wrote into the file; empty where another exporter made it."""
+    for plan in plans:
+        values = [v["val"] for v in plan["values"]]
+        if plan["name"] == METADATA_METHOD and values and values[0] and values[0][0] == "String":
+            try:
+                found = json.loads(values[0][1]["string_val"])
+            except (ValueError, RecursionError):
+                return {}  # another exporter's
+            return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _ints(values: np.ndarray) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Reads a flatbuffer by its schema's text (`.fbs`): every table as a dict, nothing generated.
 
-Covers what model files use: tables, unions, enums, strings and vectors; no structs.
+Covers what model files use: tables, unions, enums, strings and vectors; no structs. Every offset
+is checked, and what one file may make of itself is bounded: its bytes may come from anyone.
 Source of the layout: FlatBuffers' "Internals" page (vtables, offsets, little-endian).
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +31,22 @@ SCALARS = {
 }
 _BLOCK = re.compile(r"\b(table|union|enum)\s+(\w+)\s*(?::\s*(\w+)\s*)?\{(.*?)\}", re.S)
 _FIELD = re.compile(r"^(\w+)\s*:\s*(\[?)\s*(\w+)\s*\]?")
+T = TypeVar("T")
+
+
+class DamagedError(ValueError):
+    """The bytes contradict themselves: an offset, a length or an index that leads nowhere."""
+
+
+class UnsupportedError(ValueError):
+    """The bytes are whole, but of a kind that the reader doesn't know."""
+
+
+def at(items: Sequence[T], index: int, what: str) -> T:
+    """`items[index]`; `DamagedError` where there is none: an index of a file counts from 0."""
+    if not 0 <= index < len(items):
+        raise DamagedError(f"{what} {index} of {len(items)}")
+    return items[index]
 
 
 @dataclass(frozen=True)
@@ -74,11 +92,34 @@ class Schema:
     def read(self, data: bytes, root: str) -> dict[str, Any]:
         """The table `root` that `data` holds. Unions are (member, dict), enums member names.
 
-        Numeric vectors are NumPy arrays. Raises struct.error or ValueError on damaged data.
+        Numeric vectors are NumPy arrays. A union's member whose table the schema leaves out is an
+        empty dict. Raises `DamagedError`, or `UnsupportedError` for members of a newer schema.
         """
-        return self._table(data, _get(data, "I", 0), root)
+        try:
+            return _Reading(self, data).table(_get(data, "I", 0), root)
+        except RecursionError:
+            raise DamagedError("tables lie within tables without end") from None
 
-    def _table(self, data: bytes, at: int, name: str) -> dict[str, Any]:
+
+class _Reading:
+    """One reading of `data`.
+
+    Writers store a table once, seldom twice, so a file's tables, texts and numbers take no more
+    than its bytes: one that shares tables to unfold into far more is refused.
+    """
+
+    def __init__(self, schema: Schema, data: bytes):
+        self.schema, self.data = schema, data
+        self.left = 2 * len(data) + 1024
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise DamagedError("its tables unfold into more than it has bytes for")
+
+    def table(self, at: int, name: str) -> dict[str, Any]:
+        data, schema = self.data, self.schema
+        self.spend(4)
         vtable = at - _get(data, "i", at)
         size = _get(data, "H", vtable)
 
@@ -88,31 +129,35 @@ class Schema:
             return at + offset if offset else 0
 
         result: dict[str, Any] = {}
-        for field in self.tables[name]:
+        for field in schema.tables[name]:
             where = place(field.slot)
-            if field.kind in self.unions:
+            if field.kind in schema.unions:
                 tag = place(field.slot - 1)
                 member = _get(data, "B", tag) if tag else 0
-                result[field.name] = self._union(data, where, field.kind, member)
+                result[field.name] = self.union(where, field.kind, member)
             elif field.vector:
-                result[field.name] = self._vector(data, where, field.kind)
+                result[field.name] = self.vector(where, field.kind)
             else:
-                result[field.name] = self._value(data, where, field.kind)
+                result[field.name] = self.value(where, field.kind)
         return result
 
-    def _union(self, data: bytes, at: int, kind: str, member: int) -> tuple[str, dict] | None:
+    def union(self, at: int, kind: str, member: int) -> tuple[str, dict] | None:
         if not member or not at:
             return None
-        if member > len(self.unions[kind]):
-            raise ValueError(f"{kind} has no member {member}")
-        name, table = self.unions[kind][member - 1]
-        return name, self._table(data, at + _get(data, "I", at), table)
+        members = self.schema.unions[kind]
+        if member > len(members):
+            raise UnsupportedError(f"{kind} has no member {member} in the schema installed here")
+        name, table = members[member - 1]
+        if table not in self.schema.tables:
+            return name, {}
+        return name, self.table(at + _get(self.data, "I", at), table)
 
-    def _value(self, data: bytes, at: int, kind: str) -> Any:
+    def value(self, at: int, kind: str) -> Any:
+        data = self.data
         if kind in SCALARS:
             return _get(data, SCALARS[kind], at) if at else 0
-        if kind in self.enums:
-            code, members = self.enums[kind]
+        if kind in self.schema.enums:
+            code, members = self.schema.enums[kind]
             value = _get(data, code, at) if at else 0
             return members.get(value, value)
         if not at:
@@ -120,23 +165,32 @@ class Schema:
         at += _get(data, "I", at)
         if kind == "string":
             length = _get(data, "I", at)
-            return str(memoryview(data)[at + 4 : at + 4 + length], "utf-8")
-        return self._table(data, at, kind)
+            self.spend(length)
+            if at + 4 + length > len(data):
+                raise DamagedError(f"a text of {length} bytes leads beyond the end")
+            return str(memoryview(data)[at + 4 : at + 4 + length], "utf-8", "replace")
+        return self.table(at, kind)
 
-    def _vector(self, data: bytes, at: int, kind: str) -> Any:
+    def vector(self, at: int, kind: str) -> Any:
         numeric = kind in SCALARS
         if not at:
             return np.zeros(0, f"<{SCALARS[kind]}") if numeric else []
-        at += _get(data, "I", at)
-        length = _get(data, "I", at)
+        at += _get(self.data, "I", at)
+        length = _get(self.data, "I", at)
+        size = np.dtype(SCALARS[kind]).itemsize if numeric else 4
+        if at + 4 + length * size > len(self.data):
+            raise DamagedError(f"a vector of {length} {kind} leads beyond the end")
+        if kind != "ubyte":  # constants' bytes stay where they are
+            self.spend(size * length)
         if numeric:
-            return np.frombuffer(data, f"<{SCALARS[kind]}", length, at + 4)
-        if 4 * length > len(data):
-            raise ValueError(f"a vector of {length} {kind} is longer than the file")
-        return [self._value(data, at + 4 + 4 * i, kind) for i in range(length)]
+            return np.frombuffer(self.data, f"<{SCALARS[kind]}", length, at + 4)
+        return [self.value(at + 4 + 4 * i, kind) for i in range(length)]
 
 
 def _get(data: bytes, code: str, at: int) -> Any:
-    if at < 0:
-        raise ValueError("an offset points before the data")
-    return struct.unpack_from(f"<{code}", data, at)[0]
+    try:
+        if at >= 0:
+            return struct.unpack_from(f"<{code}", data, at)[0]
+    except struct.error:
+        pass
+    raise DamagedError(f"an offset leads to byte {at} of {len(data)}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Op names that every reader uses; others keep the runtime's own name in lower case.
 QUANTIZE, DEQUANTIZE = "quantize", "dequantize"
 CONV, DEPTHWISE, LINEAR, MATMUL = "conv", "depthwise_conv", "linear", "matmul"
+# Their inputs are data, weight, bias, as a convolution's; RECURRENT's are data, then all weights.
+CONV_TRANSPOSE, RECURRENT = "conv_transpose", "recurrent"
+WEIGHTED = (CONV, DEPTHWISE, CONV_TRANSPOSE, LINEAR, RECURRENT)
+# An activation whose scale is found while running, row by row.
+DYNAMIC = "dynamic int8"
 TRANSPOSE, RESHAPE, CONCAT = "transpose", "reshape", "concat"
 
 
@@ -14,8 +19,9 @@ TRANSPOSE, RESHAPE, CONCAT = "transpose", "reshape", "concat"
 class FileTensor:
     """One tensor of a file.
 
-    dtype: "float32", "float16", "int8", "uint8", "int32"…; scale and zero_point: empty when the
-    tensor is not quantized; axis: its channel axis, None per tensor; constant: stored in the file.
+    dtype: "float32", "float16", "int8", "uint8", "int4", "int32"…, DYNAMIC; of a constant as it is
+    stored. scale and zero_point: empty when the tensor is not quantized; axis: its channel axis,
+    None per tensor; constant: stored in the file.
     """
 
     name: str
@@ -31,7 +37,8 @@ class FileTensor:
 class FileNode:
     """One op: tensor names in and out, multiply-accumulates, the delegate partition it runs in.
 
-    partition: None where it runs outside every delegate.
+    partition: None where it runs outside every delegate. known: whether `macs` is its whole work.
+    method: which of the file's methods runs it, "" where there is one.
     """
 
     op: str
@@ -39,11 +46,17 @@ class FileNode:
     outputs: tuple[str, ...]
     macs: int = 0
     partition: int | None = None
+    known: bool = True
+    method: str = ""
 
 
 @dataclass(frozen=True)
 class FileGraph:
-    """A model file's graph; `partitions` counts delegate calls, None where none is known."""
+    """A model file's graph; `partitions` counts delegate calls, None where none is known.
+
+    opaque: delegates that can't be looked into -> calls. notes: what to know about the figures, a
+    sentence each.
+    """
 
     target: str
     tensors: dict[str, FileTensor]
@@ -51,3 +64,10 @@ class FileGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     partitions: int | None = None
+    opaque: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that the nodes belong to, in the file's order."""
+        return tuple(dict.fromkeys(n.method for n in self.nodes))

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from export.audit import Names, node_modules, tables_beside
 from export.backend import SubProgram, backend_for
-from export.graph import CONV, DEPTHWISE, DEQUANTIZE, QUANTIZE, FileGraph, FileNode
+from export.graph import CONV, DEPTHWISE, FileGraph, FileNode
+from export.number_formats import GraphIndex
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
 
@@ -104,8 +105,18 @@ class Profile:
 def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
     """Time every op of a `.pte` or `.tflite`; `rounds` measurements each, in turn.
 
-    Raises `UserError` for other files, and for damaged ones.
+    Raises `UserError` for other files, for damaged ones and for those whose ops don't run alone.
     """
+    try:
+        return _profile(path, threads, rounds)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{path}: not supported: the profiler fails on it ({detail})") from error
+
+
+def _profile(path: Path, threads: int, rounds: int) -> Profile:
     if not path.exists():
         raise UserError(f"no such model file: {path}")
     backend = backend_for(path)
@@ -166,54 +177,33 @@ def _measure(run: Callable[[], None], seconds: float) -> float:
 def fused_groups(graph: FileGraph) -> list[tuple[int, ...]]:
     """The nodes of `graph` in order, those together that XNNPACK runs as one.
 
-    It makes dequantize, unary op, quantize one table look-up, and pads inside a convolution.
+    It makes dequantize, unary ops, quantize one table look-up, and pads inside a convolution.
     """
-    readers: dict[str, list[int]] = defaultdict(list)
-    for i, node in enumerate(graph.nodes):
-        for name in node.inputs:
-            readers[name].append(i)
-
-    def only_reader(i: int) -> int | None:
-        outputs = graph.nodes[i].outputs
-        found = readers[outputs[0]] if len(outputs) == 1 else []
-        return found[0] if len(found) == 1 and outputs[0] not in graph.outputs else None
-
+    index = GraphIndex(graph)
     groups: list[tuple[int, ...]] = []
     taken: set[int] = set()
     for i, node in enumerate(graph.nodes):
         if i in taken:
             continue
-        group = (i,)
-        following = only_reader(i)
+        group = index.table(i) or (i,)
+        following = index.only_reader(i)
         if node.partition is not None and following is not None:
             then = graph.nodes[following]
-            last = only_reader(following)
             if node.op in ("pad", "staticconstantpad") and then.op in (CONV, DEPTHWISE):
                 group = (i, following)
-            elif (
-                node.op == DEQUANTIZE
-                and len(_data(then, graph)) == 1
-                and then.macs == 0
-                and last is not None
-                and graph.nodes[last].op == QUANTIZE
-            ):
-                group = (i, following, last)
         taken |= set(group)
         groups.append(group)
     return groups
-
-
-def _data(node: FileNode, graph: FileGraph) -> list[str]:
-    return [name for name in node.inputs if not graph.tensors[name].constant]
 
 
 def _unit(
     graph: FileGraph, nodes: tuple[int, ...], modules: dict[FileNode, str], seconds: float
 ) -> UnitTime:
     main = graph.nodes[nodes[1] if len(nodes) > 1 else nodes[0]]
-    result = graph.tensors[graph.nodes[nodes[-1]].outputs[0]]
+    result = graph.tensors[(graph.nodes[nodes[-1]].outputs or main.inputs)[0]]
     source = graph.tensors[graph.nodes[nodes[0]].inputs[0]] if main.macs else result
-    op = f"{main.op} (table)" if len(nodes) == 3 else main.op
+    inner = "+".join(graph.nodes[i].op for i in nodes[1:-1])
+    op = f"{inner} (table)" if inner else main.op
     ms = max(0.0, seconds) * 1e3
     return UnitTime(
         op, PARTS.sub("", modules.get(main, "")), source.dtype, result.shape, main.macs, ms

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from export.coreml import pixels_of
-from export.coreml_reader import constant, open_package, read_graph
+from export.coreml_graph import read_graph
+from export.coreml_reader import constant, open_package
 from export.mil_evaluator import Step, compile_program, half
 
 

@@ -22,11 +22,12 @@ from export.executorch_cut import (
     EXTERNAL_INPUT,
     EXTERNAL_OUTPUT,
     PteCutter,
-    pack_delegate,
     value_tensor,
 )
-from export.executorch_reader import INVALID_ID, read_pte
+from export.executorch_reader import read_pte
 from export.quiet import quiet
+from export.xnnpack_pack import pack_delegate
+from export.xnnpack_reader import INVALID_ID
 from mobilemod.errors import UserError
 
 

@@ -14,6 +14,20 @@ from export.graph import FileGraph
 from export.quiet import quiet
 from export.tflite_edit import TfliteModel
 from export.tflite_reader import read_graph
+from mobilemod.errors import UserError
+
+
+def _refuse(path: Path, graph: FileGraph, subgraphs: int) -> None:
+    """`UserError` for what doesn't come apart into ops that run alone."""
+    why = None
+    if graph.partitions is None:
+        why = "; ".join(graph.notes)
+    elif subgraphs > 1:
+        why = f"it has {subgraphs} subgraphs: several methods, branches or loops"
+    elif any(t.dtype in ("resource", "variant", "string") for t in graph.tensors.values()):
+        why = "it has ops that keep a state or read text"
+    if why:
+        raise UserError(f"{path}: not supported: no profile, since {why}")
 
 
 class TfliteCutter:
@@ -24,6 +38,7 @@ class TfliteCutter:
         self.weights: dict[str, str] = {}  # its tensors have names of their own
         self.content = path.read_bytes()
         self.whole = TfliteModel(self.content)
+        _refuse(path, self.graph, len(self.whole.model.subgraphs))
         self.threads = threads
 
     def signature(self, nodes: tuple[int, ...]) -> str:

@@ -507,18 +507,35 @@ def run_stress(args: argparse.Namespace) -> int:
 
 
 def run_inspect(args: argparse.Namespace) -> int:
-    from export.audit import SCHEMA, format_audit, inspect_file
+    from export.audit import SCHEMA, inspect_file
+    from export.audit_text import format_audit
 
-    audits = [inspect_file(path) for path in args.file]
-    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits]}
-    emit(args, record, "\n".join(format_audit(a) for a in audits))
-    return EXIT_OK
+    audits, errors = [], []
+    for path in args.file:
+        try:
+            audits.append(inspect_file(path))
+        except (UserError, OSError) as error:
+            if args.debug:
+                raise
+            told = _os_error(error) if isinstance(error, OSError) else str(error)
+            errors.append({"file": str(path), "error": told})
+    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits], "errors": errors}
+    if audits or args.json:
+        emit(args, record, "\n".join(format_audit(a) for a in audits))
+    for error in errors:
+        _fail(error["error"], debug=False)
+    return EXIT_USER if errors else EXIT_OK
 
 
 def run_profile(args: argparse.Namespace) -> int:
+    from export.isolated import IsolatedError, call_unlimited
     from export.profiling import format_profile, profile_file
 
-    profile = profile_file(args.file, args.threads, args.rounds)
+    try:
+        call = (lambda f, *a: f(*a)) if args.debug else call_unlimited
+        profile = call(profile_file, args.file, args.threads, args.rounds)
+    except IsolatedError as error:
+        raise UserError(f"{args.file}: not supported: its runtime {error}") from None
     emit(args, profile.to_dict(), format_profile(profile))
     return EXIT_OK
 

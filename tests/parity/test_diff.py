@@ -20,10 +20,10 @@ from export.bundle import REFERENCE_FILE
 from export.coreml_reader import WEIGHTS_FOLDER
 from export.diff import SCHEMA, DiffConfig, diff_files
 from export.diff_rules import exact, inputs_of
-from export.executorch_cut import pack_delegate
 from export.taps import Network
 from export.taps_executorch import PteTaps
 from export.tflite_edit import TfliteModel
+from export.xnnpack_pack import pack_delegate
 from mobilemod.cli import EXIT_OK, EXIT_USER, main
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError

@@ -1,0 +1,91 @@
+"""Shapes of a Core ML program whose inputs may vary: those that its default input gives."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import Any
+
+from export.quiet import quiet
+
+Key = tuple[str, str]  # (function, name of a value)
+
+
+def default_shapes(spec: Any) -> tuple[dict[Key, tuple[int, ...]], list[str]]:
+    """(Inputs whose shape varies -> their default shape, a note on each)."""
+    shapes: dict[Key, tuple[int, ...]] = {}
+    notes = []
+    for name, function in spec.mlProgram.functions.items():
+        described = {f.name: f for f in _description(spec, name)}
+        for value in function.inputs:
+            dims = value.type.tensorType.dimensions
+            if all(d.WhichOneof("dimension") == "constant" for d in dims):
+                continue
+            default = _default(described.get(value.name))
+            fixed = tuple(
+                int(d.constant.size)
+                if d.WhichOneof("dimension") == "constant"
+                else (default[i] if len(default) == len(dims) else 1)
+                for i, d in enumerate(dims)
+            )
+            shapes[name, value.name] = fixed
+            free = "x".join(
+                str(d.constant.size) if d.WhichOneof("dimension") == "constant" else "?"
+                for d in dims
+            )
+            given = "x".join(map(str, fixed))
+            notes.append(f"input {value.name} is {free}: the work is of its default, {given}")
+    return shapes, notes
+
+
+def _description(spec: Any, function: str) -> list[Any]:
+    for described in spec.description.functions:
+        if described.name == function:
+            return list(described.input)
+    return list(spec.description.input)
+
+
+def _default(feature: Any) -> tuple[int, ...]:
+    if feature is None:
+        return ()
+    kind = feature.type.WhichOneof("Type")
+    if kind == "multiArrayType":
+        return tuple(int(d) for d in feature.type.multiArrayType.shape)
+    if kind == "imageType":
+        image = feature.type.imageType
+        channels = 1 if image.colorSpace == 10 else 3  # GRAYSCALE
+        return (1, channels, int(image.height), int(image.width))
+    return ()
+
+
+def infer_shapes(
+    spec: Any, given: dict[Key, tuple[int, ...]], folder: str
+) -> dict[Key, tuple[int, ...]]:
+    """Shapes of all values, by coremltools' own rules, with the inputs in `given` fixed.
+
+    Raises whatever coremltools raises; allocates what the file's constants ask for.
+    """
+    from coremltools.converters.mil.frontend.milproto.load import load as load_mil
+
+    spec = copy.deepcopy(spec)
+    for (name, value), shape in given.items():
+        for declared in spec.mlProgram.functions[name].inputs:
+            if declared.name == value:
+                dims = declared.type.tensorType.dimensions
+                for d, length in zip(dims, shape, strict=True):
+                    d.constant.size = length
+    with quiet():
+        program = load_mil(spec, spec.specificationVersion, file_weights_dir=folder)
+    shapes: dict[Key, tuple[int, ...]] = {}
+    for name, function in program.functions.items():
+        _collect(name, function, shapes)
+    return shapes
+
+
+def _collect(name: str, block: Any, shapes: dict[Key, tuple[int, ...]]) -> None:
+    for op in block.operations:
+        for var in op.outputs:
+            with contextlib.suppress(Exception):  # strings and symbols have no such shape
+                shapes[name, var.name] = tuple(int(n) for n in var.shape)
+        for inner in op.blocks:
+            _collect(name, inner, shapes)
