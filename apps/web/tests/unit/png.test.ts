@@ -86,6 +86,15 @@ describe("a PNG is read as Python reads it", () => {
   });
 });
 
+test("more rows than the data holds, and a header that says so without its check sum", async () => {
+  const { data } = draw("noise", 9, 9, 3);
+  const png = encode(data as Uint8Array, 9, 3, 2);
+  png.writeUInt32BE(99, 20);
+  await expect(decodePng(png)).rejects.toThrow("check sum of IHDR");
+  png.writeUInt32BE(crc32(png.subarray(12, 29)), 29);
+  await expect(decodePng(png)).rejects.toThrow("cut short");
+});
+
 test("other files are left to the browser", async () => {
   expect(await decodePng(Buffer.from("GIF89a"))).toBeNull();
   expect(await decodePng(Buffer.alloc(0))).toBeNull();
