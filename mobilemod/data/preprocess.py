@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from mobilemod.data.resample import Upright, resize_window
 from mobilemod.errors import UserError, unknown
 
 INTERPOLATIONS = {
@@ -63,17 +64,20 @@ class Preprocess:
         return cls(**values)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """The resized and cropped image, uint8 (size, size, 3)."""
-        image = ImageOps.exif_transpose(image).convert("RGB")
-        width, height = image.size
+        """The resized and cropped image, uint8 (size, size, 3).
+
+        Raises what Pillow does where the image is damaged, `ValueError` where its values have no
+        known white (see `rgb_converter`).
+        """
+        upright = Upright(image)
+        width, height = upright.size
         short = round(self.size / self.crop_fraction)
         scale = short / min(width, height)
         target = (max(short, round(width * scale)), max(short, round(height * scale)))
-        if target != image.size:
-            image = image.resize(target, INTERPOLATIONS[self.interpolation])
         left = (target[0] - self.size) // 2
         top = (target[1] - self.size) // 2
-        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+        resample = INTERPOLATIONS[self.interpolation]
+        return resize_window(upright, target, left, top, self.size, resample)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (..., size, size, 3) to float32 (..., 3, size, size), normalized."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from mobilemod.data.rgb import to_rgb
+
 
 class Html(str):
     """Markup that is already escaped. Only `tag` and `join` make it."""
@@ -79,7 +81,7 @@ def thumbnail(path: Path, size: int = 160) -> str | None:
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * size, 2 * size))  # decodes a large JPEG at a fraction of it
-            small = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+            small = ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import write_text
+from tests.vectors import png
 
 FOLDER = Path(__file__).parent
 ORIENTATION_TAG = 0x0112
@@ -100,6 +101,26 @@ def preprocess_cases() -> list[dict[str, Any]]:
         case("network's size", 320, 240, "noise", size=224),
         case("huge", 4000, 3000, "noise"),
         case("huge, smooth", 3001, 2003),
+        case("tall, shrunk: rows before columns", 118, 295, "noise"),
+        case("the same of a turned image", 295, 118, "noise", orientation=6),
+        case("rows before columns, bilinear", 73, 673, "noise", interpolation="bilinear"),
+        case("rows before columns, by one row", 50, 102, "noise"),
+        case("columns before rows, by one row", 50, 101, "noise"),
+        case("long, shrunk", 9000, 70, "noise"),
+        case("high, shrunk", 70, 9000, "noise"),
+        case("3 x 5000", 3, 5000, "noise"),
+        case("5000 x 3, bilinear", 5000, 3, "noise", interpolation="bilinear"),
+        case("5000 x 3, nearest", 5000, 3, "noise", interpolation="nearest"),
+        case("12000 x 1", 12000, 1, "noise"),
+        case("1 x 12000", 1, 12000, "noise"),
+        case("12000 x 1, nearest", 12000, 1, "noise", interpolation="nearest"),
+        case("1 x 12000, nearest", 1, 12000, "noise", interpolation="nearest"),
+        case("12000 x 1, network's size", 12000, 1, "noise", size=224),
+        case("60000 x 1", 60000, 1, "noise"),
+        case("60000 x 1, turned", 60000, 1, "noise", orientation=8),
+        case("1 x 60000, turned", 1, 60000, "noise", 1, 5),
+        # A side of 2,241,000,000 pixels.
+        case("resized, more than 32 bits count", 9_000_000, 1, "noise", 1, size=224),
     ]
     found += [case(f"orientation {o}", 53, 37, "ramp", 3, o) for o in range(1, 9)]
     return found
@@ -275,6 +296,7 @@ def contents() -> dict[str, str]:
     """File name -> text of every vector file."""
     values = {
         "preprocess.json": {"cases": preprocess_cases()},
+        "png.json": {"cases": png.cases()},
         "top_k.json": {"cases": top_k_cases()},
         "statistics.json": statistics_cases(),
         "protocol.json": protocol_cases(),

@@ -1,6 +1,6 @@
 /** From a decoded image to the network's input, as `mobilemod/data/preprocess.py` does it. */
 import { InputError } from "./errors";
-import { toRgb, type Pixels } from "./image";
+import type { Pixels } from "./image";
 import type { Preprocess } from "./manifest";
 import { resizeAndCrop } from "./resize";
 
@@ -26,7 +26,7 @@ export function preprocessPixels(image: Pixels, spec: Preprocess): Pixels {
     width: size,
     height: size,
   };
-  return resizeAndCrop(toRgb(image), width, height, crop, spec.interpolation);
+  return resizeAndCrop(image, width, height, crop, spec.interpolation);
 }
 
 /** Order of the input's axes: "NCHW" colour planes, "NHWC" colours side by side. */

@@ -1,7 +1,7 @@
 /**
  * Pillow's resize, to the bit: antialiased by widening the kernel with the shrinking factor, weights
- * in fixed point, horizontal pass first, each pass rounded to 8 bits. Only the rows and columns that
- * a crop keeps are computed. Method: Pillow's Resample.c and Geometry.c (nearest).
+ * in fixed point, two passes, each rounded to 8 bits. Only the rows and columns that a crop keeps are
+ * computed. Method: Pillow's Resample.c and Geometry.c (nearest).
  */
 import type { Pixels } from "./image";
 import type { Interpolation } from "./manifest";
@@ -36,7 +36,17 @@ interface Axis {
   readonly stride: number;
 }
 
-function weightsOf(source: number, target: number, from: number, kept: number, kernel: Kernel): Axis {
+/** The axis of `kept` outputs from `from` on, where `source` pixels become `target`. */
+function axisOf(
+  source: number,
+  target: number,
+  from: number,
+  kept: number,
+  interpolation: Interpolation,
+): Axis {
+  if (interpolation === "nearest") return ofSingle(positions(source, target, from, kept));
+  if (source === target) return ofSingle(Int32Array.from({ length: kept }, (_, i) => from + i));
+  const kernel = interpolation === "bilinear" ? bilinear : bicubic;
   const scale = source / target;
   const shrink = Math.max(1, scale);
   const support = kernel.support * shrink;
@@ -65,6 +75,18 @@ function weightsOf(source: number, target: number, from: number, kept: number, k
   return { first, count, weights, stride };
 }
 
+/** Each output is one source pixel. */
+function ofSingle(first: Int32Array): Axis {
+  const ones = new Int32Array(first.length).fill(1);
+  return { first, count: ones, weights: ones.map((one) => one << BITS), stride: 1 };
+}
+
+/** The source positions that an axis reads: from the first to before the last. */
+function rangeOf({ first, count }: Axis): [number, number] {
+  const last = first.length - 1;
+  return [first[0]!, first[last]! + count[last]!];
+}
+
 function clip8(sum: number): number {
   const value = sum >> BITS;
   return value < 0 ? 0 : value > 255 ? 255 : value;
@@ -79,8 +101,8 @@ export interface Rectangle {
 }
 
 /**
- * `rectangle` of `image` (three channels) resized to `width` x `height`.
- * The result equals resizing the whole and cropping then.
+ * `rectangle` of `image` resized to `width` x `height`, as three channels: grey is repeated, alpha is
+ * dropped. The result equals resizing the whole and cropping then.
  */
 export function resizeAndCrop(
   image: Pixels,
@@ -89,48 +111,41 @@ export function resizeAndCrop(
   rectangle: Rectangle,
   interpolation: Interpolation,
 ): Pixels {
-  if (interpolation === "nearest") return nearest(image, width, height, rectangle);
-  const kernel = interpolation === "bilinear" ? bilinear : bicubic;
-  const rows =
-    height === image.height
-      ? null
-      : weightsOf(image.height, height, rectangle.top, rectangle.height, kernel);
-  // The source rows that the vertical pass reads.
-  let top = rectangle.top;
-  let bottom = rectangle.top + rectangle.height;
-  if (rows !== null) {
-    const last = rectangle.height - 1;
-    top = rows.first[0]!;
-    bottom = rows.first[last]! + rows.count[last]!;
+  const rows = axisOf(image.height, height, rectangle.top, rectangle.height, interpolation);
+  const columns = axisOf(image.width, width, rectangle.left, rectangle.width, interpolation);
+  const [top, bottom] = rangeOf(rows);
+  const [left, right] = rangeOf(columns);
+  // Pillow's order, which shows in the last bit.
+  if (image.height - height > Math.max(0, 2 * (image.width - width))) {
+    return horizontal(vertical(image, rows, 0, left, right - left), columns, left, 0, rectangle.height);
   }
-  const columns =
-    width === image.width
-      ? null
-      : weightsOf(image.width, width, rectangle.left, rectangle.width, kernel);
-  const middle =
-    columns === null
-      ? cut(image, { ...rectangle, top, height: bottom - top })
-      : horizontal(image, columns, rectangle.width, top, bottom - top);
-  const data = rows === null ? middle : vertical(middle, rows, rectangle.width, top);
-  return { width: rectangle.width, height: rectangle.height, channels: 3, data };
+  return vertical(horizontal(image, columns, 0, top, bottom - top), rows, top, 0, rectangle.width);
 }
 
-function horizontal(image: Pixels, axis: Axis, width: number, top: number, height: number): Uint8Array {
-  const { data } = image;
+/** Where the three colours of a pixel lie. */
+function coloursOf(image: Pixels): [number, number, number] {
+  return image.channels <= 2 ? [0, 0, 0] : [0, 1, 2];
+}
+
+/** Rows `top` to `top + height`. shift: the whole's column that is the first of `image`. */
+function horizontal(image: Pixels, axis: Axis, shift: number, top: number, height: number): Pixels {
+  const { data, channels } = image;
   const { first, count, weights, stride } = axis;
+  const [, green, blue] = coloursOf(image);
+  const width = first.length;
   const out = new Uint8Array(width * height * 3);
   let to = 0;
   for (let y = 0; y < height; y++) {
-    const row = (top + y) * image.width * 3;
+    const row = (top + y) * image.width;
     for (let x = 0; x < width; x++) {
       let [r, g, b] = [HALF, HALF, HALF];
-      let from = row + first[x]! * 3;
+      let from = (row + first[x]! - shift) * channels;
       const end = x * stride + count[x]!;
-      for (let k = x * stride; k < end; k++, from += 3) {
+      for (let k = x * stride; k < end; k++, from += channels) {
         const w = weights[k]!;
         r += data[from]! * w;
-        g += data[from + 1]! * w;
-        b += data[from + 2]! * w;
+        g += data[from + green]! * w;
+        b += data[from + blue]! * w;
       }
       out[to] = clip8(r);
       out[to + 1] = clip8(g);
@@ -138,39 +153,35 @@ function horizontal(image: Pixels, axis: Axis, width: number, top: number, heigh
       to += 3;
     }
   }
-  return out;
+  return { width, height, channels: 3, data: out };
 }
 
-/** data: uint8 (rows, width, 3) whose first row is the source's row `top`. */
-function vertical(data: Uint8Array, axis: Axis, width: number, top: number): Uint8Array {
+/** Columns `left` to `left + width`. shift: the whole's row that is the first of `image`. */
+function vertical(image: Pixels, axis: Axis, shift: number, left: number, width: number): Pixels {
+  const { data, channels } = image;
   const { first, count, weights, stride } = axis;
+  const colours = coloursOf(image);
+  const height = first.length;
   const line = width * 3;
-  const out = new Uint8Array(first.length * line);
+  const out = new Uint8Array(height * line);
   const sums = new Float64Array(line);
-  for (let y = 0; y < first.length; y++) {
+  for (let y = 0; y < height; y++) {
     sums.fill(HALF);
     for (let k = 0; k < count[y]!; k++) {
       const w = weights[y * stride + k]!;
-      const from = (first[y]! + k - top) * line;
-      for (let i = 0; i < line; i++) sums[i]! += data[from + i]! * w;
+      const row = ((first[y]! + k - shift) * image.width + left) * channels;
+      if (channels === 3) {
+        for (let i = 0; i < line; i++) sums[i]! += data[row + i]! * w;
+        continue;
+      }
+      for (let c = 0; c < 3; c++) {
+        let from = row + colours[c]!;
+        for (let i = c; i < line; i += 3, from += channels) sums[i]! += data[from]! * w;
+      }
     }
     for (let i = 0; i < line; i++) out[y * line + i] = clip8(sums[i]!);
   }
-  return out;
-}
-
-function nearest(image: Pixels, width: number, height: number, rectangle: Rectangle): Pixels {
-  const columns = positions(image.width, width, rectangle.left, rectangle.width);
-  const rows = positions(image.height, height, rectangle.top, rectangle.height);
-  const out = new Uint8Array(rectangle.width * rectangle.height * 3);
-  let to = 0;
-  for (const y of rows) {
-    for (const x of columns) {
-      const from = (y * image.width + x) * 3;
-      for (let c = 0; c < 3; c++) out[to++] = image.data[from + c]!;
-    }
-  }
-  return { width: rectangle.width, height: rectangle.height, channels: 3, data: out };
+  return { width, height, channels: 3, data: out };
 }
 
 /** Nearest source positions; the position is added up step by step, as Pillow does. */
@@ -180,15 +191,6 @@ function positions(source: number, target: number, from: number, kept: number): 
   let at = step * 0.5;
   for (let i = 0; i < from + kept; i++, at += step) {
     if (i >= from) out[i - from] = Math.min(Math.trunc(at), source - 1);
-  }
-  return out;
-}
-
-function cut(image: Pixels, { left, top, width, height }: Rectangle): Uint8Array {
-  const out = new Uint8Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    const from = ((top + y) * image.width + left) * 3;
-    out.set(image.data.subarray(from, from + width * 3), y * width * 3);
   }
   return out;
 }

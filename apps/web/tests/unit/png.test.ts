@@ -1,9 +1,12 @@
 import { deflateSync } from "node:zlib";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { crc32 } from "../../src/core/crc32";
+import { InputError } from "../../src/core/errors";
 import { toRgb } from "../../src/core/image";
+import { parsePreprocess } from "../../src/core/manifest";
 import { decodePng } from "../../src/core/png";
-import { draw } from "./vectors";
+import { preprocessPixels } from "../../src/core/preprocess";
+import { draw, vectors } from "./vectors";
 
 const SIGNATURE = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
 const TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 } as const;
@@ -62,23 +65,70 @@ test("a palette is looked up, and grey with alpha becomes grey", async () => {
   expect(Array.from(toRgb(grey).data)).toEqual([7, 7, 7, 9, 9, 9]);
 });
 
-test("what isn't such a PNG is left to the browser", async () => {
-  const { data } = draw("ramp", 4, 4, 3);
-  const png = encode(data as Uint8Array, 4, 3, 2);
-  const deep = Buffer.from(png);
-  deep[24] = 16;
-  expect(await decodePng(deep)).toBeNull();
-  const interlaced = Buffer.from(png);
-  interlaced[28] = 1;
-  expect(await decodePng(interlaced)).toBeNull();
-  expect(await decodePng(encode(data as Uint8Array, 4, 3, 2, [chunk("eXIf", Buffer.alloc(8))]))).toBeNull();
-  expect(await decodePng(Buffer.from("GIF89a"))).toBeNull();
-  expect(await decodePng(SIGNATURE)).toBeNull();
+interface Case {
+  name: string;
+  png: string;
+  width: number;
+  height: number;
+  rgb: string;
+  damaged?: true;
+}
+
+const { cases } = vectors<{ cases: Case[] }>("png.json");
+
+describe("a PNG is read as Python reads it", () => {
+  test.each(cases.map((c) => [c.name, c] as const))("%s", async (_, c) => {
+    const png = new Uint8Array(Buffer.from(c.png, "base64"));
+    if (c.damaged) return expect(decodePng(png)).rejects.toThrow(InputError);
+    const image = toRgb((await decodePng(png))!);
+    expect([image.width, image.height]).toEqual([c.width, c.height]);
+    expect(Buffer.from(image.data).equals(Buffer.from(c.rgb, "base64"))).toBe(true);
+  });
 });
 
-test("damaged data is an error", async () => {
+test("more rows than the data holds, and a header that says so without its check sum", async () => {
   const { data } = draw("noise", 9, 9, 3);
   const png = encode(data as Uint8Array, 9, 3, 2);
-  png.writeUInt32BE(99, 20); // more rows than there are
+  png.writeUInt32BE(99, 20);
+  await expect(decodePng(png)).rejects.toThrow("check sum of IHDR");
+  png.writeUInt32BE(crc32(png.subarray(12, 29)), 29);
   await expect(decodePng(png)).rejects.toThrow("cut short");
+});
+
+test("other files are left to the browser", async () => {
+  expect(await decodePng(Buffer.from("GIF89a"))).toBeNull();
+  expect(await decodePng(Buffer.alloc(0))).toBeNull();
+});
+
+test("EXIF that can't be read leaves the image as it is", async () => {
+  const { data } = draw("ramp", 4, 3, 3);
+  const orientation = (type: number, value: number): number[] =>
+    [0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, type, 0, 1, 0, 0, 0, value, 0, 0, 0, 0, 0, 0, 0];
+  const turned = { exif: orientation(3, 6), long: orientation(4, 8) };
+  for (const exif of [[], [1, 2, 3], orientation(3, 9), orientation(2, 6), turned.exif.slice(0, 18)]) {
+    const png = encode(data as Uint8Array, 4, 3, 2, [chunk("eXIf", Uint8Array.from(exif))]);
+    expect(await decodePng(png)).toMatchObject({ width: 4, height: 3 });
+  }
+  for (const exif of [turned.exif, turned.long, [69, 120, 105, 102, 0, 0, ...turned.exif]]) {
+    const png = encode(data as Uint8Array, 4, 3, 2, [chunk("eXIf", Uint8Array.from(exif))]);
+    expect(await decodePng(png)).toMatchObject({ width: 3, height: 4 });
+  }
+});
+
+test("data that inflates to more than the image is not inflated further", async () => {
+  const small = encode(new Uint8Array(8), 4, 1, 0);
+  const png = Buffer.concat([small.subarray(0, 33), chunk("IDAT", deflateSync(Buffer.alloc(256 << 20)))]);
+  const before = process.memoryUsage().rss;
+  expect(await decodePng(png)).toMatchObject({ width: 4, height: 2 });
+  expect(process.memoryUsage().rss - before).toBeLessThan(100 << 20);
+});
+
+test("a tiny file of one long row takes what its pixels take", async () => {
+  const png = encode(new Uint8Array(60000), 60000, 1, 0);
+  expect(png.length).toBeLessThan(200);
+  const numbers = { size: 224, crop_fraction: 0.9, mean: [0, 0, 0], std: [1, 1, 1] };
+  const spec = parsePreprocess({ ...numbers, interpolation: "bicubic", color: "RGB", layout: "NCHW" });
+  const before = process.memoryUsage().rss;
+  expect(preprocessPixels((await decodePng(png))!, spec).data.every((v) => v === 0)).toBe(true);
+  expect(process.memoryUsage().rss - before).toBeLessThan(200 << 20);
 });

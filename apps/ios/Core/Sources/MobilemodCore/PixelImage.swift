@@ -27,20 +27,25 @@ public struct PixelImage: Equatable, Sendable {
         else {
             throw BadInput("an image of \(width) x \(height) x \(channels) doesn't have \(bytes.count) bytes")
         }
-        var rgb = [UInt8]()
-        rgb.reserveCapacity(width * height * 3)
-        let source = Array(bytes)
-        for y in 0..<height {
-            var at = y * stride
-            for _ in 0..<width {
-                if channels == 1 {
-                    rgb.append(source[at]); rgb.append(source[at]); rgb.append(source[at])
-                } else {
-                    rgb.append(source[at]); rgb.append(source[at + 1]); rgb.append(source[at + 2])
+        let second = channels == 1 ? 0 : 1, third = channels == 1 ? 0 : 2
+        func fill(_ source: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+            [UInt8](unsafeUninitializedCapacity: width * height * 3) { out, count in
+                var to = 0
+                for y in 0..<height {
+                    var at = y * stride
+                    for _ in 0..<width {
+                        out[to] = source[at]
+                        out[to + 1] = source[at + second]
+                        out[to + 2] = source[at + third]
+                        to += 3
+                        at += channels
+                    }
                 }
-                at += channels
+                count = to
             }
         }
+        // Bytes that lie together, as a decoder's do, are read where they are.
+        let rgb = bytes.withContiguousStorageIfAvailable(fill) ?? Array(bytes).withUnsafeBufferPointer(fill)
         try self.init(width: width, height: height, rgb: rgb)
     }
 

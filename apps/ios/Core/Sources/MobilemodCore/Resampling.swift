@@ -22,7 +22,7 @@ public enum Interpolation: String, Codable, Sendable, CaseIterable {
 
 /// Pillow's antialiased resize, bit for bit: two passes, the kernel's support scaled by the
 /// shrinking factor, weights of 22 fractional bits, each pass rounded and clipped to 8 bits.
-/// Source: Pillow's Resample.c, read and written anew.
+/// Source: Pillow's Resample.c and Geometry.c, read and written anew.
 enum Resampling {
     private static let fractionBits = 22
 
@@ -31,24 +31,20 @@ enum Resampling {
         _ image: PixelImage, to target: (width: Int, height: Int), by interpolation: Interpolation,
         window: (x: Int, y: Int, width: Int, height: Int)
     ) -> PixelImage {
-        if interpolation == .nearest { return nearest(image, target, window) }
-        let columns = window.x..<window.x + window.width
-        let rows = window.y..<window.y + window.height
-        var result = image
-        var shift = 0
-        let vertical = target.height == image.height
-            ? nil : Weights(from: image.height, to: target.height, rows, interpolation)
-        // Only those rows that the second pass reads.
-        let needed = vertical?.sourceRange ?? rows
-        if target.width == image.width {
-            result = crop(image, columns, needed)
-        } else {
-            let weights = Weights(from: image.width, to: target.width, columns, interpolation)
-            result = horizontal(image, weights, needed)
+        let columns = Weights(
+            from: image.width, to: target.width, window.x..<window.x + window.width, interpolation
+        )
+        let rows = Weights(
+            from: image.height, to: target.height, window.y..<window.y + window.height, interpolation
+        )
+        let (across, down) = (columns.sourceRange, rows.sourceRange)
+        // Pillow's order, which shows in the last bit.
+        if image.height - target.height > max(0, 2 * (image.width - target.width)) {
+            let between = vertical(image, rows, 0, across)
+            return horizontal(between, columns, across.lowerBound, 0..<between.height)
         }
-        shift = needed.lowerBound
-        guard let vertical else { return result }
-        return self.vertical(result, vertical, shift)
+        let between = horizontal(image, columns, 0, down)
+        return vertical(between, rows, down.lowerBound, 0..<between.width)
     }
 
     /// For each output position where its kernel begins in the source, and its weights.
@@ -60,6 +56,13 @@ enum Resampling {
 
         init(from source: Int, to target: Int, _ range: Range<Int>, _ interpolation: Interpolation) {
             let scale = Double(source) / Double(target)
+            if interpolation == .nearest {
+                size = 1
+                starts = Self.nearest(source, scale, range)
+                counts = [Int](repeating: 1, count: range.count)
+                values = [Int32](repeating: 1 << Int32(fractionBits), count: range.count)
+                return
+            }
             let widened = max(scale, 1)
             let support = interpolation.support * widened
             let inverse = 1 / widened
@@ -88,6 +91,17 @@ enum Resampling {
             self.values = values
         }
 
+        /// Pillow adds the step up instead of multiplying, which rounds otherwise.
+        private static func nearest(_ source: Int, _ step: Double, _ range: Range<Int>) -> [Int] {
+            var position = step * 0.5
+            for _ in 0..<range.lowerBound { position += step }
+            return range.map { _ in
+                defer { position += step }
+                return min(Int(position), source - 1)
+            }
+        }
+
+        /// What is read of the source.
         var sourceRange: Range<Int> {
             let ends = zip(starts, counts).map { $0 + $1 }
             return (starts.min() ?? 0)..<(ends.max() ?? 0)
@@ -98,7 +112,10 @@ enum Resampling {
         UInt8(clamping: sum >> fractionBits)
     }
 
-    private static func horizontal(_ image: PixelImage, _ k: Weights, _ rows: Range<Int>) -> PixelImage {
+    /// shift: the column of the whole image that is the first of `image`.
+    private static func horizontal(
+        _ image: PixelImage, _ k: Weights, _ shift: Int, _ rows: Range<Int>
+    ) -> PixelImage {
         let width = k.starts.count
         var out = [UInt8](repeating: 0, count: width * rows.count * 3)
         image.rgb.withUnsafeBufferPointer { source in
@@ -107,7 +124,7 @@ enum Resampling {
                     for (row, y) in rows.enumerated() {
                         for x in 0..<width {
                             var (r, g, b) = (1 << 21, 1 << 21, 1 << 21)
-                            var at = (y * image.width + k.starts[x]) * 3
+                            var at = (y * image.width + k.starts[x] - shift) * 3
                             for i in x * k.size..<x * k.size + k.counts[x] {
                                 let w = Int(weights[i])
                                 r += w * Int(source[at])
@@ -128,65 +145,30 @@ enum Resampling {
     }
 
     /// shift: the row of the whole image that is the first of `image`.
-    private static func vertical(_ image: PixelImage, _ k: Weights, _ shift: Int) -> PixelImage {
+    private static func vertical(
+        _ image: PixelImage, _ k: Weights, _ shift: Int, _ columns: Range<Int>
+    ) -> PixelImage {
         let stride = image.width * 3
-        var out = [UInt8](repeating: 0, count: stride * k.starts.count)
+        let line = columns.count * 3
+        var out = [UInt8](repeating: 0, count: line * k.starts.count)
         image.rgb.withUnsafeBufferPointer { source in
             k.values.withUnsafeBufferPointer { weights in
                 out.withUnsafeMutableBufferPointer { out in
                     for y in 0..<k.starts.count {
-                        let first = (k.starts[y] - shift) * stride
-                        for x in 0..<stride {
+                        let first = (k.starts[y] - shift) * stride + columns.lowerBound * 3
+                        for x in 0..<line {
                             var sum = 1 << 21
                             var at = first + x
                             for i in y * k.size..<y * k.size + k.counts[y] {
                                 sum += Int(weights[i]) * Int(source[at])
                                 at += stride
                             }
-                            out[y * stride + x] = clip(sum)
+                            out[y * line + x] = clip(sum)
                         }
                     }
                 }
             }
         }
-        return PixelImage(unchecked: image.width, k.starts.count, out)
-    }
-
-    private static func nearest(
-        _ image: PixelImage, _ target: (width: Int, height: Int),
-        _ window: (x: Int, y: Int, width: Int, height: Int)
-    ) -> PixelImage {
-        let columns = nearestPositions(image.width, target.width)[window.x..<window.x + window.width]
-        let rows = nearestPositions(image.height, target.height)[window.y..<window.y + window.height]
-        var out: [UInt8] = []
-        out.reserveCapacity(columns.count * rows.count * 3)
-        for y in rows {
-            for x in columns {
-                let at = (y * image.width + x) * 3
-                out.append(image.rgb[at]); out.append(image.rgb[at + 1]); out.append(image.rgb[at + 2])
-            }
-        }
-        return PixelImage(unchecked: columns.count, rows.count, out)
-    }
-
-    /// Pillow adds the step up instead of multiplying, which rounds otherwise.
-    private static func nearestPositions(_ source: Int, _ target: Int) -> [Int] {
-        let step = Double(source) / Double(target)
-        var position = step * 0.5
-        return (0..<target).map { _ in
-            defer { position += step }
-            return min(Int(position), source - 1)
-        }
-    }
-
-    private static func crop(_ image: PixelImage, _ columns: Range<Int>, _ rows: Range<Int>) -> PixelImage {
-        if columns.count == image.width, rows.count == image.height { return image }
-        var out: [UInt8] = []
-        out.reserveCapacity(columns.count * rows.count * 3)
-        for y in rows {
-            let first = (y * image.width + columns.lowerBound) * 3
-            out += image.rgb[first..<first + columns.count * 3]
-        }
-        return PixelImage(unchecked: columns.count, rows.count, out)
+        return PixelImage(unchecked: columns.count, k.starts.count, out)
     }
 }

@@ -1,0 +1,111 @@
+"""Only the window that is kept is resized: Pillow's bits, in little memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from mobilemod.data import resample
+from mobilemod.data.preprocess import INTERPOLATIONS, Preprocess
+from tests.vectors.png import encode
+
+SEED = 3
+LIMIT_MB = 200
+# Measured in a process of its own: the peak above what it had with the image decoded.
+MEASURE = """
+import json, sys
+from pathlib import Path
+from PIL import Image
+from mobilemod.data.preprocess import Preprocess
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+spec = Preprocess(interpolation=sys.argv[1])
+spec.pixels(Image.new("RGB", (320, 320)))
+found = {}
+for name in sys.argv[2:]:
+    with Image.open(name) as image:
+        image.load()
+        before = peak()
+        spec.pixels(image)
+    found[name] = peak() - before
+print(json.dumps(found))
+"""
+
+
+def whole(spec: Preprocess, image: Image.Image) -> np.ndarray:
+    """Everything resized, then cropped: what is to be equalled."""
+    image = ImageOps.exif_transpose(image).convert("RGB")
+    width, height = image.size
+    short = round(spec.size / spec.crop_fraction)
+    scale = short / min(width, height)
+    target = (max(short, round(width * scale)), max(short, round(height * scale)))
+    resized = image.resize(target, INTERPOLATIONS[spec.interpolation])
+    left, top = (target[0] - spec.size) // 2, (target[1] - spec.size) // 2
+    return np.asarray(resized.crop((left, top, left + spec.size, top + spec.size)))
+
+
+def drawn(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> Image.Image:
+    pixels = np.random.default_rng(SEED).integers(0, 256, (height, width, 3), np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    image.getexif()[resample.ORIENTATION_TAG] = orientation
+    return image
+
+
+@pytest.mark.parametrize("moderate", [resample.MODERATE, 0])
+@pytest.mark.parametrize("strip", [resample.STRIP, 900])
+def test_pillows_bits(monkeypatch, moderate, strip):
+    """Of Pillow's passes and of our own, at once and in strips; sizes and shapes at random."""
+    monkeypatch.setattr(resample, "MODERATE", moderate)
+    monkeypatch.setattr(resample, "STRIP", strip)
+    rng = random.Random(SEED)
+    for _ in range(120):
+        long, ratio = 10 ** rng.uniform(0, 2.7), 10 ** rng.choice([0, rng.uniform(0, 2)])
+        sides = [max(1, int(long)), max(1, int(long / ratio))]
+        rng.shuffle(sides)
+        spec = Preprocess(
+            size=rng.choice([32, 64]),
+            crop_fraction=rng.choice([0.9, 1.0, 0.875, 0.5]),
+            interpolation=rng.choice(list(INTERPOLATIONS)),
+        )
+        mode, orientation = rng.choice(["RGB", "L", "RGBA", "CMYK", "1"]), rng.randint(0, 9)
+        image = drawn(*sides, mode, orientation)
+        assert np.array_equal(spec.pixels(image), whole(spec, image)), (sides, spec, orientation)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("width,height", [(12000, 1), (1, 12000), (3, 5000), (9000, 70)])
+def test_extreme_shapes(width, height, interpolation):
+    spec = Preprocess(size=32, interpolation=interpolation)
+    image = drawn(width, height)
+    assert np.array_equal(spec.pixels(image), whole(spec, image))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory(tmp_path, interpolation):
+    sizes = [(12000, 1), (1, 12000), (60000, 1), (1, 60000), (20_000_000, 1), (4000, 3000)]
+    names = []
+    for width, height in sizes:
+        names.append(str(tmp_path / f"{width}x{height}.png"))
+        rows = bytes((width + 7) // 8 + 1) * height
+        (tmp_path / names[-1]).write_bytes(encode(width, height, 1, 0, rows))
+    names.append(str(tmp_path / "turned.jpg"))
+    turned = Image.new("CMYK", (6000, 5000))
+    turned.getexif()[resample.ORIENTATION_TAG] = 6
+    turned.save(names[-1], exif=turned.getexif())
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, interpolation, *names],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert set(found) == set(names)
+    assert max(found.values()) < LIMIT_MB, found
