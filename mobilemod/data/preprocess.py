@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mobilemod.errors import UserError
 
@@ -15,6 +15,27 @@ INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+ORIENTATION_TAG = 0x0112
+# EXIF orientation -> how the stored image is turned to be upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:  # EXIF comes in any shape, and the pixels are there without it
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class Preprocess:
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The resized and cropped image, uint8 (size, size, 3)."""
-        image = ImageOps.exif_transpose(image).convert("RGB")
+        image = _upright(image).convert("RGB")
         width, height = image.size
         short = round(self.size / self.crop_fraction)
         scale = short / min(width, height)
