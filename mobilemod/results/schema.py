@@ -42,7 +42,8 @@ def build_record(
     damaged: images that couldn't be read, not among the N; reasons: why, as many, or none.
     left_out: how many files beside them weren't taken for images, by kind. bundle_info: anything
     JSON-like; a file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or
-    "file") or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't measured.
+    "file") or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't
+    measured.
 
     Raises UserError where shapes, names or roles don't fit each other.
     """
