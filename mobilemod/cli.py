@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 from mobilemod import __version__
 from mobilemod.errors import UserError
+from mobilemod.files import irregular, shown
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL = 0, 1, 2, 3
 
@@ -24,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
+        _refuse_pipes(args)
         return args.run(args)
     except UserError as error:
         return _fail(str(error), args.debug)
@@ -38,6 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         message = f"internal error, {type(error).__name__}: {_first_line(error)}"
         return _fail(f"{message} (--debug shows where)", args.debug, EXIT_INTERNAL)
+
+
+def _refuse_pipes(args: argparse.Namespace) -> None:
+    """Name what is given as a file and would hang or mislead whoever opens it."""
+    given = [
+        v for value in vars(args).values() for v in (value if isinstance(value, list) else [value])
+    ]
+    for path in (v for v in given if isinstance(v, Path)):
+        with contextlib.suppress(OSError):
+            kind = irregular(path.stat().st_mode)
+            if kind and not path.is_relative_to("/dev"):
+                raise UserError(f"{shown(path)} is a {kind}, not a file; give the file itself")
 
 
 def _fail(message: str, debug: bool, code: int = EXIT_USER) -> int:
