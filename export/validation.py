@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Answers:
     predictions: dict[Condition | None, list[Predictions]]
     kept: list[int]
     damaged: list[str]
-    reasons: list[str]
+    reasons: list[str] = field(default_factory=list)
 
 
 def candidates(bundle: Bundle) -> list[Candidate]:

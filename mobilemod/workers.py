@@ -8,7 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+
+from mobilemod.errors import UserError
 
 # glibc hands the memory of a large tensor back to the system when it is freed and gets it anew,
 # page by page, for the next: a third of a worker's time. With these it keeps it. Other C libraries
@@ -20,6 +23,10 @@ KEEP_MEMORY = {
 }
 
 
+class WorkerDied(UserError):
+    """A worker process ended without an answer: killed, or crashed in a library's C code."""
+
+
 def default_workers() -> int:
     """One worker per core, at most four: each holds its own copy of the frameworks."""
     return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
@@ -28,17 +35,25 @@ def default_workers() -> int:
 
 @contextlib.contextmanager
 def worker_pool(workers: int | None = None) -> Iterator[Executor]:
-    """A pool of spawned processes; pending work is dropped when the block is left by an error."""
+    """A pool of spawned processes; pending work is dropped when the block is left by an error.
+
+    Raises `WorkerDied` where one of them ends without an answer.
+    """
     pool = ProcessPoolExecutor(
         workers or default_workers(), get_context("spawn"), _start, (os.getpid(),)
     )
     try:
         with _environment(KEEP_MEMORY):
             yield pool
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list((pool._processes or {}).values()):
             process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerDied(
+                "a worker process died: out of memory, ended from outside, or crashed in a library "
+                "by a damaged file; run again with fewer images or targets to find which"
+            ) from error
         raise
     pool.shutdown()
 

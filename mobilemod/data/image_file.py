@@ -6,6 +6,7 @@ Needs Pillow and `mobilemod.files`: this file also runs on devices.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import time
 import warnings
@@ -17,6 +18,8 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from mobilemod.files import open_regular, shown
 
+# What it says of single files goes with the damage, not to the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset(
