@@ -121,12 +121,8 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     setup = make_setup(config)
     ready = get_ready(setup)
     images = read_images(ready.bundle, config.data, config.images)
-    outcomes = _run(setup, images)
     damage = Damage(len(images.samples))
-    for outcome in outcomes:
-        damage.add(outcome.damaged if outcome.part == PARTS[0] else ())
-    if damage.too_many:
-        refuse(images, ready.bundle.preprocess)
+    outcomes = _run(setup, images, damage)
     alone, left = ([o for o in outcomes if o.part == part and o.measured] for part in PARTS)
     kept = [i for o in alone for i in o.kept]
     if kept != [i for o in left for i in o.kept]:
@@ -249,8 +245,8 @@ def read_images(bundle: Bundle, data: Path, count: int) -> ImageFolder:
     return folder.spread(count)
 
 
-def _run(setup: Setup, images: ImageFolder) -> list[Outcome]:
-    """Every part of every batch, in the images' order."""
+def _run(setup: Setup, images: ImageFolder, damage: Damage) -> list[Outcome]:
+    """Every part of every batch, in the images' order; damaged images go to `damage`."""
     total = len(images.samples)
     outcomes = []
     with worker_pool() as pool:
@@ -260,7 +256,10 @@ def _run(setup: Setup, images: ImageFolder) -> list[Outcome]:
             futures += [pool.submit(run_batch, setup, batch, start, part) for part in PARTS]
         label = f"sensitivity by {setup.by}"
         for future in progress(as_completed(futures), label, len(futures), f"{BATCH} img"):
-            outcomes.append(future.result())
+            outcomes.append(outcome := future.result())
+            damage.add(outcome.damaged if outcome.part == PARTS[0] else ())
+            if damage.too_many:
+                refuse(images, get_ready(setup).bundle.preprocess)
     return sorted(outcomes, key=lambda o: o.start)
 
 
