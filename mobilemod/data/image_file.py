@@ -29,6 +29,7 @@ IMAGE_SUFFIXES = frozenset(
 FORMATS = ("PNG", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "GIF")
 JPEG = b"\xff\xd8\xff"
 MAX_PIXELS = 1 << 27  # 134 million, above any phone's usual photograph; 0.5 GB decoded
+MAX_WEBP_PIXELS = MAX_PIXELS >> 1  # its decoder keeps several copies, for animations
 MAX_BYTES = 1 << 29
 MAX_SECONDS = 60.0
 # A progressive JPEG visits all its pixels with every scan; encoders make about ten.
@@ -52,7 +53,7 @@ def read_image(path: Path, take: Callable[[Image.Image], T], loaded: bool = True
 
     loaded: decode before `take`, which does it itself otherwise. Raises `DamagedImage` for whatever
     the file or `take` raises: a file that is no image or cut off, that can't be opened, is no
-    regular file, has over `MAX_PIXELS` or `MAX_BYTES`, or takes over `MAX_SECONDS`.
+    regular file, has over `MAX_PIXELS` (WebP: half) or `MAX_BYTES`, or takes over `MAX_SECONDS`.
     """
     try:
         with _Timed(open_regular(path, buffering=0)) as file, warnings.catch_warnings():
@@ -97,8 +98,9 @@ def _identify(file: _Timed) -> Image.Image:
     else:
         image = Image.open(file, formats=FORMATS)
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        what = f"{width} x {height} pixels; at most {MAX_PIXELS} are decoded"
+    most = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+    if width * height > most:
+        what = f"{width} x {height} pixels; at most {most} are decoded"
         raise DamagedImage("too large", what)
     if image.info.get("progressive") and (scans := _scans(file)) > MAX_SCANS:
         raise DamagedImage("too slow", f"{scans} scans; at most {MAX_SCANS} are decoded")

@@ -153,6 +153,14 @@ def test_declared_size(tmp_path):
     assert str(image_file.MAX_PIXELS) in found.detail
 
 
+def test_declared_size_of_a_webp(tmp_path):
+    content = bytearray(saved("WEBP", save_all=True, append_images=[picture(seed=1)]))
+    at = content.index(b"VP8X") + 12
+    content[at : at + 3] = (image_file.MAX_WEBP_PIXELS // 40).to_bytes(3, "little")
+    found = damage_of(tmp_path / "a.webp", bytes(content))
+    assert found.kind == "too large" and str(image_file.MAX_WEBP_PIXELS) in found.detail
+
+
 def test_a_file_of_gigabytes_is_not_read(tmp_path):
     with (tmp_path / "a.webp").open("wb") as file:
         file.write(saved("WEBP"))
