@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +20,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
 from mobilemod.progress import progress
-from mobilemod.workers import worker_pool
+from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_path
 
 CHUNK = 32
@@ -72,7 +71,7 @@ def answer(path: Path, folder: ImageFolder, preprocess: Preprocess, how: str = "
                 futures.append(pool.submit(_run_chunk, path, chunk, start, preprocess, how, key))
             for done in progress(as_completed(futures), path.name, len(futures), f"{CHUNK} img"):
                 parts.append(done.result())
-    except BrokenProcessPool:
+    except WorkerDied:
         return Answer(None, [], "", "the runtime crashed on it")
     except UserError as error:
         reason = str(error).replace(f"{path}: ", "").splitlines()[0]

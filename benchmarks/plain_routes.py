@@ -12,7 +12,6 @@ import inspect
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +24,7 @@ from benchmarks.network import Network
 from export.quiet import quiet
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.workers import worker_pool
+from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 
 MODELS = Path(__file__).parents[1] / "mobilemod" / "models"
@@ -232,7 +231,7 @@ def build(route: Route, network: Network) -> Built:
     try:
         with worker_pool(1) as pool:
             reason = pool.submit(_build_here, route, network, path, files).result()
-    except BrokenProcessPool:
+    except WorkerDied:
         reason = f"{route.tool}: the process crashed while it built the file"
     seconds = time.perf_counter() - start
     return Built(None, reason, seconds) if reason else Built(path, "", seconds)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import time
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +20,7 @@ from benchmarks.machine import busy_seconds
 from benchmarks.series import order_of_round
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
-from mobilemod.workers import worker_pool
+from mobilemod.workers import WorkerDied, worker_pool
 
 LOAD_SECONDS = 600
 MAX_REASON = 160
@@ -51,7 +50,7 @@ def examine(path: Path, images: np.ndarray) -> Quality:
     try:
         with worker_pool(1) as pool:
             return pool.submit(_examine_here, path, images).result()
-    except BrokenProcessPool:
+    except WorkerDied:
         return Quality(None, {"bytes": path.stat().st_size}, "", "the runtime crashed on it")
 
 

@@ -32,7 +32,7 @@ from export.source import (
     open_source,
 )
 from mobilemod import __version__
-from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
+from mobilemod.data.imagefolder import read_batch, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
@@ -284,9 +284,11 @@ def _golden(
     if config.data is not None:
         data = read_split(config.data, "val", source.label_ids, source.num_classes)
         data = data.spread(GOLDEN_IMAGES)
-        for i, pixels in iter_pixels(data, preprocess, Damage(len(data.samples))):
-            sample = data.samples[i]
-            images.append((f"{sample.path.parent.name}-{sample.path.stem}", pixels, sample.target))
+        # A damaged one of these few is left out, whatever share of them it is.
+        indices, images_read, _ = read_batch(data, preprocess)
+        for i, pixels in zip(indices, images_read, strict=True):
+            origin = data.name(i).replace("/", "-").rpartition(".")[0]
+            images.append((origin, pixels, data.samples[i].target))
     runners = {f["file"]: get_backend(f["target"]).load(folder / f["file"]) for f in files}
     programs = {name: quantize(form, tables[name], True) for name, form in forms.items()}
     (folder / "golden").mkdir()

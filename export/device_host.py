@@ -32,8 +32,7 @@ class BundleHost:
         found = predict(self._bundle, self._images, wanted)
         predictions = found.predictions[None]
         reference = next(p.logits for p in predictions if p.role == "reference")
-        # As a job has them: bytes that are no UTF-8 replaced.
-        names = [self._images.name(i).encode("utf-8", "replace").decode() for i in found.kept]
+        names = [self._images.name(i) for i in found.kept]
         return HostAnswers(
             tuple(names), reference, {p.file: p.logits for p in predictions if p.file is not None}
         )

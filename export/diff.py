@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from export.backend import backend_for
 from export.diff_cause import Cause, find_cause, inherited, op_kind
@@ -20,9 +19,11 @@ from export.diff_parameters import parameter_differences
 from export.diff_rules import exactness
 from export.quiet import quiet
 from export.taps import PROGRAM, NamedTaps, Network, TappedTensor
+from mobilemod.data.image_file import DamagedImage
+from mobilemod.data.imagefolder import load_pixels
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.files import file_sha256
+from mobilemod.files import file_sha256, shown
 from mobilemod.manifest import FILE_NAME, Bundle, load_bundle
 from mobilemod.progress import progress
 
@@ -126,11 +127,9 @@ def _bundle(config: DiffConfig) -> Bundle:
 def _image(path: Path, bundle: Bundle) -> np.ndarray:
     """float32 (1, 3, S, S), as the bundle's files take it."""
     try:
-        with Image.open(path) as image:
-            pixels = bundle.preprocess.pixels(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "damaged or no image"
-        raise UserError(f"{path}: cannot be read as an image ({reason})") from None
+        pixels = load_pixels(path, bundle.preprocess)
+    except DamagedImage as error:
+        raise UserError(f"{shown(path)}: cannot be read as an image: {error}") from None
     return bundle.preprocess.normalize(pixels[None])
 
 

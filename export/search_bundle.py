@@ -20,6 +20,7 @@ from export.search_costs import (
 from export.search_judge import BATCH, Judge
 from export.sensitivity_bundle import SensitivityConfig, make_setup
 from mobilemod.data.imagefolder import ImageFolder, read_split
+from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
 from mobilemod.files import write_json
@@ -119,6 +120,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     if met:
         recipe = _recipe(base, list(flows.values()), shares, costs, target, config)
         write_json(file, recipe.to_dict())
+    damaged = {**guide.damaged, **judge.damaged}
     record = {
         "schema": SCHEMA,
         "model": bundle.manifest["model"],
@@ -135,7 +137,9 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         ],
         "images": guide.count,
         "check_images": judge.count,
-        "damaged": sorted({*guide.damaged, *judge.damaged}),
+        "damaged": sorted(damaged),
+        "reasons": [damaged[file] for file in sorted(damaged)],
+        "left_out": joined((guides.left_out, checks.left_out)),
         "candidates": len(candidates),
         "steps": [_step_record(steps[max(0, i - 1)], s, flow) for i, s in enumerate(steps)],
         "float": [

@@ -15,7 +15,7 @@ from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE
 from export.lowering import tool_versions
 from export.profiling import SCHEMA, Profile, UnitTime, profile_file
 from mobilemod.errors import UserError
-from mobilemod.files import file_sha256, write_text
+from mobilemod.files import check_regular, file_sha256, write_text
 from mobilemod.manifest import Bundle
 from quantization.calibration import cache_dir
 from quantization.mixed_flow import Flow
@@ -140,6 +140,7 @@ def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:
 def load_profile(path: Path) -> Profile:
     """What `mobilemod profile --json` wrote; `UserError` where the file isn't that."""
     try:
+        check_regular(path)
         values = json.loads(path.read_text("utf-8"))
         if values["schema"] != SCHEMA:
             raise ValueError(f"schema {values['schema']!r} is not {SCHEMA!r}")

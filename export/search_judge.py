@@ -16,7 +16,14 @@ from torch import Tensor
 
 from export.bundle import load_reference
 from export.sensitivity_bundle import Ready, Setup, get_ready
-from mobilemod.data.imagefolder import Damage, ImageFolder, read_batch
+from mobilemod.data.imagefolder import (
+    Damage,
+    Damaged,
+    ImageFolder,
+    changed,
+    read_batch,
+    refuse,
+)
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, drop
 from mobilemod.files import atomic_path
@@ -36,11 +43,15 @@ Selection = frozenset[str] | None
 
 @dataclass(frozen=True)
 class Outcome:
-    """Some programs on one batch: logits float32 (P, B, K) of the `kept` samples."""
+    """Some programs on one batch: logits float32 (P, B, K) of the `kept` samples.
+
+    digest: of these samples' pixels.
+    """
 
     kept: list[int]
-    damaged: list[str]
+    damaged: list[Damaged]
     logits: np.ndarray
+    digest: str = ""
 
 
 class Judge:
@@ -49,11 +60,14 @@ class Judge:
     def __init__(self, pool: Executor, setup: Setup, images: ImageFolder, label: str):
         self.pool, self.setup, self.images, self.label = pool, setup, images, label
         self.starts = range(0, len(images.samples), BATCH)
+        self._digests: dict[int, str] = {}
         outcomes = self._run([None], self.starts)
         damage = Damage(len(images.samples))
-        for file in (f for o in outcomes for f in o.damaged):
-            damage.add(Path(file), ValueError("damaged or no image"))
-        self.damaged = damage.files
+        for outcome in outcomes:
+            damage.add(outcome.damaged)
+        if damage.too_many:
+            refuse(images, get_ready(setup).bundle.preprocess)
+        self.damaged = dict(zip(damage.files, damage.reasons, strict=True))
         self.reference = {s: o.logits[0] for s, o in zip(self.starts, outcomes, strict=True)}
         self.targets = {
             s: images.targets[o.kept] for s, o in zip(self.starts, outcomes, strict=True)
@@ -100,7 +114,10 @@ class Judge:
         label = f"{self.label}, {len(selections)} program{'s'[: len(selections) != 1]}"
         done = {}
         for task in progress(as_completed(tasks), label, len(tasks), f"{BATCH} img"):
-            done[tasks[task]] = task.result()
+            start, _ = tasks[task]
+            done[tasks[task]] = outcome = task.result()
+            if self._digests.setdefault(start, outcome.digest) != outcome.digest:
+                raise changed(self.images)
         joined = []
         for start in starts:
             parts = [done[start, i] for i in range(len(chunks))]
@@ -122,14 +139,15 @@ def run_batch(
         return Outcome(kept, damaged, np.zeros(shape, np.float32))
     x = preprocess.normalize(np.stack(pixels))
     names = [None if s is None else sorted(s) for s in selections]
-    key = f"{ready.digest} {names} {hashlib.sha256(x.tobytes()).hexdigest()}"
+    digest = hashlib.sha256(x.tobytes()).hexdigest()
+    key = f"{ready.digest} {names} {digest}"
     path = cache_path("search", key, ".npy")
     if path.exists():
-        return Outcome(kept, damaged, np.load(path))
+        return Outcome(kept, damaged, np.load(path), digest)
     logits = run_programs(ready, _reference(setup.folder), selections, torch.from_numpy(x))
     with atomic_path(path) as temporary, temporary.open("wb") as f:
         np.save(f, logits)
-    return Outcome(kept, damaged, logits)
+    return Outcome(kept, damaged, logits, digest)
 
 
 @functools.cache

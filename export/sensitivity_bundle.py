@@ -17,14 +17,17 @@ from export.backend import FORMS
 from export.bundle import REFERENCE_FILE, load_quantized_network, load_reference
 from export.lowering import code_digest
 from mobilemod.data.imagefolder import (
-    IMAGE_SUFFIXES,
     Damage,
+    Damaged,
     ImageFolder,
     Sample,
+    changed,
     read_batch,
     read_split,
+    refuse,
     split_dir,
 )
+from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256, write_json
 from mobilemod.manifest import Bundle, load_bundle
@@ -106,7 +109,7 @@ class Outcome:
     start: int
     part: str
     kept: list[int]
-    damaged: list[str]
+    damaged: list[Damaged]
     measured: Measured | None
 
 
@@ -118,13 +121,12 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     setup = make_setup(config)
     ready = get_ready(setup)
     images = read_images(ready.bundle, config.data, config.images)
-    outcomes = _run(setup, images)
     damage = Damage(len(images.samples))
-    for outcome in outcomes:
-        for file in outcome.damaged if outcome.part == PARTS[0] else ():
-            damage.add(Path(file), ValueError("damaged or no image"))
+    outcomes = _run(setup, images, damage)
     alone, left = ([o for o in outcomes if o.part == part and o.measured] for part in PARTS)
     kept = [i for o in alone for i in o.kept]
+    if kept != [i for o in left for i in o.kept]:
+        raise changed(images)
     targets = images.targets[kept] if images.classes else None
     taps = [tap.tensor for tap in ready.program.taps]
     found = summarize(
@@ -135,6 +137,8 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
         "weights": ready.bundle.manifest["checkpoint"]["weights"],
         "images": len(kept),
         "damaged": damage.files,
+        "reasons": damage.reasons,
+        "left_out": images.left_out,
     }
     record = make_record(found, ready.table, config.by, about)
     out = config.out or config.bundle / "sensitivity"
@@ -230,16 +234,19 @@ def read_images(bundle: Bundle, data: Path, count: int) -> ImageFolder:
     A folder of images without class folders is taken too: `classes` is empty then.
     """
     root = split_dir(data, "val")
-    if not any(p.is_dir() for p in root.iterdir()):
-        files = sorted(p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not class_folders(root):
+        files, others = list_images(root)
+        if others:
+            say_left_out(root, left_out_text(others))
         if files:
-            return ImageFolder(root, (), tuple(Sample(p, -1) for p in files)).spread(count)
+            samples = tuple(Sample(p, -1) for p in files)
+            return ImageFolder(root, (), samples, dict(others)).spread(count)
     folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
     return folder.spread(count)
 
 
-def _run(setup: Setup, images: ImageFolder) -> list[Outcome]:
-    """Every part of every batch, in the images' order."""
+def _run(setup: Setup, images: ImageFolder, damage: Damage) -> list[Outcome]:
+    """Every part of every batch, in the images' order; damaged images go to `damage`."""
     total = len(images.samples)
     outcomes = []
     with worker_pool() as pool:
@@ -249,7 +256,10 @@ def _run(setup: Setup, images: ImageFolder) -> list[Outcome]:
             futures += [pool.submit(run_batch, setup, batch, start, part) for part in PARTS]
         label = f"sensitivity by {setup.by}"
         for future in progress(as_completed(futures), label, len(futures), f"{BATCH} img"):
-            outcomes.append(future.result())
+            outcomes.append(outcome := future.result())
+            damage.add(outcome.damaged if outcome.part == PARTS[0] else ())
+            if damage.too_many:
+                refuse(images, get_ready(setup).bundle.preprocess)
     return sorted(outcomes, key=lambda o: o.start)
 
 

@@ -63,6 +63,8 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
         "weights": manifest["checkpoint"]["weights"],
         "images": len(answers.kept),
         "damaged": answers.damaged,
+        "reasons": answers.reasons,
+        "left_out": images.left_out,
     }
     verdicts = [
         judge_drop(m["name"], m["mean_drop"], config.max_mean_drop, "mean drop")

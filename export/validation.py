@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,18 @@ from export.bundle import load_quantized_network, load_reference
 from export.lowering import code_digest, tool_versions
 from export.quiet import quiet
 from mobilemod.data.corruptions import Condition
-from mobilemod.data.imagefolder import Damage, ImageFolder, read_batch, read_split
+from mobilemod.data.imagefolder import (
+    Damage,
+    Damaged,
+    ImageFolder,
+    changed,
+    read_batch,
+    read_split,
+    refuse,
+)
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.files import atomic_folder, atomic_path
+from mobilemod.files import atomic_folder, atomic_path, write_json
 from mobilemod.manifest import Bundle, load_bundle, write_manifest
 from mobilemod.models.mobile import build_mobile
 from mobilemod.progress import progress
@@ -59,7 +67,7 @@ class Outcome:
     start: int
     condition: Condition | None
     kept: list[int]
-    damaged: list[str]
+    damaged: list[Damaged]
     logits: dict[str, np.ndarray]
     runners: dict[str, str]
 
@@ -68,12 +76,13 @@ class Outcome:
 class Answers:
     """What the candidates answered under each condition; None: on the images as they are.
 
-    kept: indices of the samples that could be read. damaged: the files that couldn't.
+    kept: indices of the samples that could be read. damaged: the files that couldn't, reasons: why.
     """
 
     predictions: dict[Condition | None, list[Predictions]]
     kept: list[int]
     damaged: list[str]
+    reasons: list[str] = field(default_factory=list)
 
 
 def candidates(bundle: Bundle) -> list[Candidate]:
@@ -203,14 +212,19 @@ def predict(
             outcome = future.result()
             outcomes.append(outcome)
             # The same images are damaged under every condition.
-            for file in outcome.damaged if outcome.condition == conditions[0] else ():
-                damage.add(Path(file), ValueError("damaged or no image"))
+            damage.add(outcome.damaged if outcome.condition == conditions[0] else ())
+            if damage.too_many:
+                refuse(folder, bundle.preprocess)
     outcomes = sorted((o for o in outcomes if o.kept), key=lambda o: o.start)
     by_condition = {c: [o for o in outcomes if o.condition == c] for c in conditions}
+    kept = {c: [i for o in found for i in o.kept] for c, found in by_condition.items()}
+    if any(other != kept[conditions[0]] for other in kept.values()):
+        raise changed(folder)
     return Answers(
         {c: _joined(names, found) for c, found in by_condition.items()},
-        [i for o in by_condition[conditions[0]] for i in o.kept],
+        kept[conditions[0]],
         damage.files,
+        damage.reasons,
     )
 
 
@@ -243,20 +257,24 @@ def validate_bundle(
     info["files"] = {e["file"]: {"bytes": e["bytes"], "sha256": e["sha256"]} for e in
                      bundle.model_files()}  # fmt: skip
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
+    reasons, left_out = [], {}
     if data is not None:
         images = read_validation_images(bundle, data, limit)
         answers = predict(bundle, images, candidates(bundle))
         predictions, damaged = answers.predictions[None], answers.damaged
+        reasons, left_out = answers.reasons, images.left_out
         targets = images.targets[answers.kept]
         paths = [images.samples[i].path for i in answers.kept]
         names = [images.name(i) for i in answers.kept]
     labels = list(bundle.label_names)
-    record = build_record(predictions, targets, labels, names, damaged, info, audits)
+    record = build_record(
+        predictions, targets, labels, names, damaged, info, audits,
+        reasons=reasons, left_out=left_out,
+    )  # fmt: skip
     verdicts = check(record, gates)
     record = judged(record, verdicts)
     with atomic_folder(folder / REPORT_FOLDER) as out:
-        text = json.dumps(record, indent=1, ensure_ascii=False)
-        (out / "validation.json").write_text(text + "\n", "utf-8")
+        write_json(out / "validation.json", record)
         write_report(record, verdicts, out / "report.html", paths)
     if predictions:
         write_manifest(folder, {**bundle.manifest, "accuracy": accuracy_record(record)})

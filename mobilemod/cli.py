@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 from mobilemod import __version__, ranges
 from mobilemod.arguments import Parser
 from mobilemod.errors import NOT_EVERYWHERE, UserError
-from mobilemod.files import require_writable
+from mobilemod.files import irregular, require_writable, shown
 from mobilemod.interrupts import exit_code, raised_signals
 from mobilemod.progress import working
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
+        _refuse_pipes(args)
         _require_writable(args)
         with raised_signals(), working(f"mobilemod {args.verb}"):
             return args.run(args)
@@ -66,6 +68,18 @@ def _require_writable(args: argparse.Namespace) -> None:
         path = getattr(args, option, None)
         if path is not None and str(path) != "-":
             require_writable(Path(path), f"--{option}")
+
+
+def _refuse_pipes(args: argparse.Namespace) -> None:
+    """Name what is given as a file and would hang or mislead whoever opens it."""
+    given = [
+        v for value in vars(args).values() for v in (value if isinstance(value, list) else [value])
+    ]
+    for path in (v for v in given if isinstance(v, Path)):
+        with contextlib.suppress(OSError):
+            kind = irregular(path.stat().st_mode)
+            if kind and not path.is_relative_to("/dev"):
+                raise UserError(f"{shown(path)} is a {kind}, not a file; give the file itself")
 
 
 def _fail(message: str, debug: bool, code: int = EXIT_USER) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mobilemod.errors import UserError
 
@@ -38,9 +40,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` as UTF-8, in one rename."""
+    """Write `text` as UTF-8, in one rename; what that can't hold as `\\udcXX`, which JSON reads."""
     with atomic_path(target) as path:
-        path.write_text(text, "utf-8")
+        path.write_text(text, "utf-8", "backslashreplace")
 
 
 def write_json(target: Path, values: Any) -> None:
@@ -148,14 +150,64 @@ def only_one(folder: Path, doing: str) -> Iterator[None]:
         os.close(handle)
 
 
+def shown(name: object) -> str:
+    """A file's name or path as any page, record and terminal can hold it.
+
+    Bytes that are no UTF-8, control characters, line ends and marks that turn the direction of text
+    are written as Python escapes them; every other name stays as it is.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(name))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file to read its bytes; `OSError` at once for what is no regular file.
+
+    A named pipe would hang whoever opens it, and opening a device can have effects.
+    """
+    check_regular(path)
+    flags = (getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    handle = os.open(path, os.O_RDONLY | sum(flags))
+    try:
+        _check_mode(os.fstat(handle).st_mode, path)
+        return open(handle, "rb", buffering)
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular(path: Path) -> None:
+    """Raise `OSError` where there is no regular file (links are followed); opens nothing."""
+    _check_mode(os.stat(path).st_mode, path)
+
+
+def irregular(mode: int) -> str | None:
+    """What a file of this `st_mode` is, where it is neither a regular file nor a folder."""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def _check_mode(mode: int, path: Path) -> None:
+    kind = "folder" if stat.S_ISDIR(mode) else irregular(mode)
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"not a regular file but a {kind}", str(path))
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes, or of a folder's (names and bytes, sorted)."""
     h = hashlib.sha256()
     if path.is_dir():
         for p in sorted(p for p in path.rglob("*") if p.is_file()):
-            h.update(f"{p.relative_to(path).as_posix()}\0{file_sha256(p)}\n".encode())
+            h.update(os.fsencode(f"{p.relative_to(path).as_posix()}\0{file_sha256(p)}\n"))
         return h.hexdigest()
-    with path.open("rb") as f:
+    with open_regular(path) as f:
         while block := f.read(1 << 20):
             h.update(block)
     return h.hexdigest()

@@ -24,6 +24,10 @@ KEEP_MEMORY = {
 }
 
 
+class WorkerDied(UserError):
+    """A worker process ended without an answer: killed, or crashed in a library's C code."""
+
+
 def default_workers() -> int:
     """One worker per core, at most four: each holds its own copy of the frameworks."""
     return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
@@ -32,7 +36,10 @@ def default_workers() -> int:
 
 @contextlib.contextmanager
 def worker_pool(workers: int | None = None) -> Iterator[Executor]:
-    """A pool of spawned processes; pending work is dropped when the block is left by an error."""
+    """A pool of spawned processes; pending work is dropped when the block is left by an error.
+
+    Raises `WorkerDied` where one of them ends without an answer.
+    """
     pool = ProcessPoolExecutor(
         workers or default_workers(), get_context("spawn"), _start, (os.getpid(),)
     )
@@ -45,10 +52,10 @@ def worker_pool(workers: int | None = None) -> Iterator[Executor]:
             process.kill()
         pool.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
-            raise UserError(
-                "a worker process was ended from outside, perhaps for want of memory; close other "
-                "programs and run the same command again: what is done is kept"
-            ) from None
+            raise WorkerDied(
+                "a worker process died: out of memory, ended from outside, or crashed in a library "
+                "by a damaged file; run again with fewer images or targets to find which"
+            ) from error
         raise
     pool.shutdown()
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mobilemod.data.imagefolder import ImageFolder, read_split
+from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256, write_text
 from mobilemod.models.mobile import MobileForm, build_mobile
@@ -104,6 +105,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         "weights": after.calibration.weights,
         "sha256": file_sha256(out / WEIGHTS_FILE),
         **measure(model, programs, measured, config.preprocess, device),
+        "left_out": joined((train.left_out, val.left_out)),
         "minutes": round(trainer.seconds / 60, 1),
         "device": device,
         "torch": torch.__version__,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
-from PIL import Image
 
+from mobilemod.data.image_file import IMAGE_SUFFIXES, DamagedImage, read_image
+from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.files import file_sha256, shown
+from mobilemod.progress import progress
 
-IMAGE_SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp"}
 MAX_DAMAGED = 0.01
 
 
@@ -40,11 +44,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The samples of `root`, sorted by class and file name."""
+    """The samples of `root`, sorted by class and file name.
+
+    left_out: how many files are there that aren't read, by kind (".heic").
+    """
 
     root: Path
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
+    left_out: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def targets(self) -> np.ndarray:
@@ -52,12 +60,16 @@ class ImageFolder:
         return np.array([s.target for s in self.samples], np.int64)
 
     def name(self, index: int) -> str:
-        """A sample's path below `root`, the same on every system: "n01440764/a.jpg"."""
-        return self.samples[index].path.relative_to(self.root).as_posix()
+        """A sample's path below `root`, the same on every system: "n01440764/a.jpg".
+
+        As `shown` writes it: text that any record can hold.
+        """
+        return shown(self.samples[index].path.relative_to(self.root).as_posix())
 
     def subset(self, indices: list[int]) -> ImageFolder:
         """The same folder with only these samples, in this order."""
-        return ImageFolder(self.root, self.classes, tuple(self.samples[i] for i in indices))
+        samples = tuple(self.samples[i] for i in indices)
+        return ImageFolder(self.root, self.classes, samples, self.left_out)
 
     def spread(self, count: int) -> ImageFolder:
         """`count` samples evenly spaced over the sorted list: every class, the same each time."""
@@ -67,11 +79,15 @@ class ImageFolder:
         return self.subset([int(i) for i in np.linspace(0, total - 1, count).round()])
 
     def digest(self) -> str:
-        """sha256 over the names, targets and bytes of all samples."""
+        """sha256 over the names, targets and bytes of all samples; a file that can't be read has
+        none."""
         h = hashlib.sha256()
-        for s in self.samples:
-            h.update(f"{s.path.relative_to(self.root)}\0{s.target}\0".encode())
-            h.update(hashlib.sha256(s.path.read_bytes()).digest())
+        for i, s in enumerate(self.samples):
+            h.update(f"{self.name(i)}\0{s.target}\0".encode())
+            try:
+                h.update(bytes.fromhex(file_sha256(s.path)))
+            except OSError:
+                h.update(b"unreadable")
         return h.hexdigest()
 
 
@@ -107,21 +123,29 @@ def read_folder(
     `labels`: the class folder names the model was trained on, in output order; every one must be
     there. Without it, a model of `num_classes` equal to the number of folders takes their sorted
     order, and one of 1,000 classes the ImageNet index of each WordNet id.
+    Images in folders below a class's are of that class. What isn't read is told on stderr.
     Raises `UserError` for an empty folder, a missing class, and an id that isn't ImageNet's.
     """
     if not root.is_dir():
         raise UserError(f"no such data folder: {root}")
-    classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
+    folders = class_folders(root)
+    classes = tuple(folders)
     if not classes:
         raise UserError(f"{root} holds no class folders; expected {root}/<class>/<image>.jpg")
     index = _class_index(root, classes, labels, num_classes)
     samples = []
-    for name in classes:
-        files = sorted(p for p in (root / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    beside, others = list_images(root, nested=False)
+    others += Counter({"images beside the class folders": len(beside)})
+    for name, folder in folders.items():
+        files, more = list_images(folder)
         if not files:
-            raise UserError(f"class folder {root / name} holds no images ({_suffixes()})")
+            why = f"; left out: {left_out_text(more)}" if more else ""
+            raise UserError(f"class folder {shown(folder)} holds no images ({_suffixes()}){why}")
         samples += [Sample(p, index[name]) for p in files]
-    return ImageFolder(root, classes, tuple(samples))
+        others += more
+    if others:
+        say_left_out(root, left_out_text(others))
+    return ImageFolder(root, classes, tuple(samples), dict(others))
 
 
 def _suffixes() -> str:
@@ -159,47 +183,98 @@ def _class_index(
     )
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """An image that couldn't be read, and why: a kind to count by, and the whole reason."""
+
+    path: Path
+    kind: str
+    reason: str
+
+
 @dataclass
 class Damage:
     """Images that could not be read; more than `MAX_DAMAGED` of the set is an error."""
 
     total: int
-    files: list[str] = field(default_factory=list)
+    images: list[Damaged] = field(default_factory=list)
 
-    def add(self, path: Path, error: Exception) -> None:
-        self.files.append(str(path))
-        if len(self.files) > MAX_DAMAGED * self.total:
-            raise UserError(
-                f"{len(self.files)} of {self.total} images can't be read (more than 1 %), "
-                f"first {self.files[0]}: {str(error).splitlines()[0] if str(error) else error!r}"
-            )
+    @property
+    def files(self) -> list[str]:
+        """Their paths, as `shown`."""
+        return [shown(image.path) for image in self.images]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why each of `files` couldn't be read."""
+        return [image.reason for image in self.images]
+
+    @property
+    def too_many(self) -> bool:
+        """Whether they are more than `MAX_DAMAGED` of the set."""
+        return len(self.images) > MAX_DAMAGED * self.total
+
+    def add(self, images: Iterable[Damaged]) -> None:
+        """Count these; `check` judges when all images were looked at."""
+        self.images += images
+
+    def check(self) -> None:
+        """Raise a `UserError` that counts them by reason, where they are too many."""
+        if not self.too_many:
+            return
+        counts = Counter(image.kind for image in self.images).most_common()
+        first = {image.kind: image for image in reversed(self.images)}
+        named = [f"{shown(i.path)}: {i.reason}" for i in (first[kind] for kind, _ in counts[:3])]
+        raise UserError(
+            f"{len(self.images)} of {self.total} images can't be read (more than 1 %): "
+            f"{', '.join(f'{count} {kind}' for kind, count in counts)}; first {'; '.join(named)}"
+        )
 
 
 def load_pixels(path: Path, preprocess: Preprocess) -> np.ndarray:
-    """uint8 (size, size, 3) of one file; `OSError` or `ValueError` when it is damaged."""
-    with Image.open(path) as image:
-        image.load()
-        return preprocess.pixels(image)
+    """uint8 (size, size, 3) of one file; `DamagedImage` with the reason where there is none."""
+    return read_image(path, preprocess.pixels)
 
 
 def iter_pixels(
     folder: ImageFolder, preprocess: Preprocess, damage: Damage
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(sample index, uint8 (size, size, 3)) of every readable image; the rest go to `damage`."""
+    """(sample index, uint8 (size, size, 3)) of every readable image; the rest go to `damage`.
+
+    Where these become too many, the others are only looked at, and the end is `damage`'s error.
+    """
     for i, sample in enumerate(folder.samples):
         try:
-            yield i, load_pixels(sample.path, preprocess)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            damage.add(sample.path, error)
+            pixels = load_pixels(sample.path, preprocess)
+        except DamagedImage as error:
+            damage.add([Damaged(sample.path, error.kind, str(error))])
+            continue
+        if not damage.too_many:
+            yield i, pixels
+    damage.check()
+
+
+def refuse(folder: ImageFolder, preprocess: Preprocess) -> NoReturn:
+    """Look at all images of a set that has too many damaged ones, and raise `Damage`'s error."""
+    total = len(folder.samples)
+    found = iter_pixels(folder, preprocess, Damage(total))
+    for _ in progress(found, "looking at all images", total, "img"):
+        pass
+    raise changed(folder)
+
+
+def changed(folder: ImageFolder) -> UserError:
+    """What to raise where a later pass finds other images than the first."""
+    return UserError(f"{shown(folder.root)}: images changed while they were read; run again")
 
 
 def read_batch(
     folder: ImageFolder, preprocess: Preprocess
-) -> tuple[list[int], list[np.ndarray], list[str]]:
-    """Sample indices, uint8 (size, size, 3) images, and the files that were damaged.
+) -> tuple[list[int], list[np.ndarray], list[Damaged]]:
+    """Sample indices, uint8 (size, size, 3) images, and those that were damaged.
 
     However many those are: whoever joins the batches of a set judges that.
     """
     damage = Damage(10**9)
     found = list(iter_pixels(folder, preprocess, damage))
-    return [i for i, _ in found], [pixels for _, pixels in found], damage.files
+    return [i for i, _ in found], [pixels for _, pixels in found], damage.images

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.data.imagefolder import Damage, Damaged, ImageFolder, iter_pixels
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, file_sha256, write_text
+from mobilemod.files import atomic_folder, file_sha256, open_regular, shown, write_text
 from mobilemod.harness.drivers import Driver
 from mobilemod.harness.job import (
     JOB_FILE,
@@ -58,8 +58,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Built:
-    """A job folder, and the chosen images that couldn't be read here (names; only for "pixels",
-    where this machine reads them)."""
+    """A job folder, and the chosen images that couldn't be read here (names): for "pixels" this
+    machine decodes them, for "images" it copies them."""
 
     folder: JobFolder
     damaged: tuple[str, ...]
@@ -92,7 +92,7 @@ def build_job(
         if images is None:
             inputs = Inputs("images", 0, ())
         elif driver.input_kind == "images":
-            inputs = _images(images, folder)
+            inputs, damaged = _images(images, folder)
         else:
             inputs, damaged = _pixels(images, bundle, folder)
         job = Job(
@@ -172,15 +172,24 @@ def _model(
     )
 
 
-def _images(images: ImageFolder, folder: Path) -> Inputs:
-    items = []
+def _images(images: ImageFolder, folder: Path) -> tuple[Inputs, tuple[str, ...]]:
+    damage = Damage(len(images.samples))
+    items: list[Item] = []
     samples = progress(images.samples, "copying images", len(images.samples), "img")
     for number, sample in enumerate(samples):
-        suffix = sample.path.suffix.lower()
-        path = f"inputs/{number:06d}{suffix}"
+        path = f"inputs/{number:06d}{sample.path.suffix.lower()}"
+        try:
+            # Only reading is the image's matter: a full disk ends the run.
+            with open_regular(sample.path):
+                pass
+        except OSError as error:
+            kind = (error.strerror or type(error).__name__).lower()
+            damage.add([Damaged(sample.path, kind, kind)])
+            continue
         copied = _copy(sample.path.parent, sample.path.name, folder, path)
-        items.append(Item(_name(images, number), sample.target, copied.path, copied.sha256))
-    return Inputs("images", len(items), tuple(items))
+        items.append(Item(images.name(number), sample.target, copied.path, copied.sha256))
+    damage.check()
+    return Inputs("images", len(items), tuple(items)), _names(images, damage)
 
 
 def _pixels(images: ImageFolder, bundle: Bundle, folder: Path) -> tuple[Inputs, tuple[str, ...]]:
@@ -190,14 +199,13 @@ def _pixels(images: ImageFolder, bundle: Bundle, folder: Path) -> tuple[Inputs, 
     with (folder / PIXELS).open("wb") as f:
         for i, pixels in progress(found, "packing images", len(images.samples), "img"):
             f.write(np.ascontiguousarray(pixels, np.uint8).tobytes())
-            items.append(Item(_name(images, i), images.samples[i].target))
+            items.append(Item(images.name(i), images.samples[i].target))
     size = bundle.preprocess.size
     digest = file_sha256(folder / PIXELS)
     shape = (len(items), size, size, 3)
     inputs = Inputs("pixels", len(items), tuple(items), PIXELS, digest, shape)
-    return inputs, tuple(Path(p).relative_to(images.root).as_posix() for p in damage.files)
+    return inputs, _names(images, damage)
 
 
-def _name(images: ImageFolder, index: int) -> str:
-    """A name as JSON can hold it, whatever bytes the file system has."""
-    return images.name(index).encode("utf-8", "replace").decode("utf-8")
+def _names(images: ImageFolder, damage: Damage) -> tuple[str, ...]:
+    return tuple(shown(i.path.relative_to(images.root).as_posix()) for i in damage.images)

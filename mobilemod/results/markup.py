@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from mobilemod.data.image_file import DamagedImage, read_image
 from mobilemod.data.rgb import to_rgb
 
 
@@ -79,11 +80,14 @@ def table(head: list[object], rows: list[list[object]], class_: str = "") -> Htm
 def thumbnail(path: Path, size: int = 160) -> str | None:
     """A data URI of `path`'s centre, `size` pixels square, as JPEG; None where it can't be read."""
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * size, 2 * size))  # decodes a large JPEG at a fraction of it
-            small = ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = read_image(path, lambda image: _fitted(image, size), loaded=False)
+    except DamagedImage:
         return None
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=72, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _fitted(image: Image.Image, size: int) -> Image.Image:
+    image.draft("RGB", (2 * size, 2 * size))  # decodes a large JPEG at a fraction of it
+    return ImageOps.fit(to_rgb(image), (size, size), Image.Resampling.LANCZOS)

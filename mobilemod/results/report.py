@@ -13,7 +13,7 @@ from mobilemod.results.gates import Verdict
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
 from mobilemod.results.style import STYLE
-from mobilemod.results.table import NOT_MEASURED, text_table
+from mobilemod.results.table import NOT_MEASURED, text_table, with_reasons
 
 __all__ = ["text_table", "write_report"]
 
@@ -148,7 +148,7 @@ def _tiles(record: dict) -> Html | None:
 
 
 def _damaged(record: dict) -> Html | None:
-    names = record["data"]["damaged"]
+    names = with_reasons(record["data"])
     if not names:
         return None
     text = f"{len(names)} could not be read and are in no figure above."

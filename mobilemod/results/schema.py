@@ -6,7 +6,7 @@ docs/results-schema.md describes every key; `results/spec.py` holds the same in 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from itertools import combinations
 from pathlib import PurePath
@@ -33,13 +33,17 @@ def build_record(
     bundle_info: dict,
     audits: dict[str, dict],
     seed: int = 0,
+    reasons: Sequence[str] = (),
+    left_out: Mapping[str, int] | None = None,
 ) -> dict:
     """The record of logits of N images, JSON-ready.
 
     targets: int (N,), indices into the K `labels`. image_names: N names, in the same order.
-    damaged: images that couldn't be read, not among the N. bundle_info: anything JSON-like; a
-    file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or "file")
-    or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't measured.
+    damaged: images that couldn't be read, not among the N; reasons: why, as many, or none.
+    left_out: how many files beside them weren't taken for images, by kind. bundle_info: anything
+    JSON-like; a file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or
+    "file") or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't
+    measured.
 
     Raises UserError where shapes, names or roles don't fit each other.
     """
@@ -54,6 +58,8 @@ def build_record(
             "images": len(image_names),
             "labels": [str(label) for label in labels],
             "damaged": [str(name) for name in damaged],
+            "reasons": [str(reason) for reason in reasons],
+            "left_out": dict(left_out or {}),
         },
         "predictions": [
             {

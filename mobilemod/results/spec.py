@@ -18,6 +18,10 @@ class _Optional:
         self.spec = spec
 
 
+class _Newer(_Optional):
+    """A key that older records lack."""
+
+
 _NUMBER = (int, float)
 _DROP = {
     "points": _NUMBER,
@@ -63,7 +67,13 @@ _RECORD = {
     "schema": str,
     "measured": bool,
     "bundle": dict,
-    "data": {"images": int, "labels": [str], "damaged": [str]},
+    "data": {
+        "images": int,
+        "labels": [str],
+        "damaged": [str],
+        "reasons": _Newer([str]),
+        "left_out": _Newer(dict),
+    },
     "predictions": [_PREDICTION],
     "agreement": [_PAIR],
     "per_class": [_CLASS],
@@ -134,6 +144,8 @@ def _check(value: Any, spec: Any, path: str) -> None:
         prefix = f"{path}." if path else ""
         for key, part in spec.items():
             if key not in value:
+                if isinstance(part, _Newer):
+                    continue
                 raise UserError(f"validation record: {prefix}{key} is missing")
             _check(value[key], part, prefix + key)
         unknown = next((k for k in value if k not in spec), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mobilemod.data.listing import left_out_text
 from mobilemod.results.schema import int8_pairs, validate_record
 
 NOT_MEASURED = "Accuracy was not measured: no model was run on labelled images."
@@ -30,6 +31,14 @@ def sqnr_text(pair: dict) -> str:
     return f"{pair['sqnr_db']:.1f}"
 
 
+def with_reasons(record: dict) -> list[str]:
+    """The damaged images of a record (its part `data`), each with why it couldn't be read."""
+    names, reasons = record["damaged"], record.get("reasons", [])
+    if len(reasons) != len(names):  # an older record has none
+        return names
+    return [f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True)]
+
+
 def text_table(record: dict) -> str:
     """Accuracy per model, agreement of the int8 files, damaged images; no trailing newline."""
     validate_record(record)
@@ -45,8 +54,10 @@ def text_table(record: dict) -> str:
     if record["measured"]:
         differing = len(record["disagreements"])
         lines += ["", f"{data['images']} images, int8 files differ on {differing}"]
-    if data["damaged"]:
-        lines.append(f"{len(data['damaged'])} damaged and left out: {', '.join(data['damaged'])}")
+    if left_out := data.get("left_out"):
+        lines.append(f"left out: {left_out_text(left_out)}")
+    if names := with_reasons(data):
+        lines.append(f"{len(names)} damaged and left out: {', '.join(names)}")
     return "\n".join(lines)
 
 

@@ -28,10 +28,11 @@ EVALUATION_BATCH = 32
 
 @dataclass(frozen=True)
 class Images:
-    """A decoded set: uint8 (N, S, S, 3) and int64 (N,)."""
+    """A decoded set: uint8 (N, S, S, 3) and int64 (N,). damaged: images that were left out."""
 
     pixels: np.ndarray
     targets: np.ndarray
+    damaged: int = 0
 
 
 def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE) -> Images:
@@ -43,7 +44,7 @@ def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE
     ):
         pixels.append(image)
         kept.append(i)
-    return Images(np.stack(pixels), folder.targets[kept])
+    return Images(np.stack(pixels), folder.targets[kept], len(damage.images))
 
 
 @dataclass(frozen=True)

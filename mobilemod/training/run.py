@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mobilemod.data.imagefolder import read_folder
+from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_text
 from mobilemod.models.checkpoints import save_checkpoint
@@ -46,7 +47,7 @@ def train_and_save(
     trainer = Trainer(config, *images, out, device)
     trainer.resume()
     trainer.fit(lambda history: draw_curve(history, out / "curve.png"))
-    return finish(trainer, train.classes, data)
+    return finish(trainer, train.classes, data, joined((train.left_out, val.left_out)))
 
 
 def make_config(file: Path | None, overrides: dict[str, Any], num_classes: int) -> TrainConfig:
@@ -57,8 +58,13 @@ def make_config(file: Path | None, overrides: dict[str, Any], num_classes: int) 
     return dataclasses.replace(config, **overrides)
 
 
-def finish(trainer: Trainer, classes: tuple[str, ...], data: Path) -> dict[str, Any]:
-    """Save the EMA weights as float16, measured after that rounding, with card and record."""
+def finish(
+    trainer: Trainer, classes: tuple[str, ...], data: Path, left_out: dict[str, int] | None = None
+) -> dict[str, Any]:
+    """Save the EMA weights as float16, measured after that rounding, with card and record.
+
+    left_out: files of `data` that weren't read, by kind.
+    """
     config, out = trainer.config, trainer.out
     metadata = {
         "model": config.model,
@@ -76,6 +82,8 @@ def finish(trainer: Trainer, classes: tuple[str, ...], data: Path) -> dict[str, 
         "sha256": file_sha256(path),
         "top1_percent": top1,
         "images": {"train": len(trainer.train.targets), "val": len(trainer.val.targets)},
+        "damaged": {"train": trainer.train.damaged, "val": trainer.val.damaged},
+        "left_out": left_out or {},
         "device": trainer.device,
         "torch": torch.__version__,
         "config": config.to_dict(),

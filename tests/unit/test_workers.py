@@ -8,7 +8,8 @@ import platform
 import pytest
 import torch
 
-from mobilemod.workers import KEEP_MEMORY, worker_pool
+from mobilemod.errors import UserError
+from mobilemod.workers import KEEP_MEMORY, WorkerDied, worker_pool
 
 BLOCK = 64 << 20
 ROUNDS = 8
@@ -39,3 +40,9 @@ def test_environment_is_left_as_it_was(monkeypatch):
         seen = pool.submit(os.getenv, name).result()
         assert os.environ["MALLOC_MMAP_MAX_"] == KEEP_MEMORY["MALLOC_MMAP_MAX_"]
     assert seen == "1048576" and dict(os.environ) == before
+
+
+def test_a_worker_that_crashes_is_one_line():
+    with pytest.raises(WorkerDied, match="a worker process died") as caught, worker_pool(1) as pool:
+        pool.submit(os.abort).result()
+    assert isinstance(caught.value, UserError) and "\n" not in str(caught.value)

@@ -19,6 +19,7 @@ FILES = (
     "mobilemod/errors.py",
     "mobilemod/files.py",
     "mobilemod/data/__init__.py",
+    "mobilemod/data/image_file.py",
     "mobilemod/data/preprocess.py",
     "mobilemod/harness/__init__.py",
     "mobilemod/harness/held.py",

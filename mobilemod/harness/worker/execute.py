@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mobilemod import __version__
+from mobilemod.data.image_file import DamagedImage, read_image
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.harness.held import Held
@@ -25,7 +26,6 @@ from mobilemod.harness.worker.runtimes import LOADERS, Loaded, import_runtime, v
 from mobilemod.harness.worker.timing import Series, run_in_turns, warm_up
 
 STATE_SECONDS = 5.0
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class Refused(Exception):
@@ -208,10 +208,9 @@ class _Run:
         begin = time.perf_counter()
         try:
             pixels = self._pixels(image)
-        except DECODE_ERRORS as error:
+        except DamagedImage as error:
             self.unreadable.add(image)
-            message = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
-            self.writer.line("unreadable", image=image, message=message)
+            self.writer.line("unreadable", image=image, message=str(error))
             return
         prepared = loaded.prepare(self.preprocess.normalize(pixels[None]))
         middle = time.perf_counter()
@@ -234,9 +233,7 @@ class _Run:
         if self.pixels is not None:
             return np.asarray(self.pixels[image])
         path = self.folder.path(self.job.inputs.items[image].path or "")
-        with Image.open(path) as opened:
-            opened.load()
-            return self.preprocess.pixels(opened)
+        return read_image(path, self.preprocess.pixels)
 
     # -- time
 
