@@ -7,20 +7,21 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilemod import __version__
 from mobilemod.errors import UserError
 
-EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL = 0, 1, 2, 3
+EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code.
 
-    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own.
+    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own, 4 no gate
+    failed but one is undecided.
     """
     args = build_parser().parse_args(argv)
     try:
@@ -362,7 +363,18 @@ def run_validate(args: argparse.Namespace) -> int:
     if not record["measured"]:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
     emit(args, record, "\n".join(lines))
-    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+    return _gates_code(v.to_dict() for v in verdicts)
+
+
+def _gates_code(verdicts: Iterable[dict[str, Any]]) -> int:
+    from mobilemod.results.verdict import overall
+
+    return _code_of(overall(list(verdicts)))
+
+
+def _code_of(state: str) -> int:
+    """The exit code of a verdict, the same for every verb that has gates."""
+    return {"pass": EXIT_OK, "fail": EXIT_GATE, "undecided": EXIT_UNDECIDED}[state]
 
 
 def _run_validate_devices(args: argparse.Namespace) -> int:
@@ -377,8 +389,7 @@ def _run_validate_devices(args: argparse.Namespace) -> int:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
     emit(args, {"schema": "mobilemod/harness-records/1", "records": records},
          "\n".join([*lines, f"report: {report}"]))  # fmt: skip
-    passed = all(v["passed"] for record in records for v in record["verdicts"])
-    return EXIT_OK if passed else EXIT_GATE
+    return _gates_code(v for record in records for v in record["verdicts"])
 
 
 def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
@@ -422,8 +433,7 @@ def run_harness(args: argparse.Namespace) -> int:
     if records:
         lines.append(f"report: {args.bundle / 'devices' / 'report.html'}")
     emit(args, {"schema": "mobilemod/harness-records/1", "records": records}, "\n".join(lines))
-    passed = all(v["passed"] for record in records for v in record["verdicts"])
-    return EXIT_OK if passed else EXIT_GATE
+    return _gates_code(v for record in records for v in record["verdicts"])
 
 
 def run_apps(args: argparse.Namespace) -> int:
@@ -456,7 +466,7 @@ def run_stress(args: argparse.Namespace) -> int:
     record, verdicts = stress_bundle(config)
     lines = [text_table(record), "", *(v.line for v in verdicts)]
     emit(args, record, "\n".join([*lines, f"record: {args.bundle / STRESS_FILE}"]))
-    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+    return _gates_code(v.to_dict() for v in verdicts)
 
 
 def run_inspect(args: argparse.Namespace) -> int:
@@ -527,7 +537,7 @@ def run_search(args: argparse.Namespace) -> int:
     if record["met"]:
         lines.append(f"recipe: {page.with_name(record['file'])}")
     emit(args, record, "\n".join(lines))
-    return EXIT_OK if record["met"] else EXIT_GATE
+    return _code_of(record["state"])
 
 
 def run_report(args: argparse.Namespace) -> int:
@@ -575,7 +585,7 @@ def run_bench(args: argparse.Namespace) -> int:
     if args.record:
         write_baseline(record, args.record)
     emit(args, record, text(record, verdicts))
-    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+    return _gates_code(v.to_dict() for v in verdicts)
 
 
 def _load_quietly(path: Path, threads: int) -> Any:

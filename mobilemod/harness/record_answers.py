@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilemod.evaluation.accuracy import drop_of, top1
 from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.evaluation.doubt import Reference
 from mobilemod.harness.host_side import HostAnswers
 from mobilemod.harness.job import Job
 from mobilemod.harness.protocol import Line
@@ -60,6 +61,7 @@ def accuracy_entry(
         "answered_differently": answers.differing,
         "drop": None,
         "paired_images": 0,
+        "reference": None,
         "host": None,
     }
     if host is None:
@@ -76,6 +78,9 @@ def accuracy_entry(
         now = best[own[paired]] == targets[own[paired]]
         entry["drop"] = asdict(drop_of(before, now))
         entry["paired_images"] = int(paired.sum())
+        seen = len(np.unique(targets[own[paired]]))
+        reference = Reference(100.0 * float(before.mean()), int(paired.sum()), seen, classes)
+        entry["reference"] = asdict(reference)
     if file in host.files:
         entry["host"] = _against_host([lines[n] for n in own], best[own], host.files[file][there])
     return entry

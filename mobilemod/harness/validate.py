@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,7 @@ def _finish(
         started=entry.get("started", ""),
     )
     record, series = build_record(sources, host)
-    record["verdicts"] = [asdict(v) for v in check_record(record, config.gates)]
+    record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
     write_series(run.built.folder.job, series, run.out / SERIES_FILE)
     write_text(run.out / JUNIT_FILE, junit([record]))
     write_json(run.out / RECORD_FILE, record)

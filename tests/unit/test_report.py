@@ -197,7 +197,7 @@ def test_json_ready():
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "passed"), [(5, 0, True), (6, 0, False), (15, 10, True), (0, 40, True)]
+    ("lost", "won", "passed"), [(5, 0, True), (6, 0, False), (15, 10, True), (20, 30, True)]
 )
 def test_drop_gate_edges(lost: int, won: int, passed: bool):
     (verdict,) = check(exact(lost, won), Gates(max_upper=10))
