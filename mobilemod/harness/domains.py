@@ -37,9 +37,7 @@ class Range:
 
     def __str__(self) -> str:
         begin = "more than " if self.above else ""
-        return (
-            f"{begin}{self.least:,.15g} to {self.most:,.15g}{' ' if self.unit else ''}{self.unit}"
-        )
+        return f"{begin}{self.least:,.15g} to {self.most:,.15g} {self.unit}".rstrip()
 
 
 _INFERENCE = Range(0, 1e3 * DAY, "ms", above=True)
@@ -154,7 +152,7 @@ class Domains:
         if found is not None:
             return found
         key = (self.job.configurations[line["configuration"]].file, digest)
-        if self._answers.setdefault(key, ranked) != ranked:
+        if self._answers.get(key, ranked) != ranked:
             return "the digest of another answer"
         return None
 
@@ -186,6 +184,9 @@ class Domains:
         self._busy[line.run] = total
         if line.seq > seq:
             self._clocks[line.run] = (line.seq, max(line.t, last))
+        if line.type == "image":
+            file = self.job.configurations[line["configuration"]].file
+            self._answers[file, line["logits_sha256"]] = line["top"]
         if line.type == "times":
             self._timed[line.run, line["configuration"], line["phase"]].update(
                 range(line["first"], line["first"] + len(line["ms"]))

@@ -1,4 +1,4 @@
-"""Lines of the right types that say what can't be: refused, their reason counted, never believed."""
+"""Lines of the right types that say what can't be: refused, counted by reason, never believed."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ SWAPPED = [top(LOGITS)[n] for n in (1, 0, 2, 3, 4)]
         ("times", {"at": [3, 20]}, "ends after"),
         ("times", {"first": 2**53}, "first"),
         ("times", {"phase": "sustained"}, "doesn't ask"),
-        ("state", {"memory_bytes": 10**18}, "memory_bytes"),
+        ("state", {"memory_bytes": 2**53}, "memory_bytes"),
         ("state", {"temperature_c": 1e300}, "temperature_c"),
         ("state", {"temperature_c": -300}, "temperature_c"),
         ("state", {"battery": {"level": 55}}, "battery.level"),
