@@ -40,8 +40,9 @@ class Sources:
     """What a record is made of.
 
     device: as given on the command line. lines, reader, held, impossible: of `read_lines`.
-    refused: how many of the impossible ones by reason. damaged: chosen images that this machine couldn't pack. starts, lost, reason: how the session ended.
-    extra: the driver's own, by file. sample: a part of the images was chosen. started: ISO 8601.
+    refused: how many of the impossible ones by reason. damaged: chosen images that
+    this machine couldn't pack. starts, lost, reason: how the session ended. extra: the driver's
+    own, by file. sample: a part of the images was chosen. started: ISO 8601.
     """
 
     device: str
