@@ -44,7 +44,8 @@ def near_chance(reference: Reference) -> str | None:
     """Why a float network says nothing of its images: its top-1 is that of guesses.
 
     Chance is one of the classes that have images; with a single one, one of those that it knows.
-    Its 95 % interval (Wilson's) has to be above 5 % of the way from there to all right.
+    Its top-1 has to be above 5 % of the way from there to all right, and the 95 % interval of it
+    (Wilson's) above chance itself.
     """
     images = reference.images
     choices = reference.classes if reference.classes > 1 else reference.of
@@ -53,10 +54,11 @@ def near_chance(reference: Reference) -> str | None:
     chance = 100.0 / choices
     least = chance + SKILL * (100.0 - chance)
     low, high = wilson(round(reference.top1_percent * images / 100.0), images)
-    if low > least:
+    near = reference.top1_percent <= least
+    if low > chance and not near:
         return None
     said = f"torch float {reference.top1_percent:.2f} %, 95 % [{low:.2f}, {high:.2f}]"
-    if reference.top1_percent > least:
+    if not near:
         return f"{said}: {images:,} images are too few to tell it from chance, {chance:.2f} %"
     return f"{said}, is near chance, {chance:.2f} %: {CAUSE}"
 

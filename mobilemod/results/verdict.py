@@ -45,12 +45,10 @@ def word(passed: bool) -> str:
 
 def state_of(verdict: Mapping[str, Any]) -> str:
     """The state of a record's verdict; records of earlier versions say `passed` alone."""
-    state = verdict.get("state")
-    if state in STATES:
-        return state
-    if verdict["passed"] and ": undecided" in verdict["line"]:
-        return UNDECIDED
-    return word(verdict["passed"])
+    if verdict["passed"]:
+        old_sample = "state" not in verdict and ": undecided" in verdict["line"]
+        return UNDECIDED if old_sample else PASS
+    return UNDECIDED if verdict.get("state") == UNDECIDED else FAIL
 
 
 def overall(verdicts: Sequence[Mapping[str, Any]]) -> str:

@@ -257,7 +257,7 @@ def test_better_than_float_by_more_than_chance_is_undecided(lost, won, total, st
     [(7.5, 40, 10, 10, True), (10, 1966, 10, 10, True), (79.96, 1966, 10, 10, False),
      (80, 20, 10, 10, False), (0, 20, 10, 1000, True), (1.2, 1000, 1000, 1000, True),
      (70, 1000, 1000, 1000, False), (50, 1000, 2, 2, True), (75, 1000, 2, 2, False),
-     (80, 100, 1, 1000, False), (0, 100, 1, 1000, True), (40, 10, 5, 10, True)],
+     (80, 100, 1, 1000, False), (0, 100, 1, 1000, True), (40, 10, 5, 10, True), (50, 6, 6, 10, False)],
 )  # fmt: skip
 def test_a_float_network_near_chance_decides_nothing(percent, images, classes, of, doubted):
     reference = Reference(percent, images, classes, of)
