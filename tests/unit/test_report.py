@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilemod.cli import _gates_code
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop_of
 from mobilemod.evaluation.doubt import Reference
@@ -24,6 +25,7 @@ from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.report import text_table, write_report
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
 from mobilemod.results.style import STYLE
+from mobilemod.results.verdict import Verdict
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 IMAGES, CLASSES = 200, 10
@@ -257,7 +259,8 @@ def test_better_than_float_by_more_than_chance_is_undecided(lost, won, total, st
     [(7.5, 40, 10, 10, True), (10, 1966, 10, 10, True), (79.96, 1966, 10, 10, False),
      (80, 20, 10, 10, False), (0, 20, 10, 1000, True), (1.2, 1000, 1000, 1000, True),
      (70, 1000, 1000, 1000, False), (50, 1000, 2, 2, True), (75, 1000, 2, 2, False),
-     (80, 100, 1, 1000, False), (0, 100, 1, 1000, True), (40, 10, 5, 10, True), (50, 6, 6, 10, False)],
+     (80, 100, 1, 1000, False), (0, 100, 1, 1000, True), (40, 10, 5, 10, True),
+     (50, 6, 6, 10, False)],
 )  # fmt: skip
 def test_a_float_network_near_chance_decides_nothing(percent, images, classes, of, doubted):
     reference = Reference(percent, images, classes, of)
@@ -279,6 +282,16 @@ def test_the_headline_and_the_page_say_undecided(tmp_path: Path):
     (first, *_) = judged(record, verdicts)["verdicts"]
     assert (first["state"], first["passed"], first["images_needed"]) == ("undecided", False, 783)
     assert 'class="badge pass"' not in html
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [(("pass", "pass"), 0), (("pass", "undecided"), 4), (("fail", "undecided"), 1), ((), 0)],
+)
+def test_exit_codes_of_verdicts_are_those_of_the_readme(states, code):
+    assert _gates_code(Verdict("g", s, "line").to_dict() for s in states) == code
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+    assert "4 no gate failed but one is undecided" in readme
 
 
 def luminance(colour: str) -> float:
