@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
+from mobilemod.evaluation.doubt import Reference, doubt_of
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.models.mobile import build_mobile
 from mobilemod.results.search_page import write_page
+from mobilemod.results.verdict import FAIL, PASS, UNDECIDED
 from mobilemod.workers import worker_pool
 from quantization.mixed import Mix, Search, Share, gain_db
 from quantization.mixed_flow import Flow, trace_flow
@@ -113,7 +115,8 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         candidates = flow.candidates(modules)
         search = Search(flow, candidates, costs.total, costs.least, guide.effects)
         steps = _steps(search, judge, config.max_drop)
-        met = steps[-1].meets(config.max_drop)
+        state, reason = _outcome(steps[-1], config.max_drop, judge.reference_accuracy())
+        met = state == PASS
         shares = search.shares(steps[-1].mix) if met else {}
     out = config.out or config.bundle / "search"
     file = out / f"{base.name}-mixed.json"
@@ -130,6 +133,8 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         "recipe": base.name,
         "max_drop": config.max_drop,
         "met": met,
+        "state": state,
+        "reason": reason,
         "unit": costs.unit,
         "profiles": [
             {"file": p.file, "threads": p.threads, "whole_ms": p.whole_ms, "sum_ms": p.sum_ms}
@@ -151,6 +156,14 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     page = out / f"search-{target}.html"
     write_page(record, page)
     return record, page
+
+
+def _outcome(last: Step, max_drop: float, reference: Reference) -> tuple[str, str | None]:
+    """Whether the front ends within the drop, and why that is undecided where it is."""
+    if last.checked is None or not last.meets(max_drop):
+        return FAIL, None
+    reason = doubt_of(asdict(last.checked), reference)
+    return (PASS, None) if reason is None else (UNDECIDED, reason)
 
 
 def _target(bundle: Bundle, config: SearchConfig) -> str:

@@ -25,7 +25,8 @@ from mobilemod.data.imagefolder import (
     refuse,
 )
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Drop, drop
+from mobilemod.evaluation.accuracy import Drop, drop, top1
+from mobilemod.evaluation.doubt import Reference
 from mobilemod.files import atomic_path
 from mobilemod.manifest import load_bundle
 from mobilemod.models.efficientmod import EfficientMod
@@ -79,6 +80,12 @@ class Judge:
     def count(self) -> int:
         """How many images can be read."""
         return sum(map(len, self.targets.values()))
+
+    def reference_accuracy(self) -> Reference:
+        """The float network's own top-1 on these images."""
+        logits, targets = (np.concatenate(list(d.values())) for d in (self.reference, self.targets))
+        percent = 100.0 * float(top1(logits, targets).mean())
+        return Reference(percent, len(targets), len(np.unique(targets)), logits.shape[1])
 
     def drop(self, selection: frozenset[str]) -> Drop:
         """The top-1 drop with its interval."""

@@ -14,10 +14,12 @@ from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.errors import UserError
 from mobilemod.evaluation import accuracy
 from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.evaluation.doubt import Reference
 from mobilemod.evaluation.robustness import mean_drop
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.results.gates import Verdict, judge_drop, judged
+from mobilemod.results.gates import judge_drop, judged
+from mobilemod.results.verdict import Verdict
 
 SCHEMA = "mobilemod/stress/1"
 STRESS_FILE = Path("stress", "stress.json")
@@ -66,8 +68,14 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
         "reasons": answers.reasons,
         "left_out": images.left_out,
     }
+    reference = Reference(
+        record["conditions"][0]["models"][0]["top1_percent"],
+        len(answers.kept),
+        len(np.unique(images.targets[answers.kept])),
+        manifest["num_classes"],
+    )
     verdicts = [
-        judge_drop(m["name"], m["mean_drop"], config.max_mean_drop, "mean drop")
+        judge_drop(m["name"], m["mean_drop"], config.max_mean_drop, "mean drop", reference)
         for m in record["models"]
         if m["role"] == "int8"
     ]

@@ -34,9 +34,10 @@ from mobilemod.files import atomic_folder, atomic_path, write_json
 from mobilemod.manifest import Bundle, load_bundle, write_manifest
 from mobilemod.models.mobile import build_mobile
 from mobilemod.progress import progress
-from mobilemod.results.gates import Gates, Verdict, check, judged
+from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.report import write_report
 from mobilemod.results.schema import build_record
+from mobilemod.results.verdict import Verdict
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path
 from quantization.params import ParameterTable

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mobilemod.files import irregular, require_writable, shown
 from mobilemod.interrupts import exit_code, raised_signals
 from mobilemod.progress import working
 
-EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL = 0, 1, 2, 3
+EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 # What the help lists; their own tables are behind imports that take seconds.
 MODEL = "efficientmod_xxs"
 VARIANTS = "efficientmod_xxs, efficientmod_xs, efficientmod_s, efficientmod_s_conv"
@@ -30,8 +30,8 @@ DEVICES = "host, arm64-emulated, adb, iphone, browser"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code.
 
-    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own, 130 and 143
-    stopped by SIGINT and SIGTERM.
+    0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own, 4 no gate
+    failed but one is undecided, 130 and 143 stopped by SIGINT and SIGTERM.
     """
     args = build_parser().parse_args(argv)
     try:
@@ -430,7 +430,18 @@ def run_validate(args: argparse.Namespace) -> int:
     if not record["measured"]:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
     emit(args, record, "\n".join(lines))
-    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+    return _gates_code(v.to_dict() for v in verdicts)
+
+
+def _gates_code(verdicts: Iterable[dict[str, Any]]) -> int:
+    from mobilemod.results.verdict import overall
+
+    return _code_of(overall(list(verdicts)))
+
+
+def _code_of(state: str) -> int:
+    """The exit code of a verdict, the same for every verb that has gates."""
+    return {"pass": EXIT_OK, "fail": EXIT_GATE, "undecided": EXIT_UNDECIDED}[state]
 
 
 def _run_validate_devices(args: argparse.Namespace) -> int:
@@ -445,8 +456,7 @@ def _run_validate_devices(args: argparse.Namespace) -> int:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
     emit(args, {"schema": "mobilemod/harness-records/1", "records": records},
          "\n".join([*lines, f"report: {report}"]))  # fmt: skip
-    passed = all(v["passed"] for record in records for v in record["verdicts"])
-    return EXIT_OK if passed else EXIT_GATE
+    return _gates_code(v for record in records for v in record["verdicts"])
 
 
 def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
@@ -490,8 +500,7 @@ def run_harness(args: argparse.Namespace) -> int:
     if records:
         lines.append(f"report: {args.bundle / 'devices' / 'report.html'}")
     emit(args, {"schema": "mobilemod/harness-records/1", "records": records}, "\n".join(lines))
-    passed = all(v["passed"] for record in records for v in record["verdicts"])
-    return EXIT_OK if passed else EXIT_GATE
+    return _gates_code(v for record in records for v in record["verdicts"])
 
 
 def run_apps(args: argparse.Namespace) -> int:
@@ -517,7 +526,7 @@ def run_stress(args: argparse.Namespace) -> int:
     record, verdicts = stress_bundle(config)
     lines = [text_table(record), "", *(v.line for v in verdicts)]
     emit(args, record, "\n".join([*lines, f"record: {args.bundle / STRESS_FILE}"]))
-    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+    return _gates_code(v.to_dict() for v in verdicts)
 
 
 def run_inspect(args: argparse.Namespace) -> int:
@@ -602,7 +611,7 @@ def run_search(args: argparse.Namespace) -> int:
     if record["met"]:
         lines.append(f"recipe: {page.with_name(record['file'])}")
     emit(args, record, "\n".join(lines))
-    return EXIT_OK if record["met"] else EXIT_GATE
+    return _code_of(record["state"])
 
 
 def run_report(args: argparse.Namespace) -> int:
@@ -648,7 +657,7 @@ def run_bench(args: argparse.Namespace) -> int:
     if args.record:
         write_baseline(record, args.record)
     emit(args, record, text(record, verdicts))
-    return EXIT_OK if all(v.passed for v in verdicts) else EXIT_GATE
+    return _gates_code(v.to_dict() for v in verdicts)
 
 
 def _load_quietly(path: Path, threads: int) -> Any:

@@ -90,3 +90,18 @@ def images_needed(drop: float, discordant_rate: float, power: float = 0.8) -> in
     z_beta = normal.inv_cdf(power)
     spread = z_alpha * math.sqrt(discordant_rate) + z_beta * math.sqrt(discordant_rate - d * d)
     return math.ceil((spread / d) ** 2)
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share in percent, `right` of `total`: Wilson's score interval (1927).
+
+    Raises ValueError for counts that don't fit.
+    """
+    if not 0 <= right <= total or total == 0:
+        raise ValueError(f"{right} of {total} is no share")
+    z = NormalDist().inv_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0)
+    share, weight = right / total, z * z / total
+    middle = (share + weight / 2.0) / (1.0 + weight)
+    spread = z * math.sqrt(share * (1.0 - share) / total + weight / (4.0 * total))
+    half = spread / (1.0 + weight)
+    return 100.0 * max(middle - half, 0.0), 100.0 * min(middle + half, 1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from mobilemod.files import file_sha256, write_json
 from mobilemod.harness.devices import Job, Loader, ModelFile, get_device
 from mobilemod.harness.instructions import MAX_RISE_PERCENT, compare_with_baseline
 from mobilemod.manifest import FILE_NAME, load_bundle
-from mobilemod.results.gates import Verdict
 from mobilemod.results.table import aligned
+from mobilemod.results.verdict import Verdict
 
 SCHEMA = "mobilemod/bench/1"
 RECORD_FOLDER = "bench"
@@ -60,7 +59,7 @@ def bench(
     verdicts = list(found.verdicts)
     if baseline is not None:
         verdicts += compare_with_baseline(record, baseline, max_rise)
-    record["verdicts"] = [asdict(v) for v in verdicts]
+    record["verdicts"] = [v.to_dict() for v in verdicts]
     if path.is_dir() and path.suffix not in MODEL_SUFFIXES:
         save(record, path)
     return record, verdicts

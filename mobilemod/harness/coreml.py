@@ -10,7 +10,7 @@ from mobilemod.errors import UserError
 from mobilemod.harness.coreml_placement import by_device, fallback_verdict, placements
 from mobilemod.harness.devices import ModelFile
 from mobilemod.harness.latency import Latency
-from mobilemod.results.gates import Verdict
+from mobilemod.results.verdict import Verdict
 
 LOADS = 5
 

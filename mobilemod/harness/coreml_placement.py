@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mobilemod.results.gates import Verdict
+from mobilemod.results.verdict import FAIL, PASS, Verdict
 
 CPU, GPU, NEURAL_ENGINE, UNKNOWN = "CPU", "GPU", "Neural Engine", "unknown"
 # The ops that hold a network's arithmetic. One of them on the CPU costs a round trip.
@@ -74,12 +74,12 @@ def fallback_verdict(file: str, found: Sequence[Placement]) -> Verdict:
     name = f"placement: {file}"
     heavy = [p for p in found if p.op in HEAVY]
     if not heavy:
-        return Verdict(name, False, f"{name}: Core ML named no {', '.join(HEAVY)} op: fail")
+        return Verdict(name, FAIL, f"{name}: Core ML named no {', '.join(HEAVY)} op: fail")
     off = [p for p in heavy if p.device in (CPU, UNKNOWN)]
     if not off:
         line = f"{name}: all {len(heavy)} {', '.join(HEAVY)} ops off the CPU: pass"
-        return Verdict(name, True, line, "placement", 0.0, 0.0)
+        return Verdict(name, PASS, line, "placement", 0.0, 0.0)
     named = ", ".join(f"{p.name} ({p.op}, {p.device})" for p in off[:NAMED])
     more = f" and {len(off) - NAMED} more" if len(off) > NAMED else ""
     line = f"{name}: {len(off)} of {len(heavy)} fall back: {named}{more}: fail"
-    return Verdict(name, False, line, "placement", float(len(off)), 0.0)
+    return Verdict(name, FAIL, line, "placement", float(len(off)), 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError, unknown
-from mobilemod.results.gates import Verdict
+from mobilemod.results.verdict import Verdict
 
 
 class Runner(Protocol):

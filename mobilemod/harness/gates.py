@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
+from mobilemod.evaluation.doubt import Reference
 from mobilemod.harness.selftest import RIGHT
 from mobilemod.results.device_table import threads_text
-from mobilemod.results.gates import Gates, Verdict, judge_file
+from mobilemod.results.gates import Gates, judge_file
+from mobilemod.results.verdict import FAIL, PASS, Verdict, word
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,10 @@ def _complete(record: dict[str, Any]) -> Verdict:
     if counts["unreadable"]:
         what += f", {counts['unreadable']} images unreadable"
     if record["complete"] and not counts["missing"] and not record["errors"]:
-        return Verdict("complete", True, f"complete: {what}: pass")
+        return Verdict("complete", PASS, f"complete: {what}: pass")
     why = record["reason"] or next((e["message"] for e in record["errors"]), "")
     line = f"complete: {what}, {counts['missing']} missing: fail" + (f"; {why}" if why else "")
-    return Verdict("complete", False, line, "presence", counts["missing"], 0)
+    return Verdict("complete", FAIL, line, "presence", counts["missing"], 0)
 
 
 def _self_test(file: dict[str, Any]) -> Verdict:
@@ -89,11 +91,11 @@ def _self_test(file: dict[str, Any]) -> Verdict:
         line = (
             f"{name}: logits within {largest:.2g} of the golden ones, gate {test['tolerance']:.2g}"
         )
-        return Verdict(name, True, f"{line}: pass", "self-test", largest, test["tolerance"])
+        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, test["tolerance"])
     what = f": {test['fault']}" if test["fault"] else ""
     said = "not run" if test["pixels_error"] is None and not test["fault"] else test["verdict"]
     line = f"{name}: {said if said == 'not run' else f'{said} fault'}{what}: fail"
-    return Verdict(name, False, line, "self-test", test["pixels_error"], test["tolerance"])
+    return Verdict(name, FAIL, line, "self-test", test["pixels_error"], test["tolerance"])
 
 
 def _accuracy(file: dict[str, Any], sample: bool, gates: DeviceGates) -> list[Verdict]:
@@ -101,7 +103,9 @@ def _accuracy(file: dict[str, Any], sample: bool, gates: DeviceGates) -> list[Ve
     if file["precision"] == "int8" and gates.max_drop is not None:
         upper = float("inf") if gates.max_upper is None else gates.max_upper
         limits = Gates(gates.max_drop, upper, 0.0, sample)
-        verdicts.append(judge_file(name, found.get("drop"), found.get("paired_images", 0), limits))
+        paired, known = found.get("paired_images", 0), found.get("reference")
+        reference = None if known is None else Reference(**known)
+        verdicts.append(judge_file(name, found.get("drop"), paired, limits, reference))
     if gates.min_agreement is not None:
         host = found.get("host") or {}
         what = f"{name}: agreement with the host"
@@ -146,5 +150,5 @@ def _at_least(name: str, value: float | None, limit: float, unit: str) -> Verdic
 
 def _judged(name: str, value: float | None, limit: float, unit: str, passed: bool) -> Verdict:
     said = "not measured" if value is None else f"{value:.2f}{unit}"
-    line = f"{name}: {said}, gate {limit:g}{unit}: {'pass' if passed else 'fail'}"
-    return Verdict(name, passed, line, "limit", value, limit)
+    line = f"{name}: {said}, gate {limit:g}{unit}: {word(passed)}"
+    return Verdict(name, word(passed), line, "limit", value, limit)

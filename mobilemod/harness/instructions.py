@@ -8,7 +8,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
-from mobilemod.results.gates import Verdict
+from mobilemod.results.verdict import FAIL, Verdict, word
 
 SCHEMA = "mobilemod/instructions/1"
 MAX_RISE_PERCENT = 3.0
@@ -54,7 +54,7 @@ def compare_with_baseline(
             verdicts.append(_verdict(file, old, record, baseline, max_rise))
     if not verdicts:
         line = "instructions: none of the measured files has a recorded count: fail"
-        return [Verdict("instructions", False, line)]
+        return [Verdict("instructions", FAIL, line)]
     return verdicts
 
 
@@ -64,11 +64,11 @@ def _verdict(file: dict, old: dict, record: dict, baseline: dict, max_rise: floa
     now = (record["environment"]["processor"], file["runtime"])
     if was != now:
         line = f"{name}: recorded on {', '.join(was)}, now {', '.join(now)}: fail; record it again"
-        return Verdict(name, False, line, "instructions")
+        return Verdict(name, FAIL, line, "instructions")
     more = file["instructions"]["total"] - old["total"]
-    rise, passed = 100 * more / old["total"], 100 * more <= max_rise * old["total"]
+    rise, state = 100 * more / old["total"], word(100 * more <= max_rise * old["total"])
     line = (
         f"{name}: {file['instructions']['total']:,}, recorded {old['total']:,}, {rise:+.2f} %, "
-        f"gate {max_rise:+g} %: {'pass' if passed else 'fail'}"
+        f"gate {max_rise:+g} %: {state}"
     )
-    return Verdict(name, passed, line, "instructions", rise, max_rise)
+    return Verdict(name, state, line, "instructions", rise, max_rise)

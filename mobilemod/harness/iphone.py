@@ -17,7 +17,7 @@ from mobilemod.errors import UserError
 from mobilemod.harness.coreml import check_macos, measure_package, suffixes, table
 from mobilemod.harness.coreml_edges import tensor_edges
 from mobilemod.harness.devices import Job, Measurement, ModelFile
-from mobilemod.results.gates import Verdict
+from mobilemod.results.verdict import Verdict
 
 __all__ = ["check", "choose_device", "measure", "suffixes", "table"]
 

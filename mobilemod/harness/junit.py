@@ -7,29 +7,33 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Any
 
+from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, state_of
+
 # What XML 1.0 can't hold, even escaped.
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(records: Sequence[dict[str, Any]]) -> str:
-    """One suite per record, one case per verdict."""
+    """One suite per record, one case per verdict; an undecided one is skipped, with its line."""
     root = ET.Element("testsuites")
     for record in records:
         verdicts = record["verdicts"]
-        failures = sum(not v["passed"] for v in verdicts)
+        states = [state_of(v) for v in verdicts]
         name = _text(record["device"]["name"])
         suite = ET.SubElement(
             root,
             "testsuite",
             name=f"mobilemod validate {name}",
             tests=str(len(verdicts)),
-            failures=str(failures),
+            failures=str(states.count(FAIL)),
+            skipped=str(states.count(UNDECIDED)),
             timestamp=_text(record["started"]),
         )
-        for v in verdicts:
+        for v, state in zip(verdicts, states, strict=True):
             case = ET.SubElement(suite, "testcase", classname=name, name=_text(v["name"]))
-            if not v["passed"]:
-                ET.SubElement(case, "failure", message=_text(v["line"]))
+            if state != PASS:
+                outcome = "failure" if state == FAIL else "skipped"
+                ET.SubElement(case, outcome, message=_text(v["line"]))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

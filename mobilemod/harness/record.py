@@ -18,7 +18,7 @@ from mobilemod.harness.host_side import HostAnswers, HostSide
 from mobilemod.harness.job import Job, JobFolder, ranges
 from mobilemod.harness.latency import Distribution
 from mobilemod.harness.protocol import THERMAL, Line, Reader, printable
-from mobilemod.harness.record_answers import accuracy_entry, by_file, fits
+from mobilemod.harness.record_answers import accuracy_entry, by_file
 from mobilemod.harness.record_times import (
     Series,
     comparisons,
@@ -39,9 +39,10 @@ STATES_KEPT = 600
 class Sources:
     """What a record is made of.
 
-    device: as given on the command line. lines, reader, held, impossible: of `read_lines`. damaged:
-    chosen images that this machine couldn't pack. starts, lost, reason: how the session ended.
-    extra: the driver's own, by file. sample: a part of the images was chosen. started: ISO 8601.
+    device: as given on the command line. lines, reader, held, impossible: of `read_lines`.
+    refused: how many of the impossible ones by reason. damaged: chosen images that
+    this machine couldn't pack. starts, lost, reason: how the session ended. extra: the driver's
+    own, by file. sample: a part of the images was chosen. started: ISO 8601.
     """
 
     device: str
@@ -51,6 +52,7 @@ class Sources:
     reader: Reader
     held: Held
     impossible: int
+    refused: dict[str, int]
     damaged: Sequence[str]
     reason: str | None
     lost: Sequence[str]
@@ -63,7 +65,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
     """The record, JSON-ready, and every timed value. host: None where nothing is compared."""
     job, manifest = sources.folder.job, sources.manifest
     classes = manifest["num_classes"]
-    lines = [line for line in sources.lines if fits(line, classes)]
+    lines = sources.lines
     series = series_of(lines)
     answers = by_file(job, lines)
     measured = [f.name for f in job.files if answers[f.name].lines]
@@ -107,6 +109,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
         "reason": sources.reason,
         "lost": list(sources.lost),
         "counts": _counts(sources, lines, series, answers),
+        "refused": sources.refused,
         "missing": {f.name: ranges(sources.held.missing(f.name)) for f in job.files},
         "files": files,
         "comparisons": comparisons(job, series),
@@ -159,7 +162,7 @@ def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) ->
         "repeated_lines": reader["repeated"],
         "damaged_lines": reader["damaged"],
         "foreign_lines": reader["foreign"],
-        "impossible_lines": sources.impossible + len(sources.lines) - len(lines),
+        "impossible_lines": sources.impossible,
         "errors": sum(line.type == "error" for line in lines),
     }
 

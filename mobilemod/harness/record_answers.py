@@ -10,6 +10,7 @@ import numpy as np
 
 from mobilemod.evaluation.accuracy import drop_of, top1
 from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.evaluation.doubt import Reference
 from mobilemod.harness.host_side import HostAnswers
 from mobilemod.harness.job import Job
 from mobilemod.harness.protocol import Line
@@ -45,7 +46,7 @@ def accuracy_entry(
         return None
     indices = np.array(sorted(answers.lines))
     lines = [answers.lines[i] for i in indices]
-    best = np.array([_best(line) for line in lines])
+    best = np.array([_best(line, classes) for line in lines])
     targets = np.array([_target(job, i) for i in indices])
     known = targets >= 0
     top5 = np.array(
@@ -60,6 +61,7 @@ def accuracy_entry(
         "answered_differently": answers.differing,
         "drop": None,
         "paired_images": 0,
+        "reference": None,
         "host": None,
     }
     if host is None:
@@ -76,6 +78,9 @@ def accuracy_entry(
         now = best[own[paired]] == targets[own[paired]]
         entry["drop"] = asdict(drop_of(before, now))
         entry["paired_images"] = int(paired.sum())
+        seen = len(np.unique(targets[own[paired]]))
+        reference = Reference(100.0 * float(before.mean()), int(paired.sum()), seen, classes)
+        entry["reference"] = asdict(reference)
     if file in host.files:
         entry["host"] = _against_host([lines[n] for n in own], best[own], host.files[file][there])
     return entry
@@ -102,9 +107,15 @@ def _against_host(lines: list[Line], best: np.ndarray, logits: np.ndarray) -> di
     }
 
 
-def _best(line: Line) -> int:
-    """The class answered; -1 where no logit is finite."""
-    return next((int(best) for best, logit in line["top"] if logit is not None), -1)
+def _best(line: Line, classes: int) -> int:
+    """The class answered; -1 where a logit is known not to be finite, as on the host.
+
+    Known it is from the logits, or from fewer than five in the top five.
+    """
+    finite = [best for best, logit in line["top"] if logit is not None]
+    if len(finite) < min(5, classes) or None in (line["logits"] or ()):
+        return -1
+    return int(finite[0])
 
 
 def _target(job: Job, index: int) -> int:
@@ -114,13 +125,6 @@ def _target(job: Job, index: int) -> int:
 
 def _percent(right: np.ndarray) -> float | None:
     return 100.0 * float(np.mean(right)) if len(right) else None
-
-
-def fits(line: Line, classes: int) -> bool:
-    """Whether an `image` or `golden` line's classes and logits are those of the network."""
-    if line["logits"] is not None and len(line["logits"]) != classes:
-        return False
-    return all(c < classes for c, _ in line["top"] or ())
 
 
 def by_file(job: Job, lines: list[Line]) -> Mapping[str, Answers]:

@@ -7,6 +7,7 @@ is computed from it.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
+from mobilemod.harness.domains import Domains
 from mobilemod.harness.drivers import DeviceLost, Driver
 from mobilemod.harness.held import Held
 from mobilemod.harness.job import RESUME_FILE, Job, JobFolder
@@ -47,10 +49,13 @@ class Result:
     lost: tuple[str, ...]
 
 
-def read_lines(path: Path, job: Job) -> tuple[list[Line], Reader, Held, int]:
+def read_lines(
+    path: Path, job: Job, domains: Domains | None = None
+) -> tuple[list[Line], Reader, Held, int]:
     """The new lines of a run in their order, the reader with its counts, what is held, and how
-    many lines spoke of what the job doesn't have (they are not among the lines)."""
-    reader, held = Reader(job.id), Held(job)
+    many lines said what can't be (they are not among the lines). domains: judges them; it counts
+    their reasons."""
+    reader, held, domains = Reader(job.id), Held(job), domains or Domains(job)
     found, impossible = [], 0
     with path.open("rb") if path.is_file() else open(os.devnull, "rb") as f:
         while data := f.read(1 << 20):
@@ -58,11 +63,21 @@ def read_lines(path: Path, job: Job) -> tuple[list[Line], Reader, Held, int]:
         found += reader.close()
     kept = []
     for line in found:
-        if held.add(line):
+        if domains.accept(line) and held.add(line):
             kept.append(line)
         else:
             impossible += 1
     return kept, reader, held, impossible
+
+
+def class_count(folder: JobFolder) -> int | None:
+    """How many classes the network of a job has, from its manifest; None where none is said."""
+    try:
+        values = json.loads(folder.path(folder.job.manifest.path).read_text("utf-8"))
+        count = values["num_classes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return count if isinstance(count, int) and count > 0 else None
 
 
 class Session:
@@ -87,6 +102,7 @@ class Session:
         self._handle = -1
         self._said = 0.0
         self.reader, self.held = Reader(folder.job.id), Held(folder.job)
+        self.domains = self._domains()
 
     def run(self) -> Result:
         """Until everything is there, the device can't go on, or starts bring nothing new.
@@ -94,7 +110,8 @@ class Session:
         Raises `Stopped`, and `OSError` where this machine's disk is full.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        _, self.reader, self.held, _ = read_lines(self.path, self.folder.job)
+        self.domains = self._domains()
+        _, self.reader, self.held, _ = read_lines(self.path, self.folder.job, self.domains)
         self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             self._end_line()
@@ -119,6 +136,9 @@ class Session:
             progressed = self.held.size() > before
             stalls = 0 if progressed else stalls + 1
             why = reason or ("lines were lost" if self.held.done else "the stream ended early")
+            if self.domains.refused:
+                (said, count), *_ = self.domains.refused.most_common(1)
+                why += f", {self.domains.refused.total()} lines refused ({count} times {said})"
             if stalls >= STALLS:
                 return Result(False, f"{why}; {self._what_is_missing()}", starts, tuple(lost))
             self.say(f"{why}; trying again from where it was")
@@ -134,7 +154,7 @@ class Session:
             return printable(error) or "the device is gone"
         finally:
             for line in self.reader.close():
-                self.held.add(line)
+                self._hold(line)
             self._end_line()
         return None
 
@@ -145,8 +165,19 @@ class Session:
         while rest:
             rest = rest[os.write(self._handle, rest) :]
         for line in self.reader.feed(data):
-            if self.held.add(line):
+            if self._hold(line):
                 self._tell(line)
+
+    def _hold(self, line: Line) -> bool:
+        """Take in what can be; the first line that can't be is said."""
+        if self.domains.accept(line):
+            return self.held.add(line)
+        if self.domains.refused.total() == 1:
+            self.say(f"refused a line: {next(iter(self.domains.refused))}")
+        return False
+
+    def _domains(self) -> Domains:
+        return Domains(self.folder.job, class_count(self.folder))
 
     def _tell(self, line: Line) -> None:
         if line.type == "hello":

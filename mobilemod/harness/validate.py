@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.files import only_one, write_json, write_text
+from mobilemod.harness.domains import Domains
 from mobilemod.harness.drivers import Driver, get_driver
 from mobilemod.harness.gates import DeviceGates, check_record
 from mobilemod.harness.host_side import HostSide
@@ -178,7 +179,9 @@ def _finish(
 ) -> dict[str, Any]:
     """Make a run's record from what is on disk, and write it beside."""
     entry = _read(run.out / RUN_FILE)
-    lines, reader, held, impossible = read_lines(run.out / LINES_FILE, run.built.folder.job)
+    domains = Domains(run.built.folder.job, bundle.manifest["num_classes"])
+    path, job = run.out / LINES_FILE, run.built.folder.job
+    lines, reader, held, impossible = read_lines(path, job, domains)
     extra: dict[str, dict[str, Any]] = {}
     if result.complete:
         try:
@@ -193,6 +196,7 @@ def _finish(
         reader=reader,
         held=held,
         impossible=impossible,
+        refused=dict(domains.refused),
         damaged=entry.get("damaged", []),
         reason=result.reason,
         lost=result.lost,
@@ -201,7 +205,7 @@ def _finish(
         started=entry.get("started", ""),
     )
     record, series = build_record(sources, host)
-    record["verdicts"] = [asdict(v) for v in check_record(record, config.gates)]
+    record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
     write_series(run.built.folder.job, series, run.out / SERIES_FILE)
     write_text(run.out / JUNIT_FILE, junit([record]))
     write_json(run.out / RECORD_FILE, record)

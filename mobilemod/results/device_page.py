@@ -26,6 +26,8 @@ from mobilemod.results.device_table import (
 from mobilemod.results.markup import Html, document, join, table, tag
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import drop_text
+from mobilemod.results.verdict import PASS, headline, overall
+from mobilemod.results.verdict_list import gate, worst_first
 
 RECORD_SCHEMA, RECORDS_SCHEMA = "mobilemod/harness-record/1", "mobilemod/harness-records/1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -93,21 +95,21 @@ def _what(record: dict[str, Any]) -> str:
 
 
 def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
-    verdicts = [(r["device"]["name"], v) for r in latest for v in r["verdicts"]]
-    failed = [v for _, v in verdicts if not v["passed"]]
-    if not verdicts:
-        badge, kind = "Nothing measured", "fail"
-    elif failed:
-        badge, kind = f"{len(failed)} of {len(verdicts)} gates failed", "fail"
-    else:
-        badge, kind = f"All {len(verdicts)} gates passed", "pass"
-    gates = [_gate(d, v) for d, v in sorted(verdicts, key=lambda entry: entry[1]["passed"])]
+    verdicts = [
+        {**v, "line": f"{r['device']['name']}: {v['line']}"} for r in latest for v in r["verdicts"]
+    ]
+    badge, kind = "Nothing measured", "fail"
+    if verdicts:
+        badge, kind = headline(verdicts), overall(verdicts)
+    gates = [gate(v) for v in worst_first(verdicts)]
     letters = _devices(latest)
     devices = []
     for r in latest:
         name, said = r["device"]["name"], _what(r) or "said nothing of itself"
         text = tag("span", f"{name}: {said}; {r['started']}")
-        devices.append(tag("li", tag("b", letters[name]), text))
+        state = overall(r["verdicts"]) if r["verdicts"] else None
+        badge_of = tag("b", state, class_=state) if state else None
+        devices.append(tag("li", tag("b", letters[name]), text, badge_of))
     inner = join(tag("summary", f"{len(verdicts)} gates"), tag("ul", *gates, class_="gates"))
     return tag(
         "header",
@@ -116,14 +118,9 @@ def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
         tag("div", badge, class_=f"badge {kind}"),
         tag("ul", *devices, class_="gates"),
         _tiles(latest),
-        tag("details", inner, open="open" if failed else None),
+        tag("details", inner, open=None if kind == PASS else "open"),
         class_="top",
     )
-
-
-def _gate(device: str, verdict: dict[str, Any]) -> Html:
-    word = "pass" if verdict["passed"] else "fail"
-    return tag("li", tag("b", word, class_=word), tag("span", f"{device}: {verdict['line']}"))
 
 
 def _tiles(latest: Sequence[dict[str, Any]]) -> Html:

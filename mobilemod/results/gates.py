@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
+from mobilemod.evaluation.doubt import Reference, doubt_of
 from mobilemod.evaluation.statistics import images_needed, upper_end
 from mobilemod.results.schema import int8_pairs, validate_record
+from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
 
 _SLACK = 1e-9  # 0.5 points computed in floating point still meets a gate of 0.5
 
@@ -28,21 +31,6 @@ class Gates:
     sample: bool = False
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One gate's outcome. line: for people.
-
-    kind: "drop", "mean drop", "agreement" or "presence".
-    """
-
-    name: str
-    passed: bool
-    line: str
-    kind: str = "presence"
-    value: float | None = None
-    limit: float | None = None
-
-
 def check(record: dict, gates: Gates) -> list[Verdict]:
     """A verdict for each int8 file's drop and for each pair of int8 files.
 
@@ -55,33 +43,54 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
         return []
     int8 = [p for p in record["predictions"] if p["role"] == "int8"]
     if not int8:
-        return [Verdict("int8 files", False, "int8 files: none was measured: fail")]
-    images = record["data"]["images"]
-    verdicts = [judge_file(p["name"], p["drop"], images, gates) for p in int8]
+        return [Verdict("int8 files", FAIL, "int8 files: none was measured: fail")]
+    images, reference = record["data"]["images"], reference_of(record)
+    verdicts = [judge_file(p["name"], p["drop"], images, gates, reference) for p in int8]
     pairs = int8_pairs(record)
     return verdicts + [_agreement(a, b, pair, gates.min_agreement) for a, b, pair in pairs]
 
 
+def reference_of(record: dict) -> Reference | None:
+    """The float network's own accuracy in a record; None without one."""
+    found = next((p for p in record["predictions"] if p["role"] == "reference"), None)
+    if found is None:
+        return None
+    data = record["data"]
+    return Reference(
+        found["top1_percent"], data["images"], len(record["per_class"]), len(data["labels"])
+    )
+
+
 def judged(record: dict, verdicts: Sequence[Verdict]) -> dict:
     """A copy of `record` with its verdicts, as it is written to JSON."""
-    return {**record, "verdicts": [asdict(v) for v in verdicts]}
+    return {**record, "verdicts": [v.to_dict() for v in verdicts]}
 
 
-def judge_file(name: str, drop: dict | None, images: int, gates: Gates) -> Verdict:
-    """The drop and the upper end of its interval, the wider one of bootstrap and Agresti-Min."""
-    verdict = judge_drop(name, drop, gates.max_drop)
-    if drop is None or not verdict.passed:
+def judge_file(
+    name: str,
+    drop: dict | None,
+    images: int,
+    gates: Gates,
+    reference: Reference | None = None,
+) -> Verdict:
+    """The drop and the upper end of its interval, the wider one of bootstrap and Agresti-Min.
+
+    A gate that isn't failed is undecided where `doubt_of` finds that the float network's answers
+    are none to measure by, or where a sample is too small.
+    """
+    verdict = judge_drop(name, drop, gates.max_drop, reference=reference)
+    if drop is None or verdict.state == FAIL:
         return verdict
-    known = _drop_line(name, drop, gates.max_drop, "drop")
     lost, won = drop["lost"], drop["won"]
     upper = max(drop["high"], upper_end(lost, won, images))
+    if verdict.state == PASS and upper > gates.max_upper + _SLACK:
+        state = UNDECIDED if gates.sample else FAIL
+        needed = _images_for(gates.max_upper, lost, won, images)
+        reason = f"{images:,} images are too few to show it; about {needed:,} are needed"
+        verdict = replace(verdict, state=state, reason=reason, images_needed=needed)
+    known = _drop_line(name, drop, gates.max_drop, "drop")
     line = f"{known}, upper end {_near(upper, gates.max_upper)}, gate {gates.max_upper:g}"
-    if upper <= gates.max_upper + _SLACK:
-        return replace(verdict, line=f"{line}: pass")
-    needed = _images_for(gates.max_upper, lost, won, images)
-    word = "undecided" if gates.sample else "fail"
-    line = f"{line}: {word}, {images} images are too few to show it; about {needed} are needed"
-    return replace(verdict, line=line, passed=gates.sample)
+    return replace(verdict, line=f"{line}: {_outcome(verdict.state, verdict.reason)}")
 
 
 def _images_for(limit: float, lost: int, won: int, images: int) -> int:
@@ -90,14 +99,30 @@ def _images_for(limit: float, lost: int, won: int, images: int) -> int:
     return images_needed(limit, min(rate, 1.0))
 
 
-def judge_drop(name: str, drop: dict | None, limit: float, what: str = "drop") -> Verdict:
-    """Whether a drop (points, low, high; None: not known) is at most `limit` points."""
+def judge_drop(
+    name: str,
+    drop: dict[str, Any] | None,
+    limit: float,
+    what: str = "drop",
+    reference: Reference | None = None,
+) -> Verdict:
+    """Whether a drop (points, low, high; None: not known) is at most `limit` points.
+
+    Undecided where it is, but `doubt_of` finds the float network's answers none to measure by.
+    """
     if drop is None:
         line = f"{name}: {what} not known, no torch float reference: fail"
-        return Verdict(f"{what}: {name}", False, line, what, None, limit)
-    passed = drop["points"] <= limit + _SLACK
-    line = f"{_drop_line(name, drop, limit, what)}: {'pass' if passed else 'fail'}"
-    return Verdict(f"{what}: {name}", passed, line, what, drop["points"], limit)
+        return Verdict(f"{what}: {name}", FAIL, line, what, None, limit)
+    reason, state = None, FAIL
+    if drop["points"] <= limit + _SLACK:
+        reason = doubt_of(drop, reference)
+        state = PASS if reason is None else UNDECIDED
+    line = f"{_drop_line(name, drop, limit, what)}: {_outcome(state, reason)}"
+    return Verdict(f"{what}: {name}", state, line, what, drop["points"], limit, reason)
+
+
+def _outcome(state: str, reason: str | None) -> str:
+    return state if reason is None else f"{state}, {reason}"
 
 
 def _drop_line(name: str, drop: dict, limit: float, what: str) -> str:
@@ -111,14 +136,11 @@ def _drop_line(name: str, drop: dict, limit: float, what: str) -> str:
 def _agreement(a: str, b: str, pair: dict | None, limit: float) -> Verdict:
     name = f"agreement: {a} / {b}"
     if pair is None:
-        return Verdict(name, False, f"{a} / {b}: not compared: fail", "agreement", None, limit)
+        return Verdict(name, FAIL, f"{a} / {b}: not compared: fail", "agreement", None, limit)
     value = pair["top1_percent"]
-    passed = value >= limit - _SLACK
-    line = (
-        f"{a} / {b}: agreement {_near(value, limit)} %, gate {limit:g} %: "
-        f"{'pass' if passed else 'fail'}"
-    )
-    return Verdict(name, passed, line, "agreement", value, limit)
+    state = word(value >= limit - _SLACK)
+    line = f"{a} / {b}: agreement {_near(value, limit)} %, gate {limit:g} %: {state}"
+    return Verdict(name, state, line, "agreement", value, limit)
 
 
 def _near(value: float, limit: float) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from mobilemod.files import write_text
 from mobilemod.results import image_cards, sections
-from mobilemod.results.gates import Verdict
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import NOT_MEASURED, text_table, with_reasons
+from mobilemod.results.verdict import Verdict, overall
+from mobilemod.results.verdict import headline as gates_line
+from mobilemod.results.verdict_list import gate, worst_first
 
 __all__ = ["text_table", "write_report"]
 
@@ -68,24 +70,14 @@ def write_report(
 
 def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:
     """The verdict in one badge and one sentence, the main figures, and every gate's line."""
-    failed = [v for v in verdicts if not v.passed]
+    judged = [v.to_dict() for v in verdicts]
     if not record["measured"]:
         badge, kind = "Accuracy was not measured", "fail"
     elif not verdicts:
         badge, kind = "Measured, no gate applied", "soft"
-    elif failed:
-        badge, kind = f"{len(failed)} of {len(verdicts)} gates failed", "fail"
     else:
-        badge, kind = f"All {len(verdicts)} gates passed", "pass"
-    order = sorted(verdicts, key=lambda v: v.passed)
-    gates = [
-        tag(
-            "li",
-            tag("b", "pass" if v.passed else "fail", class_="pass" if v.passed else "fail"),
-            tag("span", v.line),
-        )
-        for v in order
-    ]
+        badge, kind = gates_line(judged), overall(judged)
+    gates = [gate(v) for v in worst_first(judged)]
     return tag(
         "header",
         tag("div", "mobilemod validation", class_="eyebrow"),

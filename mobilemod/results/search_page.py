@@ -11,6 +11,7 @@ from mobilemod.results.search_table import change_text, cost_text, kl_text, look
 from mobilemod.results.sensitivity_table import signed
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import drop_text, sqnr_text
+from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, word
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 PLOT_WIDTH = 760
@@ -30,6 +31,8 @@ def write_page(record: dict, path: Path) -> None:
 
 def _headline(record: dict) -> Html:
     first, last = record["steps"][0], record["steps"][-1]
+    kind = record.get("state") or word(record["met"])
+    badge = {PASS: "Met", FAIL: "Not met", UNDECIDED: "Undecided"}[kind]
     unit = record["unit"]
     tiles = [
         (drop_text(last["drop"])[0], f"points of top-1, 95 % {drop_text(last['drop'])[1]}"),
@@ -41,6 +44,7 @@ def _headline(record: dict) -> Html:
         "header",
         tag("div", "mobilemod search", class_="eyebrow"),
         tag("h1", record["model"]),
+        tag("div", badge, class_=f"badge {kind}"),
         tag("p", f"{met_text(record)[:1].upper()}{met_text(record)[1:]}."),
         tag(
             "div",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mobilemod.results.sensitivity_table import signed
 from mobilemod.results.table import aligned, drop_text, sqnr_text
+from mobilemod.results.verdict import UNDECIDED
 
 
 def cost_text(value: float, record: dict) -> str:
@@ -29,6 +30,8 @@ def met_text(record: dict) -> str:
     asked = f"at most {record['max_drop']:g} asked"
     points, interval = drop_text(last["drop"])
     drop = f"drop {points} points, 95 % {interval} on {record['check_images']:,} images"
+    if record.get("state") == UNDECIDED:
+        return f"undecided: {drop}, {asked}; {record['reason']}"
     if not record["met"]:
         return (
             f"not met: with all that helps float ({len(last['modules'])} modules), {drop}, {asked}"

@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 
 from mobilemod.evaluation.statistics import images_needed
-from mobilemod.results.gates import Verdict
 from mobilemod.results.markup import Html, join, named, table, tag
 from mobilemod.results.table import drop_text, size_text, sqnr_text
+from mobilemod.results.verdict import Verdict
 
 MAX_CLASSES = 40
 

@@ -58,10 +58,13 @@ _WORST = {
 _VERDICT = {
     "name": str,
     "passed": bool,
+    "state": str,
     "line": str,
     "kind": str,
     "value": _Optional(_NUMBER),
     "limit": _Optional(_NUMBER),
+    "reason": _Optional(str),
+    "images_needed": _Optional(int),
 }
 _RECORD = {
     "schema": str,

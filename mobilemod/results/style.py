@@ -8,6 +8,7 @@ STYLE = """
   --bg: #f6f7f9; --card: #ffffff; --ink: #17202b; --soft: #5c6877; --line: #dde2e8;
   --int8: #2463c7; --program: #9a5b00; --float: #6b7684; --reference: #17202b;
   --good: #17743a; --good-bg: #e2f4e8; --bad: #b3261e; --bad-bg: #fde7e5;
+  --open: #8a5300; --open-bg: #fff0d1;
   --heat: 36, 99, 199; --heat-bad: 200, 60, 40; --heat-good: 30, 140, 70;
 }
 @media (prefers-color-scheme: dark) {
@@ -15,6 +16,7 @@ STYLE = """
     --bg: #10151b; --card: #19212a; --ink: #e7ecf2; --soft: #9dabba; --line: #2d3843;
     --int8: #74a9ff; --program: #f0b04a; --float: #93a1b0; --reference: #e7ecf2;
     --good: #6fd695; --good-bg: #143322; --bad: #ff8f85; --bad-bg: #431c1a;
+    --open: #ffc44d; --open-bg: #40300c;
     --heat: 96, 155, 255; --heat-bad: 255, 110, 90; --heat-good: 80, 210, 130;
   }
 }
@@ -39,8 +41,9 @@ p { margin: .3rem 0 .8rem; max-width: 46rem; }
   display: inline-block; border-radius: 999px; padding: .2rem .8rem; font-weight: 650;
   border: 1px solid currentColor;
 }
-.pass { color: var(--good); } .fail { color: var(--bad); }
+.pass { color: var(--good); } .fail { color: var(--bad); } .undecided { color: var(--open); }
 .badge.pass { background: var(--good-bg); } .badge.fail { background: var(--bad-bg); }
+.badge.undecided { background: var(--open-bg); }
 .tiles {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .7rem;
   margin-top: 1rem;
@@ -51,7 +54,7 @@ p { margin: .3rem 0 .8rem; max-width: 46rem; }
 ul.gates { list-style: none; margin: .4rem 0 0; padding: 0; }
 ul.gates li { padding: .3rem 0; border-top: 1px solid var(--line); display: flex; gap: .6rem; }
 ul.gates li:first-child { border-top: 0; }
-ul.gates b { flex: none; width: 3rem; }
+ul.gates b { flex: none; width: 3rem; } ul.gates b.undecided { width: 5.4rem; }
 .scroll { overflow-x: auto; margin: .4rem -.2rem; padding: 0 .2rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 table.wide { width: 100%; }

@@ -19,6 +19,8 @@ from mobilemod.harness.selftest import SIZE_FAULTS, VALUE_FAULTS, judge, output_
 from mobilemod.harness.validate import validate_devices
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
+from mobilemod.results.device_page import page
+from mobilemod.results.verdict import state_of
 from tests.harness.conftest import Host
 from tests.harness.test_session import config
 
@@ -142,6 +144,7 @@ def lines(record, **limits):
 
 def test_every_limit_judges_what_was_measured(record):
     int8 = next(f for f in record["files"] if f["precision"] == "int8")
+    int8["accuracy"]["reference"]["top1_percent"] = 90.0
     int8["accuracy"]["drop"] |= {"points": 2.0, "lost": 1, "won": 0, "low": 0.0, "high": 10.0}
     int8["configurations"][0]["latency"]["p90_ms"] = 5.0
     int8["configurations"][0]["sustained"] = {"loss_percent": 12.0}
@@ -213,3 +216,31 @@ def test_junit_holds_every_verdict(record):
     assert [c.get("name") for c in suite] == [v["name"] for v in record["verdicts"]]
     assert suite[0][0].get("message") == 'a "b" <c> \ufffd \ufffd: fail'
     json.dumps(record["verdicts"])
+    record["verdicts"][1] |= {"passed": False, "state": "undecided", "line": "too few"}
+    (suite,) = ET.fromstring(junit([record]).encode())
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "1")
+    assert suite[1][0].tag == "skipped" and suite[1][0].get("message") == "too few"
+
+
+def test_devices_with_an_undecided_gate_are_amber(record):
+    for v in record["verdicts"]:
+        v |= {"passed": True, "state": "pass"}
+    assert "All 6 gates passed" in page([record], [record], "m")
+    needed = {"reason": "too few", "images_needed": 3566}
+    record["verdicts"][1] |= {"passed": False, "state": "undecided", **needed}
+    html = page([record], [record], "m")
+    assert "5 of 6 gates passed, 1 undecided: about 3,566 images are needed" in html
+    assert 'class="badge undecided"' in html and "gates failed" not in html
+    old = {"passed": True, "line": "f: undecided, 40 images are too few"}
+    assert state_of(old) == "undecided"
+
+
+def test_a_reference_near_chance_is_undecided_on_devices_too(record):
+    """The tiny network's weights are drawn, so its float file guesses."""
+    int8 = next(f for f in record["files"] if f["precision"] == "int8")
+    verdict = lines(record, max_drop=100, max_upper=200)[f"drop: {int8['file']}"]
+    assert verdict.state == "undecided" and "near chance" in verdict.line
+    int8["accuracy"]["reference"]["top1_percent"] = 90.0
+    int8["accuracy"]["drop"] |= {"points": -90.0, "low": -99.0, "high": -80.0, "lost": 0, "won": 18}
+    verdict = lines(record, max_drop=100, max_upper=200)[f"drop: {int8['file']}"]
+    assert verdict.state == "undecided" and "the labels aren't" in verdict.line

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilemod.cli import _gates_code
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.evaluation.accuracy import Predictions, drop_of
+from mobilemod.evaluation.doubt import Reference
 from mobilemod.results import image_cards, sections
-from mobilemod.results.gates import Gates, check, judged
+from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.report import text_table, write_report
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
+from mobilemod.results.style import STYLE
+from mobilemod.results.verdict import Verdict
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 IMAGES, CLASSES = 200, 10
@@ -80,6 +85,17 @@ def exact(lost: int, won: int, images: int = 1000, agree: int | None = None) -> 
         other[agree:] = [0, 0, 1]
         models.append(Predictions("coreml int8", other, "int8"))
     return build_record(models, targets, list("abc"), ["x"] * images, [], {}, {})
+
+
+def drop_from(lost: int, won: int, total: int) -> dict:
+    """A record's drop of these counts."""
+    order = np.arange(total)
+    return asdict(drop_of((order < lost) | (order >= lost + won), order >= lost))
+
+
+def sure(images: int) -> Reference:
+    """A float network that is right on nine of ten images."""
+    return Reference(90.0, images, 10, 10)
 
 
 def test_record_survives_json_and_holds_the_figures(record: dict):
@@ -197,7 +213,7 @@ def test_json_ready():
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "passed"), [(5, 0, True), (6, 0, False), (15, 10, True), (0, 40, True)]
+    ("lost", "won", "passed"), [(5, 0, True), (6, 0, False), (15, 10, True), (20, 30, True)]
 )
 def test_drop_gate_edges(lost: int, won: int, passed: bool):
     (verdict,) = check(exact(lost, won), Gates(max_upper=10))
@@ -214,11 +230,84 @@ def test_drop_gate_edges(lost: int, won: int, passed: bool):
 def test_the_gate_is_on_the_upper_end_too(lost: int, won: int, total: int, passed: bool):
     record = exact(lost, won, total)
     (verdict,) = check(record, Gates())
-    assert verdict.passed is passed and f"{total} images are too few" in verdict.line or passed
+    assert verdict.passed is passed and f"{total:,} images are too few" in verdict.line or passed
     (sample,) = check(record, Gates(sample=True))
-    assert sample.passed and ("undecided" in sample.line) is not passed
+    assert sample.state == ("pass" if passed else "undecided")
+    assert sample.passed is passed and ("undecided" in sample.line) is not passed
     (lax,) = check(record, Gates(max_upper=5))
     assert lax.passed and lax.line.endswith("gate 5: pass")
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "total", "state"),
+    [(0, 29, 40, "undecided"), (0, 725, 1000, "undecided"), (2, 30, 1966, "undecided"),
+     (0, 7, 60, "pass"), (20, 30, 1000, "pass"), (0, 8, 1966, "pass")],
+)  # fmt: skip
+def test_better_than_float_by_more_than_chance_is_undecided(lost, won, total, state):
+    """A reference that is wrong on most images, against gains that chance makes too."""
+    for gates in (Gates(max_upper=50), Gates(100, 100), Gates(0, 50)):
+        drop = drop_from(lost, won, total)
+        verdict = judge_file("f", drop, total, gates, sure(total))
+        assert verdict.state == state and verdict.passed is (state == "pass")
+        assert ("the reference is not this model's, or the labels aren't" in verdict.line) is (
+            state == "undecided"
+        )
+
+
+@pytest.mark.parametrize(
+    ("percent", "images", "classes", "of", "doubted"),
+    [(7.5, 40, 10, 10, True), (10, 1966, 10, 10, True), (79.96, 1966, 10, 10, False),
+     (80, 20, 10, 10, False), (0, 20, 10, 1000, True), (1.2, 1000, 1000, 1000, True),
+     (70, 1000, 1000, 1000, False), (50, 1000, 2, 2, True), (75, 1000, 2, 2, False),
+     (80, 100, 1, 1000, False), (0, 100, 1, 1000, True), (40, 10, 5, 10, True),
+     (50, 6, 6, 10, False)],
+)  # fmt: skip
+def test_a_float_network_near_chance_decides_nothing(percent, images, classes, of, doubted):
+    reference = Reference(percent, images, classes, of)
+    verdict = judge_file("f", drop_from(0, 0, images), images, Gates(max_upper=100), reference)
+    assert verdict.state == ("undecided" if doubted else "pass")
+    failed = judge_file("f", drop_from(images, 0, images), images, Gates(), reference)
+    assert failed.state == "fail"
+
+
+def test_the_headline_and_the_page_say_undecided(tmp_path: Path):
+    record = exact(0, 0, 100, agree=100)
+    verdicts = check(record, Gates(sample=True))
+    assert [v.state for v in verdicts] == ["undecided", "undecided", "pass"]
+    page = page_of(record, tmp_path / "r.html", gates=Gates(sample=True))
+    assert "1 of 3 gates passed, 2 undecided: about 783 images are needed" in page.text
+    assert "All 3 gates passed" not in page.text
+    html = (tmp_path / "r.html").read_text("utf-8")
+    assert 'class="badge undecided"' in html and html.count('<b class="undecided">') == 2
+    (first, *_) = judged(record, verdicts)["verdicts"]
+    assert (first["state"], first["passed"], first["images_needed"]) == ("undecided", False, 783)
+    assert 'class="badge pass"' not in html
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [(("pass", "pass"), 0), (("pass", "undecided"), 4), (("fail", "undecided"), 1), ((), 0)],
+)
+def test_exit_codes_of_verdicts_are_those_of_the_readme(states, code):
+    assert _gates_code(Verdict("g", s, "line").to_dict() for s in states) == code
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+    assert "4 no gate failed but one is undecided" in readme
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def test_the_colours_of_verdicts_are_legible_in_light_and_dark():
+    for theme in STYLE.split("@media (prefers-color-scheme: dark)"):
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", theme))
+        for name in ("good", "open", "bad"):
+            for under in (f"{name}-bg", "card"):
+                a, b = sorted(luminance(colours[n]) for n in (name, under))
+                assert (b + 0.05) / (a + 0.05) >= 4.5, (name, under)
+        assert len({colours[n] for n in ("good", "open", "bad")}) == 3
 
 
 def test_a_sample_still_refutes():
@@ -382,7 +471,8 @@ def test_report_with_nothing_different_and_one_image(tmp_path: Path):
     models = [Predictions("torch float", one, "reference"), Predictions("pte int8", one, "int8")]
     got = build_record(models, np.zeros(1), list("abc"), ["x"], [], {}, {})
     page = page_of(got, tmp_path / "r.html", gates=Gates(max_upper=400))
-    assert "All 1 gates passed" in page.text and "every int8 file has torch float" in page.text
+    assert "0 of 1 gate passed, 1 undecided" in page.text and "from chance" in page.text
+    assert "every int8 file has torch float" in page.text
 
 
 def test_report_with_not_finite_logits(tmp_path: Path):

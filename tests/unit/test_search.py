@@ -516,6 +516,8 @@ def test_table_has_a_line_a_step_and_says_whether_it_is_met(record):
     assert "met with 1 module float, 0.100 ms more: drop 0.20 points" in text
     assert "3 of these mixes checked on 1,000 validation images" in text
     assert "+1.50 dB for 0.100 ms  head" in text
+    why = {"met": False, "state": "undecided", "reason": "near chance", "file": None}
+    assert "undecided: drop 0.20 points" in text_table({**record, **why})
     assert "not met" in text_table({**record, "met": False, "float": [], "file": None})
     alone = {**record, "steps": record["steps"][:1], "float": []}
     assert "met by recipe cpu as it is" in text_table(alone)
