@@ -132,6 +132,8 @@ def test_without_data_the_bundled_table_serves(run, tmp_path):
     assert manifest["calibration"]["origin"].startswith("table")
     assert manifest["accuracy"] is None and len(manifest["golden"]) == 1
     process = run("validate", out)
+    assert process.returncode == 2 and "--audit-only" in process.stderr
+    process = run("validate", out, "--audit-only")
     assert process.returncode == 0 and "not measured" in process.stdout
 
 
