@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     _data_option(p)
     p.add_argument("--limit", type=int, help="at most so many images, spread over the classes")
     p.add_argument("--audit-only", action="store_true",
-                   help="without images: what runs where, no accuracy; a measured report stays")
+                   help="without images: the audit alone; a measured report stays")  # fmt: skip
     p.add_argument("--device", metavar="KIND[:ID][,…]",
                    help="on devices: host, arm64-emulated, adb, iphone, browser")  # fmt: skip
     _device_options(p, " (--device)")
