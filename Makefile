@@ -89,7 +89,7 @@ export: setup
 
 # DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(LIMIT),--limit $(LIMIT)) \
+	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(AUDIT_ONLY),--audit-only) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
 	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
 	    $(if $(SUSTAINED),--sustained $(SUSTAINED))) \

@@ -242,13 +242,26 @@ def _joined(names: list[Candidate], outcomes: list[Outcome]) -> list[Predictions
     ]
 
 
+def measured_before(folder: Path) -> bool:
+    """Whether the bundle's report is one of a measurement, or its manifest has figures of one."""
+    path = folder / REPORT_FOLDER / "validation.json"
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        record = None
+    if isinstance(record, dict) and record.get("measured"):
+        return True
+    return bool(load_bundle(folder, verify=False).manifest.get("accuracy"))
+
+
 def validate_bundle(
     folder: Path, data: Path | None, gates: Gates, limit: int | None = None
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Measure a bundle on `data`'s validation images and write `report/` into it.
 
     `report/validation.json` is the record, `report/report.html` the page for people. Without
-    `data` the report holds the audit and says that accuracy was not measured.
+    `data` the report holds the audit and says that accuracy was not measured; a measured report
+    is then left as it is.
     """
     bundle = load_bundle(folder)
     audits = {e["file"]: {"bytes": e["bytes"], **e["audit"]} for e in bundle.model_files()}
@@ -274,6 +287,8 @@ def validate_bundle(
     )  # fmt: skip
     verdicts = check(record, gates)
     record = judged(record, verdicts)
+    if not predictions and measured_before(folder):
+        return record, verdicts
     with atomic_folder(folder / REPORT_FOLDER) as out:
         write_json(out / "validation.json", record)
         write_report(record, verdicts, out / "report.html", paths)

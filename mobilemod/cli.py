@@ -164,6 +164,8 @@ def build_parser() -> argparse.ArgumentParser:
     _data_option(p)
     p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
                    help="at most so many images, spread over the classes; all")  # fmt: skip
+    p.add_argument("--audit-only", action="store_true",
+                   help="without images: the audit alone; a measured report stays")  # fmt: skip
     p.add_argument("--device", metavar="KIND[:ID][,…]",
                    help=f"on devices: {DEVICES}")  # fmt: skip
     _device_options(p, " (--device)")
@@ -415,20 +417,29 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    from export.validation import validate_bundle
+    from export.validation import measured_before, validate_bundle
     from mobilemod.results.gates import Gates
     from mobilemod.results.table import text_table
 
     if args.device is not None:
+        if args.audit_only:
+            raise UserError("--audit-only doesn't go with --device")
         return _run_validate_devices(args)
     _refuse(args, ("gates", "threads", "sustained", "files"), "goes with --device")
     limits = _given(args, ("max_drop", "max_upper", "min_agreement"))
     gates = Gates(**limits, sample=args.limit is not None)
-    record, verdicts = validate_bundle(args.bundle, _data(args), gates, args.limit)
+    data = None if args.audit_only else _data(args)
+    if data is None and not args.audit_only:
+        raise UserError(
+            "no images to measure on: give --data DIR (DATA=… with make), or --audit-only"
+        )
+    record, verdicts = validate_bundle(args.bundle, data, gates, args.limit)
     report = args.bundle / "report" / "report.html"
     lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
     if not record["measured"]:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
+        if measured_before(args.bundle):
+            lines.append("the report is still that of the last measurement, left as it was")
     emit(args, record, "\n".join(lines))
     return _gates_code(v.to_dict() for v in verdicts)
 

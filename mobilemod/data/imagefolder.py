@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from mobilemod.data.classes import class_index
 from mobilemod.data.image_file import IMAGE_SUFFIXES, DamagedImage, read_image
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.data.preprocess import Preprocess
@@ -121,10 +122,10 @@ def read_folder(
     """List the images under `root` and give each the model's class index.
 
     `labels`: the class folder names the model was trained on, in output order; every one must be
-    there. Without it, a model of `num_classes` equal to the number of folders takes their sorted
-    order, and one of 1,000 classes the ImageNet index of each WordNet id.
+    there. Without it, one of 1,000 classes takes ImageNet's (WordNet id, index or label, see
+    `class_index`), and a model of `num_classes` equal to the number of folders their sorted order.
     Images in folders below a class's are of that class. What isn't read is told on stderr.
-    Raises `UserError` for an empty folder, a missing class, and an id that isn't ImageNet's.
+    Raises `UserError` for an empty folder, a missing class, and a name that isn't ImageNet's.
     """
     if not root.is_dir():
         raise UserError(f"no such data folder: {root}")
@@ -166,17 +167,11 @@ def _class_index(
         if extra:
             raise UserError(f"{root} has a class the model doesn't know: {extra[0]!r}")
         return {name: i for i, name in enumerate(labels)}
-    if num_classes is None or num_classes == len(classes):
-        return {name: i for i, name in enumerate(classes)}
     if num_classes == 1000:
         synsets = imagenet_synsets()
-        unknown = [name for name in classes if name not in synsets]
-        if unknown:
-            raise UserError(
-                f"{root}: {unknown[0]!r} is no ImageNet WordNet id, and the model has 1000 "
-                f"classes for {len(classes)} folders; name the folders by WordNet id (n01440764)"
-            )
-        return {name: synsets[name][0] for name in classes}
+        return class_index(root, classes, tuple(synsets), [label for _, label in synsets.values()])
+    if num_classes is None or num_classes == len(classes):
+        return {name: i for i, name in enumerate(classes)}
     raise UserError(
         f"{root} has {len(classes)} class folders, the model {num_classes} classes; "
         "they must be equal (or the model ImageNet's, with folders named by WordNet id)"

@@ -61,3 +61,9 @@ def test_the_bundled_network_on_this_machine(run, data_dir, tmp_path):
     for file in record["files"]:
         assert file["accuracy"]["top1_percent"] == by_file[file["file"]]["top1_percent"]
     shutil.rmtree(bundle)
+
+
+def test_validate_without_images_is_refused(run, tiny):
+    fails(run("validate", tiny), "--data DIR", "--audit-only")
+    fails(run("validate", tiny, "--device", "host", "--audit-only"), "--audit-only")
+    assert not (tiny / "report").exists()

@@ -132,7 +132,15 @@ def test_without_data_the_bundled_table_serves(run, tmp_path):
     assert manifest["calibration"]["origin"].startswith("table")
     assert manifest["accuracy"] is None and len(manifest["golden"]) == 1
     process = run("validate", out)
+    assert process.returncode == 2 and "--audit-only" in process.stderr
+    process = run("validate", out, "--audit-only")
     assert process.returncode == 0 and "not measured" in process.stdout
+    report = out / "report" / "validation.json"
+    assert not json.loads(report.read_text("utf-8"))["measured"]
+    report.write_text('{"measured": true}', "utf-8")
+    process = run("validate", out, "--audit-only")
+    assert process.returncode == 0 and "left as it was" in process.stdout
+    assert report.read_text("utf-8") == '{"measured": true}'
 
 
 def test_help_shows_an_example(run):

@@ -78,8 +78,30 @@ def test_thousand_classes_by_wordnet_id(make_folder):
 
 def test_thousand_classes_and_no_wordnet_id(make_folder):
     root = make_folder({"n03888257": 1, "parachute": 1})
-    assert "'parachute' is no ImageNet WordNet id" in refusal(root, num_classes=1000)
+    assert refusal(root, num_classes=7).startswith(str(root))
     assert "2 class folders, the model 7" in refusal(root, num_classes=7)
+
+
+def test_thousand_folders_by_index_not_by_the_order_of_strings(make_folder):
+    root = make_folder({str(i): 1 for i in range(1000)})
+    folder = read_folder(root, num_classes=1000)
+    assert [int(s.path.parent.name) for s in folder.samples] == folder.targets.tolist()
+
+
+def test_thousand_folders_of_other_names(make_folder):
+    message = refusal(make_folder({f"my{i:03}": 1 for i in range(1000)}), num_classes=1000)
+    assert "'my000', 'my001', 'my002' and 997 more" in message and "index (0 to 999)" in message
+
+
+def test_classes_by_padded_index_and_label(make_folder):
+    root = make_folder({"007": 1, "Great_White  shark": 1, "n01440764": 1})
+    assert sorted(read_folder(root, num_classes=1000).targets.tolist()) == [0, 2, 7]
+
+
+def test_two_folders_of_one_class(make_folder):
+    root = make_folder({"tench": 1, "n01440764": 1})
+    assert "the same class (0)" in refusal(root, num_classes=1000)
+    assert "'1000'" in refusal(make_folder({"1000": 1}), num_classes=1000)
 
 
 def test_labels_give_the_order(make_folder):
