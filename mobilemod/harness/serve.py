@@ -19,19 +19,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from mobilemod.errors import UserError
 from mobilemod.harness.held import Held
+from mobilemod.harness.http_server import JSON, Answer, HttpServer, Limits, Request, Work, say
 from mobilemod.harness.job import JOB_FILE, RESUME_FILE, JobFolder
 from mobilemod.harness.protocol import Reader
 
-MAX_BODY = 4 << 20
 MAX_CLIENTS = 64
-SOCKET_SECONDS = 60.0
+LIMITS = Limits()
 # A line that must be on disk before its browser hears so; a full disk or a stopped run ends it.
 WRITE_SECONDS = 120.0
 NO_CLIENT = "0" * 16
@@ -52,6 +50,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+READING = ("GET", "HEAD")
+NOT_HERE = say(HTTPStatus.NOT_FOUND, "not here")
+NOT_ALLOWED = say(HTTPStatus.METHOD_NOT_ALLOWED, "not in this way")
 _CLIENT = re.compile(r"[0-9a-f]{16}\Z")
 
 # Takes a stream's bytes as they arrive, as drivers' `receive`.
@@ -60,6 +61,10 @@ Receive = Callable[[bytes], None]
 
 class Gone(Exception):
     """Nobody takes this browser's lines any more."""
+
+
+class Unwelcome(Exception):
+    """There is no place for this browser; the message tells its user why, in one line."""
 
 
 @dataclass
@@ -133,8 +138,8 @@ class Channel:
                 piece.written.set()
 
 
-# Gives a browser's channel by its name, or None where it isn't wanted (another one works).
-Welcome = Callable[[str], Channel | None]
+# Gives a browser's channel by its name; `Unwelcome` says why there is none for it.
+Welcome = Callable[[str], Channel]
 
 
 def built_app(app: Path) -> dict[str, Path]:
@@ -145,7 +150,13 @@ def built_app(app: Path) -> dict[str, Path]:
     if not (app / "index.html").is_file():
         raise UserError(f"the web app isn't built ({app} has no index.html); run 'make web'")
     files = {p.relative_to(app).as_posix(): p for p in app.rglob("*") if p.is_file()}
-    kept = {name: p for name, p in files.items() if not name.startswith("model/")}
+    # A link out of the app's folder would hand out a file of this machine.
+    root = app.resolve()
+    kept = {
+        name: p
+        for name, p in files.items()
+        if not name.startswith("model/") and p.resolve().is_relative_to(root)
+    }
     return {**kept, "": kept["index.html"]}
 
 
@@ -168,25 +179,18 @@ class JobServer:
         host: str = "127.0.0.1",
         port: int = 0,
         app: Path | None = None,
+        limits: Limits = LIMITS,
     ):
         self.welcome = welcome
         self.token = secrets.token_urlsafe(24)
         self.app = built_app(app or default_app())
         names = [JOB_FILE, *(path for path, _ in folder.contents())]
         self.job = {name: p for name in names if (p := folder.path(name)).is_file()}
-        try:
-            self._server = _Server((host, port), _handler(self))
-        except OSError as error:
-            raise UserError(
-                f"port {port} of {host} can't be used ({error.strerror}); give another --port"
-            ) from None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
-        )
+        self._server = HttpServer(host, port, self._route, HEADERS, limits)
 
     @property
     def port(self) -> int:
-        return self._server.server_address[1]
+        return self._server.port
 
     def address(self, host: str) -> str:
         """The page's address for a browser that reaches this machine as `host`."""
@@ -194,11 +198,69 @@ class JobServer:
         return f"http://{host}:{self.port}/?job=/job/{self.token}/"
 
     def start(self) -> None:
-        self._thread.start()
+        self._server.start()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
+
+    # -- what is where; nothing here waits
+
+    def _route(self, request: Request) -> Answer | Work:
+        parts = request.path.split("/", 3)
+        if len(parts) == 4 and parts[1] == "job":
+            if not hmac.compare_digest(parts[2].encode(), self.token.encode()):
+                return NOT_HERE
+            return self._job_route(request, parts[3])
+        path = request.path.removeprefix("/")
+        if path not in self.app:
+            return NOT_HERE
+        lasting = path.startswith(("assets/", "wasm/"))
+        keep = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        return _file(request, self.app[path], keep)
+
+    def _job_route(self, request: Request, name: str) -> Answer | Work:
+        if name == "lines" and request.method == "POST":
+            return self._with_channel(request, _deliver, takes_body=True)
+        if name == RESUME_FILE and request.method in READING:
+            return self._with_channel(
+                request, lambda channel, _: Answer(HTTPStatus.OK, channel.resume(), JSON)
+            )
+        if name in self.job:
+            return _file(request, self.job[name], "no-store")
+        return NOT_ALLOWED if name in ("lines", RESUME_FILE) else NOT_HERE
+
+    def _with_channel(
+        self, request: Request, act: Callable[[Channel, bytes], Answer], takes_body: bool = False
+    ) -> Answer | Work:
+        try:
+            client = parse_qs(request.query, max_num_fields=8).get("client", [NO_CLIENT])[0]
+        except ValueError:
+            client = ""
+        if not _CLIENT.match(client):
+            return say(HTTPStatus.BAD_REQUEST, "client must be 16 hex digits")
+
+        def run(body: bytes) -> Answer:
+            try:
+                return act(self.welcome(client), body)
+            except Unwelcome as error:
+                return say(HTTPStatus.CONFLICT, str(error))
+
+        return Work(run, takes_body)
+
+
+def _deliver(channel: Channel, body: bytes) -> Answer:
+    try:
+        channel.deliver(body)
+    except Gone:
+        return say(HTTPStatus.GONE, "this job has ended; start it again and open the new address")
+    received = json.dumps({"received": body.count(b"\n")}).encode()
+    return Answer(HTTPStatus.OK, received, JSON)
+
+
+def _file(request: Request, path: Path, keep: str) -> Answer:
+    if request.method not in READING:
+        return NOT_ALLOWED
+    return Answer(HTTPStatus.OK, path, TYPES.get(path.suffix, "application/octet-stream"), keep)
 
 
 @contextlib.contextmanager
@@ -227,132 +289,3 @@ def qr_code(text: str) -> str:
     out = io.StringIO()
     segno.make(text, error="l", micro=False).terminal(out, compact=True)
     return out.getvalue()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in mid-answer is nothing to tell."""
-
-
-def _handler(server: JobServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version, sys_version = "mobilemod", ""
-        timeout = SOCKET_SECONDS
-
-        def do_GET(self) -> None:
-            self._get(with_body=True)
-
-        def do_HEAD(self) -> None:
-            self._get(with_body=False)
-
-        def do_POST(self) -> None:
-            body = self._body()
-            if body is None:
-                return
-            name = self._job_path()
-            channel = self._channel() if name == "lines" else None
-            if name != "lines":
-                self._say(HTTPStatus.NOT_FOUND, "not here")
-            elif channel is not None:
-                try:
-                    channel.deliver(body)
-                except Gone:
-                    message = "this job has ended; start it again and open the new address"
-                    return self._say(HTTPStatus.GONE, message)
-                self._answer(json.dumps({"received": body.count(b"\n")}).encode(), ".json")
-
-        def _get(self, with_body: bool) -> None:
-            name = self._job_path()
-            if name == RESUME_FILE:
-                channel = self._channel()
-                if channel is not None:
-                    self._answer(channel.resume(), ".json", with_body)
-            elif name is not None and name in server.job:
-                self._file(server.job[name], "no-store", with_body)
-            elif name is None and (path := self._path().lstrip("/")) in server.app:
-                lasting = path.startswith(("assets/", "wasm/"))
-                keep = "public, max-age=31536000, immutable" if lasting else "no-cache"
-                self._file(server.app[path], keep, with_body)
-            else:
-                self._say(HTTPStatus.NOT_FOUND, "not here")
-
-        def _path(self) -> str:
-            return urlsplit(self.path).path
-
-        def _job_path(self) -> str | None:
-            """The path within the job; None outside of it, "" for a wrong token."""
-            parts = self._path().split("/", 3)
-            if len(parts) < 4 or parts[1] != "job":
-                return None
-            right = hmac.compare_digest(parts[2].encode(), server.token.encode())
-            return parts[3] if right else ""
-
-        def _channel(self) -> Channel | None:
-            """The asking browser's channel; answers by itself where there is none."""
-            client = parse_qs(urlsplit(self.path).query).get("client", [NO_CLIENT])[0]
-            if not _CLIENT.match(client):
-                self._say(HTTPStatus.BAD_REQUEST, "client must be 16 hex digits")
-                return None
-            channel = server.welcome(client)
-            if channel is None:
-                self._say(HTTPStatus.CONFLICT, "another browser is working on this job")
-            return channel
-
-        def _body(self) -> bytes | None:
-            """What was posted; answers by itself where that is refused."""
-            length = self.headers.get("Content-Length", "")
-            if not length.isascii() or not length.isdigit():
-                self.close_connection = True
-                self._say(HTTPStatus.LENGTH_REQUIRED, "give Content-Length")
-            elif len(length) > 9 or int(length) > MAX_BODY:
-                self.close_connection = True
-                self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY} bytes")
-            else:
-                body = self.rfile.read(int(length))
-                if len(body) == int(length):
-                    return body
-                self.close_connection = True
-            return None
-
-        def _file(self, path: Path, keep: str, with_body: bool) -> None:
-            self.send_response(HTTPStatus.OK)
-            self._head(path.suffix, path.stat().st_size, keep)
-            if with_body:
-                with path.open("rb") as f:
-                    while block := f.read(1 << 18):
-                        self.wfile.write(block)
-
-        def _say(self, status: HTTPStatus, text: str) -> None:
-            self._answer(f"{text}\n".encode(), ".txt", status=status)
-
-        def _answer(
-            self,
-            data: bytes,
-            suffix: str,
-            with_body: bool = True,
-            status: HTTPStatus = HTTPStatus.OK,
-        ) -> None:
-            self.send_response(status)
-            self._head(suffix, len(data), "no-store")
-            if with_body:
-                self.wfile.write(data)
-
-        def _head(self, suffix: str, length: int, keep: str) -> None:
-            self.send_header("Content-Type", TYPES.get(suffix, "application/octet-stream"))
-            self.send_header("Content-Length", str(length))
-            self.send_header("Cache-Control", keep)
-            for key, value in HEADERS.items():
-                self.send_header(key, value)
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            """Nothing: the terminal shows the address and what the job is at."""
-
-    return Handler

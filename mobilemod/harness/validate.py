@@ -34,6 +34,8 @@ QUICK = LatencyPlan(
 )
 
 MakeHost = Callable[[Bundle, ImageFolder | None], HostSide]
+# As `build_job`.
+Build = Callable[[Bundle, ImageFolder | None, Driver, Plan, Path], Built]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class _Run:
 
 
 def validate_devices(
-    config: DeviceConfig, make_host: MakeHost, drivers: Callable[[str], Driver] = get_driver
+    config: DeviceConfig,
+    make_host: MakeHost,
+    drivers: Callable[[str], Driver] = get_driver,
+    build: Build = build_job,
 ) -> tuple[list[dict[str, Any]], Path]:
     """The devices' records, in their order, and the report's path.
 
@@ -90,7 +95,8 @@ def validate_devices(
             folder = config.bundle / FOLDER / folder_name(device)
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_one(folder, "measuring into"))
-            runs.append(_prepare(config, bundle, device, driver, folder))
+            built = build(bundle, config.images, driver, config.plan, folder / JOB_FOLDER)
+            runs.append(_prepare(built, device, driver, folder, config.pauses))
         results = run_sessions([run.session for run in runs])
         host = make_host(bundle, config.images)
         records = []
@@ -107,9 +113,8 @@ def folder_name(device: str) -> str:
 
 
 def _prepare(
-    config: DeviceConfig, bundle: Bundle, device: str, driver: Driver, folder: Path
+    built: Built, device: str, driver: Driver, folder: Path, pauses: Sequence[float]
 ) -> _Run:
-    built = build_job(bundle, config.images, driver, config.plan, folder / JOB_FOLDER)
     out = _open_run(folder, built.folder.job.id)
     if out is None:
         started = datetime.now(UTC)
@@ -129,7 +134,7 @@ def _prepare(
     def say(text: str) -> None:
         _say(device, text)
 
-    session = Session(driver, built.folder, out, say, pauses=config.pauses)
+    session = Session(driver, built.folder, out, say, pauses=pauses)
     return _Run(device, driver, built, out, session)
 
 

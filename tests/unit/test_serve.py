@@ -18,10 +18,11 @@ from mobilemod.apps import APPS, put_in_apps
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import get_driver
 from mobilemod.harness.drivers.browser import BrowserDriver, Seat
+from mobilemod.harness.http_server import Limits
 from mobilemod.harness.job import JobFolder, Resume
 from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.protocol import Writer
-from mobilemod.harness.serve import MAX_BODY, JobServer, built_app, qr_code, serving
+from mobilemod.harness.serve import JobServer, built_app, qr_code, serving
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import make_bundle
 
@@ -150,8 +151,8 @@ def test_only_listed_files_and_only_with_the_token(served: Served, job: JobFolde
     ):
         assert served.ask("GET", path)[0] == 404, path
     assert served.ask("POST", "/job/wrong/lines", b"x\n")[0] == 404
-    assert served.ask("POST", served.job_path("job.json"), b"x\n")[0] == 404
-    assert served.ask("PUT", served.job_path("job.json"), b"x\n")[0] == 501
+    assert served.ask("POST", served.job_path("job.json"), b"x\n")[0] == 405
+    assert served.ask("PUT", served.job_path("job.json"), b"x\n")[0] == 405
     assert served.received == [] or set(served.received) == {b""}
 
 
@@ -179,10 +180,10 @@ def test_one_browser_at_a_time_until_it_falls_silent(served: Served, job: JobFol
 
 def test_sizes_and_names_are_bounded(served: Served) -> None:
     path = served.job_path(f"lines?client={CLIENT}")
-    assert served.ask("POST", path, None, {"Content-Length": str(MAX_BODY + 1)})[0] == 413
-    assert served.ask("POST", path, None, {"Content-Length": "9" * 400})[0] == 413
-    assert served.ask("POST", path, None, {"Content-Length": "-1"})[0] == 411
-    assert served.ask("POST", path, None, {"Content-Length": "1_0"})[0] == 411
+    assert served.ask("POST", path, None, {"Content-Length": str(Limits.body + 1)})[0] == 413
+    assert served.ask("POST", path, None, {"Content-Length": "9" * 400})[0] == 400
+    assert served.ask("POST", path, None, {"Content-Length": "-1"})[0] == 400
+    assert served.ask("POST", path, None, {"Content-Length": "1_0"})[0] == 400
     for client in ("", "x", CLIENT.upper(), CLIENT + "0", "../../../../../../", "%00"):
         if client:
             name = served.job_path(f"lines?client={client}")
@@ -231,11 +232,14 @@ def test_garbage_neither_stops_the_server_nor_gets_a_file(served: Served, job: J
         path = b"/" + b"/".join(rng.choices(pieces, k=rng.randint(1, 5)))
         body = rng.randbytes(rng.randint(0, 200))
         length = rng.choice([len(body), 0, -1, 10**9])
-        request = b"%s %s HTTP/1.1\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
-            rng.choice([b"GET", b"POST", b"HEAD", rng.randbytes(4)]),
-            path,
-            length,
-            body,
+        request = (
+            b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+            % (
+                rng.choice([b"GET", b"POST", b"HEAD", rng.randbytes(4)]),
+                path,
+                length,
+                body,
+            )
         )
         if rng.random() < 0.1:
             request = rng.randbytes(100)

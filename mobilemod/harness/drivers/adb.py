@@ -15,7 +15,7 @@ from typing import Any
 from mobilemod.errors import UserError
 from mobilemod.files import only_one
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
-from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
+from mobilemod.harness.drivers.adb_client import RESTART, Adb, Device, choose, find_program
 from mobilemod.harness.drivers.adb_runners import Runner, ended, find_runner
 from mobilemod.harness.drivers.adb_settings import hints, steady
 from mobilemod.harness.drivers.adb_state import read_state, wait_until_cool
@@ -79,7 +79,7 @@ class AdbDriver:
             emulated = "1" in (self._device.run("getprop", name).text for name in EMULATED)
             cores = whole(self._device.run("nproc").text, MAX_THREADS)
         except DeviceLost as error:
-            raise UserError(f"{error}; reconnect it and try again") from None
+            raise UserError(f"{error}; {RESTART}") from None
         # On an emulated processor times mean nothing, and one thread is all there is.
         self.latency = not emulated
         if emulated:

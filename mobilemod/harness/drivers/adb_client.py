@@ -12,6 +12,7 @@ import re
 import secrets
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ from mobilemod.harness.drivers.bounded import Finished, last_line, printable, ru
 
 PROGRAM_VARIABLE = "MOBILEMOD_ADB"
 MINUTE = 60.0
+# Starting the server and connecting over a network take a few.
+SERVER_SECONDS = 20.0
+UNKNOWN = "reconnect it, and look at 'adb devices'"
+RESTART = "'adb kill-server', reconnect the device, and try again"
+_HEADING = "List of devices"
+_OTHER_VERSION = re.compile(r"adb server version \(\w+\) doesn't match this client \(\w+\)")
 # adb's words for a device that is not there any more, or not yet again.
 _GONE = re.compile(
     r"not found|offline|no devices|closed|unauthorized|EOF|connect failed|protocol fault|"
@@ -98,15 +105,38 @@ class Adb:
         return run_bounded([str(self.program), *words], timeout)
 
     def devices(self) -> list[Listed]:
-        """What adb knows of. Raises `UserError` where its server can't be started."""
-        done = self.call("devices", "-l")
+        """What adb knows of. Raises `UserError` where its server can't be started or doesn't
+        answer, or the program isn't adb."""
+        done = self._ask("devices", "-l")
+        said = done.stderr.decode("utf-8", "replace")
         if done.status:
-            raise UserError(f"adb devices: {last_line(done.stderr)}")
-        return parse_devices(done.stdout.decode("utf-8", "replace"))
+            raise UserError(f"{self.program} devices: {last_line(said)}; {RESTART}")
+        if clash := _OTHER_VERSION.search(said):
+            # The client has ended that server, and with it what others did there.
+            print(
+                f"{printable(clash[0])}: two adb on this machine end each other's server; use one: "
+                f"{PROGRAM_VARIABLE}=PATH",
+                file=sys.stderr,
+            )
+        text = done.stdout.decode("utf-8", "replace")
+        if _HEADING not in text:
+            raise UserError(
+                f"{self.program} devices answers no list of devices ({last_line(text + said)!r}); "
+                f"is it adb? {PROGRAM_VARIABLE}=PATH names another"
+            )
+        return parse_devices(text)
 
     def connect(self, address: str) -> None:
         """For a device on the network; a failure shows itself when it is used."""
-        self.call("connect", address)
+        self._ask("connect", address)
+
+    def _ask(self, *words: str) -> Finished:
+        """Of the server on this machine, which answers at once or hangs."""
+        try:
+            return self.call(*words, timeout=SERVER_SECONDS)
+        except DeviceLost as error:
+            command = " ".join(words)
+            raise UserError(f"'adb {command}': {error}; {RESTART}") from None
 
 
 def parse_devices(text: str) -> list[Listed]:
@@ -119,6 +149,7 @@ def parse_devices(text: str) -> list[Listed]:
             continue
         rest = rest.strip()
         state = "no permissions" if rest.startswith("no permissions") else rest.split()[0]
+        state = printable(state)
         model = _MODEL.search(rest)
         found.append(Listed(printable(serial), state, printable(model[1]) if model else None))
     return found
@@ -200,13 +231,19 @@ def choose(devices: Sequence[Listed], serial: str | None) -> Listed:
             "USB debugging, and look at 'adb devices'"
         )
     first = known[0]
-    raise UserError(f"{first.serial} is {first.state}: {_FIX.get(first.state, 'reconnect it')}")
+    raise UserError(f"{first.serial} is {first.state}: {_FIX.get(first.state, UNKNOWN)}")
 
 
 _FIX = {
     "unauthorized": "unlock it and allow USB debugging from this computer",
+    "authorizing": "unlock it, allow USB debugging from this computer, and try again",
+    "connecting": "wait a few seconds and try again; if it stays so, reconnect the cable",
     "offline": "reconnect the cable, or restart adb: 'adb kill-server'",
-    "no permissions": "add a udev rule for it, or be in the group plugdev",
-    "recovery": "it is in recovery mode; start Android",
-    "bootloader": "it is in the bootloader; start Android",
+    "detached": "another program has it; 'adb attach', or end that program",
+    "no permissions": "add a udev rule for it, or be in the group plugdev; then reconnect it",
+    "recovery": "it is in recovery mode; start Android: 'adb reboot', or its menu",
+    "rescue": "it is in rescue mode; start Android: 'adb reboot', or its menu",
+    "sideload": "it waits for an update to be sent; leave that by its menu and start Android",
+    "bootloader": "it is in the bootloader; start Android: 'fastboot reboot', or its menu",
+    "host": "it is in host mode; reconnect the cable, or choose file transfer for USB on it",
 }

@@ -49,10 +49,13 @@ def run_bounded(
         raise UserError(f"{words[0]} can't be run: {error.strerror}") from None
     with process:
         try:
-            out, err = _read(process, time.monotonic() + timeout, most_bytes)
-            return Finished(process.wait(), out, err)
-        except TimeoutError:
-            raise DeviceLost(f"{words[0]}: no answer within {timeout:.0f} s") from None
+            ends = time.monotonic() + timeout
+            out, err = _read(process, ends, most_bytes)
+            # It may close its output and go on.
+            return Finished(process.wait(max(0.1, ends - time.monotonic())), out, err)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            command = printable(" ".join(words))[:80]
+            raise DeviceLost(f"{command}: no answer within {timeout:.0f} s") from None
         except OverflowError:
             raise DeviceLost(f"{words[0]}: more than {most_bytes >> 20} MiB of output") from None
         finally:

@@ -22,6 +22,7 @@ from mobilemod.harness.held import Held
 from mobilemod.harness.serve import (
     Channel,
     JobServer,
+    Unwelcome,
     built_app,
     default_app,
     lan_address,
@@ -131,11 +132,11 @@ class Seat:
         self.patience = patience
         self._heard = 0.0
 
-    def welcome(self, client: str) -> Channel | None:
+    def welcome(self, client: str) -> Channel:
         now = time.monotonic()
         if client != self.channel.client:
             if self.channel.client and now - self._heard < self.patience:
-                return None
+                raise Unwelcome("another browser is working on this job")
             self.channel.client = client
         self._heard = now
         return self.channel

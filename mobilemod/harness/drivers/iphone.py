@@ -59,8 +59,8 @@ class IPhoneDriver:
 
     def check(self) -> None:
         """Raises `UserError` where there is no tool, no phone, or more than one."""
-        self._tool = self._tool or find_tool()
         try:
+            self._tool = self._tool or find_tool()
             self._phone = choose(self._tool.phones(), self._wanted)
         except DeviceLost as error:
             raise UserError(f"{error}; connect the phone and unlock it") from None

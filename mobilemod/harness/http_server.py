@@ -1,0 +1,355 @@
+"""An HTTP/1.1 server for a hostile network: nothing that a client does costs more than its share.
+
+One thread and an event loop for all connections, h11 for the protocol, a few threads for what has
+to wait. A body is read only after the request's head was approved of. Every step has a deadline.
+Beyond `Limits.connections`, the address with most of them loses the one that has been at its step
+for longest, so that who has just come is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import h11
+
+from mobilemod.errors import UserError
+
+BLOCK = 1 << 16
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+BUSY = "too many connections; try again"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """connections: open ones; past it one goes for each that comes. threads: that `Work` waits in.
+    head, headers: bytes and lines of a request's head. body: bytes of one, bodies: of all that are
+    being read. Seconds: head_seconds for a head to be whole, or the next to come; body_seconds for
+    a body; block_seconds for the client to take 64 KiB; linger_seconds to hear a refusal out."""
+
+    connections: int = 256
+    threads: int = 16
+    head: int = 16 << 10
+    headers: int = 100
+    body: int = 4 << 20
+    bodies: int = 32 << 20
+    head_seconds: float = 20.0
+    body_seconds: float = 60.0
+    block_seconds: float = 20.0
+    linger_seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request's head. path: up to the "?", as it came; query: what follows."""
+
+    method: str
+    path: str
+    query: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """content: bytes, or a file to be sent."""
+
+    status: HTTPStatus
+    content: bytes | Path
+    type: str = TEXT
+    cache: str = "no-store"
+
+
+def say(status: HTTPStatus, text: str) -> Answer:
+    """A line for people."""
+    return Answer(status, f"{text}\n".encode())
+
+
+@dataclass(frozen=True)
+class Work:
+    """An answer that has to be waited for, in a thread. takes_body: `run` is given the body."""
+
+    run: Callable[[bytes], Answer]
+    takes_body: bool = False
+
+
+# What to do about a request, by its head alone; called on the loop's thread, so it must not wait.
+Route = Callable[[Request], Answer | Work]
+
+
+class _Refused(Exception):
+    """The request is answered like this, and the connection closed."""
+
+    def __init__(self, status: int, text: str):
+        super().__init__(text)
+        self.answer = say(HTTPStatus(status), text)
+
+
+@dataclass(eq=False)
+class _Peer:
+    """A connection. since: when its step began; None: it waits for us, not we for it."""
+
+    socket: socket.socket
+    address: str
+    since: float | None
+    conn: h11.Connection
+    task: asyncio.Task[None] | None = None
+    held: int = 0
+    answering: bool = False
+
+
+class HttpServer:
+    """Listens from the start, answers from `start` to `close`.
+
+    headers: put on every answer. Raises `UserError` where the port can't be had.
+    """
+
+    def __init__(
+        self, host: str, port: int, route: Route, headers: dict[str, str], limits: Limits = Limits()
+    ):
+        self._route, self._headers, self._limits = route, list(headers.items()), limits
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=1024)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"port {port} of {host} can't be used ({reason}); give another --port"
+            ) from None
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+        self._peers: set[_Peer] = set()
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="serve")
+        self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Every connection is dropped and the port free on return."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ending.set)
+            self._thread.join()
+        self._socket.close()
+        self._loop.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._main())
+
+    async def _main(self) -> None:
+        accepting = asyncio.create_task(self._accept())
+        await self._ending.wait()
+        tasks = [accepting, *(p.task for p in self._peers if p.task)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- connections
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                accepted, address = await self._loop.sock_accept(self._socket)
+            except OSError:
+                # No more files may be open, say; those that are will close.
+                await asyncio.sleep(0.05)
+                continue
+            accepted.setblocking(False)
+            conn = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head)
+            peer = _Peer(accepted, address[0], self._loop.time(), conn)
+            if len(self._peers) >= self._limits.connections and not self._drop_one():
+                self._drop(peer)
+                accepted.close()
+                continue
+            self._peers.add(peer)
+            peer.task = self._loop.create_task(self._serve(peer))
+            # Its first bytes are mostly there: let it be heard before the next one comes.
+            await asyncio.sleep(0)
+
+    def _drop_one(self, bodies_only: bool = False) -> bool:
+        """Drop who has been at its step for longest, of the address with most connections."""
+        count = Counter(p.address for p in self._peers)
+        waiting = [p for p in self._peers if p.since is not None and (p.held or not bodies_only)]
+        if not waiting:
+            return False
+        victim = max(waiting, key=lambda p: (count[p.address], -(p.since or 0)))
+        self._drop(victim)
+        self._peers.discard(victim)
+        return True
+
+    def _drop(self, peer: _Peer) -> None:
+        """Close a connection, with a line where there is room for one."""
+        if not peer.answering:
+            with contextlib.suppress(OSError, h11.LocalProtocolError):
+                answer = say(HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
+                head = self._head(peer, answer, len(answer.content), close=True)  # type: ignore[arg-type]
+                peer.socket.send(head + answer.content)  # type: ignore[operator]
+        peer.since = None
+        if peer.task is not None:
+            peer.task.cancel()
+
+    async def _serve(self, peer: _Peer) -> None:
+        """A connection from its first request to its end; what goes wrong ends it, quietly."""
+        try:
+            with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
+                while await self._one(peer):
+                    peer.conn.start_next_cycle()
+        finally:
+            self._peers.discard(peer)
+            peer.socket.close()
+
+    # -- requests
+
+    async def _one(self, peer: _Peer) -> bool:
+        """One request; whether another may follow."""
+        close = False
+        try:
+            answer, head_only = await self._answer(peer)
+        except _Refused as refused:
+            answer, head_only, close = refused.answer, False, True
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint or 400
+            answer, head_only, close = say(HTTPStatus(status), "no request"), False, True
+        conn = peer.conn
+        close = close or conn.their_state is not h11.DONE
+        await self._send(peer, answer, head_only, close)
+        if close:
+            await self._linger(peer)
+        return not close and conn.our_state is h11.DONE
+
+    async def _answer(self, peer: _Peer) -> tuple[Answer, bool]:
+        async with self._step(peer, self._limits.head_seconds):
+            event = await self._event(peer)
+        if not isinstance(event, h11.Request):
+            raise EOFError
+        if len(event.headers) > self._limits.headers:
+            raise _Refused(431, f"at most {self._limits.headers} headers")
+        path, _, query = event.target.decode("latin-1").partition("?")
+        request = Request(event.method.decode("ascii"), path, query)
+        body = b""
+        decision = self._route(request)
+        if isinstance(decision, Work) and decision.takes_body:
+            length = _length(event, self._limits.body)
+            body = await self._body(peer, length)
+        elif _may_have_body(event):
+            # Not read: the connection closes after the answer.
+            if isinstance(decision, Work):
+                raise _Refused(400, "no body is taken here")
+        else:
+            await self._event(peer)
+        if isinstance(decision, Work):
+            peer.since = None
+            decision = await self._loop.run_in_executor(self._pool, decision.run, body)
+        return decision, request.method == "HEAD"
+
+    async def _body(self, peer: _Peer, length: int) -> bytes:
+        body = bytearray()
+        try:
+            async with self._step(peer, self._limits.body_seconds):
+                if peer.conn.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    await self._loop.sock_sendall(peer.socket, peer.conn.send(go_on))
+                while isinstance(event := await self._event(peer), h11.Data):
+                    body += event.data
+                    peer.held = len(body)
+                    while sum(p.held for p in self._peers) > self._limits.bodies:
+                        if not self._drop_one(bodies_only=True):
+                            raise _Refused(503, BUSY)
+        except TimeoutError:
+            raise _Refused(408, f"{length} bytes didn't come in time") from None
+        finally:
+            peer.held = 0
+        if not isinstance(event, h11.EndOfMessage):
+            raise EOFError
+        return bytes(body)
+
+    async def _event(self, peer: _Peer) -> Any:
+        while (event := peer.conn.next_event()) is h11.NEED_DATA:
+            peer.conn.receive_data(await self._loop.sock_recv(peer.socket, BLOCK))
+        return event
+
+    @contextlib.asynccontextmanager
+    async def _step(self, peer: _Peer, seconds: float):
+        """The client's turn: so long, and it may be dropped for another."""
+        peer.since = self._loop.time()
+        async with asyncio.timeout(seconds):
+            yield
+        peer.since = None if peer.since is None else self._loop.time()
+
+    # -- answers
+
+    def _head(self, peer: _Peer, answer: Answer, length: int, close: bool) -> bytes:
+        headers = [
+            ("Content-Type", answer.type),
+            ("Content-Length", str(length)),
+            ("Cache-Control", answer.cache),
+            *self._headers,
+        ]
+        if close:
+            headers.append(("Connection", "close"))
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append(("Retry-After", "1"))
+        response = h11.Response(
+            status_code=answer.status, headers=headers, reason=answer.status.phrase.encode()
+        )
+        return peer.conn.send(response) or b""
+
+    async def _send(self, peer: _Peer, answer: Answer, head_only: bool, close: bool) -> None:
+        content = answer.content
+        with contextlib.ExitStack() as stack:
+            if isinstance(content, Path):
+                try:
+                    file = stack.enter_context(content.open("rb"))
+                except OSError:
+                    gone = say(HTTPStatus.NOT_FOUND, "not here any more")
+                    return await self._send(peer, gone, head_only, close)
+                length = content.stat().st_size
+                blocks = iter(lambda: file.read(BLOCK), b"")
+            else:
+                length, blocks = len(content), iter((content,))
+            peer.answering = True
+            await self._write(peer, self._head(peer, answer, length, close))
+            if not head_only:
+                for block in blocks:
+                    await self._write(peer, peer.conn.send(h11.Data(data=block)) or b"")
+            peer.conn.send(h11.EndOfMessage())
+        peer.answering = False
+
+    async def _write(self, peer: _Peer, data: bytes) -> None:
+        async with self._step(peer, self._limits.block_seconds):
+            await self._loop.sock_sendall(peer.socket, data)
+
+    async def _linger(self, peer: _Peer) -> None:
+        """Let a client that still sends read its answer: closing at once would reset the line."""
+        peer.answering = True
+        peer.socket.shutdown(socket.SHUT_WR)
+        left = self._limits.body
+        async with self._step(peer, self._limits.linger_seconds):
+            while left > 0 and (data := await self._loop.sock_recv(peer.socket, BLOCK)):
+                left -= len(data)
+
+
+def _length(event: h11.Request, most: int) -> int:
+    """Bytes of a request's body; refuses where it doesn't say, or has too many."""
+    found = dict(event.headers)
+    if b"transfer-encoding" in found or b"content-length" not in found:
+        raise _Refused(411, "give Content-Length")
+    length = int(found[b"content-length"])
+    if length > most:
+        raise _Refused(413, f"at most {most} bytes")
+    return length
+
+
+def _may_have_body(event: h11.Request) -> bool:
+    found = dict(event.headers)
+    return b"transfer-encoding" in found or int(found.get(b"content-length", 0)) > 0
