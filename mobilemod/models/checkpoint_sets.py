@@ -70,7 +70,7 @@ def find_sets(content: Mapping[Any, Any]) -> list[WeightSet]:
             sets += _split(".".join(keys), mapping, prefixes)
         elif not keys or keys[0] in WEIGHT_KEYS:
             others.append(_whole(".".join(keys), mapping))
-    return sorted(sets or others, key=_rank)
+    return sorted(sets or [s for s in others if s.tensors], key=_rank)
 
 
 def unnamed_averages(content: Mapping[Any, Any]) -> list[str]:

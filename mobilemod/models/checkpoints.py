@@ -38,9 +38,30 @@ from mobilemod.models.checkpoint_sets import (
 from mobilemod.models.efficientmod import VARIANTS, EfficientMod, Variant, get_variant
 
 __all__ = [
-    "LoadedCheckpoint", "create_model", "expected_shapes", "identify", "load_checkpoint",
+    "LoadedCheckpoint", "Taken", "create_model", "expected_shapes", "identify", "load_checkpoint",
     "save_checkpoint",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Which weights of a file were taken, for people.
+
+    weights: the set and its kind. others: the sets that were there too. ignored: names that are no
+    weights of the network (tools' counters, what stands beside the network).
+    """
+
+    weights: str = ""
+    others: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [self.weights]
+        if self.others:
+            parts.append(f"also there: {', '.join(self.others)}")
+        if self.ignored:
+            parts.append(f"ignored: {listed(self.ignored)}")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -49,9 +70,7 @@ class LoadedCheckpoint:
 
     `state`: every parameter, float32, under the published names. `sha256`: of the file, hex.
     `metadata`: the header of a safetensors file; for a PyTorch file `weights`, the key under which
-    the weights stood ("" for a plain state dict). `taken`: which set of weights of the file these
-    are, for people; `others`: the sets that were there too; `ignored`: names that are no weights
-    of the network (tools' counters, what stands beside the network).
+    the weights stood ("" for a plain state dict).
     """
 
     state: dict[str, Tensor]
@@ -59,18 +78,7 @@ class LoadedCheckpoint:
     num_classes: int
     sha256: str
     metadata: dict[str, str]
-    taken: str = ""
-    others: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-    def summary(self) -> str:
-        """One line on which weights were taken, and what else the file holds."""
-        parts = [self.taken]
-        if self.others:
-            parts.append(f"also there: {'; '.join(self.others)}")
-        if self.ignored:
-            parts.append(f"ignored: {listed(self.ignored)}")
-        return "; ".join(parts)
+    taken: Taken = Taken()
 
 
 def load_checkpoint(
@@ -120,9 +128,7 @@ def load_checkpoint(
         classes,
         file_sha256(path),
         metadata,
-        _described(chosen, variant, num_classes),
-        tuple(others),
-        chosen.ignored,
+        Taken(_described(chosen, variant, num_classes), tuple(others), chosen.ignored),
     )
 
 
