@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING  # Python 2's modules, by whose names pickles call them
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def _stand_in(name: str) -> type | None:
     and what belongs to Python or PyTorch itself don't: no checkpoint needs them, an attack does.
     """
     top, last = name.partition(".")[0], name.rpartition(".")[2]
-    own = "." not in name or top in sys.stdlib_module_names or top == "torch"
+    own = "." not in name or top in (*sys.stdlib_module_names, *IMPORT_MAPPING, "torch")
     if name not in DATA_NAMES and (own or not last[:1].isupper()):
         return None
     # The unpickler fills exact dicts only.
