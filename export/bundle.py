@@ -149,6 +149,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         "schema": RECORD_SCHEMA,
         "bundle": str(config.out),
         "model": config.model,
+        "checkpoint": source.summary,
         "recipe": recipe.name,
         "calibration": prepared.origin,
         "accuracy_measured": False,

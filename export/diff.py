@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -115,7 +114,7 @@ def _bundle(config: DiffConfig) -> Bundle:
             f"{config.a} lies in no bundle (no {FILE_NAME} beside it); give --bundle DIR"
         )
     bundles = [load_bundle(folder, verify=False) for folder in folders]
-    weights = {json.dumps(b.manifest["checkpoint"], sort_keys=True) for b in bundles}
+    weights = {b.manifest["checkpoint"].get("weights") for b in bundles}
     if len(weights) > 1:
         raise UserError(
             f"{config.a} and {config.b} are files of different networks: "

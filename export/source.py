@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from mobilemod.data.imagefolder import imagenet_synsets, read_folder, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
-from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.models.checkpoints import Taken, load_checkpoint
 from mobilemod.models.efficientmod import EfficientMod, get_variant
 from quantization.calibration import load_calibration, weights_digest
 from quantization.preparation import from_table, prepare
@@ -49,12 +50,18 @@ class Source:
     checkpoint: Path
     checkpoint_sha256: str
     labels: tuple[Label, ...]
+    taken: Taken = Taken()
     origin: Origin = Origin()
 
     @property
     def label_ids(self) -> tuple[str, ...]:
         """Class folder names in output order."""
         return tuple(label["id"] for label in self.labels)
+
+    @property
+    def summary(self) -> str:
+        """One line: the checkpoint, which weights of it were taken, what else it holds."""
+        return f"weights of {self.checkpoint.name}: {self.taken}"
 
 
 def open_source(
@@ -75,7 +82,7 @@ def open_source(
         )
     own = BUNDLED if checkpoint is None else Origin()
     loaded = load_checkpoint(path, variant)
-    labels = _labels(loaded.metadata, loaded.num_classes, data)
+    labels = _labels(path, loaded.metadata, loaded.num_classes, data)
     return Source(
         variant,
         loaded.num_classes,
@@ -84,6 +91,7 @@ def open_source(
         path,
         loaded.sha256,
         labels,
+        loaded.taken,
         Origin(
             author or own.author or loaded.metadata.get("author", ""),
             license or own.license or loaded.metadata.get("license", ""),
@@ -92,18 +100,40 @@ def open_source(
     )
 
 
-def _labels(metadata: dict[str, str], count: int, data: Path | None) -> tuple[Label, ...]:
+def _labels(
+    path: Path, metadata: dict[str, str], count: int, data: Path | None
+) -> tuple[Label, ...]:
     synsets = imagenet_synsets()
-    ids: list[str] = json.loads(metadata["labels"]) if "labels" in metadata else []
+    ids = _named_labels(path, metadata["labels"], count) if "labels" in metadata else []
     if not ids and count == 1000:
         ids = list(synsets)
     if not ids and data is not None:
         ids = list(read_folder(split_dir(data, "train"), num_classes=count).classes)
     if not ids:
         return tuple({"id": str(i), "label": f"class {i}"} for i in range(count))
-    if len(ids) != count:
-        raise UserError(f"the checkpoint names {len(ids)} labels for {count} classes")
     return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
+
+
+def _named_labels(path: Path, text: str, count: int) -> list[str]:
+    """The labels in a checkpoint's metadata; `UserError` where they don't fit its classes."""
+    try:
+        ids = json.loads(text)
+    except (ValueError, RecursionError):
+        ids = None
+    if not isinstance(ids, list) or not all(isinstance(i, str) and i.strip() for i in ids):
+        raise UserError(
+            f"{path}: its metadata's 'labels' ({ascii(text[:40])}) are no JSON list of names; "
+            "write them with json.dumps, or leave them out"
+        )
+    if ids and len(ids) != count:
+        raise UserError(
+            f"{path} names {len(ids)} labels for {count} classes; give a label for every class, "
+            "or leave them out"
+        )
+    if len(set(ids)) != len(ids):
+        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+        raise UserError(f"{path} names the label {twice!r} twice; give every class its own")
+    return ids
 
 
 def find_prepared(
@@ -139,10 +169,13 @@ def find_prepared(
     return from_table(model, load_calibration(table), f"table {table.name}")
 
 
-def checkpoint_record(source: Source) -> dict[str, str]:
-    """For the manifest: file name and hashes."""
+def checkpoint_record(source: Source) -> dict[str, Any]:
+    """For the manifest: file name, hashes, and which of the file's weights were taken."""
     return {
         "file": source.checkpoint.name,
         "sha256": source.checkpoint_sha256 or file_sha256(source.checkpoint),
         "weights": source.weights,
+        "taken": source.taken.weights,
+        "others": list(source.taken.others),
+        "ignored": list(source.taken.ignored),
     }

@@ -368,7 +368,8 @@ def _run_qat(args: argparse.Namespace) -> int:
     )
     job = QatJob(floating, args.qat, data, args.out, config, args.device, args.threads)
     record = train_prepared(job)
-    emit(args, record, f"{text(record)}\nlower it: mobilemod export --prepared {args.out}")
+    lower = f"lower it: mobilemod export --prepared {args.out}"
+    emit(args, record, f"{source.summary}\n{text(record)}\n{lower}")
     return EXIT_OK
 
 
@@ -410,6 +411,7 @@ def run_export(args: argparse.Namespace) -> int:
         share = f"{f['audit']['int8_share']:.1%} int8 MACs" if f["precision"] == "int8" else ""
         how = "from cache" if f["cached"] else f"{f['seconds']:.0f} s, peak {f['peak_mb']} MB"
         lines.append(f"  {f['file']:<36} {f['bytes'] / 1e6:6.2f} MB  {how:<24} {share}")
+    lines.append(record["checkpoint"])
     lines.append(f"calibrated from {record['calibration']}; accuracy not measured yet: "
                  f"mobilemod validate {record['bundle']} --data DIR")  # fmt: skip
     emit(args, record, "\n".join(lines))

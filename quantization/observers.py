@@ -87,10 +87,18 @@ OBSERVERS: dict[str, Callable[[np.ndarray, float, float], Range]] = {
 
 
 def ranges(values: np.ndarray, low: float, high: float, bins: int) -> dict[str, Range]:
-    """The range of every observer for a sample of a tensor whose extremes are `low` and `high`."""
-    if high <= low:
+    """The range of every observer for a sample of a tensor whose extremes are `low` and `high`.
+
+    A tensor that is constant, or whose spread float64 can't cut into `bins`, has its extremes for
+    a range: their int8 grid, which holds 0, meets the constant. Raises ValueError for extremes
+    that aren't finite or in order.
+    """
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise ValueError(f"no range from {low} to {high}")
+    if high - low <= bins * np.spacing(max(abs(low), abs(high))):
         return dict.fromkeys(OBSERVERS, (low, high))
-    histogram, _ = np.histogram(values, bins, (low, high))
+    # In float32, the values' own format, two neighbouring edges are often the same number.
+    histogram, _ = np.histogram(values.astype(np.float64), bins, (low, high))
     return {name: find(histogram, low, high) for name, find in OBSERVERS.items()}
 
 

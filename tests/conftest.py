@@ -96,3 +96,18 @@ def narrow_model(narrow_variant: Variant) -> EfficientMod:
     model = EfficientMod(narrow_variant, 10)
     model.load_state_dict(trained_like_state(narrow_variant, 10))
     return model.eval()
+
+
+@pytest.fixture
+def known_narrow(narrow_variant: Variant, monkeypatch) -> str:
+    """The name of `narrow_variant`, among the known variants for this test only."""
+    from mobilemod.models.efficientmod import VARIANTS
+
+    monkeypatch.setitem(VARIANTS, narrow_variant.name, narrow_variant)
+    return narrow_variant.name
+
+
+@pytest.fixture
+def narrow_state(narrow_model: EfficientMod) -> dict[str, Tensor]:
+    """`narrow_model`'s weights, copies."""
+    return {k: v.clone() for k, v in narrow_model.state_dict().items()}

@@ -1,36 +1,67 @@
 """Checkpoints: the authors' training files, plain state dicts, our own safetensors.
 
-Nothing in a file is executed: PyTorch files go through `torch.load(weights_only=True)`. Read from
-top to bottom: loading, the formats, the fit to a variant, saving, `create_model`.
+Read from top to bottom: loading, saving, `create_model`. The formats are in
+`checkpoint_files`, the sets of weights in a file in `checkpoint_sets`, names and shapes in
+`checkpoint_fit`.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
 import json
 import os
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
+from mobilemod.models.checkpoint_files import read_checkpoint
+from mobilemod.models.checkpoint_fit import (
+    check_dense,
+    check_fit,
+    expected_shapes,
+    identify,
+    lacking,
+    listed,
+    number_of_classes,
+)
+from mobilemod.models.checkpoint_sets import (
+    WEIGHT_KEYS,
+    WeightSet,
+    find_sets,
+    unnamed_averages,
+)
 from mobilemod.models.efficientmod import VARIANTS, EfficientMod, Variant, get_variant
 
-# The average of the weights is what the authors evaluate, so it comes first.
-WEIGHT_KEYS = ("state_dict_ema", "ema", "state_dict", "model")
-PREFIX = "module."
-NAMED_AT_MOST = 3
-LOOKS_LIKE_SHARE = 0.5
-SHAPES = dict[str, tuple[int, ...]]
+__all__ = [
+    "LoadedCheckpoint", "Taken", "create_model", "expected_shapes", "identify", "load_checkpoint",
+    "save_checkpoint",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Which weights of a file were taken, for people.
+
+    weights: the set and its kind. others: the sets that were there too. ignored: names that are no
+    weights of the network (tools' counters, what stands beside the network).
+    """
+
+    weights: str = ""
+    others: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [self.weights]
+        if self.others:
+            parts.append(f"also there: {', '.join(self.others)}")
+        if self.ignored:
+            parts.append(f"ignored: {listed(self.ignored)}")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -47,6 +78,7 @@ class LoadedCheckpoint:
     num_classes: int
     sha256: str
     metadata: dict[str, str]
+    taken: Taken = Taken()
 
 
 def load_checkpoint(
@@ -54,205 +86,80 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Read `path` and check it against `variant_name`, name by name and shape by shape.
 
-    Of a training file the weights under `state_dict_ema` are taken where they are there (they are
-    the ones the published accuracy was measured with), else `ema`, `state_dict`, `model`, in this
-    order. Without `variant_name` it is the one the file says or looks like; without `num_classes`
-    the number of rows of `head.weight`. Raises `UserError` for a file that can't be read, would
-    run code, doesn't fit, or holds a value that isn't finite.
+    Of several sets of weights the first that is complete is taken: moving averages (EMA) before
+    plain ones, as the published accuracy was measured with them, each group in the order of
+    `WEIGHT_KEYS`. Without `variant_name` it is the one the file says or looks like; without
+    `num_classes` the number of rows of `head.weight`. Raises `UserError` for a file that can't be
+    read, would run code, doesn't fit, or holds a value that isn't finite in float32.
     """
     path = Path(path)
     if variant_name is not None:
         get_variant(variant_name)
-    raw, metadata = _read(path)
-    state = _strip_prefix(raw)
-    if variant_name is None:
-        said = metadata.get("model")
-        variant_name = said if said in VARIANTS else identify(state)
-    if variant_name is None:
-        raise UserError(
-            f"{path} looks like none of the known variants ({', '.join(VARIANTS)}): {len(state)} "
-            f"tensors, the first {next(iter(state))!r}; give an EfficientMod checkpoint"
-        )
-    head = state.get("head.weight")
-    if num_classes is None:
-        num_classes = head.shape[0] if head is not None and head.ndim == 2 else 1000
-    _check_fit(path, state, get_variant(variant_name), num_classes)
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{path}: {name!r} holds values that are not finite; the training diverged or the "
-                "file is damaged: give another checkpoint"
-            )
-    return LoadedCheckpoint(state, variant_name, num_classes, file_sha256(path), metadata)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file and its metadata; the first bytes say which format it is."""
-    if path.is_dir():
-        raise UserError(f"checkpoint {path} is a folder; give the file inside it")
-    if not path.exists():
-        raise UserError(f"no checkpoint at {path}; check the path")
-    if not path.is_file():
-        raise UserError(
-            f"checkpoint {path} is not a regular file; give a .pth, .pt or .safetensors"
-        )
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise UserError(f"can't read checkpoint {path}: {error.strerror}") from error
-    if not start:
-        raise UserError(f"checkpoint {path} is empty; download or copy it again")
-    if start[8:9] == b"{":
-        return _read_safetensors(path)
-    if start.startswith((b"PK\x03\x04", b"\x80")):
-        return _read_torch(path)
-    raise UserError(
-        f"checkpoint {path} is neither a PyTorch nor a safetensors file (it begins with "
-        f"{start!r}); download or copy it again"
-    )
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-    return _as_state(path, tensors), metadata
-
-
-def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Training files hold `args`, a Namespace, and now and then a NumPy scalar; these may pass."""
-    numpy_names = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    allowed = [argparse.Namespace, *((_Ignored, name) for name in numpy_names)]
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, on the pickle protocol
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or cut file can fail anywhere in the unpickler
-        refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
-        if refused:
-            raise UserError(
-                f"checkpoint {path} is refused: it would run code on loading "
-                f"({refused[1]}); save only its state_dict with torch.save"
-            ) from error
-        raise _damaged(path, error) from error
-    if not isinstance(content, Mapping):
-        raise UserError(
-            f"checkpoint {path} holds a {type(content).__name__}, not a state dict; "
-            "save model.state_dict() with torch.save"
-        )
-    for key in WEIGHT_KEYS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
-            return _as_state(path, inner), {"weights": key}
-    return _as_state(path, content), {"weights": ""}
-
-
-class _Ignored:
-    """Stands in for NumPy's scalar types while unpickling: takes anything, keeps and does nothing.
-
-    (NumPy's own reconstruction of a scalar is no code that should see a foreign file.)
-    """
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    # torch's own reason stands behind a page of advice to load without weights_only
-    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
-    reason = text.split("\n")[0][:120] or type(error).__name__
-    return UserError(f"checkpoint {path} is cut short or damaged ({reason}); copy it again")
-
-
-def _as_state(path: Path, tensors: Mapping) -> dict[str, Tensor]:
-    if not any(isinstance(v, Tensor) for v in tensors.values()):
+    content, metadata = read_checkpoint(path)
+    sets = find_sets(content)
+    if not sets:
         raise UserError(
             f"checkpoint {path} holds no weights: neither a state dict nor one under "
-            f"{', '.join(WEIGHT_KEYS)}"
+            f"{', '.join(WEIGHT_KEYS)} (it holds {listed(tuple(map(str, content)))})"
         )
-    state = {}
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided:
-            raise UserError(
-                f"checkpoint {path}: {name!r} is a {type(value).__name__}, not a dense tensor; "
-                "save model.state_dict() with torch.save"
-            )
-        if not value.is_floating_point():
-            raise UserError(
-                f"checkpoint {path}: {name!r} is {value.dtype}, not a float tensor; "
-                "give the float checkpoint, before any quantization"
-            )
-        state[str(name)] = value.detach().to(torch.float32).contiguous()
-    return state
-
-
-def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the `module.` that DataParallel puts before every name."""
-    while all(name.startswith(PREFIX) for name in state):
-        state = {name[len(PREFIX) :]: tensor for name, tensor in state.items()}
-    return state
-
-
-@functools.cache
-def expected_shapes(variant: Variant, num_classes: int) -> SHAPES:
-    """Every parameter's name and shape, in the network's order."""
-    with torch.random.fork_rng(devices=[]):  # the start values must not move the caller's seed
-        model = EfficientMod(variant, num_classes)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
-def identify(state: Mapping[str, Tensor]) -> str | None:
-    """The known variant with the most in common, or None.
-
-    In common: the share of equal (name, shape) pairs among all of both (the Jaccard index), the
-    head apart, which depends on the classes only; None where it is under a half.
-    """
-    found = {(k, tuple(v.shape)) for k, v in state.items() if not k.startswith("head.")}
-    best, best_share = None, LOOKS_LIKE_SHARE
-    for name, variant in VARIANTS.items():
-        shapes = expected_shapes(variant, 1000)
-        expected = {(k, v) for k, v in shapes.items() if not k.startswith("head.")}
-        share = len(found & expected) / len(found | expected)
-        if share >= best_share:
-            best, best_share = name, share
-    return best
-
-
-def _check_fit(path: Path, state: dict[str, Tensor], variant: Variant, num_classes: int) -> None:
-    expected = expected_shapes(variant, num_classes)
-    problems = []
-    for name, shape in expected.items():
-        if name not in state:
-            problems.append(f"{name} missing")
-        elif tuple(state[name].shape) != shape:
-            problems.append(f"{name} has shape {_shape(state[name].shape)}, not {_shape(shape)}")
-    problems += [f"{name} unexpected" for name in state if name not in expected]
-    if not problems:
-        return
-    head = state.get("head.weight")
-    if head is not None and head.ndim == 2 and all(p.startswith("head.") for p in problems):
+    if variant_name is None:
+        said = (metadata or {}).get("model")
+        looks = (identify(s.tensors) for s in sets)
+        variant_name = said if said in VARIANTS else next(filter(None, looks), None)
+    variant = None if variant_name is None else get_variant(variant_name)
+    chosen = _choose(sets, variant, num_classes)
+    check_dense(path, chosen.tensors)
+    if variant is None:
+        first = next(iter(chosen.tensors), "")
         raise UserError(
-            f"{path} doesn't fit {variant.name} with {num_classes} classes: its head has "
-            f"{head.shape[0]}; ask for num_classes={head.shape[0]}"
+            f"{path} looks like none of the known variants ({', '.join(VARIANTS)}): "
+            f"{len(chosen.tensors)} tensors, the first {first!r}; give an EfficientMod checkpoint"
         )
-    looks = identify(state)
-    fix = f"ask for {looks}" if looks not in (None, variant.name) else "give another checkpoint"
-    raise UserError(
-        f"{path} doesn't fit {variant.name}: it looks like {looks or 'none of the known variants'};"
-        f" {', '.join(problems[:NAMED_AT_MOST])}; {len(problems)} names missing, unexpected or of a"
-        f" wrong shape in all; {fix}"
+    classes = number_of_classes(chosen.tensors, num_classes)
+    check_fit(path, chosen.tensors, variant, classes)
+    state = {name: _float32(path, name, t) for name, t in chosen.tensors.items()}
+    if metadata is None:
+        metadata = {"weights": chosen.key}
+    others = [_described(s, variant, num_classes) for s in sets if s is not chosen]
+    others += [f"{key} (no names)" for key in unnamed_averages(content)]
+    return LoadedCheckpoint(
+        state,
+        variant.name,
+        classes,
+        file_sha256(path),
+        metadata,
+        Taken(_described(chosen, variant, num_classes), tuple(others), chosen.ignored),
     )
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+def _choose(sets: list[WeightSet], variant: Variant | None, num_classes: int | None) -> WeightSet:
+    """The first complete set; where none is, the one with the fewest problems, for its message."""
+    if variant is None:
+        return sets[0]
+    missing = [len(lacking(s.tensors, variant, num_classes)) for s in sets]
+    return sets[missing.index(min(missing))]
+
+
+def _described(weights: WeightSet, variant: Variant, num_classes: int | None) -> str:
+    kind = "EMA" if weights.averaged else "plain"
+    count = len(lacking(weights.tensors, variant, num_classes))
+    return f"{weights.name} ({kind}{f', {count} names missing or other' if count else ''})"
+
+
+def _float32(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """The weight in float32, in memory of its own; `UserError` where a value isn't finite there."""
+    value = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    if torch.isfinite(value).all():
+        return value
+    if torch.isfinite(tensor).all():
+        raise UserError(
+            f"{path}: {name!r} holds values beyond float32's range (up to "
+            f"{float(tensor.abs().max()):.3g}); the training diverged: give another checkpoint"
+        )
+    raise UserError(
+        f"{path}: {name!r} holds values that are not finite; the training diverged or the "
+        "file is damaged: give another checkpoint"
+    )
 
 
 def save_checkpoint(

@@ -22,15 +22,8 @@ XXS = "efficientmod_xxs"
 
 
 @pytest.fixture
-def known_narrow(narrow_variant, monkeypatch):
-    """The tiny network among the known variants, for this test only."""
-    monkeypatch.setitem(VARIANTS, narrow_variant.name, narrow_variant)
-    return narrow_variant.name
-
-
-@pytest.fixture
-def state(narrow_model):
-    return {k: v.clone() for k, v in narrow_model.state_dict().items()}
+def state(narrow_state):
+    return narrow_state
 
 
 def scaled(state, factor):
