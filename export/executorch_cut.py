@@ -34,7 +34,7 @@ class PteCutter:
     def __init__(self, path: Path, threads: int):
         found = read_pte(path)
         self.graph: FileGraph = found.graph
-        self.weights = weight_names(path.parent, found.constants)
+        self.weights = weight_names(path, found.constants)
         self.content = path.read_bytes()
         self.threads = threads
         with quiet():

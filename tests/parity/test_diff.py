@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.agreement import one_code
 from export import coreml, executorch, tflite
 from export.backend import FORMS, Backend, ModelInfo, backend_for
-from export.bundle import REFERENCE_FILE
+from export.bundle_parts import REFERENCE_FILE
 from export.coreml_reader import WEIGHTS_FOLDER
 from export.diff import SCHEMA, DiffConfig, diff_files
 from export.diff_rules import exact, inputs_of

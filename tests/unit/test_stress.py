@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.bundle import load_reference
+from export.bundle_parts import load_reference
 from export.source import open_source
 from export.stress import StressConfig, make_record, stress_bundle
 from export.validation import (
