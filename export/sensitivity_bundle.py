@@ -200,9 +200,8 @@ def get_ready(setup: Setup) -> Ready:
     read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
     parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
     text = json.dumps([*parts, torch.__version__, _code()], sort_keys=True)
-    return Ready(
-        bundle, reference, table, program, items, hashlib.sha256(text.encode()).hexdigest()
-    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Ready(bundle, reference, table, program, items, digest)
 
 
 def _code() -> list[str]:

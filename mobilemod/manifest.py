@@ -92,9 +92,7 @@ class Bundle:
                 raise UserError(f"{part} is no plain file; {AGAIN}")
         found = sum(part.stat().st_size for part in parts if part.is_file())
         if found != size:
-            raise UserError(
-                f"{path} has {found:,} bytes, not the {size:,} of its manifest; {AGAIN}"
-            )
+            raise UserError(f"{path} has {found:,} bytes, its manifest says {size:,}; {AGAIN}")
         if file_sha256(path) != sha256:
             raise UserError(f"{path} is not the file of its manifest (sha256 differs); {AGAIN}")
         return path
@@ -114,6 +112,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Write `manifest.json` with a new digest, in one rename; `UserError` for what none can be."""
     from mobilemod.manifest_schema import check_manifest
 
+    values = json.loads(json.dumps(values))  # tuples as they are read back
     check_manifest(values, FILE_NAME, "nothing was written")
     write_json(folder / FILE_NAME, sealed(values))
 
