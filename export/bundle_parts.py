@@ -61,7 +61,7 @@ def table_file(form: str) -> str:
 
 def bundle_recipe(bundle: Bundle) -> Recipe:
     """The recipe of a bundle's int8 files."""
-    return load_recipe(str(bundle.file(RECIPE_FILE)))
+    return load_recipe(str(bundle.file(bundle.manifest["recipe"]["file"])))
 
 
 def bundle_calibration(bundle: Bundle) -> Calibration:

@@ -283,6 +283,7 @@ def validate_bundle(
     record = build_record(predictions, targets, labels, names, damaged, info, audits)
     verdicts = check(record, gates)
     record = judged(record, verdicts)
+    require_same(load_bundle(folder, verify=False), bundle.identity)
     with atomic_folder(folder / REPORT_FOLDER) as out:
         text = json.dumps(sealed(record), indent=1, ensure_ascii=False)
         (out / RECORD_FILE).write_text(text + "\n", "utf-8")

@@ -188,6 +188,9 @@ class Manifest(_Object):
                 if len(logits) != classes:
                     where = f"golden[{i}].logits{_step(name)}"
                     raise ValueError(f"{where}: {len(logits)} values for {classes} classes")
+            unknown = [f.file for f in self.files if f.file not in golden.logits]
+            if unknown:
+                raise ValueError(f"golden[{i}].logits: lacks those of {unknown[0]}")
             if golden.target is not None and golden.target >= classes:
                 raise ValueError(f"golden[{i}].target: {golden.target} of {classes} classes")
         return self

@@ -95,6 +95,8 @@ def _near(value: Any, rng: random.Random) -> Any:
     """A value of the same kind, or its text."""
     if isinstance(value, bool) or value is None:
         return not value
+    if isinstance(value, int) and abs(value) > 2**1000:
+        return -value
     if isinstance(value, int | float):
         return rng.choice((value + 1, -value, value * 1000, float(value), str(value), value / 3))
     if isinstance(value, str):

@@ -48,7 +48,7 @@ def says(folder: Path, verify: bool = True) -> str:
 
 def put(values: dict, path: str, value: object) -> None:
     """Set a value by its path, such as "files.0.bytes"; Ellipsis removes it."""
-    *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
+    *parents, last = [int(p) if p.isdigit() else p for p in path.split(".", 3)]
     for key in parents:
         values = values[key]
     if value is ...:
@@ -94,6 +94,7 @@ def test_everything_that_is_read_is_named_with_hash_and_size(source):
         ("golden.0.image", "golden/../x.png", "golden[0].image: must be a path inside the bundle"),
         ("golden.0.logits", [], "golden[0].logits: input should be a valid dictionary"),
         ("golden.0.logits", {"a": [0.5]}, "golden[0].logits.a: 1 values for 10 classes"),
+        ("golden.1.logits", {"a": [0] * 10}, "golden[1].logits: lacks those of tiny_int8.tflite"),
         ("golden.0.logits", {"a": [None] * 10}, "golden[0].logits.a[0]: "),
         ("golden.0.target", 10, "golden[0].target: 10 of 10 classes"),
         ("parts", ..., "parts is missing"),
@@ -174,7 +175,7 @@ def test_a_huge_manifest_is_not_read(folder):
         ("labels.0.label", "shark"),
         ("preprocess.mean", [0.5, 0.5, 0.5]),
         ("preprocess.interpolation", "nearest"),
-        ("golden.0.logits", {}),
+        ("golden.0.logits.tiny_int8.tflite", [0.0] * 10),
         ("files.0.precision", "float32"),
         ("checkpoint.weights", "1" * 64),
         ("accuracy", {"images": 10}),
@@ -260,6 +261,8 @@ def test_a_package_is_checked_to_its_last_file(folder, tmp_path):
         (package / name).write_bytes(name.encode())
     values = read_manifest(folder)
     entry = {**copy.deepcopy(values["files"][0]), "file": package.name, "target": "coreml"}
+    for golden in values["golden"]:
+        golden["logits"][package.name] = [0.0] * 10
     size = sum(p.stat().st_size for p in package.rglob("*") if p.is_file())
     values["files"].append({**entry, "sha256": file_sha256(package), "bytes": size})
     resign(folder, values)
