@@ -24,7 +24,8 @@ from mobilemod.sealed import KEY, check_seal, digest_of, sealed
 
 SCHEMA = "mobilemod/manifest/1"
 FILE_NAME = "manifest.json"
-MAX_BYTES = 32 << 20
+# More than 20,000 classes need; what is past it isn't parsed.
+MAX_BYTES, MAX_VALUES = 32 << 20, 500_000
 AGAIN = "export again, or copy the bundle again"
 # What a measurement adds later: not part of what the bundle is.
 MEASURED = ("accuracy",)
@@ -91,10 +92,9 @@ class Bundle:
             if not (part.is_file() or part.is_dir()):
                 raise UserError(f"{part} is no plain file; {AGAIN}")
         found = sum(part.stat().st_size for part in parts if part.is_file())
-        if found != size:
-            raise UserError(f"{path} has {found:,} bytes, its manifest says {size:,}; {AGAIN}")
-        if file_sha256(path) != sha256:
-            raise UserError(f"{path} is not the file of its manifest (sha256 differs); {AGAIN}")
+        if found != size or file_sha256(path) != sha256:
+            why = "sha256 differs" + (f", {found:,} bytes for {size:,}" if found != size else "")
+            raise UserError(f"{path} is not the file of its manifest ({why}); {AGAIN}")
         return path
 
     def verify(self) -> None:
@@ -207,6 +207,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB; {AGAIN}")
     try:
         data = path.read_bytes()
+        if sum(map(data.count, (b"[", b"{", b":"))) > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} lists, objects and keys")
         # Refuses what Python's parser lets pass: NaN, half a surrogate pair, very deep nesting.
         from_json(data, allow_inf_nan=False)
         values = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_float=_finite)

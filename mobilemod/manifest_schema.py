@@ -162,7 +162,7 @@ class Manifest(_Object):
 
     schema_: Literal["mobilemod/manifest/1"] = Field(alias="schema")
     model: Annotated[Text, StringConstraints(max_length=200)]
-    num_classes: Annotated[int, Field(ge=1, le=1_000_000)]
+    num_classes: Annotated[int, Field(ge=1, le=100_000)]
     labels: Annotated[list[Label], FailFast()]
     preprocess: Preprocess
     recipe: RecipeEntry

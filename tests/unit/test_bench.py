@@ -273,7 +273,7 @@ def test_a_file_in_a_bundle_is_described_by_its_manifest(tmp_path):
     path.write_bytes(bytes(99))  # no longer the manifest's
     (file,), preprocess, model = find_files(path)
     assert (file.precision, preprocess.size, model) == (None, 224, None)
-    with pytest.raises(UserError, match="has 99 bytes, its manifest says 100"):
+    with pytest.raises(UserError, match="sha256 differs, 99 bytes for 100"):
         find_files(folder)
 
 
