@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.bundle import load_reference
+from export.bundle_parts import load_reference
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.manifest import Bundle

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from export.backend import backend_for
+from export.backend import FORMS, backend_for
+from export.bundle_parts import load_table, table_file
 from export.graph import (
     DEQUANTIZE,
     MATMUL,
@@ -26,6 +27,7 @@ from export.graph import (
 from export.number_formats import FLOAT, INT8, OTHER, GraphIndex, NumberFormats
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
+from mobilemod.manifest import bundle_around
 from quantization.params import ParameterTable
 
 SCHEMA = "mobilemod/inspection/1"
@@ -268,7 +270,10 @@ def audit_file(path: Path) -> Audit:
 
 def tables_beside(path: Path) -> list[ParameterTable]:
     """The parameter tables of the bundle that a model file lies in; none outside a bundle."""
-    return [ParameterTable.load(p) for p in sorted(path.parent.glob("parameters-*.json"))]
+    bundle = bundle_around(path)
+    if bundle is None:
+        return []
+    return [load_table(bundle, form) for form in FORMS if table_file(form) in bundle.hashes]
 
 
 def require_int8(audit: Audit, share: float) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
 from export.backend import FORMS, TARGETS, ModelInfo, get_backend, require_packages
+from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE, table_file
 from export.lowering import (
     LoweringJob,
     LoweringResult,
@@ -37,23 +38,22 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256, require_replaceable, require_writable
-from mobilemod.manifest import FILE_NAME, SCHEMA, Bundle, write_manifest
-from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
+from mobilemod.manifest import FILE_NAME, SCHEMA, seal_bundle
+from mobilemod.manifest_schema import check_labels
+from mobilemod.models.checkpoints import save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.models.unfold import network
 from mobilemod.progress import progress
 from mobilemod.workers import worker_pool
 from quantization.params import ParameterTable
-from quantization.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared, load_prepared
+from quantization.prepared import CALIBRATION_FILE, Prepared
 from quantization.program import make_table, quantize
 from quantization.recipe import Recipe, load_recipe
 
 RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
 MAX_FORM_ERROR = 1e-4
-REFERENCE_FILE = "reference.safetensors"
-RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -92,25 +92,6 @@ class ExportConfig:
         return self.recipe or "cpu"
 
 
-def load_reference(bundle: Bundle) -> EfficientMod:
-    """The float network that a bundle's drops are measured against, in eval mode."""
-    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
-    state = load_checkpoint(bundle.folder / REFERENCE_FILE, variant, classes).state
-    return network(variant, classes, state)
-
-
-def load_quantized_network(bundle: Bundle) -> EfficientMod:
-    """The network that a bundle's parameter tables belong to, unquantized, in eval mode.
-
-    The reference with its weights prepared for quantization; the reference itself where nothing
-    was to prepare.
-    """
-    if not (bundle.folder / WEIGHTS_FILE).is_file():
-        return load_reference(bundle)
-    state = load_prepared(bundle.folder).state
-    return network(bundle.manifest["model"], bundle.manifest["num_classes"], state)
-
-
 def export_bundle(config: ExportConfig) -> dict[str, Any]:
     """Write the bundle to `config.out`, whole or not at all; returns the export's record.
 
@@ -127,6 +108,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     source = open_source(
         config.model, config.checkpoint, config.data, config.author, config.license
     )
+    check_labels(source.labels)
     model = network(source.variant, source.num_classes, source.state)
     _checked_forms(model, config.targets, config.size)
     prepared = find_prepared(source, model, recipe, preprocess, config.data, config.trained)
@@ -144,7 +126,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, config, source, preprocess, model, forms, tables, files)
         manifest = _manifest(source, recipe, prepared, preprocess, files, golden)
-        write_manifest(folder, manifest)
+        seal_bundle(folder, manifest)
     return {
         "schema": RECORD_SCHEMA,
         "bundle": str(config.out),
@@ -253,7 +235,7 @@ def _write_parts(
     tables: dict[str, ParameterTable],
 ) -> None:
     for name, table in tables.items():
-        table.save(folder / f"parameters-{name}.json")
+        table.save(folder / table_file(name))
     if prepared.calibration.weights == source.weights:
         prepared.calibration.save(folder / CALIBRATION_FILE)
     else:
@@ -331,7 +313,7 @@ def _manifest(
         **dataclasses.asdict(source.origin),
         "labels": list(source.labels),
         "preprocess": preprocess.to_dict(),
-        "recipe": {"name": recipe.name, "file": "recipe.json"},
+        "recipe": {"name": recipe.name, "file": RECIPE_FILE},
         "checkpoint": checkpoint_record(source),
         "calibration": {
             "origin": prepared.origin,

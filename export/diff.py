@@ -23,7 +23,7 @@ from mobilemod.data.imagefolder import load_pixels
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256, shown
-from mobilemod.manifest import FILE_NAME, Bundle, load_bundle
+from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.progress import progress
 
 SCHEMA = "mobilemod/diff/1"
@@ -106,19 +106,22 @@ def _bundle(config: DiffConfig) -> Bundle:
         if not path.exists():
             raise UserError(f"no such model file: {path}")
         backend_for(path)
+    around = [(path, bundle_around(path)) for path in paths]
+    for path, bundle in around:
+        if bundle is not None and path.name in bundle.hashes:
+            bundle.file(path.name)
     if config.bundle is not None:
         return load_bundle(config.bundle, verify=False)
-    folders = [p.parent for p in paths if (p.parent / FILE_NAME).is_file()]
-    if not folders:
+    bundles = [bundle for _, bundle in around if bundle is not None]
+    if not bundles:
         raise UserError(
-            f"{config.a} lies in no bundle (no {FILE_NAME} beside it); give --bundle DIR"
+            f"{config.a} lies in no bundle (no {FILE_NAME} of one beside it); give --bundle DIR"
         )
-    bundles = [load_bundle(folder, verify=False) for folder in folders]
     weights = {b.manifest["checkpoint"].get("weights") for b in bundles}
     if len(weights) > 1:
         raise UserError(
             f"{config.a} and {config.b} are files of different networks: "
-            f"{' and '.join(str(f / FILE_NAME) for f in folders)} name different checkpoints"
+            f"{' and '.join(str(b.folder / FILE_NAME) for b in bundles)} name different checkpoints"
         )
     return bundles[0]
 

@@ -64,7 +64,7 @@ class PteCutter:
         found = read_pte(path)
         self.graph: FileGraph = found.graph
         _refuse(path, found)
-        self.weights = weight_names(path.parent, found.constants)
+        self.weights = weight_names(path, found.constants)
         self.content = path.read_bytes()
         self.threads = threads
         with quiet():

@@ -36,10 +36,10 @@ TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "co
 # Modules that only look at files, or run before and after: a change in them redoes nothing. How
 # files are run does belong to the digest, because predictions are cached by it.
 AFTER_LOWERING = (
-    "audit.py", "bundle.py", "diff.py", "diff_cause.py", "diff_parameters.py", "diff_rules.py",
-    "executorch_cut.py", "profiling.py", "source.py", "stress.py", "taps.py", "taps_coreml.py",
-    "taps_executorch.py", "taps_names.py", "taps_program.py", "taps_tflite.py", "tflite_cut.py",
-    "weight_names.py",
+    "audit.py", "bundle.py", "bundle_parts.py", "diff.py", "diff_cause.py", "diff_parameters.py",
+    "diff_rules.py", "executorch_cut.py", "profiling.py", "source.py", "stress.py", "taps.py",
+    "taps_coreml.py", "taps_executorch.py", "taps_names.py", "taps_program.py", "taps_tflite.py",
+    "tflite_cut.py", "weight_names.py",
 )  # fmt: skip
 LOOKS_ON = ("sensitivity", "search", "mixed")  # what their modules' names begin with
 # All that the lowering takes from there; weights and tables are in a job's key themselves.

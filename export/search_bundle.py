@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.backend import FORMS, TARGETS, get_backend
-from export.bundle import load_reference
+from export.bundle_parts import bundle_recipe, load_reference
 from export.search_costs import (
     Costs,
     mac_costs,
@@ -33,7 +33,7 @@ from mobilemod.workers import worker_pool
 from quantization.mixed import Mix, Search, Share, gain_db
 from quantization.mixed_flow import Flow, trace_flow
 from quantization.mixed_recipe import mixed_recipe
-from quantization.recipe import Recipe, load_recipe
+from quantization.recipe import Recipe
 
 SCHEMA = "mobilemod/search/1"
 COSTS = ("ms", "macs")
@@ -97,7 +97,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     target = _target(bundle, config)
     form = get_backend(target).FORM
     setup = make_setup(SensitivityConfig(config.bundle, config.data, form))
-    base = load_recipe(str(config.bundle / "recipe.json"))
+    base = bundle_recipe(bundle)
     guides, checks = _images(bundle, config, base)
     flows, modules = _flows(bundle, base)
     flow = flows[form]

@@ -15,7 +15,7 @@ from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE
 from export.lowering import tool_versions
 from export.profiling import SCHEMA, Profile, UnitTime, profile_file
 from mobilemod.errors import UserError
-from mobilemod.files import check_regular, file_sha256, write_text
+from mobilemod.files import check_regular, write_text
 from mobilemod.manifest import Bundle
 from quantization.calibration import cache_dir
 from quantization.mixed_flow import Flow
@@ -122,8 +122,9 @@ def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:
     found = {}
     for entry in bundle.model_files():
         if entry["target"] == target:
-            path = bundle.folder / entry["file"]
-            text = f"{file_sha256(path)} {tool_versions()}"
+            path = bundle.file(entry["file"])
+            # Modules are named by the bundle's tables and reference, which its identity covers.
+            text = f"{entry['sha256']} {bundle.identity} {tool_versions()}"
             name = hashlib.sha256(text.encode()).hexdigest()[:32]
             cached = cache_dir() / "profiles" / f"{name}.json"
             if not cached.exists():

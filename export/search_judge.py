@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from export.bundle import load_reference
 from export.sensitivity_bundle import Ready, Setup, get_ready
 from mobilemod.data.imagefolder import (
     Damage,
@@ -28,8 +25,6 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, drop, top1
 from mobilemod.evaluation.doubt import Reference
 from mobilemod.files import atomic_path
-from mobilemod.manifest import load_bundle
-from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.progress import progress
 from quantization.calibration import cache_path
 from quantization.sensitivity import Effect, effect
@@ -151,21 +146,14 @@ def run_batch(
     path = cache_path("search", key, ".npy")
     if path.exists():
         return Outcome(kept, damaged, np.load(path), digest)
-    logits = run_programs(ready, _reference(setup.folder), selections, torch.from_numpy(x))
+    logits = run_programs(ready, selections, torch.from_numpy(x))
     with atomic_path(path) as temporary, temporary.open("wb") as f:
         np.save(f, logits)
     return Outcome(kept, damaged, logits, digest)
 
 
-@functools.cache
-def _reference(folder: Path) -> EfficientMod:
-    return load_reference(load_bundle(folder, verify=False))
-
-
 @torch.inference_mode()
-def run_programs(
-    ready: Ready, reference: EfficientMod, selections: Sequence[Selection], x: Tensor
-) -> np.ndarray:
+def run_programs(ready: Ready, selections: Sequence[Selection], x: Tensor) -> np.ndarray:
     """Logits float32 (P, B, K) on images (B, 3, H, W), each run from the first layer it changes."""
     program = ready.program
     around = frozenset().union(*(s for s in selections if s is not None))
@@ -174,7 +162,7 @@ def run_programs(
     logits = []
     for selection in selections:
         if selection is None:
-            logits.append(reference(x).numpy())
+            logits.append(ready.reference(x).numpy())
             continue
         changed = (program.position[t] for t in selection ^ around)
         start = min(changed, default=len(inputs) - 1)

@@ -14,7 +14,14 @@ import numpy as np
 import torch
 
 from export.backend import FORMS
-from export.bundle import REFERENCE_FILE, load_quantized_network, load_reference
+from export.bundle_parts import (
+    bundle_calibration,
+    bundle_recipe,
+    load_quantized_network,
+    load_reference,
+    load_table,
+    table_file,
+)
 from export.lowering import code_digest
 from mobilemod.data.imagefolder import (
     Damage,
@@ -30,14 +37,15 @@ from mobilemod.data.imagefolder import (
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256, write_json
-from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.manifest import Bundle, load_bundle, require_same
+from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.progress import progress
 from mobilemod.results.sensitivity_page import write_page
 from mobilemod.workers import worker_pool
 from quantization import sensitivity, sensitivity_program
-from quantization.calibration import cache_path, load_calibration, weights_digest
+from quantization.calibration import cache_path, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table
 from quantization.recipe import Recipe, load_recipe
@@ -83,9 +91,13 @@ class SensitivityConfig:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs to build the program again; `recipe` None is the bundle's own table."""
+    """What a worker needs to build the program again; `recipe` None is the bundle's own table.
+
+    identity: of the bundle, which may not become another one.
+    """
 
     folder: Path
+    identity: str
     form: str
     recipe: Recipe | None
     by: str
@@ -93,9 +105,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Ready:
-    """The program of a `Setup`, and the digest of all that decides its logits."""
+    """The program of a `Setup`, and the digest of all that was read and decides its logits.
+
+    reference: the network in float.
+    """
 
     bundle: Bundle
+    reference: EfficientMod
     table: ParameterTable
     program: SwitchedProgram
     items: list[Item]
@@ -151,42 +167,33 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
 
 def make_setup(config: SensitivityConfig) -> Setup:
     """Which program to measure; `UserError` where the bundle has no such form."""
-    load_bundle(config.bundle, verify=False)
-    there = [form for form in FORMS if _table_path(config.bundle, form).is_file()]
+    bundle = load_bundle(config.bundle, verify=False)
+    there = [form for form in FORMS if table_file(form) in bundle.hashes]
     if not there:
         raise UserError(f"{config.bundle} holds no parameters-FORM.json; export again")
     recipe = None if config.recipe is None else load_recipe(config.recipe)
     form = config.form or there[0]
     if recipe is None and form not in there:
         raise UserError(
-            f"{config.bundle} has no form {form} (no {_table_path(config.bundle, form).name}); "
+            f"{config.bundle} has no form {form} (no {table_file(form)}); "
             f"it has {', '.join(there)}; export a target of that form, or give --recipe"
         )
-    return Setup(config.bundle.resolve(), form, recipe, config.by)
-
-
-def _table_path(folder: Path, form: str) -> Path:
-    return folder / f"parameters-{form}.json"
+    return Setup(config.bundle.resolve(), bundle.identity, form, recipe, config.by)
 
 
 @functools.cache
 def get_ready(setup: Setup) -> Ready:
     """Build the program from the bundle's parts, which must fit each other; else `UserError`."""
     bundle = load_bundle(setup.folder, verify=False)
-    path = setup.folder / REFERENCE_FILE
-    if not path.is_file():
-        raise UserError(f"{setup.folder}: {REFERENCE_FILE} is missing; export again")
-    model = load_reference(bundle)
-    weights = weights_digest(model.state_dict())
-    if weights != bundle.manifest["checkpoint"]["weights"]:
-        raise UserError(f"{path} is not the network of its manifest (weights differ)")
+    require_same(bundle, setup.identity)
+    reference = load_reference(bundle)
     model = load_quantized_network(bundle)
     weights = weights_digest(model.state_dict())
     form = build_mobile(model, FORMS[setup.form])
     if setup.recipe is None:
-        table = _read_table(setup.folder, setup.form, form)
+        table = _read_table(bundle, setup.form, form)
     else:
-        calibration = load_calibration(setup.folder / "calibration.json")
+        calibration = bundle_calibration(bundle)
         if calibration.weights != weights:
             raise UserError(f"{setup.folder}/calibration.json is of other weights; export again")
         table = make_table(form, setup.form, setup.recipe, calibration)
@@ -194,9 +201,11 @@ def get_ready(setup: Setup) -> Ready:
         raise UserError(f"recipe {table.recipe} makes no tensor of form {table.form} int8")
     program = SwitchedProgram(form, table)
     items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
-    parts = [weights, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
+    read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
+    parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
     text = json.dumps([*parts, torch.__version__, _code()], sort_keys=True)
-    return Ready(bundle, table, program, items, hashlib.sha256(text.encode()).hexdigest())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Ready(bundle, reference, table, program, items, digest)
 
 
 def _code() -> list[str]:
@@ -205,14 +214,10 @@ def _code() -> list[str]:
     return [code_digest(), *(file_sha256(Path(module.__file__)) for module in own)]
 
 
-def _read_table(folder: Path, name: str, form: MobileForm) -> ParameterTable:
+def _read_table(bundle: Bundle, name: str, form: MobileForm) -> ParameterTable:
     """The bundle's table of a form, which must hold what the bundle's recipe makes int8."""
-    path = _table_path(folder, name)
-    try:
-        table = ParameterTable.load(path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); export again") from None
-    recipe = load_recipe(str(folder / "recipe.json"))
+    table, recipe = load_table(bundle, name), bundle_recipe(bundle)
+    path = bundle.folder / table_file(name)
     modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
     wanted = {tensor for tensor in modules if recipe.dtype(tensor, name) == "int8"}
     if odd := sorted(wanted.symmetric_difference(table.entries)):

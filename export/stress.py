@@ -56,7 +56,7 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
     answers = predict(bundle, images, names, (None, *CONDITIONS))
     record = make_record(answers, images.targets[answers.kept])
     for model, candidate in zip(record["models"], names, strict=True):
-        model["sha256"] = None if candidate.file is None else candidate.digest
+        model["sha256"] = candidate.sha256
     manifest = bundle.manifest
     about = {
         "schema": SCHEMA,

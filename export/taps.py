@@ -10,14 +10,14 @@ from typing import Protocol
 import numpy as np
 
 from export.backend import FORMS, backend_for
-from export.bundle import load_quantized_network, load_reference
+from export.bundle_parts import load_quantized_network, load_reference, load_table
 from export.graph import DEPTHWISE, FileGraph, FileNode, FileTensor
 from export.taps_names import Naming, NoMatch, name_tensors
 from export.taps_program import ProgramTaps
 from mobilemod.errors import UserError
 from mobilemod.manifest import Bundle
 from mobilemod.models.mobile import build_mobile
-from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable
+from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 from quantization.program import quantize
 
 PROGRAM = "program"
@@ -247,10 +247,7 @@ class Network:
             network = build_mobile(load(self.bundle), FORMS[form])
             program, size = network, self.bundle.preprocess.size
             if int8:
-                path = self.bundle.folder / f"parameters-{form}.json"
-                if not path.is_file():
-                    raise UserError(f"{self.bundle.folder} has no {path.name}; export again")
-                program = quantize(network, ParameterTable.load(path), True)
+                program = quantize(network, load_table(self.bundle, form), True)
             self.recorded[form, int8] = ProgramTaps(program, network, size)
         return self.recorded[form, int8]
 

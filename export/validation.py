@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from export.backend import FORMS, get_backend
-from export.bundle import load_quantized_network, load_reference
+from export.bundle_parts import load_quantized_network, load_reference, load_table, table_file
 from export.lowering import code_digest, tool_versions
 from export.quiet import quiet
 from mobilemod.data.corruptions import Condition
@@ -31,34 +31,45 @@ from mobilemod.data.imagefolder import (
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, atomic_path, write_json
-from mobilemod.manifest import Bundle, load_bundle, write_manifest
+from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
 from mobilemod.models.mobile import build_mobile
 from mobilemod.progress import progress
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.report import write_report
-from mobilemod.results.schema import build_record
+from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.verdict import Verdict
+from mobilemod.sealed import KEY, read_sealed, sealed
 from mobilemod.workers import worker_pool
-from quantization.calibration import cache_path
-from quantization.params import ParameterTable
+from quantization.calibration import cache_path, weights_digest
 from quantization.program import quantize
 
 CHUNK = 32
 # Images that torch and the evaluator compute at once: few, so that their tensors stay in the cache.
 BATCH = 8
-REPORT_FOLDER = "report"
+REPORT_FOLDER, RECORD_FILE = "report", "validation.json"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing whose predictions are taken: the network, its quantized program, or a file."""
+    """One thing whose predictions are taken: the network, its quantized program, or a file.
+
+    sha256: of a file, as the manifest has it.
+    """
 
     name: str
     role: str
     file: str | None = None
     target: str | None = None
     form: str | None = None
-    digest: str = ""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which bundle a worker reads: nothing of another one may get into the same measurement."""
+
+    folder: Path
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -88,16 +99,10 @@ class Answers:
 
 def candidates(bundle: Bundle) -> list[Candidate]:
     """The network in float, the quantized program of each form, and every model file."""
-    weights = bundle.manifest["checkpoint"]["weights"]
-    found = [Candidate("torch float", "reference", digest=weights)]
-    quantized = bundle.manifest["calibration"].get("weights", weights)
+    found = [Candidate("torch float", "reference")]
     for form in FORMS:
-        path = bundle.folder / f"parameters-{form}.json"
-        if path.is_file():
-            digest = hashlib.sha256(quantized.encode() + path.read_bytes()).hexdigest()
-            found.append(
-                Candidate(f"quantized program, {form}", "program", form=form, digest=digest)
-            )
+        if table_file(form) in bundle.hashes:
+            found.append(Candidate(f"quantized program, {form}", "program", form=form))
     for entry in bundle.model_files():
         role = "int8" if entry["precision"] == "int8" else "float"
         found.append(
@@ -106,42 +111,64 @@ def candidates(bundle: Bundle) -> list[Candidate]:
                 role,
                 entry["file"],
                 entry["target"],
-                digest=entry["sha256"],
+                sha256=entry["sha256"],
             )
         )
     return found
 
 
 @functools.cache
-def _bundle(folder: Path) -> Bundle:
-    return load_bundle(folder, verify=False)
+def _bundle(source: Source) -> Bundle:
+    bundle = load_bundle(source.folder, verify=False)
+    require_same(bundle, source.identity)
+    return bundle
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """What answers (N, 3, S, S) with (N, K). digest: of all that was read to make it."""
+
+    run: Callable[[np.ndarray], np.ndarray]
+    description: str
+    digest: str
 
 
 @functools.cache
-def _runner(folder: Path, candidate: Candidate):
-    """(function (N, 3, S, S) -> (N, K), description), loaded once per worker."""
-    bundle = _bundle(folder)
+def _runner(source: Source, candidate: Candidate) -> _Runner:
+    """Loaded once per worker."""
+    bundle = _bundle(source)
     if candidate.target is not None:
         backend = get_backend(candidate.target)
-        path = folder / candidate.file
+        path = bundle.file(candidate.file)
         with quiet():
             runner = backend.load(path)
         batched = getattr(backend, "load_batched", None)
         if batched is not None:
-            return functools.partial(in_batches, batched(path)), runner.description
-        return lambda x: np.stack([runner.run(i[None]) for i in x]), runner.description
-    if candidate.form is None:
-        model: torch.nn.Module = load_reference(bundle)
-    else:
-        table = ParameterTable.load(folder / f"parameters-{candidate.form}.json")
-        form = build_mobile(load_quantized_network(bundle), FORMS[candidate.form])
-        model = quantize(form, table, True)
+            run = functools.partial(in_batches, batched(path))
+        else:
+
+            def run(x: np.ndarray) -> np.ndarray:
+                return np.stack([runner.run(i[None]) for i in x])
+
+        # Looked at again: it may have been replaced while it was loaded.
+        bundle.file(candidate.file)
+        return _Runner(run, runner.description, bundle.hashes[candidate.file][0])
+    load = load_reference if candidate.form is None else load_quantized_network
+    network = load(bundle)
+    read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]
+    model: torch.nn.Module = network
+    if candidate.form is not None:
+        table = load_table(bundle, candidate.form)
+        read.append(table.to_dict())
+        model = quantize(build_mobile(network, FORMS[candidate.form]), table, True)
 
     @torch.no_grad()
-    def run(x: np.ndarray) -> np.ndarray:
+    def run_torch(x: np.ndarray) -> np.ndarray:
         return model(torch.from_numpy(x)).numpy()
 
-    return functools.partial(in_batches, run), f"PyTorch {torch.__version__}"
+    digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+    run = functools.partial(in_batches, run_torch)
+    return _Runner(run, f"PyTorch {torch.__version__}", digest)
 
 
 def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -150,17 +177,17 @@ def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nda
 
 
 def run_chunk(
-    folder: Path,
+    source: Source,
     images: ImageFolder,
     start: int,
     names: list[Candidate],
     condition: Condition | None = None,
 ) -> Outcome:
-    """Every candidate on the images of one chunk; logits are cached by content.
+    """Every candidate on the images of one chunk; logits are cached by what was read.
 
     condition: how the images are corrupted first.
     """
-    bundle = _bundle(folder)
+    bundle = _bundle(source)
     indices, pixels, damaged = read_batch(images, bundle.preprocess)
     kept = [start + i for i in indices]
     if not pixels:
@@ -171,13 +198,14 @@ def run_chunk(
     digest = hashlib.sha256(x.tobytes()).hexdigest()
     logits, runners = {}, {}
     for candidate in names:
-        key = f"{candidate.digest} {candidate.role} {digest} {tool_versions()} {code_digest()}"
+        runner = _runner(source, candidate)
+        runners[candidate.name] = runner.description
+        key = f"{runner.digest} {candidate.role} {digest} {tool_versions()} {code_digest()}"
         path = cache_path("predictions", key, ".npy")
-        run, runners[candidate.name] = _runner(folder, candidate)
         if path.exists():
             logits[candidate.name] = np.load(path)
             continue
-        logits[candidate.name] = run(x).astype(np.float32)
+        logits[candidate.name] = runner.run(x).astype(np.float32)
         with atomic_path(path) as temporary, temporary.open("wb") as f:
             np.save(f, logits[candidate.name])
     return Outcome(start, condition, kept, damaged, logits, runners)
@@ -199,7 +227,7 @@ def predict(
 
     Raises `UserError` where more than 1 % of the images are damaged.
     """
-    root = bundle.folder.resolve()
+    source = Source(bundle.folder.resolve(), bundle.identity)
     total = len(folder.samples)
     damage = Damage(total)
     outcomes: list[Outcome] = []
@@ -207,7 +235,7 @@ def predict(
         futures = []
         for start in range(0, total, CHUNK):
             chunk = folder.subset(list(range(start, min(start + CHUNK, total))))
-            futures += [pool.submit(run_chunk, root, chunk, start, names, c) for c in conditions]
+            futures += [pool.submit(run_chunk, source, chunk, start, names, c) for c in conditions]
         label = f"running {len(names)} candidates"
         for future in progress(as_completed(futures), label, len(futures), f"{CHUNK} img"):
             outcome = future.result()
@@ -268,6 +296,7 @@ def validate_bundle(
     info = {
         k: bundle.manifest[k] for k in ("model", "recipe", "calibration", "checkpoint", "tools")
     }
+    info["manifest"] = bundle.identity
     info["files"] = {e["file"]: {"bytes": e["bytes"], "sha256": e["sha256"]} for e in
                      bundle.model_files()}  # fmt: skip
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
@@ -289,11 +318,12 @@ def validate_bundle(
     record = judged(record, verdicts)
     if not predictions and measured_before(folder):
         return record, verdicts
+    require_same(load_bundle(folder, verify=False), bundle.identity)
     with atomic_folder(folder / REPORT_FOLDER) as out:
-        write_json(out / "validation.json", record)
+        write_json(out / RECORD_FILE, sealed(record))
         write_report(record, verdicts, out / "report.html", paths)
     if predictions:
-        write_manifest(folder, {**bundle.manifest, "accuracy": accuracy_record(record)})
+        record_accuracy(bundle, accuracy_record(record))
     return record, verdicts
 
 
@@ -309,8 +339,15 @@ def accuracy_record(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_record(folder: Path) -> dict[str, Any]:
-    """The last validation record of a bundle; `UserError` when there is none."""
-    path = folder / REPORT_FOLDER / "validation.json"
+    """The last validation record of a bundle; `UserError` for none, a changed or another's."""
+    bundle = load_bundle(folder, verify=False)
+    path = folder / REPORT_FOLDER / RECORD_FILE
+    again = f"run 'mobilemod validate {folder}'"
     if not path.is_file():
-        raise UserError(f"{folder} has no validation record; run 'mobilemod validate {folder}'")
-    return json.loads(path.read_text("utf-8"))
+        raise UserError(f"{folder} has no validation record; {again}")
+    record = read_sealed(path, again)
+    del record[KEY]
+    validate_record(record)
+    if record["bundle"].get("manifest") != bundle.identity:
+        raise UserError(f"{path} is the record of another bundle, or of an earlier export; {again}")
+    return record

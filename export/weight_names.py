@@ -9,22 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from export.backend import FORMS
-from export.bundle import REFERENCE_FILE, load_reference
+from export.bundle_parts import REFERENCE_FILE, load_reference
 from export.executorch import FORM
-from mobilemod.manifest import FILE_NAME, load_bundle
+from mobilemod.manifest import bundle_around
 from mobilemod.models.mobile import build_mobile
 from mobilemod.models.mobile_ops import NamedConv2d
 
 
-def weight_names(folder: Path, constants: dict[str, np.ndarray]) -> dict[str, str]:
-    """Constant of a `.pte` in `folder` -> published weight, from the float network beside it.
+def weight_names(path: Path, constants: dict[str, np.ndarray]) -> dict[str, str]:
+    """Constant of the `.pte` at `path` -> published weight, from the float network beside it.
 
     Weights are known by their values, in whatever layout the file holds them; equal ones (the
     means of norms) by the order in which the network runs. Empty outside a bundle.
     """
-    if not (folder / FILE_NAME).is_file() or not (folder / REFERENCE_FILE).is_file():
+    bundle = bundle_around(path)
+    if bundle is None or REFERENCE_FILE not in bundle.hashes:
         return {}
-    form = build_mobile(load_reference(load_bundle(folder, verify=False)), FORMS[FORM])
+    form = build_mobile(load_reference(bundle), FORMS[FORM])
     convs = [m for m in form.modules() if isinstance(m, NamedConv2d)]
     names: dict[str, list[str]] = defaultdict(list)
     for conv in convs:

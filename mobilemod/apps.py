@@ -9,7 +9,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.manifest import FILE_NAME, Bundle, load_bundle
+from mobilemod.manifest import Bundle, load_bundle, write_manifest
 
 SCHEMA = "mobilemod/apps/1"
 
@@ -34,8 +34,9 @@ APPS = {
 
 
 def put_in_apps(path: Path, names: tuple[str, ...], root: Path | None = None) -> dict[str, Any]:
-    """Copy manifest, golden images and the model files that each app runs; what was there goes.
+    """Copy golden images and the model files that each app runs, with a manifest of just those.
 
+    What was there goes.
     names: of `APPS`. root: the folder `apps`, this checkout's without it. Returns the record.
     Raises `UserError` for an unknown app, a checkout without apps, and a bundle without any file
     that an app runs.
@@ -65,8 +66,9 @@ def _put(bundle: Bundle, name: str, root: Path) -> dict[str, Any]:
         folders.append(root / app.built)
     for folder in folders:
         with atomic_folder(folder) as new:
-            for part in (FILE_NAME, *golden, *files):
-                _copy(bundle.folder / part, new / part)
+            for part in (*golden, *files):
+                _copy(bundle.file(part), new / part)
+            write_manifest(new, bundle.part(files))
     return {"app": name, "folder": str(folders[0]), "files": files}
 
 

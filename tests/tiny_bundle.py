@@ -16,9 +16,10 @@ from PIL import Image
 
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.files import file_sha256, write_text
+from mobilemod.files import write_text
 from mobilemod.harness.worker.runtimes import load_tflite
-from mobilemod.manifest import write_manifest
+from mobilemod.manifest import seal_bundle
+from tests.manifests import manifest_values, model_entry
 
 SIZE, CELL, CLASSES = 32, 4, 10
 FEATURES = (SIZE // CELL) ** 2 * 3
@@ -143,33 +144,11 @@ def make_bundle(folder: Path, seed: int = 0) -> Path:
         for entry, image in zip(golden, pixels, strict=True):
             logits = loaded.infer(loaded.prepare(PREPROCESS.normalize(image[None])))
             entry["logits"][name] = [float(v) for v in logits]
-        files.append(
-            {
-                "file": name,
-                "target": "tflite",
-                "precision": precision,
-                "sha256": file_sha256(folder / name),
-                "bytes": (folder / name).stat().st_size,
-            }
-        )
+        files.append(model_entry(folder / name, "tflite", precision))
     write_text(folder / "labels.txt", "".join(f"{i}\n" for i in IDS))
-    write_manifest(
-        folder,
-        {
-            "schema": "mobilemod/manifest/1",
-            "model": "tiny",
-            "num_classes": CLASSES,
-            "labels": [{"id": i, "label": i} for i in IDS],
-            "preprocess": PREPROCESS.to_dict(),
-            "recipe": {"name": "cpu", "file": "recipe.json"},
-            "checkpoint": {"file": "none", "sha256": "0" * 64},
-            "calibration": {"origin": "drawn", "images": 0},
-            "tools": {},
-            "files": files,
-            "golden": golden,
-            "accuracy": None,
-        },
-    )
+    labels = [{"id": i, "label": i} for i in IDS]
+    values = manifest_values("tiny", labels, PREPROCESS.to_dict(), files=files, golden=golden)
+    seal_bundle(folder, values)
     return folder
 
 

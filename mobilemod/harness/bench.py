@@ -11,7 +11,7 @@ from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_json
 from mobilemod.harness.devices import Job, Loader, ModelFile, get_device
 from mobilemod.harness.instructions import MAX_RISE_PERCENT, compare_with_baseline
-from mobilemod.manifest import FILE_NAME, load_bundle
+from mobilemod.manifest import bundle_around, load_bundle
 from mobilemod.results.table import aligned
 from mobilemod.results.verdict import Verdict
 
@@ -82,12 +82,11 @@ def find_files(path: Path) -> tuple[tuple[ModelFile, ...], Preprocess, str | Non
     if not path.exists():
         raise UserError(f"{path}: no such file")
     digest = file_sha256(path)
-    if (path.parent / FILE_NAME).is_file():
-        bundle = load_bundle(path.parent, verify=False)
-        for e in bundle.model_files():
-            if (e["file"], e["sha256"]) == (path.name, digest):
-                file = ModelFile(path, digest, e["target"], e["precision"])
-                return (file,), bundle.preprocess, bundle.manifest["model"]
+    bundle = bundle_around(path)
+    for e in bundle.model_files() if bundle is not None else ():
+        if (e["file"], e["sha256"]) == (path.name, digest):
+            file = ModelFile(path, digest, e["target"], e["precision"])
+            return (file,), bundle.preprocess, bundle.manifest["model"]
     return (ModelFile(path, digest),), Preprocess(), None
 
 

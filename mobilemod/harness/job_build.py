@@ -29,7 +29,7 @@ from mobilemod.harness.job import (
     check_path,
     job_id,
 )
-from mobilemod.manifest import Bundle
+from mobilemod.manifest import Bundle, write_manifest
 from mobilemod.progress import progress
 
 PIXELS = "inputs/pixels.u8"
@@ -84,9 +84,9 @@ def build_job(
     if max(plan.threads) > driver.most_threads:
         raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
     with atomic_folder(out) as folder:
-        manifest = _copy(bundle.folder, MANIFEST_FILE, folder, MANIFEST_FILE)
-        golden = [_copy(bundle.folder, g["image"], folder, g["image"]) for g in _golden(bundle)]
-        files = [_model(bundle.folder, entry, entries, folder) for entry in entries]
+        manifest = _manifest(bundle, [e["file"] for e in entries], folder)
+        golden = [_copy_part(bundle, g["image"], g["image"], folder) for g in _golden(bundle)]
+        files = [_model(bundle, entry, entries, folder) for entry in entries]
         damaged: tuple[str, ...] = ()
         (folder / "inputs").mkdir()
         if images is None:
@@ -145,12 +145,25 @@ def _copy(source: Path, name: str, folder: Path, target: str) -> Hashed:
     return Hashed(target, file_sha256(path))
 
 
+def _copy_part(bundle: Bundle, name: str, target: str, folder: Path) -> Hashed:
+    """Copy a file that the manifest names, and hold the copy against it."""
+    bundle.file(name)
+    copied = _copy(bundle.folder, name, folder, target)
+    if copied.sha256 != bundle.hashes[name][0]:
+        raise UserError(f"{bundle.folder / name} changed while it was copied; run it again")
+    return copied
+
+
+def _manifest(bundle: Bundle, files: Sequence[str], folder: Path) -> Hashed:
+    """The manifest of what a job holds, the same before and after accuracy was measured."""
+    write_manifest(folder, {**bundle.part(files), "accuracy": None})
+    return Hashed(MANIFEST_FILE, file_sha256(folder / MANIFEST_FILE))
+
+
 def _model(
-    source: Path, entry: dict[str, Any], entries: Sequence[dict[str, Any]], folder: Path
+    bundle: Bundle, entry: dict[str, Any], entries: Sequence[dict[str, Any]], folder: Path
 ) -> JobFile:
-    copied = _copy(source, entry["file"], folder, f"models/{entry['file']}")
-    if copied.sha256 != entry["sha256"]:
-        raise UserError(f"{source / entry['file']} is not the file of its manifest; export again")
+    copied = _copy_part(bundle, entry["file"], f"models/{entry['file']}", folder)
     twin = None
     if entry["precision"] == "int8":
         floats = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from mobilemod.harness.record_times import SERIES_FILE, write_series
 from mobilemod.harness.session import LINES_FILE, PAUSES, Result, Session, read_lines, run_sessions
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.device_page import write_pages
+from mobilemod.sealed import read_sealed, sealed
 
 FOLDER, JOB_FOLDER = "devices", "job"
 RUN_FILE, RUN_SCHEMA, JUNIT_FILE = "run.json", "mobilemod/harness-run/1", "junit.xml"
@@ -127,7 +127,7 @@ def _prepare(
             "damaged": list(built.damaged),
         }
         write_text(out / JOB_FILE, (built.folder.folder / JOB_FILE).read_text("utf-8"))
-        write_json(out / RUN_FILE, entry)
+        write_json(out / RUN_FILE, sealed(entry))
     else:
         _say(device, f"goes on with {out.name}")
 
@@ -162,10 +162,9 @@ def _open_run(folder: Path, job: str) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_sealed(path, "")
+    except UserError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _checked(result: Result | BaseException, run: _Run) -> Result:
@@ -211,6 +210,7 @@ def _finish(
     )
     record, series = build_record(sources, host)
     record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
+    record = sealed(record)
     write_series(run.built.folder.job, series, run.out / SERIES_FILE)
     write_text(run.out / JUNIT_FILE, junit([record]))
     write_json(run.out / RECORD_FILE, record)

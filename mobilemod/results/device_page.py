@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mobilemod.errors import UserError
 from mobilemod.files import write_json, write_text
 from mobilemod.results.device_csv import configurations, csv_text
 from mobilemod.results.device_plot import (
@@ -28,6 +29,7 @@ from mobilemod.results.style import STYLE
 from mobilemod.results.table import drop_text
 from mobilemod.results.verdict import PASS, headline, overall
 from mobilemod.results.verdict_list import gate, worst_first
+from mobilemod.sealed import read_sealed
 
 RECORD_SCHEMA, RECORDS_SCHEMA = "mobilemod/harness-record/1", "mobilemod/harness-records/1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -37,7 +39,7 @@ def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
     """Write `report.html`, `report.csv` and `report.json` over every record below `folder`.
 
     folder: a bundle's `devices/`. The last record of each device is shown, older ones make its
-    history. A record that can't be read is left out. The page's path.
+    history. A record that can't be read, or was changed, is left out. The page's path.
     """
     records = read_records(folder)
     latest = {r["device"]["name"]: r for r in records}
@@ -52,10 +54,11 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in folder.glob("*/*/record.json"):
         try:
-            record = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
+            record = read_sealed(path, "it is left out")
+        except UserError as error:
+            print(error, file=sys.stderr, flush=True)
             continue
-        if isinstance(record, dict) and record.get("schema") == RECORD_SCHEMA:
+        if record.get("schema") == RECORD_SCHEMA:
             found.append((str(record["started"]), path.parent.name, record))
     return [record for *_, record in sorted(found, key=lambda entry: entry[:2])]
 

@@ -25,12 +25,12 @@ pytestmark = pytest.mark.slow
 from mobilemod.data.imagefolder import read_folder, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import file_sha256
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.job_build import Plan, build_job
 from mobilemod.harness.worker.runtimes import load_pte
-from mobilemod.manifest import SCHEMA, load_bundle, write_manifest
+from mobilemod.manifest import load_bundle, seal_bundle
+from tests.manifests import manifest_values, model_entry
 
 ROOT = Path(__file__).parents[2]
 ORIENTATION = 0x0112
@@ -177,14 +177,12 @@ def tiny_bundle(folder: Path, size: int, labels: list[str]) -> Path:
     Image.fromarray(pixels).save(folder / "golden/0.png")
     runner = load_pte(file)
     logits = runner.infer(runner.prepare(preprocess.normalize(pixels[None])))
-    entry = {"file": file.name, "target": "executorch", "precision": "float32"}
-    write_manifest(folder, {
-        "schema": SCHEMA, "model": "tiny", "num_classes": len(labels),
-        "labels": [{"id": s, "label": s} for s in labels], "preprocess": preprocess.to_dict(),
-        "recipe": {}, "checkpoint": {}, "calibration": {}, "tools": {}, "accuracy": None,
-        "files": [{**entry, "sha256": file_sha256(file), "bytes": file.stat().st_size}],
-        "golden": [{"image": "golden/0.png", "logits": {file.name: [float(v) for v in logits]}}],
-    })  # fmt: skip
+    files = [model_entry(file, "executorch", "float32")]
+    golden = [{"image": "golden/0.png", "origin": "drawn", "target": None,
+               "logits": {file.name: [float(v) for v in logits]}}]  # fmt: skip
+    named = [{"id": s, "label": s} for s in labels]
+    more = {"files": files, "golden": golden}
+    seal_bundle(folder, manifest_values("tiny", named, preprocess.to_dict(), **more))
     return folder
 
 

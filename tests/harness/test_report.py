@@ -18,6 +18,7 @@ from mobilemod.harness.validate import validate_devices
 from mobilemod.results.device_csv import CSV_COLUMNS
 from mobilemod.results.device_page import write_pages
 from mobilemod.results.device_plot import log_scale
+from mobilemod.sealed import sealed
 from tests.harness.conftest import PLAN, Host
 from tests.harness.test_session import config
 
@@ -120,11 +121,23 @@ def test_what_is_broken_is_left_out_and_text_stays_text(devices, records, tmp_pa
     hostile = copy.deepcopy(records[0])
     hostile["device"]["name"] = "<img src=x onerror=alert(1)>"
     hostile["files"][0]["file"] = '"><script>'
-    (folder / "other" / "t" / "record.json").write_text(json.dumps(hostile))
+    (folder / "other" / "t" / "record.json").write_text(json.dumps(sealed(hostile)))
     page = write_pages(folder, {"model": "<b>tiny</b>"})
     outline = Outline()
     outline.feed(page.read_text())
     assert outline.open == [] and not outline.tags & {"script", "img"}
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page.read_text()
+
+
+def test_a_record_that_was_changed_is_left_out_and_said(devices, records, tmp_path, capsys):
+    folder = Path(shutil.copytree(devices, tmp_path / "devices"))
+    path = max(folder.glob("host/*/record.json"))
+    record = json.loads(path.read_text())
+    record["files"][0]["sha256"] = "e" * 64
+    path.write_text(json.dumps(record))
+    write_pages(folder, {"model": "tiny"})
+    assert f"{path} was changed after it was written" in capsys.readouterr().err
+    assert "e" * 64 not in (folder / "report.json").read_text()
 
 
 def test_nothing_measured_is_a_page_too(tmp_path):

@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.agreement import one_code
 from export import coreml, executorch, tflite
 from export.backend import FORMS, Backend, ModelInfo, backend_for
-from export.bundle import REFERENCE_FILE
+from export.bundle_parts import REFERENCE_FILE
 from export.coreml_reader import WEIGHTS_FOLDER
 from export.diff import SCHEMA, DiffConfig, diff_files
 from export.diff_rules import exact, inputs_of
@@ -27,17 +27,18 @@ from export.xnnpack_pack import pack_delegate
 from mobilemod.cli import EXIT_OK, EXIT_USER, main
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.manifest import REQUIRED, load_bundle, write_manifest
+from mobilemod.manifest import load_bundle, seal_bundle, write_manifest
 from mobilemod.models import efficientmod
 from mobilemod.models.checkpoints import save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod, Variant
 from mobilemod.models.mobile import build_mobile
 from mobilemod.models.synthetic import trained_like_state
 from mobilemod.results.diff_text import text
-from quantization.calibration import Calibration, observe
+from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
+from tests.manifests import accept, checkpoint, manifest_values, read_manifest
 from tests.parity.test_coreml import change, edited, nth, set_mode, weight_scale
 
 SIZE = 64
@@ -106,16 +107,10 @@ def made(model, tmp_path_factory) -> Made:
         lower(coreml, model, folder, FLOAT, None)
         state = model.state_dict()
         save_checkpoint(folder / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
-        values = dict.fromkeys(REQUIRED) | {
-            "schema": "mobilemod/manifest/1",
-            "model": TINY.name,
-            "num_classes": 10,
-            "labels": [{"id": str(i), "label": f"class {i}"} for i in range(10)],
-            "preprocess": Preprocess(size=SIZE).to_dict(),
-            "checkpoint": {"weights": "tiny"},
-            "files": [],
-        }
-        write_manifest(folder, values)
+        labels = [{"id": str(i), "label": f"class {i}"} for i in range(10)]
+        own = checkpoint(weights_digest(state))
+        preprocess = Preprocess(size=SIZE).to_dict()
+        seal_bundle(folder, manifest_values(TINY.name, labels, preprocess, checkpoint=own))
         pixels = np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8)
         Image.fromarray(pixels).resize((90, 70), Image.Resampling.BICUBIC).save(folder / "a.png")
         yield Made(folder, folder / "a.png")
@@ -426,8 +421,8 @@ def test_bad_input(made, capsys, tmp_path):
 def test_another_network(made, model, tmp_path):
     """Weights of another training, another size, another bundle's checkpoint."""
     other = Path(shutil.copytree(made.folder, tmp_path / "other"))
-    values = json.loads((other / "manifest.json").read_text())
-    write_manifest(other, {**values, "checkpoint": {"weights": "other"}})
+    values = read_manifest(other)
+    write_manifest(other, {**values, "checkpoint": checkpoint("1" * 64)})
     with pytest.raises(UserError, match="files of different networks"):
         diff_files(DiffConfig(made.file("tflite"), other / made.file("tflite").name, (made.image,)))
     write_manifest(other, {**values, "preprocess": Preprocess(size=96).to_dict()})
@@ -440,6 +435,9 @@ def test_another_network(made, model, tmp_path):
         ({k: 2 * v for k, v in trained.items()}, "weights aren't the network's"),
     ):
         save_checkpoint(third / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
+        accept(third, REFERENCE_FILE)
+        own = checkpoint(weights_digest(state))
+        write_manifest(third, {**read_manifest(third), "checkpoint": own})
         with pytest.raises(UserError, match=says):
             Network(load_bundle(third)).file(made.file("tflite"))
 

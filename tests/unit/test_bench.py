@@ -14,7 +14,6 @@ import pytest
 
 from mobilemod.cli import main
 from mobilemod.errors import UserError
-from mobilemod.files import file_sha256
 from mobilemod.harness import instructions, latency
 from mobilemod.harness.arm64 import pins
 from mobilemod.harness.arm64.debian import Debian
@@ -24,6 +23,7 @@ from mobilemod.harness.arm64.process import run_tool
 from mobilemod.harness.bench import find_files
 from mobilemod.harness.devices import DEVICES, get_device
 from mobilemod.harness.latency import Latency, alternate, compare, median_interval, turn
+from tests.manifests import manifest_values, model_entry
 
 ROOT = Path(__file__).parents[2]
 WORDS = ROOT / "tests" / "data" / "a64_words.tsv"
@@ -251,19 +251,15 @@ def test_a_file_that_is_no_baseline(tmp_path):
 def bundle_at(folder: Path) -> Path:
     """A bundle's manifest with one file of 100 bytes, image size 64."""
     from mobilemod.data.preprocess import Preprocess
-    from mobilemod.manifest import REQUIRED, SCHEMA, write_manifest
+    from mobilemod.manifest import seal_bundle
 
     folder.mkdir()
     file = folder / "net_int8.tflite"
     file.write_bytes(bytes(100))
-    entry = {"file": file.name, "target": "tflite", "precision": "int8"}
-    values = dict.fromkeys(REQUIRED) | {
-        "schema": SCHEMA,
-        "model": "net",
-        "preprocess": Preprocess(size=64).to_dict(),
-        "files": [{**entry, "sha256": file_sha256(file), "bytes": 100}],
-    }
-    write_manifest(folder, values)
+    files = [model_entry(file, "tflite", "int8")]
+    preprocess = Preprocess(size=64).to_dict()
+    labels = [{"id": "a", "label": "a"}]
+    seal_bundle(folder, manifest_values("net", labels, preprocess, files=files))
     return folder
 
 
@@ -277,7 +273,7 @@ def test_a_file_in_a_bundle_is_described_by_its_manifest(tmp_path):
     path.write_bytes(bytes(99))  # no longer the manifest's
     (file,), preprocess, model = find_files(path)
     assert (file.precision, preprocess.size, model) == (None, 224, None)
-    with pytest.raises(UserError, match="sha256"):
+    with pytest.raises(UserError, match="sha256 differs, 99 bytes for 100"):
         find_files(folder)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.bundle import load_reference
+from export.bundle_parts import load_reference
 from export.source import open_source
 from export.stress import StressConfig, make_record, stress_bundle
 from export.validation import (
@@ -28,10 +28,11 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop
 from mobilemod.evaluation.robustness import mean_drop
-from mobilemod.manifest import SCHEMA, load_bundle, write_manifest
+from mobilemod.manifest import load_bundle, seal_bundle
 from mobilemod.models.checkpoints import save_checkpoint
 from mobilemod.results.gates import judge_drop
 from mobilemod.results.stress_table import text_table
+from tests.manifests import checkpoint, manifest_values
 
 MODEL, SIZE, BLUR = "efficientmod_xxs", 64, Condition("gaussian blur", 5)
 
@@ -166,19 +167,8 @@ def folder(tmp_path_factory) -> Path:
     source = open_source(MODEL, None, None)
     folder = tmp_path_factory.mktemp("bundles")
     save_checkpoint(folder / "reference.safetensors", source.state, {"model": MODEL})
-    manifest = {
-        "schema": SCHEMA,
-        "model": MODEL,
-        "num_classes": source.num_classes,
-        "labels": list(source.labels),
-        "preprocess": Preprocess(size=SIZE).to_dict(),
-        "recipe": {"name": "cpu", "file": "recipe.json"},
-        "checkpoint": {"file": "x", "sha256": "x", "weights": source.weights},
-        **{key: {} for key in ("calibration", "tools")},
-        **{key: [] for key in ("files", "golden")},
-        "accuracy": None,
-    }
-    write_manifest(folder, manifest)
+    preprocess, own = Preprocess(size=SIZE).to_dict(), checkpoint(source.weights)
+    seal_bundle(folder, manifest_values(MODEL, source.labels, preprocess, checkpoint=own))
     return folder
 
 

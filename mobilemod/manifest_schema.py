@@ -1,0 +1,237 @@
+"""The schema of `manifest.json`: every value that a bundle is read by, and what it may be.
+
+Unknown keys are let through, as the apps do; under `preprocess` they would change the input, so
+there both refuse them.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from mobilemod.errors import UserError
+from mobilemod.harness.values import check_path
+
+SCHEMA = "mobilemod/manifest/1"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,60}\Z")
+
+
+def _printable(text: str) -> str:
+    if CONTROL.search(text):
+        raise ValueError("must hold no control characters")
+    return text
+
+
+def _inside(path: str) -> str:
+    try:
+        check_path(path)
+    except UserError:
+        raise ValueError(
+            "must be a path inside the bundle, of letters, digits, '.', '_' and '-'"
+        ) from None
+    if path.casefold() == "manifest.json":
+        raise ValueError("must not be the manifest itself")
+    return path
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_printable)]
+InBundle = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_inside)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Counts = dict[str, Count]
+Share = Annotated[float, Field(ge=0, le=1)]
+Logits = Annotated[list[float], FailFast()]
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Std = Annotated[float, Field(ge=1e-6, le=1e6)]
+
+
+class _Object(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class Hashed(_Object):
+    """A file, or all files of a package: `sha256` as of `file_sha256`, `bytes` in all."""
+
+    sha256: Sha256
+    bytes: Count
+
+
+class Part(Hashed):
+    """What lies in the bundle beside model files and golden images: weights, tables, labels."""
+
+    file: InBundle
+
+
+class Audit(_Object):
+    """What `inspect` counted in a model file when it was exported."""
+
+    macs: Count
+    int8_macs: Count
+    int8_share: Share
+    matmul_macs: Count
+    int8_matmul_macs: Count
+    partitions: Count | None
+    outside: Counts
+    quantize_ops: Count
+    dequantize_ops: Count
+    transposes: Count
+    quantized: Counts
+    moves: Counts
+    float_ops: Counts
+
+
+class ModelFile(Part):
+    """A file that a runtime runs."""
+
+    target: Literal["tflite", "executorch", "coreml"]
+    precision: Literal["int8", "float16", "float32"]
+    audit: Audit
+
+
+class Golden(Hashed):
+    """An image of the input's very pixels, and what each file and program answers, by name."""
+
+    image: InBundle
+    origin: Text
+    target: Count | None
+    logits: dict[str, Logits]
+
+
+class Label(_Object):
+    """A class: the name of its folder, and its name for people."""
+
+    id: Text
+    label: Text
+
+
+class Preprocess(_Object):
+    """As of `mobilemod.data.preprocess.Preprocess`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
+    crop_fraction: Annotated[float, Field(ge=0.05, le=1)]
+    interpolation: Literal["nearest", "bilinear", "bicubic"]
+    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+    color: Literal["RGB"]
+    layout: Literal["NCHW"]
+
+
+class RecipeEntry(_Object):
+    """The recipe of the int8 files."""
+
+    name: Text
+    file: InBundle
+
+
+class Checkpoint(_Object):
+    """What was exported. weights: the digest of the float network's weights."""
+
+    file: Text
+    sha256: Sha256
+    weights: Sha256
+
+
+class CalibrationEntry(_Object):
+    """Where ranges came from. weights: the digest of the weights that were quantized."""
+
+    origin: Text
+    images: Count
+    sha256: Text
+    weights: Sha256
+
+
+class Manifest(_Object):
+    """The whole."""
+
+    schema_: Literal["mobilemod/manifest/1"] = Field(alias="schema")
+    model: Annotated[Text, StringConstraints(max_length=200)]
+    num_classes: Annotated[int, Field(ge=1, le=100_000)]
+    labels: Annotated[list[Label], FailFast()]
+    preprocess: Preprocess
+    recipe: RecipeEntry
+    checkpoint: Checkpoint
+    calibration: CalibrationEntry
+    tools: dict[str, Text]
+    files: Annotated[list[ModelFile], FailFast()]
+    golden: Annotated[list[Golden], FailFast()]
+    parts: Annotated[list[Part], FailFast()]
+    accuracy: dict[str, Any] | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Manifest:
+        classes = self.num_classes
+        if len(self.labels) != classes:
+            raise ValueError(f"labels: {len(self.labels)} for {classes} classes")
+        _unique("labels", (label.id for label in self.labels))
+        paths = [g.image for g in self.golden]
+        paths += [part.file for part in (*self.files, *self.parts)]
+        _unique("files, golden and parts", (path.casefold() for path in paths))
+        for i, golden in enumerate(self.golden):
+            for name, logits in golden.logits.items():
+                if len(logits) != classes:
+                    where = f"golden[{i}].logits{_step(name)}"
+                    raise ValueError(f"{where}: {len(logits)} values for {classes} classes")
+            unknown = [f.file for f in self.files if f.file not in golden.logits]
+            if unknown:
+                raise ValueError(f"golden[{i}].logits: lacks those of {unknown[0]}")
+            if golden.target is not None and golden.target >= classes:
+                raise ValueError(f"golden[{i}].target: {golden.target} of {classes} classes")
+        return self
+
+
+def _unique(where: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{where}: {reprlib.repr(name)} stands there twice")
+        seen.add(name)
+
+
+def check_manifest(values: Any, where: str, mend: str) -> None:
+    """Raises `UserError`, one line with the path of the first field that is wrong."""
+    try:
+        Manifest.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first(error)}; {mend}") from None
+
+
+def check_labels(labels: Iterable[dict[str, str]]) -> None:
+    """Raises `UserError` for a class whose name no manifest can hold."""
+    try:
+        TypeAdapter(list[Label]).validate_python(list(labels))
+    except ValidationError as error:
+        raise UserError(f"labels{_first(error)}; rename the class") from None
+
+
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False)[0]
+    where = "".join(map(_step, found["loc"])).removeprefix(".")
+    text = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "missing":
+        return f"{where} is missing"
+    if not where:
+        return text
+    return f"{where}: {text[0].lower()}{text[1:]}, not {reprlib.repr(found['input'])}"
+
+
+def _step(key: int | str) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key}" if PLAIN_KEY.match(key) else f"[{reprlib.repr(key)}]"

@@ -1,0 +1,285 @@
+"""What a verb measures against is what was exported, and what it caches is of what it read.
+
+On a small bundle with all parts: a narrow network with prepared weights, and two tiny model files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from export.backend import FORMS
+from export.bundle_parts import REFERENCE_FILE, load_reference
+from export.search_costs import measured_profiles
+from export.sensitivity_bundle import SensitivityConfig, get_ready, make_setup
+from export.validation import Candidate, Source, run_chunk, validate_bundle
+from mobilemod.cli import main
+from mobilemod.data.imagefolder import ImageFolder, read_folder
+from mobilemod.errors import UserError
+from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
+from mobilemod.models import efficientmod
+from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.models.mobile import build_mobile
+from mobilemod.results.gates import Gates
+from mobilemod.sealed import sealed
+from quantization.calibration import Calibration, observe, weights_digest
+from quantization.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
+from quantization.program import make_table
+from quantization.recipe import load_recipe
+from tests.manifests import accept, checkpoint, read_manifest, resign
+from tests.tiny_bundle import IDS, SIZE, make_bundle
+
+FLOAT = Candidate("torch float", "reference")
+TABLE, TFLITE = "parameters-xnnpack.json", "tiny_int8.tflite"
+PARTS = (
+    REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE, "recipe.json", "labels.txt",
+    "golden/0.png", TFLITE,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(narrow_variant) -> Iterator[None]:
+    """The narrow network among the known variants."""
+    with pytest.MonkeyPatch.context() as patch:
+        variants = {**efficientmod.VARIANTS, narrow_variant.name: narrow_variant}
+        patch.setattr(efficientmod, "VARIANTS", variants)
+        yield
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> ImageFolder:
+    """`val/` with one small picture in each class."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(8)
+    for split in ("train", "val"):
+        for name in IDS:
+            (root / split / name).mkdir(parents=True)
+            coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
+            picture = coarse.resize((40, 40), Image.Resampling.BICUBIC)
+            picture.save(root / split / name / "a.png")
+    return read_folder(root / "val", IDS)
+
+
+@pytest.fixture(scope="module")
+def source(narrow_model, tmp_path_factory) -> Path:
+    folder = make_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
+    state = narrow_model.state_dict()
+    reference = weights_digest(state)
+    changed = {k: v * 1.001 for k, v in state.items()}
+    prepared = type(narrow_model)(narrow_model.variant, len(IDS)).eval()
+    prepared.load_state_dict(changed)
+    form = build_mobile(prepared, FORMS["xnnpack"])
+    pictures = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    recipe = load_recipe("cpu")
+    ranges = Calibration(weights_digest(changed), "images", 4, observe(form, [pictures], 1))
+    Prepared(changed, ranges, reference, "images").save(folder)
+    make_table(form, "xnnpack", recipe, ranges).save(folder / TABLE)
+    text = json.dumps({**recipe.to_dict(), "calibration_images": 4})
+    (folder / "recipe.json").write_text(text, "utf-8")
+    save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
+    values = {**read_manifest(folder), "model": narrow_model.variant.name}
+    seal_bundle(folder, {**values, "checkpoint": checkpoint(reference)})
+    return folder
+
+
+@pytest.fixture
+def folder(source, tmp_path) -> Path:
+    return Path(shutil.copytree(source, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def damage(path: Path) -> None:
+    """Another byte of content: sizes and headers stay."""
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+
+
+def another_reference(folder: Path, factor: float = 2.0) -> str:
+    """A float network of another training in the first one's place; its weights' digest."""
+    state = load_reference(load_bundle(folder)).state_dict()
+    state = {k: v * factor for k, v in state.items()}
+    save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
+    return weights_digest(state)
+
+
+def refused(capsys, arguments: list[str], *expected: str) -> None:
+    """Exit 2 with one line that holds each of `expected`."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    for text in expected:
+        assert text in err
+
+
+QUANTIZED = {REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE}
+# Verb -> which of the bundle's files it reads.
+VERBS = {
+    "validate BUNDLE --data DATA": set(PARTS),
+    "validate BUNDLE --data DATA --device host": set(PARTS),
+    "harness serve BUNDLE --port 0": set(PARTS),
+    "stress BUNDLE --data DATA": set(PARTS),
+    "apps BUNDLE --apps web": set(PARTS),
+    "bench BUNDLE --device host": set(PARTS),
+    "sensitivity BUNDLE --data DATA": QUANTIZED | {"recipe.json"},
+    "sensitivity BUNDLE --data DATA --recipe npu": QUANTIZED - {TABLE},
+    "search BUNDLE --data DATA --cost macs": {REFERENCE_FILE, "recipe.json"},
+    "diff FILE program --image IMAGE": {TFLITE},
+    "inspect FILE": {TABLE},
+    "profile FILE": {TABLE},
+    "report BUNDLE": set(),
+}
+
+
+def spelled(verb: str, folder: Path, images: ImageFolder) -> list[str]:
+    """A verb's arguments with the places filled in."""
+    places = {
+        "BUNDLE": folder,
+        "DATA": images.root.parent,
+        "FILE": folder / TFLITE,
+        "IMAGE": images.samples[0].path,
+    }
+    return [str(places.get(word, word)) for word in verb.split()]
+
+
+@pytest.mark.parametrize("verb,name", [(v, n) for v, read in VERBS.items() for n in sorted(read)])
+def test_a_changed_file_is_refused_by_what_reads_it(folder, images, cache, capsys, verb, name):
+    damage(folder / name)
+    before = (folder / FILE_NAME).read_bytes()
+    refused(
+        capsys,
+        spelled(verb, folder, images),
+        f"{name} is not the file of its manifest (sha256 differs)",
+    )
+    assert not list(cache.rglob("*.np*")) and not (folder / "report").exists()
+    assert (folder / FILE_NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_changed_manifest_is_refused_by_every_verb(folder, images, cache, capsys, verb):
+    values = read_manifest(folder)
+    values["labels"][0]["label"] = "shark"
+    (folder / FILE_NAME).write_text(json.dumps(values), "utf-8")
+    refused(capsys, spelled(verb, folder, images), f"{FILE_NAME} was changed after it was written")
+    assert not cache.exists()
+
+
+def test_a_reference_signed_anew_must_still_be_that_of_the_checkpoint(folder, images, cache):
+    another_reference(folder)
+    accept(folder, REFERENCE_FILE)
+    bundle = load_bundle(folder)
+    with pytest.raises(UserError, match=r"reference\.safetensors is not the network of its manif"):
+        run_chunk(Source(folder, bundle.identity), images, 0, [FLOAT])
+    assert not cache.exists()
+
+
+def test_prepared_weights_must_be_the_references(folder, images, cache):
+    weights = another_reference(folder)
+    accept(folder, REFERENCE_FILE)
+    resign(folder, {**read_manifest(folder), "checkpoint": checkpoint(weights)})
+    bundle = load_bundle(folder)
+    program = Candidate("quantized program", "program", form="xnnpack")
+    with pytest.raises(UserError, match="prepared from other weights than reference.safetensors"):
+        run_chunk(Source(folder, bundle.identity), images, 0, [program])
+
+
+@pytest.mark.parametrize("first", ["own", "other"])
+def test_no_bundle_gets_the_cached_answers_of_another(source, images, cache, tmp_path, first):
+    """The same but for the float network, whichever is measured first; the cache is one."""
+    own, other = (Path(shutil.copytree(source, tmp_path / name)) for name in ("own", "other"))
+    weights = another_reference(other)
+    accept(other, REFERENCE_FILE)
+    resign(other, {**read_manifest(other), "checkpoint": checkpoint(weights)})
+    found = {}
+    for folder in (own, other) if first == "own" else (other, own):
+        bundle = load_bundle(folder)
+        for again in (False, True):
+            outcome = run_chunk(Source(folder, bundle.identity), images, 0, [FLOAT])
+            logits = outcome.logits[FLOAT.name]
+            x = bundle.preprocess.normalize(
+                np.stack([pixels(bundle, s.path) for s in images.samples])
+            )
+            with torch.no_grad():
+                expected = load_reference(bundle)(torch.from_numpy(x)).numpy()
+            assert np.allclose(logits, expected, atol=1e-4), again
+        found[folder.name] = logits
+    assert np.abs(found["own"] - found["other"]).max() > 0.1
+    assert len(list(cache.rglob("*.npy"))) == 2
+
+
+def pixels(bundle, path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return bundle.preprocess.pixels(image)
+
+
+def test_a_worker_reads_the_bundle_that_was_checked(folder, images, cache):
+    """What changes after the first look is found by the worker, before anything is cached."""
+    bundle = load_bundle(folder)
+    source = Source(folder, bundle.identity)
+    damage(folder / TFLITE)
+    file = Candidate("tflite int8", "int8", TFLITE, "tflite")
+    with pytest.raises(UserError, match="tiny_int8.tflite is not the file of its manifest"):
+        run_chunk(source, images, 0, [file])
+    with pytest.raises(UserError, match="became another bundle while it was measured"):
+        run_chunk(Source(folder, "0" * 64), images, 0, [file])
+    assert not cache.exists()
+
+
+def test_sensitivity_is_of_the_weights_that_were_read(source, folder, images):
+    """A bundle of the same name and place that was exported anew is measured anew."""
+    config = SensitivityConfig(folder, images.root.parent)
+    first = get_ready(make_setup(config))
+    shutil.rmtree(folder)
+    shutil.copytree(source, folder)
+    assert get_ready(make_setup(config)).digest == first.digest
+    weights = another_reference(folder, 1.5)
+    accept(folder, REFERENCE_FILE)
+    values = {**read_manifest(folder), "checkpoint": checkpoint(weights)}
+    values["parts"] = [e for e in values["parts"] if e["file"] != WEIGHTS_FILE]
+    resign(folder, values)
+    assert get_ready(make_setup(config)).digest != first.digest
+
+
+def test_profiles_are_of_the_names_that_were_read(source, folder, cache, tmp_path):
+    """Modules are named by the bundle's table: with another one the profile is taken anew."""
+    (tmp_path / "other").mkdir()
+    for place, name in ((folder, "layers"), (tmp_path / "other" / "bundle", "stages")):
+        if not place.exists():
+            shutil.copytree(source, place)
+        table = place / TABLE
+        table.write_text(table.read_text("utf-8").replace('"layers.', f'"{name}.'), "utf-8")
+        accept(place, TABLE)
+        measured_profiles(load_bundle(place), "tflite")
+    assert len(list(cache.rglob("profiles/*.json"))) == 4
+
+
+def test_the_report_is_of_this_bundle_and_as_it_was_written(source, folder, capsys):
+    validate_bundle(folder, None, Gates())
+    path, place = folder / "report" / "validation.json", str(folder)
+    assert main(["report", place]) == 0
+    text = path.read_text("utf-8")
+    record = json.loads(text)
+    path.write_text(json.dumps({**record, "measured": True}), "utf-8")
+    refused(capsys, ["report", place], "validation.json was changed after it was written")
+    path.write_text(text[:-20], "utf-8")
+    refused(capsys, ["report", place], "validation.json is damaged")
+    path.write_text(json.dumps(sealed({**record, "measured": None})), "utf-8")
+    refused(capsys, ["report", place], "validation record: measured must be")
+    record["bundle"]["manifest"] = "0" * 64
+    path.write_text(json.dumps(sealed(record)), "utf-8")
+    refused(capsys, ["report", place], "is the record of another bundle")
+    path.write_text(text, "utf-8")
+    assert main(["report", place]) == 0
