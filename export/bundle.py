@@ -38,7 +38,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256, require_replaceable, require_writable
-from mobilemod.manifest import FILE_NAME, SCHEMA, seal_bundle
+from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
 from mobilemod.manifest_schema import check_labels
 from mobilemod.models.checkpoints import save_checkpoint
 from mobilemod.models.efficientmod import EfficientMod
@@ -119,14 +119,15 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     }
     labels = tuple(e["label"] for e in source.labels)
     info = ModelInfo(config.model, labels, preprocess, source.origin)
+    values = _manifest(source, recipe, prepared, preprocess)
+    check_draft(values)
     results = _lower_all(source, prepared, config, tables, info)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
         files = [_add_file(folder, job, result, tables, share) for job, result in results]
         _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, config, source, preprocess, model, forms, tables, files)
-        manifest = _manifest(source, recipe, prepared, preprocess, files, golden)
-        seal_bundle(folder, manifest)
+        seal_bundle(folder, {**values, "files": files, "golden": golden})
     return {
         "schema": RECORD_SCHEMA,
         "bundle": str(config.out),
@@ -298,13 +299,9 @@ def _golden(
 
 
 def _manifest(
-    source: Source,
-    recipe: Recipe,
-    prepared: Prepared,
-    preprocess: Preprocess,
-    files: list[dict[str, Any]],
-    golden: list[dict[str, Any]],
+    source: Source, recipe: Recipe, prepared: Prepared, preprocess: Preprocess
 ) -> dict[str, Any]:
+    """The manifest's values before there are files."""
     observed = prepared.calibration
     return {
         "schema": SCHEMA,
@@ -322,7 +319,7 @@ def _manifest(
             "weights": observed.weights,
         },
         "tools": {"mobilemod": __version__, **tool_versions()},
-        "files": files,
-        "golden": golden,
+        "files": [],
+        "golden": [],
         "accuracy": None,
     }

@@ -117,6 +117,14 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     write_json(folder / FILE_NAME, sealed(values))
 
 
+def check_draft(values: dict[str, Any]) -> None:
+    """Raises `UserError` for values that no manifest can hold, before any file is made."""
+    from mobilemod.manifest_schema import check_manifest
+
+    values = json.loads(json.dumps({**values, "parts": []}))
+    check_manifest(values, FILE_NAME, "nothing was written; give another name")
+
+
 def seal_bundle(folder: Path, values: dict[str, Any]) -> None:
     """Add size and hash of the golden images and of all other files in `folder`, and write.
 

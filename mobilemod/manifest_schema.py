@@ -213,11 +213,14 @@ def check_manifest(values: Any, where: str, mend: str) -> None:
 
 
 def check_labels(labels: Iterable[dict[str, str]]) -> None:
-    """Raises `UserError` for a class whose name no manifest can hold."""
+    """Raises `UserError` for a class whose name no manifest can hold, or that is there twice."""
     try:
-        TypeAdapter(list[Label]).validate_python(list(labels))
+        found = TypeAdapter(list[Label]).validate_python(list(labels))
+        _unique("labels", (label.id for label in found))
     except ValidationError as error:
         raise UserError(f"labels{_first(error)}; rename the class") from None
+    except ValueError as error:
+        raise UserError(f"{error}; rename the class") from None
 
 
 def _first(error: ValidationError) -> str:

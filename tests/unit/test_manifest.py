@@ -22,6 +22,7 @@ from mobilemod.manifest import (
     seal_bundle,
     write_manifest,
 )
+from mobilemod.manifest_schema import check_labels
 from mobilemod.sealed import read_sealed, sealed
 from tests.manifests import read_manifest, resign
 from tests.tiny_bundle import make_bundle
@@ -304,6 +305,20 @@ def test_a_bad_manifest_is_not_written(folder):
     with pytest.raises(UserError, match=r"labels\[0\]\.id: .*nothing was written"):
         seal_bundle(folder, {**values, "labels": [{"id": "\udcff", "label": "x"}]})
     assert (folder / FILE_NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name,expected",
+    [
+        ("a\nb", r"labels\[1\]\.id: must hold no control"),
+        ("\udcff", r"\[1\]\.id"),
+        ("a", "'a' .* twice"),
+    ],
+)
+def test_names_of_classes_are_looked_at_before_an_export(name, expected):
+    check_labels([{"id": "a", "label": "a"}, {"id": "é 漢", "label": "a"}])
+    with pytest.raises(UserError, match=f"{expected}.*rename the class"):
+        check_labels([{"id": "a", "label": "a"}, {"id": name, "label": "b"}])
 
 
 def test_a_manifest_of_something_else_makes_no_bundle(folder):
