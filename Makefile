@@ -9,6 +9,9 @@ RECIPE     ?= cpu
 OUT        ?= dist/$(MODEL)
 LIMIT      ?=
 MAX_DROP   ?=
+CLASSES    ?=
+SPLIT      ?=
+AUDIT_ONLY ?=
 AGREEMENT  ?=
 IMAGES     ?=
 MAX_MEAN_DROP ?=
@@ -41,7 +44,8 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
 AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
-DATA_OPTION := $(if $(DATA),--data "$(DATA)")
+DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSES)"))
+MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
 
 .PHONY: all setup data train export validate stress search inspect report bench arm64 swift bench-setup \
   bench-latency web apps test-apps test test-slow lint clean
@@ -89,18 +93,18 @@ export: setup
 
 # DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(DATA_OPTION) $(if $(AUDIT_ONLY),--audit-only) $(if $(LIMIT),--limit $(LIMIT)) \
+	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(MEASURED) $(if $(AUDIT_ONLY),--audit-only) $(if $(LIMIT),--limit $(LIMIT)) \
 	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
 	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
 	    $(if $(SUSTAINED),--sustained $(SUSTAINED))) \
 	  $(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(AGREEMENT),--min-agreement $(AGREEMENT))
 
 stress: setup
-	$(CLI) stress "$(OUT)" $(DATA_OPTION) $(if $(IMAGES),--images $(IMAGES)) \
+	$(CLI) stress "$(OUT)" $(MEASURED) $(if $(IMAGES),--images $(IMAGES)) \
 	  $(if $(MAX_MEAN_DROP),--max-mean-drop $(MAX_MEAN_DROP))
 
 search: setup
-	$(CLI) search "$(OUT)" $(DATA_OPTION) $(if $(MAX_DROP),--max-drop $(MAX_DROP)) \
+	$(CLI) search "$(OUT)" $(MEASURED) $(if $(MAX_DROP),--max-drop $(MAX_DROP)) \
 	  $(if $(IMAGES),--images $(IMAGES)) $(if $(LIMIT),--limit $(LIMIT))
 
 inspect: setup

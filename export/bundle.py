@@ -33,6 +33,7 @@ from export.source import (
     open_source,
 )
 from mobilemod import __version__
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_batch, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
@@ -68,7 +69,7 @@ class ExportConfig:
     model: str
     out: Path
     checkpoint: Path | None = None
-    data: Path | None = None
+    data: Path | DataSet | None = None
     targets: tuple[str, ...] = TARGETS
     recipe: str | None = None
     size: int = 224
@@ -135,6 +136,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         "checkpoint": source.summary,
         "recipe": recipe.name,
         "calibration": prepared.origin,
+        "doubts": list(prepared.calibration.doubts),
         "accuracy_measured": False,
         "seconds": round(time.perf_counter() - start, 1),
         "peak_mb": round(peak_memory() / 2**20),
@@ -317,6 +319,7 @@ def _manifest(
             "images": observed.count,
             "sha256": observed.images,
             "weights": observed.weights,
+            "doubts": list(observed.doubts),
         },
         "tools": {"mobilemod": __version__, **tool_versions()},
         "files": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
 from mobilemod.manifest import Bundle
 from mobilemod.models.checkpoints import load_checkpoint
@@ -43,6 +44,13 @@ def load_quantized_network(bundle: Bundle) -> EfficientMod:
     if prepared.reference != bundle.manifest["checkpoint"]["weights"]:
         raise UserError(f"{path} was prepared from other weights than {REFERENCE_FILE}'s")
     return network(bundle.manifest["model"], bundle.manifest["num_classes"], prepared.state)
+
+
+def load_calibrated(bundle: Bundle) -> tuple[FileContent, ...]:
+    """The images that a bundle's ranges were observed on; () where they aren't known."""
+    if CALIBRATION_FILE not in bundle.hashes:
+        return ()
+    return load_calibration(bundle.file(CALIBRATION_FILE)).files
 
 
 def load_table(bundle: Bundle, form: str) -> ParameterTable:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.backend import FORMS, TARGETS, get_backend
-from export.bundle_parts import bundle_recipe, load_reference
+from export.bundle_parts import bundle_recipe, load_calibrated, load_reference
 from export.search_costs import (
     Costs,
     mac_costs,
@@ -19,6 +19,7 @@ from export.search_costs import (
 )
 from export.search_judge import BATCH, Judge
 from export.sensitivity_bundle import SensitivityConfig, make_setup
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
@@ -51,7 +52,7 @@ class SearchConfig:
     """
 
     bundle: Path
-    data: Path
+    data: Path | DataSet
     max_drop: float = 0.5
     target: str | None = None
     cost: str | None = None
@@ -142,6 +143,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         ],
         "images": guide.count,
         "check_images": judge.count,
+        "data": checks.about(load_calibrated(bundle)),
         "damaged": sorted(damaged),
         "reasons": [damaged[file] for file in sorted(damaged)],
         "left_out": joined((guides.left_out, checks.left_out)),
@@ -187,9 +189,10 @@ def _images(
 
     The first are ordered so that every batch spans the classes.
     """
-    folder = config.data / "train"
-    if config.data.is_dir() and not folder.is_dir():
-        raise UserError(f"{config.data} has no folder train; the search is guided by its images")
+    root = DataSet.of(config.data).root
+    folder = root / "train"
+    if root.is_dir() and not folder.is_dir():
+        raise UserError(f"{root} has no folder train; the search is guided by its images")
     ids, classes = bundle.label_ids, bundle.manifest["num_classes"]
     train, val = (read_split(config.data, split, ids, classes) for split in ("train", "val"))
     seen = {s.path for s in train.spread(recipe.calibration_images).samples}

@@ -17,12 +17,14 @@ from export.backend import FORMS
 from export.bundle_parts import (
     bundle_calibration,
     bundle_recipe,
+    load_calibrated,
     load_quantized_network,
     load_reference,
     load_table,
     table_file,
 )
 from export.lowering import code_digest
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import (
     Damage,
     Damaged,
@@ -32,7 +34,6 @@ from mobilemod.data.imagefolder import (
     read_batch,
     read_split,
     refuse,
-    split_dir,
 )
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
@@ -73,7 +74,7 @@ class SensitivityConfig:
     """
 
     bundle: Path
-    data: Path
+    data: Path | DataSet
     form: str | None = None
     recipe: str | None = None
     by: str = "module"
@@ -152,6 +153,7 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
         "model": ready.bundle.manifest["model"],
         "weights": ready.bundle.manifest["checkpoint"]["weights"],
         "images": len(kept),
+        "data": images.about(load_calibrated(ready.bundle)),
         "damaged": damage.files,
         "reasons": damage.reasons,
         "left_out": images.left_out,
@@ -233,19 +235,19 @@ def _read_table(bundle: Bundle, name: str, form: MobileForm) -> ParameterTable:
     return table
 
 
-def read_images(bundle: Bundle, data: Path, count: int) -> ImageFolder:
+def read_images(bundle: Bundle, data: Path | DataSet, count: int) -> ImageFolder:
     """At most `count` images, spread over `data`'s validation split.
 
     A folder of images without class folders is taken too: `classes` is empty then.
     """
-    root = split_dir(data, "val")
+    root = DataSet.of(data).folder("val")
     if not class_folders(root):
         files, others = list_images(root)
         if others:
             say_left_out(root, left_out_text(others))
         if files:
             samples = tuple(Sample(p, -1) for p in files)
-            return ImageFolder(root, (), samples, dict(others)).spread(count)
+            return ImageFolder(root, (), samples, dict(others), root.name).spread(count)
     folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
     return folder.spread(count)
 

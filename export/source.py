@@ -12,7 +12,10 @@ from torch import Tensor
 
 from export.backend import Origin
 from mobilemod import __version__
-from mobilemod.data.imagefolder import imagenet_synsets, read_folder, read_split, split_dir
+from mobilemod.data.classes import output_order
+from mobilemod.data.dataset import DataSet
+from mobilemod.data.imagefolder import imagenet_synsets, read_split
+from mobilemod.data.listing import class_folders
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
@@ -65,12 +68,16 @@ class Source:
 
 
 def open_source(
-    variant: str, checkpoint: Path | None, data: Path | None, author: str = "", license: str = ""
+    variant: str,
+    checkpoint: Path | None,
+    data: Path | DataSet | None,
+    author: str = "",
+    license: str = "",
 ) -> Source:
     """Load `checkpoint` (or the bundled one) as `variant`, and find its labels.
 
     Labels come from the checkpoint's own metadata, else ImageNet's for 1,000 classes, else the
-    data folder's class names in sorted order, else "class 0", "class 1" and so on. author and
+    data folder's class names (see `output_order`), else "class 0", "class 1" and so on. author and
     license: of the weights; "" is what the checkpoint's metadata says.
     """
     get_variant(variant)
@@ -101,14 +108,16 @@ def open_source(
 
 
 def _labels(
-    path: Path, metadata: dict[str, str], count: int, data: Path | None
+    path: Path, metadata: dict[str, str], count: int, data: Path | DataSet | None
 ) -> tuple[Label, ...]:
     synsets = imagenet_synsets()
     ids = _named_labels(path, metadata["labels"], count) if "labels" in metadata else []
-    if not ids and count == 1000:
+    images = None if data is None else DataSet.of(data)
+    if not ids and count == 1000 and not (images and images.classes and images.classes.order):
         ids = list(synsets)
-    if not ids and data is not None:
-        ids = list(read_folder(split_dir(data, "train"), num_classes=count).classes)
+    if not ids and images is not None:
+        root = images.folder("train")
+        ids = list(output_order(root, list(class_folders(root)), count, images.classes))
     if not ids:
         return tuple({"id": str(i), "label": f"class {i}"} for i in range(count))
     return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
@@ -141,7 +150,7 @@ def find_prepared(
     model: EfficientMod,
     recipe: Recipe,
     preprocess: Preprocess,
-    data: Path | None,
+    data: Path | DataSet | None,
     trained: Path | None,
 ) -> Prepared:
     """The weights and ranges to quantize.

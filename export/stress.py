@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from export.bundle_parts import load_calibrated
 from export.validation import Answers, Candidate, candidates, predict, read_validation_images
 from mobilemod.data.corruptions import CONDITIONS, Condition
+from mobilemod.data.dataset import DataSet
 from mobilemod.errors import UserError
 from mobilemod.evaluation import accuracy
 from mobilemod.evaluation.accuracy import Predictions
@@ -34,7 +36,7 @@ class StressConfig:
     """
 
     bundle: Path
-    data: Path
+    data: Path | DataSet
     images: int = 500
     targets: tuple[str, ...] | None = None
     max_mean_drop: float = 0.7
@@ -64,6 +66,7 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
         "recipe": manifest["recipe"]["name"],
         "weights": manifest["checkpoint"]["weights"],
         "images": len(answers.kept),
+        "data": images.about(load_calibrated(bundle)),
         "damaged": answers.damaged,
         "reasons": answers.reasons,
         "left_out": images.left_out,

@@ -15,10 +15,17 @@ import numpy as np
 import torch
 
 from export.backend import FORMS, get_backend
-from export.bundle_parts import load_quantized_network, load_reference, load_table, table_file
+from export.bundle_parts import (
+    load_calibrated,
+    load_quantized_network,
+    load_reference,
+    load_table,
+    table_file,
+)
 from export.lowering import code_digest, tool_versions
 from export.quiet import quiet
 from mobilemod.data.corruptions import Condition
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import (
     Damage,
     Damaged,
@@ -211,8 +218,8 @@ def run_chunk(
     return Outcome(start, condition, kept, damaged, logits, runners)
 
 
-def read_validation_images(bundle: Bundle, data: Path, limit: int | None) -> ImageFolder:
-    """The validation split of `data`, its classes checked against the bundle's labels."""
+def read_validation_images(bundle: Bundle, data: Path | DataSet, limit: int | None) -> ImageFolder:
+    """The split of `data` that is measured, its classes checked against the bundle's labels."""
     folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
     return folder if limit is None else folder.spread(limit)
 
@@ -283,7 +290,7 @@ def measured_before(folder: Path) -> bool:
 
 
 def validate_bundle(
-    folder: Path, data: Path | None, gates: Gates, limit: int | None = None
+    folder: Path, data: Path | DataSet | None, gates: Gates, limit: int | None = None
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Measure a bundle on `data`'s validation images and write `report/` into it.
 
@@ -300,19 +307,20 @@ def validate_bundle(
     info["files"] = {e["file"]: {"bytes": e["bytes"], "sha256": e["sha256"]} for e in
                      bundle.model_files()}  # fmt: skip
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
-    reasons, left_out = [], {}
+    reasons, left_out, about = [], {}, {}
     if data is not None:
         images = read_validation_images(bundle, data, limit)
         answers = predict(bundle, images, candidates(bundle))
         predictions, damaged = answers.predictions[None], answers.damaged
         reasons, left_out = answers.reasons, images.left_out
+        about = images.about(load_calibrated(bundle))
         targets = images.targets[answers.kept]
         paths = [images.samples[i].path for i in answers.kept]
         names = [images.name(i) for i in answers.kept]
     labels = list(bundle.label_names)
     record = build_record(
         predictions, targets, labels, names, damaged, info, audits,
-        reasons=reasons, left_out=left_out,
+        reasons=reasons, left_out=left_out, about=about,
     )  # fmt: skip
     verdicts = check(record, gates)
     record = judged(record, verdicts)

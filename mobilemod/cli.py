@@ -14,6 +14,8 @@ from typing import Any
 
 from mobilemod import __version__, ranges
 from mobilemod.arguments import Parser
+from mobilemod.data.classes import SORTED, ClassNames
+from mobilemod.data.dataset import MEASURED, DataSet
 from mobilemod.errors import NOT_EVERYWHERE, UserError
 from mobilemod.files import irregular, require_writable, shown
 from mobilemod.interrupts import exit_code, raised_signals
@@ -118,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = _verb(verbs, "train", run_train, "train a network from scratch, or for int8 (--qat)",
               "mobilemod train --data DIR --qat cpu --out runs/qat")  # fmt: skip
-    _data_option(p)
+    _data_option(p, split=False)
     p.add_argument(
         "--model", metavar="NAME", help=f"{VARIANTS}; {MODEL}, or what the training recipe says"
     )
@@ -139,7 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = _verb(verbs, "export", run_export, "quantize and lower a checkpoint to a bundle",
               "mobilemod export --data DIR --out dist/efficientmod_xxs")  # fmt: skip
-    _data_option(p)
+    _data_option(p, split=False)
     p.add_argument("--model", default=MODEL, metavar="NAME", help=f"{VARIANTS}; {MODEL}")
     p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
     p.add_argument("--targets", default=TARGETS, metavar="NAME,…", help=f"some of {TARGETS}; all")
@@ -164,8 +166,6 @@ def build_parser() -> argparse.ArgumentParser:
     _data_option(p)
     p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
                    help="at most so many images, spread over the classes; all")  # fmt: skip
-    p.add_argument("--audit-only", action="store_true",
-                   help="without images: the audit alone; a measured report stays")  # fmt: skip
     p.add_argument("--device", metavar="KIND[:ID][,…]",
                    help=f"on devices: {DEVICES}")  # fmt: skip
     _device_options(p, " (--device)")
@@ -283,6 +283,8 @@ def _verb(verbs, name: str, run: Callable, summary: str, example: str) -> argpar
 
 def _device_options(p: argparse.ArgumentParser, where: str) -> None:
     """What is measured on a device, and what it is held to."""
+    p.add_argument("--audit-only", action="store_true",
+                   help="without images: no accuracy; what was measured before stays")  # fmt: skip
     p.add_argument("--max-drop", type=ranges.POINTS, metavar="POINTS",
                    help="of top-1 that an int8 file may lose; 0.5")  # fmt: skip
     p.add_argument("--max-upper", type=ranges.UPPER, metavar="POINTS",
@@ -298,17 +300,29 @@ def _device_options(p: argparse.ArgumentParser, where: str) -> None:
                    help=f"few timed runs, to see that it works{where}")  # fmt: skip
 
 
-def _data_option(parser: argparse.ArgumentParser) -> None:
+def _data_option(parser: argparse.ArgumentParser, split: bool = True) -> None:
     parser.add_argument(
         "--data",
         type=Path,
         default=os.environ.get("MOBILEMOD_DATA") or None,
         help="folder with train/ and val/, one folder per class (or MOBILEMOD_DATA)",
     )
+    parser.add_argument("--classes", metavar="FILE",
+                        help="which class each folder is, where its name doesn't say it: JSON or "
+                        f"lines of folder,class; or '{SORTED}'")  # fmt: skip
+    if split:
+        parser.add_argument("--split", metavar="NAME", help="folder of --data to measure; val")
 
 
-def _data(args: argparse.Namespace) -> Path | None:
-    return Path(args.data) if args.data else None
+def _data(args: argparse.Namespace) -> DataSet | None:
+    if not args.data:
+        for option in ("split", "classes"):
+            if getattr(args, option, None):
+                raise UserError(f"--{option} goes with --data")
+        return None
+    given = getattr(args, "classes", None)
+    classes = ClassNames.read(given) if given else None
+    return DataSet(Path(args.data), getattr(args, "split", None) or MEASURED, classes)
 
 
 def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:
@@ -340,10 +354,10 @@ def run_train(args: argparse.Namespace) -> int:
 
     if args.qat is not None:
         return _run_qat(args)
-    _refuse(args, ("checkpoint", "steps", "size"), "goes with --qat")
+    _refuse(args, ("checkpoint", "steps", "size", "classes"), "goes with --qat")
     overrides = _given(args, ("model", "lr", "batch_size", "seed", "phases"))
     record = train_and_save(
-        _required_data(args), args.out, args.config, overrides, args.device, args.threads
+        _required_data(args).root, args.out, args.config, overrides, args.device, args.threads
     )
     emit(args, record, f"{record['checkpoint']}: top-1 {record['top1_percent']:.2f} % at 224")
     return EXIT_OK
@@ -382,7 +396,7 @@ def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
         raise UserError(f"--{name} {why}")
 
 
-def _required_data(args: argparse.Namespace) -> Path:
+def _required_data(args: argparse.Namespace) -> DataSet:
     data = _data(args)
     if data is None:
         raise UserError("no images: give --data DIR (DATA=… with make), or run 'make data'")
@@ -424,8 +438,6 @@ def run_validate(args: argparse.Namespace) -> int:
     from mobilemod.results.table import text_table
 
     if args.device is not None:
-        if args.audit_only:
-            raise UserError("--audit-only doesn't go with --device")
         return _run_validate_devices(args)
     _refuse(args, ("gates", "threads", "sustained", "files"), "goes with --device")
     limits = _given(args, ("max_drop", "max_upper", "min_agreement"))
@@ -476,6 +488,7 @@ def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
     """The `DeviceConfig` of options that `validate --device` and `harness serve` share."""
     from dataclasses import replace
 
+    from export.bundle_parts import load_calibrated
     from export.validation import read_validation_images
     from mobilemod.harness.gates import DeviceGates
     from mobilemod.harness.job_build import Plan
@@ -490,11 +503,18 @@ def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
     if getattr(args, "files", None):
         plan = replace(plan, files=tuple(args.files.split(",")))
     plan = replace(plan, sustained_seconds=args.sustained or 0)
-    data, images = _data(args), None
+    data, images, about = None if args.audit_only else _data(args), None, None
     if data is not None:
         bundle = load_bundle(args.bundle, verify=False)
         images = read_validation_images(bundle, data, args.limit)
-    return DeviceConfig(args.bundle, devices, images, args.limit is not None, plan, gates)
+        about = images.about(load_calibrated(bundle))
+    elif not args.audit_only:
+        raise UserError(
+            "no images: give --data DIR (DATA=… with make), or --audit-only to measure latency and "
+            "run the self-test alone"
+        )
+    sample = args.limit is not None
+    return DeviceConfig(args.bundle, devices, images, sample, plan, gates, about)
 
 
 def run_harness(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
+from mobilemod.data.imagefolder import Damage, FileContent, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
+from quantization.calibration_doubts import doubts
 from quantization.hooks import forward_hooks
 from quantization.observers import OBSERVERS, Range, ranges
 
@@ -63,7 +65,8 @@ class Calibration:
     """What was observed: tensor name -> `Observed`, with the sha256 of weights and images.
 
     adjustments: what was done to the checkpoint's weights to get those observed, as JSON-ready
-    values of `quantization.preparation.Adjustments`; empty for none.
+    values of `quantization.preparation.Adjustments`; empty for none. files: of the images, () where
+    not known. doubts: why they may be the wrong ones, for people.
     """
 
     weights: str
@@ -71,6 +74,8 @@ class Calibration:
     count: int
     observed: dict[str, Observed]
     adjustments: dict[str, Any] = field(default_factory=dict)
+    files: tuple[FileContent, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
@@ -82,6 +87,8 @@ class Calibration:
             "columns": list(OBSERVERS),
             "tensors": {k: [list(r) for r in v.ranges] for k, v in self.observed.items()},
             "adjustments": self.adjustments,
+            "files": [list(f) for f in self.files],
+            "doubts": list(self.doubts),
         }
 
     def save(self, path: Path) -> None:
@@ -89,8 +96,9 @@ class Calibration:
         values = self.to_dict()
         lines = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values["tensors"].items()]
         tensors = "{\n" + ",\n".join(lines) + "\n }"
-        rest = json.dumps({**values, "tensors": None}, indent=1)
-        write_text(path, rest.replace('"tensors": null', f'"tensors": {tensors}'))
+        rest = json.dumps({**values, "tensors": None, "files": None}, indent=1)
+        rest = rest.replace('"tensors": null', f'"tensors": {tensors}')
+        write_text(path, rest.replace('"files": null', f'"files": {json.dumps(values["files"])}'))
 
 
 def load_calibration(path: Path) -> Calibration:
@@ -104,7 +112,13 @@ def load_calibration(path: Path) -> Calibration:
             for k, v in values["tensors"].items()
         }
         return Calibration(
-            values["weights"], values["images"], values["count"], observed, values["adjustments"]
+            values["weights"],
+            values["images"],
+            values["count"],
+            observed,
+            values["adjustments"],
+            tuple((int(size), str(digest)) for size, digest in values.get("files", ())),
+            tuple(map(str, values.get("doubts", ()))),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no calibration table ({error}); delete it") from None
@@ -201,7 +215,12 @@ def calibrate(
 def calibrate_on(form: MobileForm, weights: str, images: CalibrationImages) -> Calibration:
     """Observe `form`, whose weights' digest is `weights`, on all of `images`."""
     observed = observe(form, images.batches(), images.steps)
-    return Calibration(weights, images.digest, len(images.pixels), observed)
+    files = images.folder.contents()
+    said = doubts(images.pixels, [digest for _, digest in files])
+    for line in said:
+        print(f"calibration: {line}", file=sys.stderr, flush=True)
+    count = len(images.pixels)
+    return Calibration(weights, images.digest, count, observed, files=files, doubts=said)
 
 
 def cache_dir() -> Path:

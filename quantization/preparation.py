@@ -45,8 +45,9 @@ from quantization.sensitivity_program import SwitchedProgram
 FORM, OPTIONS = "xnnpack", XNNPACK_FORM
 # The code that decides the result, of this folder.
 CODE = (
-    "bias_correction.py", "calibration.py", "equalization.py", "observers.py", "params.py",
-    "preparation.py", "program.py", "qat.py", "rounding.py", "sensitivity_program.py",
+    "bias_correction.py", "calibration.py", "calibration_doubts.py", "equalization.py",
+    "observers.py", "params.py", "preparation.py", "program.py", "qat.py", "rounding.py",
+    "sensitivity_program.py",
 )  # fmt: skip
 # Bias correction runs its images as one batch.
 CORRECTION_IMAGES = 64

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
@@ -52,7 +53,7 @@ class QatJob:
 
     source: FloatNetwork
     recipe: str
-    data: Path
+    data: Path | DataSet
     out: Path
     config: QatConfig
     device: str | None = None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from mobilemod.data.classes import class_index
+from mobilemod.data.classes import ClassNames, class_index
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.image_file import IMAGE_SUFFIXES, DamagedImage, read_image
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.data.preprocess import Preprocess
@@ -22,6 +25,8 @@ from mobilemod.files import file_sha256, shown
 from mobilemod.progress import progress
 
 MAX_DAMAGED = 0.01
+# Size in bytes and sha256 of an image file.
+FileContent = tuple[int, str]
 
 
 @cache
@@ -47,13 +52,14 @@ class Sample:
 class ImageFolder:
     """The samples of `root`, sorted by class and file name.
 
-    left_out: how many files are there that aren't read, by kind (".heic").
+    left_out: how many files are there that aren't read, by kind (".heic"). split: its name.
     """
 
     root: Path
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     left_out: dict[str, int] = field(default_factory=dict, compare=False)
+    split: str = field(default="", compare=False)
 
     @property
     def targets(self) -> np.ndarray:
@@ -70,7 +76,7 @@ class ImageFolder:
     def subset(self, indices: list[int]) -> ImageFolder:
         """The same folder with only these samples, in this order."""
         samples = tuple(self.samples[i] for i in indices)
-        return ImageFolder(self.root, self.classes, samples, self.left_out)
+        return dataclasses.replace(self, samples=samples)
 
     def spread(self, count: int) -> ImageFolder:
         """`count` samples evenly spaced over the sorted list: every class, the same each time."""
@@ -78,6 +84,35 @@ class ImageFolder:
         if count >= total:
             return self
         return self.subset([int(i) for i in np.linspace(0, total - 1, count).round()])
+
+    def contents(self) -> tuple[FileContent, ...]:
+        """Of every sample that can be read: its size in bytes and the sha256 of its bytes."""
+        found = []
+        for sample in self.samples:
+            with contextlib.suppress(OSError):
+                found.append((sample.path.stat().st_size, file_sha256(sample.path)))
+        return tuple(found)
+
+    def about(self, calibrated: Sequence[FileContent]) -> dict[str, Any]:
+        """What was measured, for records.
+
+        calibrated: `contents` of the images that ranges were observed on; () where not known.
+        """
+        return {
+            "folder": shown(self.root),
+            "split": self.split,
+            "calibrated_on": self._among(calibrated) if calibrated else None,
+        }
+
+    def _among(self, contents: Sequence[FileContent]) -> int:
+        """How many samples have the bytes of one of `contents`."""
+        sizes, digests = {size for size, _ in contents}, {digest for _, digest in contents}
+        count = 0
+        for sample in self.samples:
+            with contextlib.suppress(OSError):
+                same_size = sample.path.stat().st_size in sizes
+                count += same_size and file_sha256(sample.path) in digests
+        return count
 
     def digest(self) -> str:
         """sha256 over the names, targets and bytes of all samples; a file that can't be read has
@@ -92,15 +127,6 @@ class ImageFolder:
         return h.hexdigest()
 
 
-def split_dir(data: Path, split: str) -> Path:
-    """`data/split` where it exists (train/val layout), else `data` itself."""
-    if not data.is_dir():
-        raise UserError(
-            f"no data folder at {data}; give DATA=/path (or MOBILEMOD_DATA), or run 'make data'"
-        )
-    return data / split if (data / split).is_dir() else data
-
-
 def required_classes(ids: tuple[str, ...]) -> tuple[str, ...] | None:
     """The class folders that a model with these label ids demands of a data set.
 
@@ -111,21 +137,33 @@ def required_classes(ids: tuple[str, ...]) -> tuple[str, ...] | None:
     return ids
 
 
-def read_split(data: Path, split: str, label_ids: tuple[str, ...], num_classes: int) -> ImageFolder:
-    """A split of `data` for a model with these label ids; raises `UserError` as `read_folder`."""
-    return read_folder(split_dir(data, split), required_classes(label_ids), num_classes)
+def read_split(
+    data: Path | DataSet, split: str, label_ids: tuple[str, ...], num_classes: int
+) -> ImageFolder:
+    """A split of `data` for a model with these label ids; raises `UserError` as `read_folder`.
+
+    split: "train", or "val" for the one that is measured.
+    """
+    data = DataSet.of(data)
+    root = data.folder(split)
+    folder = read_folder(root, required_classes(label_ids), num_classes, data.classes)
+    return dataclasses.replace(folder, split=split if root == data.root else root.name)
 
 
 def read_folder(
-    root: Path, labels: tuple[str, ...] | None = None, num_classes: int | None = None
+    root: Path,
+    labels: tuple[str, ...] | None = None,
+    num_classes: int | None = None,
+    given: ClassNames | None = None,
 ) -> ImageFolder:
     """List the images under `root` and give each the model's class index.
 
-    `labels`: the class folder names the model was trained on, in output order; every one must be
-    there. Without it, one of 1,000 classes takes ImageNet's (WordNet id, index or label, see
-    `class_index`), and a model of `num_classes` equal to the number of folders their sorted order.
+    `labels`: the label ids that the model was trained on, in output order; every one must be there.
+    Without it, a model of 1,000 classes is ImageNet's, and one of another number has no names, so
+    that folders are its indices; without either, the folders in sorted order are the classes. How a
+    folder is known by its name, or by what is `given`: `class_index`.
     Images in folders below a class's are of that class. What isn't read is told on stderr.
-    Raises `UserError` for an empty folder, a missing class, and a name that isn't ImageNet's.
+    Raises `UserError` for an empty folder, a missing class, and a name that isn't the model's.
     """
     if not root.is_dir():
         raise UserError(f"no such data folder: {root}")
@@ -133,7 +171,7 @@ def read_folder(
     classes = tuple(folders)
     if not classes:
         raise UserError(f"{root} holds no class folders; expected {root}/<class>/<image>.jpg")
-    index = _class_index(root, classes, labels, num_classes)
+    index = _class_index(root, classes, labels, num_classes, given)
     samples = []
     beside, others = list_images(root, nested=False)
     others += Counter({"images beside the class folders": len(beside)})
@@ -154,28 +192,28 @@ def _suffixes() -> str:
 
 
 def _class_index(
-    root: Path, classes: tuple[str, ...], labels: tuple[str, ...] | None, num_classes: int | None
+    root: Path,
+    classes: tuple[str, ...],
+    labels: tuple[str, ...] | None,
+    num_classes: int | None,
+    given: ClassNames | None,
 ) -> dict[str, int]:
-    if labels is not None:
-        missing = [name for name in labels if name not in classes]
-        extra = [name for name in classes if name not in labels]
-        if missing:
-            raise UserError(
-                f"{root} lacks the class folder {missing[0]!r} "
-                f"({len(missing)} of the model's {len(labels)} classes missing)"
-            )
-        if extra:
-            raise UserError(f"{root} has a class the model doesn't know: {extra[0]!r}")
-        return {name: i for i, name in enumerate(labels)}
-    if num_classes == 1000:
-        synsets = imagenet_synsets()
-        return class_index(root, classes, tuple(synsets), [label for _, label in synsets.values()])
-    if num_classes is None or num_classes == len(classes):
+    synsets = imagenet_synsets()
+    if labels is None and num_classes is None:
         return {name: i for i, name in enumerate(classes)}
-    raise UserError(
-        f"{root} has {len(classes)} class folders, the model {num_classes} classes; "
-        "they must be equal (or the model ImageNet's, with folders named by WordNet id)"
-    )
+    if labels is None and num_classes == 1000:
+        names = [label for _, label in synsets.values()]
+        return class_index(root, classes, tuple(synsets), names, given)
+    ids = labels or tuple(map(str, range(num_classes or 0)))
+    names = [synsets[i][1] if i in synsets else i for i in ids]
+    index = class_index(root, classes, ids, names, given)
+    missing = sorted(set(range(len(ids))) - set(index.values()))
+    if missing and labels is not None:
+        raise UserError(
+            f"{shown(root)} lacks the class folder {ids[missing[0]]!r} "
+            f"({len(missing)} of the model's {len(ids)} classes missing)"
+        )
+    return index
 
 
 @dataclass(frozen=True)

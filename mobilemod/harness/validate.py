@@ -43,7 +43,8 @@ class DeviceConfig:
     """bundle: folder that export wrote. devices: KIND or KIND:ID, measured at the same time.
 
     images: what accuracy is measured on, None: not at all. sample: they are a part of the set,
-    chosen to save time. plan, gates: what is measured and held to.
+    chosen to save time. plan, gates: what is measured and held to. measured: what is said of the
+    images in the record, `ImageFolder.about`'s form.
     """
 
     bundle: Path
@@ -52,6 +53,7 @@ class DeviceConfig:
     sample: bool = False
     plan: Plan = field(default_factory=Plan)
     gates: DeviceGates = field(default_factory=DeviceGates)
+    measured: dict[str, Any] | None = None
     pauses: Sequence[float] = PAUSES
 
     def __post_init__(self) -> None:
@@ -209,6 +211,7 @@ def _finish(
         started=entry.get("started", ""),
     )
     record, series = build_record(sources, host)
+    record["data"] = config.measured
     record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
     record = sealed(record)
     write_series(run.built.folder.job, series, run.out / SERIES_FILE)

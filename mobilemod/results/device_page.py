@@ -25,6 +25,7 @@ from mobilemod.results.device_table import (
     threads_text,
 )
 from mobilemod.results.markup import Html, document, join, table, tag
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import drop_text
 from mobilemod.results.verdict import PASS, headline, overall
@@ -38,11 +39,14 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
     """Write `report.html`, `report.csv` and `report.json` over every record below `folder`.
 
-    folder: a bundle's `devices/`. The last record of each device is shown, older ones make its
-    history. A record that can't be read, or was changed, is left out. The page's path.
+    folder: a bundle's `devices/`. The last record of each device that has accuracy is shown, else
+    the last; all make its history. A record that can't be read, or was changed, is left out. The
+    page's path.
     """
     records = read_records(folder)
-    latest = {r["device"]["name"]: r for r in records}
+    # What was measured isn't hidden by a later run without images.
+    by_worth = sorted(records, key=lambda r: bool(r["counts"]["sent"]))
+    latest = {r["device"]["name"]: r for r in by_worth}
     write_json(folder / "report.json", {"schema": RECORDS_SCHEMA, "records": list(latest.values())})
     write_text(folder / "report.csv", csv_text(records))
     write_text(folder / "report.html", page(list(latest.values()), records, manifest["model"]))
@@ -112,7 +116,9 @@ def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
         text = tag("span", f"{name}: {said}; {r['started']}")
         state = overall(r["verdicts"]) if r["verdicts"] else None
         badge_of = tag("b", state, class_=state) if state else None
-        devices.append(tag("li", tag("b", letters[name]), text, badge_of))
+        lines = measured_lines(r.get("data"), r["job"]["images"])
+        on = [tag("span", line) for line in lines]
+        devices.append(tag("li", tag("b", letters[name]), text, badge_of, *on))
     inner = join(tag("summary", f"{len(verdicts)} gates"), tag("ul", *gates, class_="gates"))
     return tag(
         "header",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.table import aligned, drop_text
 
 
@@ -25,6 +26,7 @@ def text_table(record: dict[str, Any]) -> str:
     for c in record["comparisons"]:
         lines.append(comparison_text(c))
     lines += ["", counts_text(counts)]
+    lines += measured_lines(record.get("data"), record["job"]["images"])
     return "\n".join([*lines, *(v["line"] for v in record["verdicts"])])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mobilemod.files import write_text
 from mobilemod.results import image_cards, sections
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import NOT_MEASURED, text_table, with_reasons
@@ -84,6 +85,7 @@ def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:
         tag("h1", _model_name(record)),
         tag("div", badge, class_=f"badge {kind}"),
         tag("p", _sentence(record)),
+        *(tag("p", line) for line in measured_lines(record["data"], record["data"]["images"])),
         _tiles(record),
         tag("ul", *gates, class_="gates") if gates else None,
         class_="top",

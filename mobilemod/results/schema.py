@@ -35,12 +35,14 @@ def build_record(
     seed: int = 0,
     reasons: Sequence[str] = (),
     left_out: Mapping[str, int] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict:
     """The record of logits of N images, JSON-ready.
 
     targets: int (N,), indices into the K `labels`. image_names: N names, in the same order.
     damaged: images that couldn't be read, not among the N; reasons: why, as many, or none.
-    left_out: how many files beside them weren't taken for images, by kind. bundle_info: anything
+    left_out: how many files beside them weren't taken for images, by kind. about: where they lie,
+    `ImageFolder.about`'s form. bundle_info: anything
     JSON-like; a file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or
     "file") or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't
     measured.
@@ -60,6 +62,7 @@ def build_record(
             "damaged": [str(name) for name in damaged],
             "reasons": [str(reason) for reason in reasons],
             "left_out": dict(left_out or {}),
+            **(about or {"folder": "", "split": "", "calibrated_on": None}),
         },
         "predictions": [
             {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mobilemod.files import write_text
 from mobilemod.results.markup import Html, document, escape, join, table, tag
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.search_plot import PLOT_STYLE, front_plot
 from mobilemod.results.search_table import change_text, cost_text, kl_text, looks, met_text
 from mobilemod.results.sensitivity_table import signed
@@ -83,7 +84,8 @@ def _front(record: dict) -> Html:
             "p",
             f"From recipe {record['recipe']}, module by module, on {record['images']:,} training "
             f"images that calibration has not seen. {how} {looks(record)} of these mixes were "
-            f"tried on {record['check_images']:,} validation images, only to know when to stop.",
+            f"tried on {record['check_images']:,} validation images, only to know when to stop. ",
+            " ".join(measured_lines(record.get("data"), record["check_images"])),
             class_="note",
         ),
         front_plot(record),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.sensitivity_table import signed
 from mobilemod.results.table import aligned, drop_text, sqnr_text
 from mobilemod.results.verdict import UNDECIDED
@@ -59,6 +60,7 @@ def text_table(record: dict) -> str:
         f"{record['candidates']} modules, cost in {record['unit']}{profile}",
         f"guided by {record['images']:,} training images, {looks(record)} of these mixes checked "
         f"on {record['check_images']:,} validation images",
+        *measured_lines(record.get("data"), record["check_images"]),
         "",
     ]
     cells = [["#", "left float", record["unit"], "KL", "SQNR dB", "gain dB", "int8 MACs %",

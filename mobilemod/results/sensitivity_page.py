@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mobilemod.files import write_text
 from mobilemod.results.markup import Html, document, escape, join, table, tag
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.sensitivity_plot import depth_plot, histogram
 from mobilemod.results.sensitivity_table import (
     clipped_text,
@@ -48,7 +49,8 @@ def write_page(record: dict, path: Path) -> None:
     footer = tag(
         "footer",
         f"Form {record['form']}, recipe {record['recipe']}, {record['images']:,} images. "
-        f"The same figures as JSON: schema {record['schema']}.",
+        f"The same figures as JSON: schema {record['schema']}. ",
+        " ".join(measured_lines(record.get("data"), record["images"])),
     )
     body = tag("main", _headline(record), _depth(record), _ranked(record), _codes(record), footer)
     page = document(title, _POLICY, STYLE + _OWN_STYLE, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.table import aligned, sqnr_text
 
 ROWS = 20
@@ -72,6 +73,7 @@ def text_table(record: dict, rows: int = ROWS) -> str:
     best = sorted(record["items"], key=lambda item: item["rank_left_float"])[:LEFT_FLOAT_ROWS]
     lines += ["", f"largest gains when left float{noise_text(record)}:"]
     lines += [f"  {signed(i['left_float']['gain_db'], 2)} dB  {i['name']}" for i in best]
+    lines += measured_lines(record.get("data"), record["images"])
     if record["damaged"]:
         lines.append(f"{len(record['damaged'])} damaged images left out")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.table import aligned, drop_text
 
 NO_CORRUPTION = "none"
@@ -28,6 +29,7 @@ def text_table(record: dict) -> str:
         "",
         *aligned(rows),
     ]
+    lines += measured_lines(record.get("data"), record["images"])
     if record["damaged"]:
         lines.append(f"{len(record['damaged'])} damaged images left out")
     return "\n".join(lines)

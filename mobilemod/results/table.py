@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mobilemod.data.listing import left_out_text
+from mobilemod.results.measured import measured_lines
 from mobilemod.results.schema import int8_pairs, validate_record
 
 NOT_MEASURED = "Accuracy was not measured: no model was run on labelled images."
@@ -54,6 +55,7 @@ def text_table(record: dict) -> str:
     if record["measured"]:
         differing = len(record["disagreements"])
         lines += ["", f"{data['images']} images, int8 files differ on {differing}"]
+        lines += measured_lines(data, data["images"])
     if left_out := data.get("left_out"):
         lines.append(f"left out: {left_out_text(left_out)}")
     if names := with_reasons(data):

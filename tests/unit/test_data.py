@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilemod.data.classes import ClassNames, output_order
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import (
     Damage,
     imagenet_synsets,
     iter_pixels,
     load_pixels,
     read_folder,
-    split_dir,
 )
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -71,15 +72,15 @@ def test_synsets():
 def test_thousand_classes_by_wordnet_id(make_folder):
     root = make_folder({"n03888257": 2, "n02102040": 1})
     assert read_folder(root, num_classes=1000).targets.tolist() == [217, 701, 701]
-    # Negative control: a network of as many classes as folders takes their order instead.
-    assert read_folder(root, num_classes=2).targets.tolist() == [0, 1, 1]
+    # Where the folders are the classes, as in training, their order counts.
     assert read_folder(root).targets.tolist() == [0, 1, 1]
+    assert "name no class of the model" in refusal(root, num_classes=2)
 
 
 def test_thousand_classes_and_no_wordnet_id(make_folder):
     root = make_folder({"n03888257": 1, "parachute": 1})
     assert refusal(root, num_classes=7).startswith(str(root))
-    assert "2 class folders, the model 7" in refusal(root, num_classes=7)
+    assert "'n03888257', 'parachute' name no class" in refusal(root, num_classes=7)
 
 
 def test_thousand_folders_by_index_not_by_the_order_of_strings(make_folder):
@@ -124,14 +125,117 @@ def test_empty_folders(make_folder, tmp_path):
     assert f"{root / 'b'} holds no images" in refusal(root)
     assert "no such data folder" in refusal(tmp_path / "absent")
     with pytest.raises(UserError, match="DATA="):
-        split_dir(tmp_path / "absent", "val")
+        DataSet(tmp_path / "absent").folder("val")
 
 
-def test_split_dir(make_folder):
+def test_the_folder_of_a_split(make_folder):
     root = make_folder({"a": 1})
-    assert split_dir(root, "val") == root
+    assert DataSet(root).folder("val") == DataSet(root).folder("train") == root
     (root / "val").mkdir()
-    assert split_dir(root, "val") == root / "val"
+    assert DataSet(root).folder("val") == root / "val"
+    with pytest.raises(UserError, match="has no folder train; it has val$"):
+        DataSet(root).folder("train")
+    (root / "test").mkdir()
+    assert DataSet(root, "test").folder("val") == root / "test"
+    with pytest.raises(UserError, match="has no folder tset"):
+        DataSet(root, "tset").folder("val")
+
+
+@pytest.mark.parametrize("name", ["train", "training", "Train"])
+def test_training_images_are_not_measured_unasked(make_folder, name):
+    root = make_folder({"a": 1}, name)
+    with pytest.raises(UserError, match=f"holds training images; give --split {name}"):
+        DataSet(root).folder("val")
+    assert DataSet(root, name).folder("val") == root
+    assert DataSet(root).folder("train") == root
+    (root.parent / "up" / "train").mkdir(parents=True)
+    with pytest.raises(UserError, match="has no folder val; it has train: give --split train"):
+        DataSet(root.parent / "up").folder("val")
+
+
+def test_a_models_own_classes_by_name(make_folder):
+    root = make_folder({"Tench": 1, "golf_ball": 1, "0002": 1})
+    index = read_folder(root, ("n01440764", "n03445777", "mine"))
+    assert {s.path.parent.name: s.target for s in index.samples} == {
+        "Tench": 0, "golf_ball": 1, "0002": 2,
+    }  # fmt: skip
+    # As many folders by accident.
+    assert "'golf_ball'" in refusal(root, ("n01440764", "other", "mine"))
+
+
+def test_ten_numbered_folders_are_in_the_order_of_numbers(make_folder):
+    root = make_folder({str(i): 1 for i in range(11)})
+    folder = read_folder(root, num_classes=11)
+    assert [int(s.path.parent.name) for s in folder.samples] == folder.targets.tolist()
+    numbers = tuple(map(str, range(11)))
+    assert output_order(root, sorted(numbers), 11, None) == numbers
+
+
+CLASS_FILES = [
+    ('{"cats": "tench", "dogs": 217}', {"cats": 0, "dogs": 217}),
+    ("# ours\ncats,n01440764\ndogs\t217\n", {"cats": 0, "dogs": 217}),
+    ("cats, English springer\r\ndogs,0\r\n", {"cats": 217, "dogs": 0}),
+]
+
+
+@pytest.mark.parametrize(("text", "index"), CLASS_FILES)
+def test_a_file_says_which_class_a_folder_is(make_folder, tmp_path, text, index):
+    file = tmp_path / "classes"
+    file.write_text(text)
+    root = make_folder({"cats": 1, "dogs": 1})
+    folder = read_folder(root, num_classes=1000, given=ClassNames.read(str(file)))
+    assert {s.path.parent.name: s.target for s in folder.samples} == index
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "give a JSON object"),
+        ("cats", "line 1: give a JSON object"),
+        ("[1, 2]", "give a JSON object"),
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"a": 1, "a": 2}', "the folder 'a' stands there twice"),
+        ("a,1\na,2", "the folder 'a' stands there twice"),
+        ('["a", "a"]', "the folder 'a' stands there twice"),
+        ('{"a": true}', "give a JSON object"),
+        ('{"a": null}', "give a JSON object"),
+        (b"\xff\xfe\x00", "it isn't UTF-8"),
+    ],
+)
+def test_a_wrong_file_of_classes_is_one_line(tmp_path, text, line):
+    file = tmp_path / "classes"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as caught:
+        ClassNames.read(str(file))
+    assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_of_classes_that_isnt_there(tmp_path):
+    with pytest.raises(UserError, match="No such file.*or the word sorted"):
+        ClassNames.read(str(tmp_path / "absent"))
+
+
+def test_outputs_without_names_are_not_guessed(make_folder):
+    root, names = make_folder({"b": 1, "a": 1}), ["a", "b"]
+    with pytest.raises(UserError, match="doesn't name its 2 classes.*--classes sorted"):
+        output_order(root, names, 2, None)
+    assert output_order(root, names, 2, ClassNames(sorted=True)) == ("a", "b")
+    assert output_order(root, names, 2, ClassNames(order=("b", "a"))) == ("b", "a")
+    assert output_order(root, names, 2, ClassNames({"a": "1", "b": "0"})) == ("b", "a")
+    with pytest.raises(UserError, match="2 classes in order, the model has 3"):
+        output_order(root, names, 3, ClassNames(sorted=True))
+
+
+def test_how_many_were_calibrated_on(make_folder):
+    """By their bytes, whatever they are called."""
+    folder = read_folder(make_folder({"a": 6}))
+    for i, sample in enumerate(folder.samples):
+        sample.path.write_bytes(bytes([i]) * 100)
+    known = folder.subset([0, 2]).contents()
+    assert folder.about(known)["calibrated_on"] == 2
+    assert folder.about(())["calibrated_on"] is None
+    assert folder.about(((100, "0" * 64),))["calibrated_on"] == 0
 
 
 def test_spread_and_digest(make_folder):
@@ -247,7 +351,7 @@ def test_preprocess_round_trip_and_errors():
 
 
 def test_real_images(data_dir):
-    folder = read_folder(split_dir(data_dir, "val"), num_classes=1000)
+    folder = read_folder(DataSet(data_dir).folder("val"), num_classes=1000)
     assert set(folder.classes) == set(IMAGENETTE)
     assert {s.path.parent.name: s.target for s in folder.samples} == IMAGENETTE
     few = folder.spread(20)

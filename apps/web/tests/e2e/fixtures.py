@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from export.backend import get_backend
 from export.bundle import ExportConfig, export_bundle
 from export.quiet import quiet
-from mobilemod.data.imagefolder import read_folder, split_dir
+from mobilemod.data.dataset import DataSet
+from mobilemod.data.imagefolder import read_folder
 from mobilemod.files import atomic_folder, file_sha256
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.models.efficientmod import VARIANTS, Variant
@@ -73,7 +74,7 @@ def main() -> None:
 def few_images(data: Path, out: Path) -> Path:
     """A data folder of the first classes with an image or two, enough to calibrate on."""
     for split in ("train", "val"):
-        folder = read_folder(split_dir(data, split))
+        folder = read_folder(DataSet(data).folder(split))
         for name in folder.classes[:OTHER_CLASSES]:
             (out / split / name).mkdir(parents=True, exist_ok=True)
             for image in sorted((folder.root / name).iterdir())[:2]:
@@ -82,7 +83,7 @@ def few_images(data: Path, out: Path) -> Path:
 
 
 def write_answers(bundle: Bundle, data: Path, limit: int, out: Path) -> None:
-    folder = read_folder(split_dir(data, "val"), bundle.label_ids).spread(limit)
+    folder = read_folder(DataSet(data).folder("val"), bundle.label_ids).spread(limit)
     (out / "images").mkdir()
     spec = bundle.preprocess
     pixels = []
