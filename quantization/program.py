@@ -32,6 +32,7 @@ from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
 PROBE_SIZE = 64
+FLOAT16_MAX = 65504.0
 FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
 
 
@@ -158,6 +159,8 @@ def make_table(
         if isinstance(module, MobileDepthwise):
             fit_summands(module, entries)
     if form_name == "coreml":
+        for entry in entries.values():
+            _require_float16(entry)
         entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
     return ParameterTable(form_name, recipe.name, entries)
 
@@ -170,6 +173,16 @@ def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -
         for tap in (first, depthwise.taps[i + 1]):
             if result is not None and tap.tensor in entries:
                 entries[tap.tensor] = summand_params(entries[tap.tensor], result)
+
+
+def _require_float16(entry: TensorParams) -> None:
+    """`UserError` for a scale that becomes infinite where Core ML stores it."""
+    if max(entry.scale) > FLOAT16_MAX:
+        raise UserError(
+            f"Core ML: the scale of {entry.tensor} ({max(entry.scale):.3g}, of values from "
+            f"{entry.low:.3g} to {entry.high:.3g}) is beyond float16; leave that tensor float in "
+            "the recipe, or give another checkpoint"
+        )
 
 
 def _with_note(note: str) -> str:
