@@ -47,6 +47,7 @@ from mobilemod.models.mobile import MobileForm, build_mobile
 from mobilemod.models.unfold import network
 from mobilemod.progress import progress
 from mobilemod.workers import worker_pool
+from quantization.calibration import refuse_overflow
 from quantization.params import ParameterTable
 from quantization.prepared import CALIBRATION_FILE, Prepared
 from quantization.program import make_table, quantize
@@ -159,6 +160,7 @@ def _checked_forms(
         for name, form in forms.items():
             error = float((form(x) - expected).abs().max() / expected.abs().max().clamp(min=1))
             if not error <= MAX_FORM_ERROR:
+                refuse_overflow(form, x)
                 raise UserError(
                     f"the {name} form differs from the network by {error:.1e} on these weights "
                     f"(limit {MAX_FORM_ERROR:.0e}); check the checkpoint for extreme values"

@@ -37,6 +37,9 @@ MAX_MEAN_BEYOND = 0.03
 MIN_SQNR_DB = 50.0
 MIN_CHANNEL_SQNR_DB = 40.0
 MIN_CHANNEL_VALUES = 16
+# Below float16's normal numbers a step is as long as at their least: a layer whose scale is next
+# to nothing (1e-4 at the start of a training) has its outputs there.
+SILENT = 2.0**-14
 
 
 @dataclass(frozen=True)
@@ -178,14 +181,13 @@ class _Comparison:
         record = self._take(step, y.numel(), False)
         signal = record.value.double().square().mean((0, 2, 3))
         noise = (record.value - y).double().square().mean((0, 2, 3))
-        total = _decibel(float(signal.mean()), float(noise.mean()))
+        total = _decibel(max(float(signal.mean()), SILENT**2), float(noise.mean()))
         # A channel that is nearly silent is measured against the tensor's mean power, and so is
         # one of a few values only (the head's), whose own power says little.
         few = record.value[:, 0].numel() < MIN_CHANNEL_VALUES
-        floor = signal.mean() * (1.0 if few else 1e-2)
+        floor = max(float(signal.mean()) * (1.0 if few else 1e-2), SILENT**2)
         channels = [
-            _decibel(max(s, float(floor)), n)
-            for s, n in zip(signal.tolist(), noise.tolist(), strict=True)
+            _decibel(max(s, floor), n) for s, n in zip(signal.tolist(), noise.tolist(), strict=True)
         ]
         worst = min(channels)
         self.count["conv"] += 1
@@ -214,7 +216,7 @@ class _Comparison:
 def _decibel(signal: float, noise: float) -> float:
     if noise == 0.0:
         return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return 10 * math.log10(signal / noise)
 
 
 def _parameters(step: Step) -> tuple[float, int]:

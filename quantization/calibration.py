@@ -25,7 +25,7 @@ from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
 from quantization.calibration_doubts import doubts
-from quantization.hooks import forward_hooks
+from quantization.hooks import forward_hooks, require_finite
 from quantization.observers import OBSERVERS, Range, ranges
 
 SCHEMA = "mobilemod/calibration/2"
@@ -111,6 +111,9 @@ def load_calibration(path: Path) -> Calibration:
             k: Observed(tuple((float(low), float(high)) for low, high in v))
             for k, v in values["tensors"].items()
         }
+        for name, found in observed.items():
+            if not all(-math.inf < low <= high < math.inf for low, high in found.ranges):
+                raise ValueError(f"{name} has no range")
         return Calibration(
             values["weights"],
             values["images"],
@@ -146,9 +149,9 @@ def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str
 
     def hook(module: Tap, args: tuple[Tensor, ...], x: Tensor) -> None:
         name = module.tensor
-        low, high = (float(v) for v in torch.aminmax(x))
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise UserError(f"calibration: tensor {name} is not finite; check the checkpoint")
+        both = torch.stack(torch.aminmax(x))
+        require_finite(name, both)
+        low, high = both.tolist()
         old = extremes.get(name, (low, high))
         extremes[name] = (min(low, old[0]), max(high, old[1]))
         flat = x.flatten()
@@ -161,6 +164,14 @@ def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str
         name: Observed(tuple(ranges(torch.cat(samples[name]).numpy(), low, high, BINS).values()))
         for name, (low, high) in extremes.items()
     }
+
+
+@torch.no_grad()
+def refuse_overflow(form: MobileForm, x: Tensor) -> None:
+    """`UserError` that names the first tensor of `form` that isn't finite for x (B, 3, H, W)."""
+    taps = [m for m in form.modules() if isinstance(m, Tap)]
+    with forward_hooks(taps, lambda tap, args, out: require_finite(tap.tensor, out)):
+        form(x)
 
 
 class CalibrationImages:

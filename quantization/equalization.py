@@ -26,11 +26,15 @@ from mobilemod.models.efficientmod import Attention, EfficientMod, ModulationMlp
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Tap
 from mobilemod.progress import progress
-from quantization.hooks import forward_hooks
+from quantization.hooks import forward_hooks, require_finite
+from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE
 
 # An outlier's range is over 2 sqrt(2) times the median of its tensor's channels.
 OUTLIER = 2.0
 MAX_EXPONENT = 10
+# A channel below this part of its tensor's largest holds rounding errors, if anything.
+DEAD = 2.0**-20
+MIN_RANGE = MIN_SCALE * (ACTIVATION_MAX - ACTIVATION_MIN)
 
 Exponents = dict[str, tuple[int, ...]]
 
@@ -76,11 +80,15 @@ def pairs(model: EfficientMod) -> Iterator[Pair]:
 def channel_ranges(
     form: MobileForm, tensors: Iterable[str], batches: Iterable[Tensor], count: int
 ) -> dict[str, Tensor]:
-    """Largest magnitude of each channel, float32 (C,), of taps of `form` over (B, 3, H, W)."""
+    """Largest magnitude of each channel, float32 (C,), of taps of `form` over (B, 3, H, W).
+
+    Raises `UserError` for a tensor that isn't finite.
+    """
     wanted, found = set(tensors), {}
 
     def hook(module: Tap, args: tuple[Tensor, ...], x: Tensor) -> None:
         most = x.abs().amax((0, 2, 3))
+        require_finite(module.tensor, most)
         old = found.get(module.tensor)
         found[module.tensor] = most if old is None else torch.maximum(old, most)
 
@@ -96,7 +104,12 @@ def choose(model: EfficientMod, ranges: Mapping[str, Tensor]) -> Exponents:
     chosen = {}
     for pair in pairs(model):
         r = ranges[pair.tensor].double().clamp(min=1e-12)
-        factor = r / r.max() if pair.full else (r / (OUTLIER * r.median())).clamp(min=1.0)
+        if pair.full:
+            factor = r / r.max()
+        else:
+            # Dead channels say nothing about the others, and the finest scale has an end.
+            median = r[r > DEAD * r.max()].median()
+            factor = (r / (OUTLIER * median).clamp(min=MIN_RANGE)).clamp(min=1.0)
         exponents = factor.log2().round().clamp(-MAX_EXPONENT, MAX_EXPONENT).int()
         if bool(exponents.any()):
             chosen[pair.tensor] = tuple(exponents.tolist())

@@ -1,11 +1,14 @@
-"""Forward hooks for as long as something runs."""
+"""Forward hooks for as long as something runs, and what they may see."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from mobilemod.errors import UserError
 
 
 @contextmanager
@@ -17,3 +20,12 @@ def forward_hooks(modules: Iterable[nn.Module], hook: Callable) -> Iterator[None
     finally:
         for handle in handles:
             handle.remove()
+
+
+def require_finite(tensor: str, values: Tensor) -> None:
+    """`UserError` that names `tensor` where `values`, of it or of its extremes, aren't finite."""
+    if not torch.isfinite(values).all():
+        raise UserError(
+            f"tensor {tensor} is not finite on these images: the weights make it overflow; give "
+            "another checkpoint"
+        )

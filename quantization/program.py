@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Collection
+from typing import Any
 
+import numpy as np
 import torch
 import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_decomposed)
 import torch.nn.functional as F
@@ -19,7 +22,9 @@ from mobilemod.errors import UserError
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
 from quantization.calibration import Calibration
+from quantization.hooks import forward_hooks
 from quantization.params import (
+    MIN_SCALE,
     ParameterTable,
     TensorParams,
     activation_params,
@@ -32,6 +37,10 @@ from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
 PROBE_SIZE = 64
+# A bit of int32 is left for the products that are summed upon the bias.
+BIAS_MAX = 2**30
+BIAS_NOTE = "scale raised where the bias wouldn't fit int32"
+FLOAT16_MAX = 65504.0
 FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
 
 
@@ -157,7 +166,10 @@ def make_table(
     for module in form.modules():
         if isinstance(module, MobileDepthwise):
             fit_summands(module, entries)
+    fit_biases(form, entries)
     if form_name == "coreml":
+        for entry in entries.values():
+            _require_float16(entry)
         entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
     return ParameterTable(form_name, recipe.name, entries)
 
@@ -170,6 +182,43 @@ def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -
         for tap in (first, depthwise.taps[i + 1]):
             if result is not None and tap.tensor in entries:
                 entries[tap.tensor] = summand_params(entries[tap.tensor], result)
+
+
+def fit_biases(form: MobileForm, entries: dict[str, TensorParams]) -> None:
+    """Weight scales in whose steps int8 convolutions' biases fit int32.
+
+    Only channels change whose weights are next to nothing beside their bias, dead ones most of all.
+    """
+    convs = [m for m in form.modules() if isinstance(m, NamedConv2d) and m.bias is not None]
+    if not any(m.tensor in entries and _least_scales(m, MIN_SCALE, entries) for m in convs):
+        return
+    for conv, tap in _read(form, NamedConv2d, Tap, entries):
+        if conv.bias is not None and conv.tensor in entries:
+            scales = _least_scales(conv, entries[tap.tensor].scale[0], entries)
+            if scales:
+                entries[conv.tensor] = dataclasses.replace(
+                    entries[conv.tensor], scale=scales, note=BIAS_NOTE
+                )
+
+
+def _least_scales(
+    conv: NamedConv2d, input_scale: float, entries: dict[str, TensorParams]
+) -> tuple[float, ...]:
+    """The weight's scales, raised as the bias needs them; () where nothing is to raise."""
+    scales = np.asarray(entries[conv.tensor].scale)
+    least = conv.bias.detach().double().abs().numpy() / (BIAS_MAX * input_scale)
+    raised = np.maximum(scales, least.astype(np.float32))
+    return tuple(map(float, raised)) if (raised > scales).any() else ()
+
+
+def _require_float16(entry: TensorParams) -> None:
+    """`UserError` for a scale that becomes infinite where Core ML stores it."""
+    if max(entry.scale) > FLOAT16_MAX:
+        raise UserError(
+            f"Core ML: the scale of {entry.tensor} ({max(entry.scale):.3g}, of values from "
+            f"{entry.low:.3g} to {entry.high:.3g}) is beyond float16; leave that tensor float in "
+            "the recipe, or give another checkpoint"
+        )
 
 
 def _with_note(note: str) -> str:
@@ -201,30 +250,41 @@ def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
 
 @torch.no_grad()
 def _round_biases(program: nn.Module) -> None:
-    """Round every int8 convolution's bias by its input's scale, found by running once.
+    """Round every int8 convolution's bias by its input's scale.
 
     XNNPACK and TFLite hold biases as int32 in these steps; Core ML, which would keep float,
     gets the same values.
     """
-    owners: dict[int, QuantizeDequantize] = {}
-    alive: list[Tensor] = []  # an id is only good while its tensor lives
+    for conv, tap in _read(program, QuantizedConv2d, QuantizeDequantize):
+        conv.round_bias(tap.args[0])
 
-    def made(module: QuantizeDequantize, args: tuple[Tensor, ...], out: Tensor) -> None:
+
+@torch.no_grad()
+def _read(
+    program: nn.Module, conv_kind: type, tap_kind: type, tensors: Collection[str] | None = None
+) -> list[tuple[Any, Any]]:
+    """(convolution, the tap whose tensor it reads), found by running once.
+
+    tensors: the taps that count, None for all; the others hold what came before them.
+    """
+    owners: dict[int, nn.Module] = {}
+    alive: list[Tensor] = []  # an id is only good while its tensor lives
+    found: list[tuple[Any, Any]] = []
+
+    def made(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         owners[id(out)] = module
         alive.append(out)
 
-    def used(module: QuantizedConv2d, args: tuple[Tensor, ...]) -> None:
+    def used(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         if id(args[0]) in owners:
-            module.round_bias(owners[id(args[0])].args[0])
+            found.append((module, owners[id(args[0])]))
 
-    handles = []
-    for module in program.modules():
-        if isinstance(module, QuantizeDequantize):
-            handles.append(module.register_forward_hook(made))
-        elif isinstance(module, QuantizedConv2d):
-            handles.append(module.register_forward_pre_hook(used))
-    try:
+    modules = list(program.modules())
+    taps = [
+        m for m in modules
+        if isinstance(m, tap_kind) and (tensors is None or m.tensor in tensors)
+    ]  # fmt: skip
+    convs = [m for m in modules if isinstance(m, conv_kind)]
+    with forward_hooks(taps, made), forward_hooks(convs, used):
         program(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
-    finally:
-        for handle in handles:
-            handle.remove()
+    return found

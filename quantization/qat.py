@@ -12,11 +12,13 @@ here in terms of a range's two ends instead of step and offset.
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilemod.errors import UserError
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Constant, MergedColumns, MobileDepthwise, NamedConv2d, Tap
 from quantization.params import (
@@ -237,6 +239,9 @@ class QatProgram(nn.Module):
     def refresh(self) -> None:
         """Give every tap the parameters of its present range, as `make_table` would."""
         ranges = self.learned()
+        for tensor, ends in ranges.items():
+            if not all(map(math.isfinite, ends)):
+                raise UserError(f"the range of {tensor} is not finite any more; lower --lr")
         entries = {
             t.tensor: activation_params(t.tensor, *ranges[t.learned.tensor], t.source)
             for t in self._taps

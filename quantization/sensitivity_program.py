@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mobilemod.models.mobile import MobileForm
 from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
-from quantization.hooks import forward_hooks
+from quantization.hooks import forward_hooks, require_finite
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable, TensorParams
 from quantization.program import Q, QuantizedConstant, QuantizedConv2d, limits, on_grid
 
@@ -174,6 +174,7 @@ def code_counts(program: SwitchedProgram, x: Tensor) -> tuple[np.ndarray, np.nda
     power: dict[str, tuple[float, ...]] = {}
 
     def hook(tap: SwitchedTap, args: tuple[Tensor, ...], out: Tensor) -> None:
+        require_finite(tap.tensor, out)
         steps = tap.codes(out)
         error = steps.clamp(tap.low, tap.high).mul_(tap.scale).sub_(out)
         codes = steps.add_(tap.zero_point - FIRST_CODE).clamp_(0, CODE_BINS - 1).flatten()

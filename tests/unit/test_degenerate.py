@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from export import coreml, executorch, tflite
+from export.backend import FORMS, ModelInfo
+from export.bundle import ExportConfig, export_bundle
+from export.mil_check import check
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.models.efficientmod import EfficientMod, Variant, get_variant
+from mobilemod.models.mobile import build_mobile
+from mobilemod.models.synthetic import trained_like_state
+from quantization.calibration import Calibration, load_calibration, observe, refuse_overflow
+from quantization.equalization import choose, pairs
 from quantization.observers import OBSERVERS, ranges
-from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, activation_params
+from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE, activation_params
+from quantization.program import make_table, quantize
+from quantization.qat import QatProgram
+from quantization.recipe import load_recipe
+from quantization.sensitivity_program import SwitchedProgram, code_counts
 
 BINS = 2048
+SIZE = 64
 NEAR_CONSTANT = [
     (0.99996, 0.99997),
     (-0.99997, -0.99996),
@@ -65,3 +89,192 @@ def test_neighbours_of_a_number_are_counted(value, steps):
 def test_no_range_of_what_is_no_range(low, high):
     with pytest.raises(ValueError, match="no range"):
         ranges(np.ones(3, np.float32), low, high, BINS)
+
+
+def network(variant: Variant, state: dict[str, Tensor]) -> EfficientMod:
+    model = EfficientMod(variant, 10)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def weights(variant: Variant, kind: str) -> dict[str, Tensor]:
+    """Ten classes' weights: fresh, trained-like, and what training can make of them."""
+    if kind == "fresh":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return EfficientMod(variant, 10).state_dict()
+    state = trained_like_state(variant, 10)
+    for name, value in state.items():
+        if kind == "saturated" and value.ndim > 1:
+            value *= 10  # GELU and softmax at their ends
+        elif (
+            (kind == "no layer scale" and name.endswith("gamma_1"))
+            or (kind == "no stem" and "patch_embed.proj" in name)
+            or kind == "nothing"
+        ):
+            value.zero_()
+        elif kind == "dead" and ".mlp." in name and name.endswith(("f.weight", "f.bias", "g.weight",
+                                                               "g.bias", "fc1.weight")):  # fmt: skip
+            value[1:] = 0
+        elif kind == "constant context" and ".context_layer.g." in name:
+            value.mul_(1e-7) if value.ndim > 1 else value.fill_(1.0)
+        elif kind == "large bias" and ".context_layer.g." in name:
+            value.zero_() if value.ndim > 1 else value.fill_(50.0)
+    return state
+
+
+def pictures(count: int, seed: int = 0) -> Tensor:
+    """Smooth random pictures, float32 (count, 3, SIZE, SIZE), about normalized."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 8, 8, generator=generator)
+    fine = torch.randn(count, 3, SIZE, SIZE, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size=SIZE, mode="bicubic") + 0.3 * fine
+
+
+KINDS = (
+    "fresh", "trained-like", "saturated", "no layer scale", "no stem", "nothing", "dead",
+    "constant context", "large bias",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_weights_becomes_a_program(narrow_variant, kind):
+    """Both forms, both recipes: calibrated, finite parameters, finite logits, near the float's."""
+    model, x = network(narrow_variant, weights(narrow_variant, kind)), pictures(4)
+    forms = {name: build_mobile(model, options) for name, options in FORMS.items()}
+    calibration = Calibration("w", "i", 4, observe(forms["xnnpack"], [x], 1))
+    with torch.no_grad():
+        expected = model(x).numpy()
+    for recipe, form in (("cpu", "xnnpack"), ("npu", "coreml")):
+        table = make_table(forms[form], form, load_recipe(recipe), calibration)
+        assert all(np.isfinite(s) and s > 0 for e in table.entries.values() for s in e.scale)
+        with torch.no_grad():
+            logits = quantize(forms[form], table, True)(x).numpy()
+        assert np.isfinite(logits).all()
+        if kind != "saturated":  # whose softmax turns a rounding into another picture
+            assert sqnr_db(expected, logits) > 10
+
+
+@pytest.mark.parametrize("name", ["efficientmod_s", "efficientmod_s_conv"])
+def test_fresh_weights_of_the_large_variants_are_calibrated(name):
+    """Where tensors of 0.99996 to 0.99997 came up."""
+    variant = get_variant(name)
+    form = build_mobile(network(variant, weights(variant, "fresh")), FORMS["xnnpack"])
+    calibration = Calibration("w", "i", 2, observe(form, [pictures(2)], 1))
+    table = make_table(form, "xnnpack", load_recipe("cpu"), calibration)
+    with torch.no_grad():
+        assert torch.isfinite(quantize(form, table, True)(pictures(1))).all()
+
+
+def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
+    """A dead channel with a large bias: its weight's finest step is too fine for the bias."""
+    variant = narrow_variant
+    form = build_mobile(network(variant, weights(variant, "large bias")), FORMS["xnnpack"])
+    x = pictures(4)
+    calibration = Calibration("w", "i", 4, observe(form, [x], 1))
+    table = make_table(form, "xnnpack", load_recipe("cpu"), calibration)
+    assert [e for e in table.entries.values() if "fit int32" in e.note]
+    program = quantize(form, table, executorch.FOLD)
+    path = tmp_path / "model.pte"
+    info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
+    executorch.lower(program, info, path, int8=True)
+    with torch.no_grad():
+        expected = program(x[:1]).numpy()
+    found = executorch.load(path).run(x[:1].numpy())[None]
+    assert sqnr_db(expected, found) > 20  # 4 and less where biases wrap around
+
+
+def test_the_check_lets_silent_layers_underflow(narrow_variant, tmp_path):
+    """Layer scales of 1e-4 put a fresh network's outputs below float16's normal numbers."""
+    form = build_mobile(network(narrow_variant, weights(narrow_variant, "fresh")), FORMS["coreml"])
+    info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
+    path = tmp_path / "model.mlpackage"
+    coreml.lower(form, info, path, int8=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8)
+    image = info.preprocess.normalize(pixels)
+    assert check(path, form, image).passed
+    wrong = copy.deepcopy(form)  # negative control: a layer that does count
+    with torch.no_grad():
+        wrong.head.weight[0] *= 1.1
+    assert not check(path, wrong, image).passed
+
+
+def test_dead_channels_dont_make_outliers_of_the_others(narrow_variant):
+    model = network(narrow_variant, weights(narrow_variant, "trained-like"))
+    found = {p.tensor: torch.ones(_channels(p)) for p in pairs(model)}
+    assert choose(model, found) == {}
+    for values in found.values():
+        values[2:] = 0.0
+    chosen = choose(model, found)
+    assert all(tensor.endswith(".f:out") for tensor in chosen)
+    # An outlier is brought down no further than the finest scale reaches.
+    for values in found.values():
+        values[:] = 1e-4
+        values[0] = 1.0
+    for tensor, exponents in choose(model, found).items():
+        if not tensor.endswith(".f:out"):
+            most = float((found[tensor] / torch.tensor(exponents).exp2()).max())
+            assert most >= MIN_SCALE * (ACTIVATION_MAX - ACTIVATION_MIN) / 2**0.5
+
+
+def _channels(pair) -> int:
+    return len(pair.first.weight[slice(None) if pair.rows is None else pair.rows])
+
+
+def test_overflow_is_named_by_tensor(narrow_variant):
+    state = weights(narrow_variant, "trained-like")
+    state["patch_embed.norm.weight"] *= 1e25
+    form = build_mobile(network(narrow_variant, state), FORMS["xnnpack"])
+    where = r"tensor layers\.0\.blocks\.0\.norm:square is not finite"
+    with pytest.raises(UserError, match=where):
+        refuse_overflow(form, pictures(1))
+    with pytest.raises(UserError, match=where):
+        observe(form, [pictures(1)], 1)
+    sane = build_mobile(network(narrow_variant, weights(narrow_variant, "fresh")), FORMS["xnnpack"])
+    observed = observe(sane, [pictures(1)], 1)
+    table = make_table(sane, "xnnpack", load_recipe("npu"), Calibration("w", "i", 1, observed))
+    with pytest.raises(UserError, match=r"tensor patch_embed\.proj:in is not finite"):
+        code_counts(SwitchedProgram(sane, table), pictures(1) * torch.inf)
+    program = QatProgram(sane, table)
+    program.ranges[0].ends.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="not finite any more; lower --lr"):
+        program.refresh()
+
+
+def test_scales_beyond_float16(narrow_variant):
+    state = weights(narrow_variant, "trained-like")
+    state["head.weight"] *= 1e9
+    form = build_mobile(network(narrow_variant, state), FORMS["xnnpack"])
+    calibration = Calibration("w", "i", 1, observe(form, [pictures(1)], 1))
+    make_table(form, "xnnpack", load_recipe("cpu"), calibration)
+    with pytest.raises(UserError, match=r"Core ML: the scale of head:\w+ .* beyond float16"):
+        make_table(form, "coreml", load_recipe("cpu"), calibration)
+
+
+@pytest.mark.parametrize("low,high", [(float("nan"), 1.0), (0.0, float("inf")), (2.0, 1.0)])
+def test_a_table_without_ranges(tmp_path, narrow_model, low, high):
+    form = build_mobile(narrow_model, FORMS["xnnpack"])
+    path = tmp_path / "calibration.json"
+    Calibration("w", "i", 1, observe(form, [pictures(1)], 1)).save(path)
+    values = json.loads(path.read_text("utf-8"))
+    values["tensors"]["head:out"][0] = [low, high]
+    path.write_text(json.dumps(values), "utf-8")
+    with pytest.raises(UserError, match="head:out has no range"):
+        load_calibration(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fresh", "trained-like", "saturated"])
+@pytest.mark.parametrize(
+    "name,target,backend",
+    [("efficientmod_s_conv", "coreml", coreml), ("efficientmod_s", "tflite", tflite)],
+)
+def test_the_large_variants_are_exported(data_dir, tmp_path, name, target, backend, kind):
+    path, out = tmp_path / "a.safetensors", tmp_path / "bundle"
+    save_checkpoint(path, weights(get_variant(name), kind), {"model": name}, torch.float32)
+    config = ExportConfig(name, out, path, Path(data_dir), (target,), size=SIZE)
+    record = export_bundle(config)
+    int8 = next(f for f in record["files"] if f["precision"] == "int8")
+    assert int8["audit"]["int8_share"] >= 0.99
+    logits = backend.load(out / int8["file"]).run(pictures(1).numpy())
+    assert np.isfinite(logits).all()
