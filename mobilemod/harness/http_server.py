@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ import h11
 
 from mobilemod.errors import UserError
 
-BLOCK = 1 << 16
+BLOCK, BATCH = 1 << 16, 64
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BUSY = "too many connections; try again"
 
@@ -33,15 +36,16 @@ BUSY = "too many connections; try again"
 class Limits:
     """connections: open ones; past it one goes for each that comes. threads: that `Work` waits in.
     head, headers: bytes and lines of a request's head. body: bytes of one, bodies: of all that are
-    being read. Seconds: head_seconds for a head to be whole, or the next to come; body_seconds for
-    a body; block_seconds for the client to take 64 KiB; linger_seconds to hear a refusal out."""
+    being read or worked on. Seconds: head_seconds for a head to be whole, or the next to come;
+    body_seconds for a body; block_seconds for the client to take 64 KiB; linger_seconds to hear a
+    refusal out."""
 
     connections: int = 256
     threads: int = 16
     head: int = 16 << 10
     headers: int = 100
     body: int = 4 << 20
-    bodies: int = 32 << 20
+    bodies: int = 16 << 20
     head_seconds: float = 20.0
     body_seconds: float = 60.0
     block_seconds: float = 20.0
@@ -123,6 +127,9 @@ class HttpServer:
             raise UserError(
                 f"port {port} of {host} can't be used ({reason}); give another --port"
             ) from None
+        # Of each connection, taken over from this one: what the system holds is bounded too.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * BLOCK)
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         self._peers: set[_Peer] = set()
@@ -157,7 +164,7 @@ class HttpServer:
     # -- connections
 
     async def _accept(self) -> None:
-        while True:
+        for turn in itertools.count():
             try:
                 accepted, address = await self._loop.sock_accept(self._socket)
             except OSError:
@@ -173,8 +180,10 @@ class HttpServer:
                 continue
             self._peers.add(peer)
             peer.task = self._loop.create_task(self._serve(peer))
-            # Its first bytes are mostly there: let it be heard before the next one comes.
-            await asyncio.sleep(0)
+            peer.task.add_done_callback(partial(self._closed, peer))
+            # Their first bytes are mostly there: let them be heard before more come.
+            if turn % BATCH == 0:
+                await asyncio.sleep(0)
 
     def _drop_one(self, bodies_only: bool = False) -> bool:
         """Drop who has been at its step for longest, of the address with most connections."""
@@ -184,7 +193,6 @@ class HttpServer:
             return False
         victim = max(waiting, key=lambda p: (count[p.address], -(p.since or 0)))
         self._drop(victim)
-        self._peers.discard(victim)
         return True
 
     def _drop(self, peer: _Peer) -> None:
@@ -194,19 +202,25 @@ class HttpServer:
                 answer = say(HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
                 head = self._head(peer, answer, len(answer.content), close=True)  # type: ignore[arg-type]
                 peer.socket.send(head + answer.content)  # type: ignore[operator]
-        peer.since = None
+        peer.since, peer.held = None, 0
+        self._peers.discard(peer)
         if peer.task is not None:
             peer.task.cancel()
 
     async def _serve(self, peer: _Peer) -> None:
         """A connection from its first request to its end; what goes wrong ends it, quietly."""
-        try:
-            with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
-                while await self._one(peer):
-                    peer.conn.start_next_cycle()
-        finally:
-            self._peers.discard(peer)
-            peer.socket.close()
+        with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
+            while await self._one(peer):
+                peer.conn.start_next_cycle()
+                # What is there already never waits, and others have their turn too.
+                await asyncio.sleep(0)
+
+    def _closed(self, peer: _Peer, task: asyncio.Task[None]) -> None:
+        # Also where it was dropped before it began.
+        self._peers.discard(peer)
+        peer.socket.close()
+        if not task.cancelled() and (error := task.exception()):
+            print(f"a request failed: {type(error).__name__}: {error}", file=sys.stderr)
 
     # -- requests
 
@@ -220,6 +234,8 @@ class HttpServer:
         except h11.RemoteProtocolError as error:
             status = error.error_status_hint or 400
             answer, head_only, close = say(HTTPStatus(status), "no request"), False, True
+        finally:
+            peer.held = 0
         conn = peer.conn
         close = close or conn.their_state is not h11.DONE
         await self._send(peer, answer, head_only, close)
@@ -267,8 +283,6 @@ class HttpServer:
                             raise _Refused(503, BUSY)
         except TimeoutError:
             raise _Refused(408, f"{length} bytes didn't come in time") from None
-        finally:
-            peer.held = 0
         if not isinstance(event, h11.EndOfMessage):
             raise EOFError
         return bytes(body)
@@ -321,6 +335,7 @@ class HttpServer:
             await self._write(peer, self._head(peer, answer, length, close))
             if not head_only:
                 for block in blocks:
+                    await asyncio.sleep(0)
                     await self._write(peer, peer.conn.send(h11.Data(data=block)) or b"")
             peer.conn.send(h11.EndOfMessage())
         peer.answering = False

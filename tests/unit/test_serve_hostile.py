@@ -143,6 +143,7 @@ def attack(served: Process, connections: int, seconds: float) -> tuple[int, int,
         for path in ("/", f"{served.job}job.json", f"{served.job}resume.json?client={CLIENT}"):
             waited, status = served.get(path)
             assert status == 200, path
+            if waited > 0.5: print(path[-30:], round(waited,2), time.process_time())
             worst = max(worst, waited)
         grown = max(grown, served.status("VmRSS") - before)
         threads = max(threads, served.status("Threads"))
