@@ -27,7 +27,7 @@ import h11
 
 from mobilemod.errors import UserError
 
-BLOCK, BATCH = 1 << 16, 64
+BLOCK, BATCH = 1 << 15, 64
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BUSY = "too many connections; try again"
 
@@ -37,10 +37,10 @@ class Limits:
     """connections: open ones; past it one goes for each that comes. threads: that `Work` waits in.
     head, headers: bytes and lines of a request's head. body: bytes of one, bodies: of all that are
     being read or worked on. Seconds: head_seconds for a head to be whole, or the next to come;
-    body_seconds for a body; block_seconds for the client to take 64 KiB; linger_seconds to hear a
+    body_seconds for a body; block_seconds for the client to take 32 KiB; linger_seconds to hear a
     refusal out."""
 
-    connections: int = 256
+    connections: int = 512
     threads: int = 16
     head: int = 16 << 10
     headers: int = 100
@@ -128,8 +128,8 @@ class HttpServer:
                 f"port {port} of {host} can't be used ({reason}); give another --port"
             ) from None
         # Of each connection, taken over from this one: what the system holds is bounded too.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BLOCK)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * BLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * BLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * BLOCK)
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         self._peers: set[_Peer] = set()
@@ -212,7 +212,7 @@ class HttpServer:
         with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
             while await self._one(peer):
                 peer.conn.start_next_cycle()
-                # What is there already never waits, and others have their turn too.
+                # Others have their turn too.
                 await asyncio.sleep(0)
 
     def _closed(self, peer: _Peer, task: asyncio.Task[None]) -> None:
@@ -237,7 +237,8 @@ class HttpServer:
         finally:
             peer.held = 0
         conn = peer.conn
-        close = close or conn.their_state is not h11.DONE
+        # Browsers don't send the next request before the answer; who does would be served in bulk.
+        close = close or conn.their_state is not h11.DONE or bool(conn.trailing_data[0])
         await self._send(peer, answer, head_only, close)
         if close:
             await self._linger(peer)
@@ -269,15 +270,16 @@ class HttpServer:
         return decision, request.method == "HEAD"
 
     async def _body(self, peer: _Peer, length: int) -> bytes:
-        body = bytearray()
+        # Small pieces, of which the allocator wastes none.
+        pieces: list[bytes] = []
         try:
             async with self._step(peer, self._limits.body_seconds):
                 if peer.conn.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
                     await self._loop.sock_sendall(peer.socket, peer.conn.send(go_on))
                 while isinstance(event := await self._event(peer), h11.Data):
-                    body += event.data
-                    peer.held = len(body)
+                    pieces.append(bytes(event.data))
+                    peer.held += len(pieces[-1])
                     while sum(p.held for p in self._peers) > self._limits.bodies:
                         if not self._drop_one(bodies_only=True):
                             raise _Refused(503, BUSY)
@@ -285,7 +287,7 @@ class HttpServer:
             raise _Refused(408, f"{length} bytes didn't come in time") from None
         if not isinstance(event, h11.EndOfMessage):
             raise EOFError
-        return bytes(body)
+        return b"".join(pieces)
 
     async def _event(self, peer: _Peer) -> Any:
         while (event := peer.conn.next_event()) is h11.NEED_DATA:

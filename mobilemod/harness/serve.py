@@ -34,6 +34,7 @@ LIMITS = Limits()
 LEAST_LINE = 32
 # A line that must be on disk before its browser hears so; a full disk or a stopped run ends it.
 WRITE_SECONDS = 120.0
+SLICE = 1 << 16
 NO_CLIENT = "0" * 16
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -109,10 +110,13 @@ class Channel:
             receive(b"")
             return False
         try:
-            receive(piece.data)
-            with self._lock:
-                for line in self._reader.feed(piece.data):
-                    self.held.add(line)
+            # A little at a time: whoever asks for `resume` isn't kept waiting.
+            for start in range(0, len(piece.data), SLICE):
+                data = piece.data[start : start + SLICE]
+                receive(data)
+                with self._lock:
+                    for line in self._reader.feed(data):
+                        self.held.add(line)
         except BaseException:
             piece.failed = True
             raise
