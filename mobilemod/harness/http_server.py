@@ -17,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -27,9 +27,13 @@ import h11
 
 from mobilemod.errors import UserError
 
-BLOCK, BATCH = 1 << 15, 64
+BLOCK, BATCH, LINGER = 1 << 15, 256, 1 << 20
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BUSY = "too many connections; try again"
+DROPPED = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    f"Content-Length: {len(BUSY) + 1}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n{BUSY}\n"
+).encode()
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Limits:
     head: int = 16 << 10
     headers: int = 100
     body: int = 4 << 20
-    bodies: int = 16 << 20
+    bodies: int = 8 << 20
     head_seconds: float = 20.0
     body_seconds: float = 60.0
     block_seconds: float = 20.0
@@ -105,6 +109,9 @@ class _Peer:
     since: float | None
     conn: h11.Connection
     task: asyncio.Task[None] | None = None
+    # The body so far, in small pieces, of which the allocator wastes none; and its bytes, which
+    # count until the answer is there.
+    pieces: list[bytes] = field(default_factory=list)
     held: int = 0
     answering: bool = False
 
@@ -198,11 +205,10 @@ class HttpServer:
     def _drop(self, peer: _Peer) -> None:
         """Close a connection, with a line where there is room for one."""
         if not peer.answering:
-            with contextlib.suppress(OSError, h11.LocalProtocolError):
-                answer = say(HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
-                head = self._head(peer, answer, len(answer.content), close=True)  # type: ignore[arg-type]
-                peer.socket.send(head + answer.content)  # type: ignore[operator]
+            with contextlib.suppress(OSError):
+                peer.socket.send(DROPPED)
         peer.since, peer.held = None, 0
+        peer.pieces.clear()
         self._peers.discard(peer)
         if peer.task is not None:
             peer.task.cancel()
@@ -212,13 +218,13 @@ class HttpServer:
         with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
             while await self._one(peer):
                 peer.conn.start_next_cycle()
-                # Others have their turn too.
-                await asyncio.sleep(0)
 
     def _closed(self, peer: _Peer, task: asyncio.Task[None]) -> None:
         # Also where it was dropped before it began.
         self._peers.discard(peer)
         peer.socket.close()
+        # A dropped task's error holds its frames, and these the peer: no bytes hang on that.
+        peer.conn = None  # type: ignore[assignment]
         if not task.cancelled() and (error := task.exception()):
             print(f"a request failed: {type(error).__name__}: {error}", file=sys.stderr)
 
@@ -236,6 +242,7 @@ class HttpServer:
             answer, head_only, close = say(HTTPStatus(status), "no request"), False, True
         finally:
             peer.held = 0
+            peer.pieces.clear()
         conn = peer.conn
         # Browsers don't send the next request before the answer; who does would be served in bulk.
         close = close or conn.their_state is not h11.DONE or bool(conn.trailing_data[0])
@@ -270,16 +277,14 @@ class HttpServer:
         return decision, request.method == "HEAD"
 
     async def _body(self, peer: _Peer, length: int) -> bytes:
-        # Small pieces, of which the allocator wastes none.
-        pieces: list[bytes] = []
         try:
             async with self._step(peer, self._limits.body_seconds):
                 if peer.conn.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
                     await self._loop.sock_sendall(peer.socket, peer.conn.send(go_on))
                 while isinstance(event := await self._event(peer), h11.Data):
-                    pieces.append(bytes(event.data))
-                    peer.held += len(pieces[-1])
+                    peer.pieces.append(bytes(event.data))
+                    peer.held += len(event.data)
                     while sum(p.held for p in self._peers) > self._limits.bodies:
                         if not self._drop_one(bodies_only=True):
                             raise _Refused(503, BUSY)
@@ -287,12 +292,19 @@ class HttpServer:
             raise _Refused(408, f"{length} bytes didn't come in time") from None
         if not isinstance(event, h11.EndOfMessage):
             raise EOFError
-        return b"".join(pieces)
+        body = b"".join(peer.pieces)
+        peer.pieces.clear()
+        return body
 
     async def _event(self, peer: _Peer) -> Any:
         while (event := peer.conn.next_event()) is h11.NEED_DATA:
-            peer.conn.receive_data(await self._loop.sock_recv(peer.socket, BLOCK))
+            peer.conn.receive_data(await self._receive(peer))
         return event
+
+    async def _receive(self, peer: _Peer) -> bytes:
+        # What is there already never waits; others have their turn all the same.
+        await asyncio.sleep(0)
+        return await self._loop.sock_recv(peer.socket, BLOCK)
 
     @contextlib.asynccontextmanager
     async def _step(self, peer: _Peer, seconds: float):
@@ -313,8 +325,6 @@ class HttpServer:
         ]
         if close:
             headers.append(("Connection", "close"))
-        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.append(("Retry-After", "1"))
         response = h11.Response(
             status_code=answer.status, headers=headers, reason=answer.status.phrase.encode()
         )
@@ -350,9 +360,9 @@ class HttpServer:
         """Let a client that still sends read its answer: closing at once would reset the line."""
         peer.answering = True
         peer.socket.shutdown(socket.SHUT_WR)
-        left = self._limits.body
+        left = LINGER
         async with self._step(peer, self._limits.linger_seconds):
-            while left > 0 and (data := await self._loop.sock_recv(peer.socket, BLOCK)):
+            while left > 0 and (data := await self._receive(peer)):
                 left -= len(data)
 
 
