@@ -27,7 +27,10 @@ import h11
 
 from mobilemod.errors import UserError
 
-BLOCK, BATCH, LINGER = 1 << 15, 256, 1 << 20
+BLOCK, BATCH, LINGER = 1 << 15, 64, 1 << 20
+# Seconds: that a connection has at its step before it may be dropped; between looks at a full
+# house; between pieces of one body, for each body that is being read; and of what isn't wanted.
+GRACE, FULL, PACE, LINGER_PACE = 0.2, 0.02, 0.001, 0.05
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BUSY = "too many connections; try again"
 DROPPED = (
@@ -172,6 +175,8 @@ class HttpServer:
 
     async def _accept(self) -> None:
         for turn in itertools.count():
+            while len(self._peers) >= self._limits.connections and not self._drop_one(GRACE):
+                await asyncio.sleep(FULL)
             try:
                 accepted, address = await self._loop.sock_accept(self._socket)
             except OSError:
@@ -181,10 +186,6 @@ class HttpServer:
             accepted.setblocking(False)
             conn = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head)
             peer = _Peer(accepted, address[0], self._loop.time(), conn)
-            if len(self._peers) >= self._limits.connections and not self._drop_one():
-                self._drop(peer)
-                accepted.close()
-                continue
             self._peers.add(peer)
             peer.task = self._loop.create_task(self._serve(peer))
             peer.task.add_done_callback(partial(self._closed, peer))
@@ -192,13 +193,19 @@ class HttpServer:
             if turn % BATCH == 0:
                 await asyncio.sleep(0)
 
-    def _drop_one(self, bodies_only: bool = False) -> bool:
-        """Drop who has been at its step for longest, of the address with most connections."""
+    def _drop_one(self, grace: float = 0.0, bodies_only: bool = False) -> bool:
+        """Drop who has been at its step for longest, of the address with most connections, and
+        who is being answered last; False where nobody was for `grace` seconds."""
         count = Counter(p.address for p in self._peers)
-        waiting = [p for p in self._peers if p.since is not None and (p.held or not bodies_only)]
+        by = self._loop.time() - grace
+        waiting = [
+            p
+            for p in self._peers
+            if p.since is not None and p.since <= by and (p.held or not bodies_only)
+        ]
         if not waiting:
             return False
-        victim = max(waiting, key=lambda p: (count[p.address], -(p.since or 0)))
+        victim = max(waiting, key=lambda p: (count[p.address], not p.answering, -(p.since or 0)))
         self._drop(victim)
         return True
 
@@ -285,6 +292,8 @@ class HttpServer:
                 while isinstance(event := await self._event(peer), h11.Data):
                     peer.pieces.append(bytes(event.data))
                     peer.held += len(event.data)
+                    reading = [p for p in self._peers if p.held]
+                    await asyncio.sleep(PACE * len(reading))
                     while sum(p.held for p in self._peers) > self._limits.bodies:
                         if not self._drop_one(bodies_only=True):
                             raise _Refused(503, BUSY)
@@ -298,13 +307,8 @@ class HttpServer:
 
     async def _event(self, peer: _Peer) -> Any:
         while (event := peer.conn.next_event()) is h11.NEED_DATA:
-            peer.conn.receive_data(await self._receive(peer))
+            peer.conn.receive_data(await self._loop.sock_recv(peer.socket, BLOCK))
         return event
-
-    async def _receive(self, peer: _Peer) -> bytes:
-        # What is there already never waits; others have their turn all the same.
-        await asyncio.sleep(0)
-        return await self._loop.sock_recv(peer.socket, BLOCK)
 
     @contextlib.asynccontextmanager
     async def _step(self, peer: _Peer, seconds: float):
@@ -347,8 +351,9 @@ class HttpServer:
             await self._write(peer, self._head(peer, answer, length, close))
             if not head_only:
                 for block in blocks:
-                    await asyncio.sleep(0)
                     await self._write(peer, peer.conn.send(h11.Data(data=block)) or b"")
+                    # What has room already never waits; others have their turn all the same.
+                    await asyncio.sleep(0)
             peer.conn.send(h11.EndOfMessage())
         peer.answering = False
 
@@ -362,8 +367,9 @@ class HttpServer:
         peer.socket.shutdown(socket.SHUT_WR)
         left = LINGER
         async with self._step(peer, self._limits.linger_seconds):
-            while left > 0 and (data := await self._receive(peer)):
+            while left > 0 and (data := await self._loop.sock_recv(peer.socket, BLOCK)):
                 left -= len(data)
+                await asyncio.sleep(LINGER_PACE)
 
 
 def _length(event: h11.Request, most: int) -> int:
