@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import socket
 import sys
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ import h11
 
 from mobilemod.errors import UserError
 
-BLOCK, BATCH, LINGER = 1 << 15, 64, 1 << 20
+BLOCK, LINGER = 1 << 15, 1 << 20
+# Connections taken before those that are there have a turn, and dropped at once in a full house.
+BATCH, ROOM = 64, 16
 # Seconds: that a connection has at its step before it may be dropped; between looks at a full
 # house; between pieces of one body, for each body that is being read; and of what isn't wanted.
 GRACE, FULL, PACE, LINGER_PACE = 0.2, 0.02, 0.001, 0.05
@@ -175,7 +179,7 @@ class HttpServer:
 
     async def _accept(self) -> None:
         for turn in itertools.count():
-            while len(self._peers) >= self._limits.connections and not self._drop_one(GRACE):
+            while len(self._peers) >= self._limits.connections and not self._drop_some(ROOM, GRACE):
                 await asyncio.sleep(FULL)
             try:
                 accepted, address = await self._loop.sock_accept(self._socket)
@@ -193,21 +197,20 @@ class HttpServer:
             if turn % BATCH == 0:
                 await asyncio.sleep(0)
 
-    def _drop_one(self, grace: float = 0.0, bodies_only: bool = False) -> bool:
-        """Drop who has been at its step for longest, of the address with most connections, and
-        who is being answered last; False where nobody was for `grace` seconds."""
+    def _drop_some(self, most: int, grace: float = 0.0, bodies_only: bool = False) -> bool:
+        """Drop up to `most` who have been at their step for longest, of the address with most
+        connections, those being answered last; False where nobody was for `grace` seconds."""
         count = Counter(p.address for p in self._peers)
         by = self._loop.time() - grace
         waiting = [
-            p
+            ((-count[p.address], p.answering, p.since), p)
             for p in self._peers
             if p.since is not None and p.since <= by and (p.held or not bodies_only)
         ]
-        if not waiting:
-            return False
-        victim = max(waiting, key=lambda p: (count[p.address], not p.answering, -(p.since or 0)))
-        self._drop(victim)
-        return True
+        victims = heapq.nsmallest(most, waiting, key=itemgetter(0))
+        for _, peer in victims:
+            self._drop(peer)
+        return bool(victims)
 
     def _drop(self, peer: _Peer) -> None:
         """Close a connection, with a line where there is room for one."""
@@ -295,7 +298,7 @@ class HttpServer:
                     reading = [p for p in self._peers if p.held]
                     await asyncio.sleep(PACE * len(reading))
                     while sum(p.held for p in self._peers) > self._limits.bodies:
-                        if not self._drop_one(bodies_only=True):
+                        if not self._drop_some(1, bodies_only=True):
                             raise _Refused(503, BUSY)
         except TimeoutError:
             raise _Refused(408, f"{length} bytes didn't come in time") from None
