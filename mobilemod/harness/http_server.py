@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import itertools
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +29,34 @@ import h11
 
 from mobilemod.errors import UserError
 
-BLOCK = 1 << 16
+BLOCK, LINGER = 1 << 15, 1 << 20
+# Connections taken before those that are there have a turn, and dropped at once in a full house.
+BATCH, ROOM = 64, 16
+# Seconds: that a connection has at its step before it may be dropped; between looks at a full
+# house; between pieces of one body, for each body that is being read; and of what isn't wanted.
+GRACE, FULL, PACE, LINGER_PACE = 0.2, 0.02, 0.001, 0.05
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BUSY = "too many connections; try again"
+DROPPED = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    f"Content-Length: {len(BUSY) + 1}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n{BUSY}\n"
+).encode()
 
 
 @dataclass(frozen=True)
 class Limits:
     """connections: open ones; past it one goes for each that comes. threads: that `Work` waits in.
     head, headers: bytes and lines of a request's head. body: bytes of one, bodies: of all that are
-    being read. Seconds: head_seconds for a head to be whole, or the next to come; body_seconds for
-    a body; block_seconds for the client to take 64 KiB; linger_seconds to hear a refusal out."""
+    being read or worked on. Seconds: head_seconds for a head to be whole, or the next to come;
+    body_seconds for a body; block_seconds for the client to take 32 KiB; linger_seconds to hear a
+    refusal out."""
 
-    connections: int = 256
+    connections: int = 512
     threads: int = 16
     head: int = 16 << 10
     headers: int = 100
     body: int = 4 << 20
-    bodies: int = 32 << 20
+    bodies: int = 8 << 20
     head_seconds: float = 20.0
     body_seconds: float = 60.0
     block_seconds: float = 20.0
@@ -101,6 +116,9 @@ class _Peer:
     since: float | None
     conn: h11.Connection
     task: asyncio.Task[None] | None = None
+    # The body so far, in small pieces, of which the allocator wastes none; and its bytes, which
+    # count until the answer is there.
+    pieces: list[bytes] = field(default_factory=list)
     held: int = 0
     answering: bool = False
 
@@ -123,6 +141,9 @@ class HttpServer:
             raise UserError(
                 f"port {port} of {host} can't be used ({reason}); give another --port"
             ) from None
+        # Of each connection, taken over from this one: what the system holds is bounded too.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * BLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * BLOCK)
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         self._peers: set[_Peer] = set()
@@ -157,7 +178,9 @@ class HttpServer:
     # -- connections
 
     async def _accept(self) -> None:
-        while True:
+        for turn in itertools.count():
+            while len(self._peers) >= self._limits.connections and not self._drop_some(ROOM, GRACE):
+                await asyncio.sleep(FULL)
             try:
                 accepted, address = await self._loop.sock_accept(self._socket)
             except OSError:
@@ -167,46 +190,53 @@ class HttpServer:
             accepted.setblocking(False)
             conn = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head)
             peer = _Peer(accepted, address[0], self._loop.time(), conn)
-            if len(self._peers) >= self._limits.connections and not self._drop_one():
-                self._drop(peer)
-                accepted.close()
-                continue
             self._peers.add(peer)
             peer.task = self._loop.create_task(self._serve(peer))
-            # Its first bytes are mostly there: let it be heard before the next one comes.
-            await asyncio.sleep(0)
+            peer.task.add_done_callback(partial(self._closed, peer))
+            # Their first bytes are mostly there: let them be heard before more come.
+            if turn % BATCH == 0:
+                await asyncio.sleep(0)
 
-    def _drop_one(self, bodies_only: bool = False) -> bool:
-        """Drop who has been at its step for longest, of the address with most connections."""
+    def _drop_some(self, most: int, grace: float = 0.0, bodies_only: bool = False) -> bool:
+        """Drop up to `most` who have been at their step for longest, of the address with most
+        connections, those being answered last; False where nobody was for `grace` seconds."""
         count = Counter(p.address for p in self._peers)
-        waiting = [p for p in self._peers if p.since is not None and (p.held or not bodies_only)]
-        if not waiting:
-            return False
-        victim = max(waiting, key=lambda p: (count[p.address], -(p.since or 0)))
-        self._drop(victim)
-        self._peers.discard(victim)
-        return True
+        by = self._loop.time() - grace
+        waiting = [
+            ((-count[p.address], p.answering, p.since), p)
+            for p in self._peers
+            if p.since is not None and p.since <= by and (p.held or not bodies_only)
+        ]
+        victims = heapq.nsmallest(most, waiting, key=itemgetter(0))
+        for _, peer in victims:
+            self._drop(peer)
+        return bool(victims)
 
     def _drop(self, peer: _Peer) -> None:
         """Close a connection, with a line where there is room for one."""
         if not peer.answering:
-            with contextlib.suppress(OSError, h11.LocalProtocolError):
-                answer = say(HTTPStatus.SERVICE_UNAVAILABLE, BUSY)
-                head = self._head(peer, answer, len(answer.content), close=True)  # type: ignore[arg-type]
-                peer.socket.send(head + answer.content)  # type: ignore[operator]
-        peer.since = None
+            with contextlib.suppress(OSError):
+                peer.socket.send(DROPPED)
+        peer.since, peer.held = None, 0
+        peer.pieces.clear()
+        self._peers.discard(peer)
         if peer.task is not None:
             peer.task.cancel()
 
     async def _serve(self, peer: _Peer) -> None:
         """A connection from its first request to its end; what goes wrong ends it, quietly."""
-        try:
-            with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
-                while await self._one(peer):
-                    peer.conn.start_next_cycle()
-        finally:
-            self._peers.discard(peer)
-            peer.socket.close()
+        with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError, EOFError):
+            while await self._one(peer):
+                peer.conn.start_next_cycle()
+
+    def _closed(self, peer: _Peer, task: asyncio.Task[None]) -> None:
+        # Also where it was dropped before it began.
+        self._peers.discard(peer)
+        peer.socket.close()
+        # A dropped task's error holds its frames, and these the peer: no bytes hang on that.
+        peer.conn = None  # type: ignore[assignment]
+        if not task.cancelled() and (error := task.exception()):
+            print(f"a request failed: {type(error).__name__}: {error}", file=sys.stderr)
 
     # -- requests
 
@@ -220,8 +250,12 @@ class HttpServer:
         except h11.RemoteProtocolError as error:
             status = error.error_status_hint or 400
             answer, head_only, close = say(HTTPStatus(status), "no request"), False, True
+        finally:
+            peer.held = 0
+            peer.pieces.clear()
         conn = peer.conn
-        close = close or conn.their_state is not h11.DONE
+        # Browsers don't send the next request before the answer; who does would be served in bulk.
+        close = close or conn.their_state is not h11.DONE or bool(conn.trailing_data[0])
         await self._send(peer, answer, head_only, close)
         if close:
             await self._linger(peer)
@@ -253,25 +287,26 @@ class HttpServer:
         return decision, request.method == "HEAD"
 
     async def _body(self, peer: _Peer, length: int) -> bytes:
-        body = bytearray()
         try:
             async with self._step(peer, self._limits.body_seconds):
                 if peer.conn.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
                     await self._loop.sock_sendall(peer.socket, peer.conn.send(go_on))
                 while isinstance(event := await self._event(peer), h11.Data):
-                    body += event.data
-                    peer.held = len(body)
+                    peer.pieces.append(bytes(event.data))
+                    peer.held += len(event.data)
+                    reading = [p for p in self._peers if p.held]
+                    await asyncio.sleep(PACE * len(reading))
                     while sum(p.held for p in self._peers) > self._limits.bodies:
-                        if not self._drop_one(bodies_only=True):
+                        if not self._drop_some(1, bodies_only=True):
                             raise _Refused(503, BUSY)
         except TimeoutError:
             raise _Refused(408, f"{length} bytes didn't come in time") from None
-        finally:
-            peer.held = 0
         if not isinstance(event, h11.EndOfMessage):
             raise EOFError
-        return bytes(body)
+        body = b"".join(peer.pieces)
+        peer.pieces.clear()
+        return body
 
     async def _event(self, peer: _Peer) -> Any:
         while (event := peer.conn.next_event()) is h11.NEED_DATA:
@@ -297,8 +332,6 @@ class HttpServer:
         ]
         if close:
             headers.append(("Connection", "close"))
-        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.append(("Retry-After", "1"))
         response = h11.Response(
             status_code=answer.status, headers=headers, reason=answer.status.phrase.encode()
         )
@@ -322,6 +355,8 @@ class HttpServer:
             if not head_only:
                 for block in blocks:
                     await self._write(peer, peer.conn.send(h11.Data(data=block)) or b"")
+                    # What has room already never waits; others have their turn all the same.
+                    await asyncio.sleep(0)
             peer.conn.send(h11.EndOfMessage())
         peer.answering = False
 
@@ -333,10 +368,11 @@ class HttpServer:
         """Let a client that still sends read its answer: closing at once would reset the line."""
         peer.answering = True
         peer.socket.shutdown(socket.SHUT_WR)
-        left = self._limits.body
+        left = LINGER
         async with self._step(peer, self._limits.linger_seconds):
             while left > 0 and (data := await self._loop.sock_recv(peer.socket, BLOCK)):
                 left -= len(data)
+                await asyncio.sleep(LINGER_PACE)
 
 
 def _length(event: h11.Request, most: int) -> int:
