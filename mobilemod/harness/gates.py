@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilemod.errors import UserError
+from mobilemod import ranges
+from mobilemod.errors import UserError, unknown
 from mobilemod.evaluation.doubt import Reference
 from mobilemod.harness.selftest import RIGHT
 from mobilemod.results.device_table import threads_text
 from mobilemod.results.gates import Gates, judge_file
 from mobilemod.results.verdict import FAIL, PASS, Verdict, word
+
+LIMITS = {
+    "max_drop": ranges.POINTS,
+    "max_upper": ranges.UPPER,
+    "min_agreement": ranges.PERCENT,
+    "max_p90_ms": ranges.MILLISECONDS,
+    "min_speedup": ranges.TIMES,
+    "max_sustained_loss": ranges.PERCENT,
+}
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,11 @@ class DeviceGates:
         fields = {f.name: f for f in dataclasses.fields(cls)}
         for key, value in values.items():
             if key not in fields:
-                raise UserError(f"{path}: unknown gate {key!r}; known: {', '.join(fields)}")
-            wants_flag = isinstance(fields[key].default, bool)
-            if isinstance(value, bool) != wants_flag or not isinstance(value, int | float):
-                kind = "true or false" if wants_flag else "a number"
-                raise UserError(f"{path}: {key} must be {kind}, not {value!r}")
+                raise UserError(f"{path}: {unknown('gate', key, fields)}")
+            if key in LIMITS:
+                LIMITS[key].check(f"{path}: {key}", value)
+            elif not isinstance(value, bool):
+                raise UserError(f"{path}: {key} must be true or false, not {value!r}")
         return cls(**values)
 
 

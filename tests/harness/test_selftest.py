@@ -194,9 +194,18 @@ def test_gates_are_read_and_a_misspelled_key_is_an_error(tmp_path):
     assert DeviceGates.read(path) == DeviceGates(max_drop=1, no_fallback=True, max_p90_ms=12.5)
     for text, says in (
         ("max_dorp = 1", "unknown gate 'max_dorp'; known: max_drop"),
-        ("max_drop = true", "max_drop must be a number, not True"),
+        ("max_drop = true", "max_drop must be a number from 0 to 100 points, not True"),
         ("self_test = 1", "self_test must be true or false, not 1"),
         ("max_drop = 'x'", "max_drop must be a number"),
+        ("max_dop = 1", "did you mean 'max_drop'?"),
+        ("max_drop = nan", "max_drop must be a number from 0 to 100 points, not nan"),
+        ("max_drop = -0.1", "from 0 to 100 points"),
+        ("max_upper = 0", "max_upper must be a number above 0 to 100 points, not 0"),
+        ("max_upper = inf", "max_upper must be"),
+        ("min_agreement = 101", "from 0 to 100 percent"),
+        ("max_p90_ms = -1", "milliseconds"),
+        ("min_speedup = 0", "above 0 to 1,000 times"),
+        ("max_sustained_loss = nan", "percent"),
         ("max_drop", "is no TOML"),
     ):
         path.write_text(text)

@@ -91,6 +91,9 @@ def test_no_range_of_what_is_no_range(low, high):
         ranges(np.ones(3, np.float32), low, high, BINS)
 
 
+DEAD = ("f.weight", "f.bias", "g.weight", "g.bias", "fc1.weight")
+
+
 def network(variant: Variant, state: dict[str, Tensor]) -> EfficientMod:
     model = EfficientMod(variant, 10)
     model.load_state_dict(state)
@@ -113,8 +116,7 @@ def weights(variant: Variant, kind: str) -> dict[str, Tensor]:
             or kind == "nothing"
         ):
             value.zero_()
-        elif kind == "dead" and ".mlp." in name and name.endswith(("f.weight", "f.bias", "g.weight",
-                                                               "g.bias", "fc1.weight")):  # fmt: skip
+        elif kind == "dead" and ".mlp." in name and name.endswith(DEAD):
             value[1:] = 0
         elif kind == "constant context" and ".context_layer.g." in name:
             value.mul_(1e-7) if value.ndim > 1 else value.fill_(1.0)
@@ -155,6 +157,7 @@ def test_every_kind_of_weights_becomes_a_program(narrow_variant, kind):
             assert sqnr_db(expected, logits) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientmod_s", "efficientmod_s_conv"])
 def test_fresh_weights_of_the_large_variants_are_calibrated(name):
     """Where tensors of 0.99996 to 0.99997 came up."""
@@ -166,6 +169,7 @@ def test_fresh_weights_of_the_large_variants_are_calibrated(name):
         assert torch.isfinite(quantize(form, table, True)(pictures(1))).all()
 
 
+@pytest.mark.slow
 def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
     """A dead channel with a large bias: its weight's finest step is too fine for the bias."""
     variant = narrow_variant
@@ -184,6 +188,7 @@ def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
     assert sqnr_db(expected, found) > 20  # 4 and less where biases wrap around
 
 
+@pytest.mark.slow
 def test_the_check_lets_silent_layers_underflow(narrow_variant, tmp_path):
     """Layer scales of 1e-4 put a fresh network's outputs below float16's normal numbers."""
     form = build_mobile(network(narrow_variant, weights(narrow_variant, "fresh")), FORMS["coreml"])
