@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 a gate failed, 2 bad input or environment, 3 an error of mobilemod's own, 4 no gate
     failed but one is undecided, 130 and 143 stopped by SIGINT and SIGTERM.
     """
-    args = build_parser().parse_args(argv)
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stopped:  # argparse's way to end, after its line or the help
+        return int(stopped.code or EXIT_OK)
     try:
         _refuse_pipes(args)
         _require_writable(args)

@@ -135,6 +135,6 @@ def test_ctrl_c_restores_the_phone_and_the_next_run_goes_on(
 
 def test_no_device_is_one_line(adb, run, tmp_path):
     bundle = make_bundle(tmp_path / "tiny")
-    done = run("validate", bundle, "--device", "adb:nobody", **adb)
+    done = run("validate", bundle, "--device", "adb:nobody", "--audit-only", **adb)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("mobilemod: error: adb sees no device")

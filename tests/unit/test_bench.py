@@ -306,7 +306,7 @@ def test_bad_requests(capsys, tmp_path, monkeypatch):
     assert "make arm64" in fails(capsys, "bench", folder, "--device", "arm64-emulated")
     emulated = ("bench", folder, "--device", "arm64-emulated")
     assert "one thread" in fails(capsys, *emulated, "--threads", 2)
-    assert "must be 1 or more" in fails(capsys, "bench", folder, "--threads", 0)
+    assert "from 1 to 256 threads" in fails(capsys, "bench", folder, "--threads", 0)
     assert "arm64-emulated" in fails(capsys, "bench", folder, "--record", tmp_path / "x.json")
     assert "no such file" in fails(capsys, *emulated, "--against", tmp_path / "x.json")
     (folder / "net_int8.tflite").rename(tmp_path / "a.mlpackage")

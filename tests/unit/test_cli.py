@@ -17,10 +17,7 @@ from mobilemod.files import atomic_folder, atomic_path, require_replaceable, req
 
 def refused(capsys, *words: str) -> str:
     """The one line that a refused command prints."""
-    try:
-        code = cli.main([str(w) for w in words])
-    except SystemExit as stopped:
-        code = stopped.code
+    code = cli.main([str(w) for w in words])
     said = capsys.readouterr()
     assert code == 2, said
     assert said.out == "" and said.err.count("\n") == 1
@@ -91,8 +88,7 @@ def test_the_help_lists_what_is_known(capsys):
     assert tuple(cli.VARIANTS.split(", ")) == tuple(VARIANTS)
     assert tuple(cli.TARGETS.split(",")) == tuple(TARGETS)
     assert set(cli.DEVICES.split(", ")) == set(DRIVERS)
-    with pytest.raises(SystemExit):
-        cli.main(["bench", "--help"])
+    assert cli.main(["bench", "--help"]) == 0
     assert ", ".join(DEVICES) in capsys.readouterr().out
 
 

@@ -286,7 +286,7 @@ def test_file_that_its_runtime_refuses_has_a_reason(litert_file, tmp_path, netwo
     path = tmp_path / "cut.tflite"
     path.write_bytes(litert_file.read_bytes()[:5000])
     found = examine(path, network.images)
-    assert found.logits is None and "cut short" in found.reason
+    assert found.logits is None and "cut off" in found.reason
 
 
 def test_cache_knows_weights_images_and_route(network, cache):

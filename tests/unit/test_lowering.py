@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
-from export.backend import TARGETS, ModelInfo
+from export.backend import TARGETS, ModelInfo, Origin
 from export.lowering import LoweringJob
+from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
 
 INFO = ModelInfo("efficientmod_xxs", ("tench", "owl"), Preprocess(size=64))
@@ -45,3 +46,49 @@ def test_everything_else_changes_the_program(job, change):
 def test_every_target_has_a_place_of_its_own(job):
     places = {dataclasses.replace(job, target=t).place() for t in TARGETS}
     assert len(places) == len(TARGETS)
+
+
+def test_whose_weights_a_file_holds_stands_in_its_format():
+    """Author, licence and version, where each format has its fields."""
+    import flatbuffers
+    from coremltools.proto import Model_pb2
+
+    from export.coreml import _describe
+    from export.source import BUNDLED, open_source
+    from export.tflite_metadata import model_metadata
+
+    origin = Origin("Ada", "MIT", "0.1.0+abcdef01")
+    info = dataclasses.replace(INFO, origin=origin)
+    data = model_metadata(info, "logits")
+    root = flatbuffers.table.Table(
+        data, flatbuffers.encode.Get(flatbuffers.packer.uoffset, data, 0)
+    )
+
+    def text(field: int) -> str:
+        return root.String(root.Pos + root.Offset(4 + 2 * field)).decode()
+
+    # Fields 2, 4 and 5 of `ModelMetadata` in the published schema.
+    assert (text(2), text(4), text(5)) == (origin.version, origin.author, origin.license)
+
+    spec = Model_pb2.Model()
+    _describe(spec, info, True)
+    meta = spec.description.metadata
+    assert (meta.versionString, meta.author, meta.license) == (text(2), text(4), text(5))
+
+    own = open_source("efficientmod_xxs", None, None).origin
+    assert (
+        (own.author, own.license)
+        == (BUNDLED.author, BUNDLED.license)
+        == ("mobilemod", "Apache-2.0")
+    )
+    assert own.version.startswith(f"{__version__}+")
+    given = open_source("efficientmod_xxs", None, None, "Ada", "MIT").origin
+    assert (given.author, given.license) == ("Ada", "MIT")
+
+
+def test_other_labels_and_authors_lower_nothing_again():
+    job = LoweringJob("tflite", "efficientmod_xxs", 2, {}, "w", None, INFO)
+    other = dataclasses.replace(
+        job, info=dataclasses.replace(INFO, name="x", labels=("a", "b"), origin=Origin("Ada"))
+    )
+    assert job.key() != other.key() and job.program.key() == other.program.key()

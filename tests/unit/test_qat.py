@@ -317,7 +317,8 @@ def test_the_verb_leaves_prepared_weights_record_and_card(
     config.write_text(json.dumps({"warmup_steps": 1, "eval_images": 4, "measure_images": 5}))
     arguments = ["train", "--qat", "cpu", "--model", source.variant, "--checkpoint", checkpoint,
                  "--data", folder, "--out", out, "--config", config, "--steps", 2, "--size", SIZE,
-                 "--batch-size", 2, "--threads", 1, "--json", "-"]  # fmt: skip
+                 "--batch-size", 2, "--threads", 1, "--classes", "sorted",
+                 "--json", "-"]  # fmt: skip
     assert main([str(a) for a in arguments]) == 0
     record = json.loads(capsys.readouterr().out)
     prepared = load_prepared(out)
