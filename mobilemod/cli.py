@@ -18,7 +18,7 @@ from mobilemod.data.classes import SORTED, ClassNames
 from mobilemod.data.dataset import MEASURED, DataSet
 from mobilemod.errors import NOT_EVERYWHERE, UserError
 from mobilemod.files import irregular, require_writable, shown
-from mobilemod.interrupts import exit_code, raised_signals
+from mobilemod.interrupts import SAID, exit_code, raised_signals
 from mobilemod.progress import working
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
@@ -53,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(_os_error(error), args.debug)
     except KeyboardInterrupt as error:
-        message = "interrupted; run the same command again to go on"
-        return _fail(message, args.debug, exit_code(error))
+        return _fail(SAID, args.debug, exit_code(error))
     except ModuleNotFoundError as error:
         message = f"{error.name} isn't installed here: run 'make setup'; {NOT_EVERYWHERE}"
         return _fail(message, args.debug)

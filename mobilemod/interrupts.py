@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+
+SAID = "interrupted; run the same command again to go on"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -41,4 +45,10 @@ def raised_signals() -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            # An exception in the middle of a framework's import ends in its C++ code as an abort.
+            print(f"mobilemod: error: {SAID}", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+        frame = frame.f_back
     raise Interrupted(number)

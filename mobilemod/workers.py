@@ -23,6 +23,9 @@ KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": str(2**26),
 }
 
+# The process that counts semaphores tells at its end of those that ended workers had.
+QUIET = {"PYTHONWARNINGS": "ignore:resource_tracker"}
+
 
 class WorkerDied(UserError):
     """A worker process ended without an answer: killed, or crashed in a library's C code."""
@@ -40,9 +43,10 @@ def worker_pool(workers: int | None = None) -> Iterator[Executor]:
 
     Raises `WorkerDied` where one of them ends without an answer.
     """
-    pool = ProcessPoolExecutor(
-        workers or default_workers(), get_context("spawn"), _start, (os.getpid(),)
-    )
+    with _environment(QUIET):
+        pool = ProcessPoolExecutor(
+            workers or default_workers(), get_context("spawn"), _start, (os.getpid(),)
+        )
     try:
         with _environment(KEEP_MEMORY):
             yield pool

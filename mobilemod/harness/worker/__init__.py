@@ -21,6 +21,8 @@ FILES = (
     "mobilemod/data/__init__.py",
     "mobilemod/data/image_file.py",
     "mobilemod/data/preprocess.py",
+    "mobilemod/data/resample.py",
+    "mobilemod/data/rgb.py",
     "mobilemod/harness/__init__.py",
     "mobilemod/harness/held.py",
     "mobilemod/harness/job.py",
