@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from export.backend import get_backend
 from export.bundle import ExportConfig, export_bundle
 from export.quiet import quiet
+from mobilemod.data.classes import ClassNames
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.files import atomic_folder, file_sha256
@@ -59,7 +60,9 @@ def main() -> None:
                 model=OTHER_MODEL,
                 out=other,
                 checkpoint=weights,
-                data=few_images(args.data, args.out / "few"),
+                data=DataSet(
+                    few_images(args.data, args.out / "few"), classes=ClassNames(sorted=True)
+                ),
                 targets=("tflite",),
                 size=OTHER_SIZE,
                 check=False,
