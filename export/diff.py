@@ -20,9 +20,9 @@ from export.quiet import quiet
 from export.taps import PROGRAM, NamedTaps, Network, TappedTensor
 from mobilemod.data.image_file import DamagedImage
 from mobilemod.data.imagefolder import load_pixels
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, shown
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.files import file_sha256, shown
+from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.progress import progress
 

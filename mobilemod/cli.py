@@ -16,8 +16,8 @@ from mobilemod import __version__, ranges
 from mobilemod.arguments import Parser
 from mobilemod.data.classes import SORTED, ClassNames
 from mobilemod.data.dataset import MEASURED, DataSet
-from mobilemod.errors import NOT_EVERYWHERE, UserError
-from mobilemod.files import irregular, require_writable, shown
+from mobilemod.errors import NOT_EVERYWHERE, UserError, shown
+from mobilemod.files import irregular, require_writable
 from mobilemod.interrupts import SAID, exit_code, raised_signals
 from mobilemod.progress import working
 

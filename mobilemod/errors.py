@@ -11,8 +11,28 @@ NOT_EVERYWHERE = "docs/install.md lists what each machine can do"
 class UserError(Exception):
     """Bad input or environment: one line that names what is wrong, where, and the fix.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. Names that it quotes from
+    files can hold anything: they are written as `shown` does.
     """
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
+
+
+def shown(name: object) -> str:
+    """A file's name or path as any page, record and terminal can hold it.
+
+    Bytes that are no UTF-8, control characters, line ends and marks that turn the direction of text
+    are written as Python escapes them; every other name stays as it is.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(name))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def unknown(what: str, given: str, known: Iterable[str], more: str = "") -> UserError:

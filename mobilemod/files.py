@@ -150,22 +150,6 @@ def only_one(folder: Path, doing: str) -> Iterator[None]:
         os.close(handle)
 
 
-def shown(name: object) -> str:
-    """A file's name or path as any page, record and terminal can hold it.
-
-    Bytes that are no UTF-8, control characters, line ends and marks that turn the direction of text
-    are written as Python escapes them; every other name stays as it is.
-    """
-    return "".join(c if c.isprintable() else _escaped(c) for c in str(name))
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
 def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
     """Open a file to read its bytes; `OSError` at once for what is no regular file.
 

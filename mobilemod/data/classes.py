@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from mobilemod.errors import UserError
-from mobilemod.files import shown
+from mobilemod.errors import UserError, shown
 
 SHOWN = 3
 SORTED = "sorted"

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobilemod.data.classes import ClassNames
-from mobilemod.errors import UserError
-from mobilemod.files import shown
+from mobilemod.errors import UserError, shown
 
 TRAIN, MEASURED = "train", "val"
 # Folders of these names hold what a network was trained on.

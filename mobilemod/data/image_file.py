@@ -16,7 +16,8 @@ from typing import BinaryIO, TypeVar
 
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from mobilemod.files import open_regular, shown
+from mobilemod.errors import shown
+from mobilemod.files import open_regular
 
 # What it says of single files goes with the damage, not to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())

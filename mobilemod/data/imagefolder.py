@@ -20,8 +20,8 @@ from mobilemod.data.dataset import DataSet
 from mobilemod.data.image_file import IMAGE_SUFFIXES, DamagedImage, read_image
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.errors import UserError
-from mobilemod.files import file_sha256, shown
+from mobilemod.errors import UserError, shown
+from mobilemod.files import file_sha256
 from mobilemod.progress import progress
 
 MAX_DAMAGED = 0.01

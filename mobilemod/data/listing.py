@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from mobilemod.data.image_file import IMAGE_SUFFIXES
-from mobilemod.errors import UserError
-from mobilemod.files import irregular, shown
+from mobilemod.errors import UserError, shown
+from mobilemod.files import irregular
 
 # Of macOS's archives, Synology's and QNAP's disks, and Windows; in lower case.
 SYSTEM_NAMES = frozenset(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mobilemod.data.imagefolder import Damage, Damaged, ImageFolder, iter_pixels
-from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, file_sha256, open_regular, shown, write_text
+from mobilemod.errors import UserError, shown
+from mobilemod.files import atomic_folder, file_sha256, open_regular, write_text
 from mobilemod.harness.drivers import Driver
 from mobilemod.harness.job import (
     JOB_FILE,

@@ -212,3 +212,9 @@ def test_a_machine_without_a_package_is_told_which_targets_it_has(capsys, monkey
 
     monkeypatch.setattr(cli, "run_report", lacks)
     assert "coremltools isn't installed here: run 'make setup'" in refused(capsys, "report", "x")
+
+
+def test_a_message_is_one_printable_line():
+    """Names quoted from a damaged file can hold line ends and terminals' commands."""
+    error = UserError("a.mlpackage: weights/\n\x1b[31m\udcffé.bin is missing")
+    assert str(error) == r"a.mlpackage: weights/\n\x1b[31m\xffé.bin is missing"

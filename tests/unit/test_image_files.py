@@ -19,8 +19,8 @@ from mobilemod.data import image_file
 from mobilemod.data.image_file import DamagedImage, read_image
 from mobilemod.data.imagefolder import Damage, iter_pixels, load_pixels, read_folder
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.errors import UserError
-from mobilemod.files import open_regular, shown
+from mobilemod.errors import UserError, shown
+from mobilemod.files import open_regular
 from mobilemod.results.markup import thumbnail
 
 SMALL = Preprocess(size=32, crop_fraction=1.0)
