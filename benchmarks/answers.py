@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -15,6 +14,7 @@ import numpy as np
 import PIL
 
 from benchmarks.rounds import MAX_REASON
+from mobilemod.closure import code_digest
 from mobilemod.data.imagefolder import ImageFolder, read_batch
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -29,7 +29,6 @@ CHUNK = 32
 EXACT = "exact"
 EXACT_OPTION = "session.x64quantprecision"
 RUNTIMES = ("torch", "executorch", "ai-edge-litert", "onnxruntime", "coremltools")
-CODE = ("answers.py", "loaded.py", "mil_network.py", "minmax.py")
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ def answer(path: Path, folder: ImageFolder, preprocess: Preprocess, how: str = "
 
 
 def _file_key(path: Path, preprocess: Preprocess, how: str) -> str:
-    code = [hashlib.sha256(Path(__file__).with_name(n).read_bytes()).hexdigest() for n in CODE]
-    parts = [file_sha256(path), preprocess.to_dict(), how, PIL.__version__, code]
+    parts = [file_sha256(path), preprocess.to_dict(), how, PIL.__version__, code_digest(__name__)]
     parts += [f"{name} {_version(name)}" for name in RUNTIMES]
     return json.dumps(parts, sort_keys=True)
 

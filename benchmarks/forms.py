@@ -31,8 +31,8 @@ from benchmarks.rounds import examine, measure
 from benchmarks.series import per_round, ratio
 from export import executorch, tflite
 from export.backend import FORMS, ModelInfo, get_backend
-from export.lowering import code_digest
 from export.quiet import quiet
+from mobilemod.closure import code_digest
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
@@ -157,8 +157,7 @@ class Maker:
         settings = repr((variant.name, variant.options, variant.recipe, variant.rules))
         parts = (
             settings,
-            code_digest(),
-            Path(form_changes.__file__).read_text(),
+            code_digest(form_changes.__name__, executorch.__name__, tflite.__name__),
             self.network.digest(),
         )
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import json
 import time
 from collections.abc import Callable
@@ -22,12 +21,14 @@ from benchmarks import plain_onnx as onnx
 from benchmarks import plain_torch as plain
 from benchmarks.network import Network
 from export.quiet import quiet
+from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
+from mobilemod.models.efficientmod import EfficientMod
+from mobilemod.models.mobile import build_mobile
 from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 
-MODELS = Path(__file__).parents[1] / "mobilemod" / "models"
 PUBLISHED, MOBILE = "published", "mobile"
 FLOAT, INT8, DYNAMIC = "float32", "int8", "int8 weights"
 EXECUTORCH = ("torch", "torchao", "executorch")
@@ -240,14 +241,12 @@ def build(route: Route, network: Network) -> Built:
 def cached_path(route: Route, network: Network) -> Path:
     """Where the route's file lies, under a hash of all that decides its bytes."""
     function = getattr(route.build, "func", route.build)
-    code = [Path(inspect.getfile(function)), MODELS / "efficientmod.py"]
-    if route.form == MOBILE:
-        code += sorted(MODELS.glob("mobile*.py"))
+    form = build_mobile if route.form == MOBILE else EfficientMod
     parts = {
         "route": route.name,
         "network": network.digest(),
         "packages": {name: _version(name) for name in route.packages},
-        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+        "code": code_digest(function.__module__, form.__module__),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return cache_dir() / "latency" / key[:32] / f"model{route.suffix}"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from export.backend import FORMS, ModelInfo, get_backend
 from export.quiet import quiet
+from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.models.mobile import MobileForm, build_mobile
@@ -31,20 +32,6 @@ from quantization.params import ParameterTable
 from quantization.program import quantize
 
 TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "coremltools", "numpy")
-
-
-# Modules that only look at files, or run before and after: a change in them redoes nothing. How
-# files are run does belong to the digest, because predictions are cached by it.
-AFTER_LOWERING = (
-    "audit.py", "bundle.py", "bundle_parts.py", "diff.py", "diff_cause.py", "diff_parameters.py",
-    "diff_rules.py", "executorch_cut.py", "profiling.py", "source.py", "stress.py", "taps.py",
-    "taps_coreml.py", "taps_executorch.py", "taps_names.py", "taps_program.py", "taps_tflite.py",
-    "tflite_cut.py", "weight_names.py",
-)  # fmt: skip
-LOOKS_ON = ("sensitivity", "search", "mixed")  # what their modules' names begin with
-# All that the lowering takes from there; weights and tables are in a job's key themselves.
-MODELS = ("efficientmod.py", "mobile.py", "mobile_ops.py")
-QUANTIZATION = ("params.py", "program.py")
 
 
 @dataclass(frozen=True)
@@ -96,7 +83,7 @@ class LoweringJob:
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
-            "code": code_digest(),
+            "code": code_digest(__name__, get_backend(self.target).__name__),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -123,20 +110,6 @@ def tool_versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-@functools.cache
-def code_digest() -> str:
-    """sha256 of the source files that a lowering depends on."""
-    root = Path(__file__).parent.parent
-    h = hashlib.sha256()
-    export = sorted(path.name for path in (root / "export").glob("*.py"))
-    own = [n for n in export if n not in AFTER_LOWERING and not n.startswith(LOOKS_ON)]
-    for folder, names in (("mobilemod/models", MODELS), ("quantization", QUANTIZATION),
-                          ("export", own)):  # fmt: skip
-        for name in names:
-            h.update(name.encode() + b"\0" + (root / folder / name).read_bytes())
-    return h.hexdigest()
 
 
 def build_form(job: LoweringJob) -> MobileForm:

@@ -14,6 +14,7 @@ from pathlib import Path
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE
 from export.lowering import tool_versions
 from export.profiling import SCHEMA, Profile, UnitTime, profile_file
+from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
 from mobilemod.files import check_regular, write_text
 from mobilemod.manifest import Bundle
@@ -119,12 +120,12 @@ def _layer(module: str, layers: dict[str, int]) -> int | None:
 
 def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:
     """Profiles of the bundle's int8 file and its float twin, one thread; cached by content."""
-    found = {}
+    found, code = {}, code_digest(profile_file.__module__)
     for entry in bundle.model_files():
         if entry["target"] == target:
             path = bundle.file(entry["file"])
             # Modules are named by the bundle's tables and reference, which its identity covers.
-            text = f"{entry['sha256']} {bundle.identity} {tool_versions()}"
+            text = f"{entry['sha256']} {bundle.identity} {tool_versions()} {code}"
             name = hashlib.sha256(text.encode()).hexdigest()[:32]
             cached = cache_dir() / "profiles" / f"{name}.json"
             if not cached.exists():

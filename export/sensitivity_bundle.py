@@ -23,7 +23,7 @@ from export.bundle_parts import (
     load_table,
     table_file,
 )
-from export.lowering import code_digest
+from mobilemod.closure import code_digest
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import (
     Damage,
@@ -37,7 +37,7 @@ from mobilemod.data.imagefolder import (
 )
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256, write_json
+from mobilemod.files import atomic_path, write_json
 from mobilemod.manifest import Bundle, load_bundle, require_same
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import MobileForm, build_mobile
@@ -45,7 +45,6 @@ from mobilemod.models.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.progress import progress
 from mobilemod.results.sensitivity_page import write_page
 from mobilemod.workers import worker_pool
-from quantization import sensitivity, sensitivity_program
 from quantization.calibration import cache_path, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table
@@ -205,15 +204,10 @@ def get_ready(setup: Setup) -> Ready:
     items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
     read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
     parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
-    text = json.dumps([*parts, torch.__version__, _code()], sort_keys=True)
+    code = code_digest(measure.__module__)
+    text = json.dumps([*parts, torch.__version__, code], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Ready(bundle, reference, table, program, items, digest)
-
-
-def _code() -> list[str]:
-    """Digests of the source files that decide the logits."""
-    own = (sensitivity, sensitivity_program)
-    return [code_digest(), *(file_sha256(Path(module.__file__)) for module in own)]
 
 
 def _read_table(bundle: Bundle, name: str, form: MobileForm) -> ParameterTable:

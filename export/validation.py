@@ -22,8 +22,9 @@ from export.bundle_parts import (
     load_table,
     table_file,
 )
-from export.lowering import code_digest, tool_versions
+from export.lowering import tool_versions
 from export.quiet import quiet
+from mobilemod.closure import code_digest
 from mobilemod.data.corruptions import Condition
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import (
@@ -159,14 +160,16 @@ def _runner(source: Source, candidate: Candidate) -> _Runner:
 
         # Looked at again: it may have been replaced while it was loaded.
         bundle.file(candidate.file)
-        return _Runner(run, runner.description, bundle.hashes[candidate.file][0])
+        read = bundle.hashes[candidate.file][0], code_digest(backend.__name__)
+        return _Runner(run, runner.description, " ".join(read))
     load = load_reference if candidate.form is None else load_quantized_network
     network = load(bundle)
     read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]
+    read.append(code_digest(type(network).__module__))
     model: torch.nn.Module = network
     if candidate.form is not None:
         table = load_table(bundle, candidate.form)
-        read.append(table.to_dict())
+        read += [table.to_dict(), code_digest(quantize.__module__)]
         model = quantize(build_mobile(network, FORMS[candidate.form]), table, True)
 
     @torch.no_grad()
@@ -207,7 +210,7 @@ def run_chunk(
     for candidate in names:
         runner = _runner(source, candidate)
         runners[candidate.name] = runner.description
-        key = f"{runner.digest} {candidate.role} {digest} {tool_versions()} {code_digest()}"
+        key = f"{runner.digest} {candidate.role} {digest} {tool_versions()}"
         path = cache_path("predictions", key, ".npy")
         if path.exists():
             logits[candidate.name] = np.load(path)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobilemod.closure import code_digest
 from mobilemod.data.imagefolder import Damage, FileContent, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -213,7 +214,8 @@ def calibrate(
     """Observe `form` on `count` images spread over `folder`; cached by content hash."""
     images = CalibrationImages(folder.spread(count), preprocess)
     names = [m.tensor for m in form.modules() if isinstance(m, Tap)]
-    parts = f"{SCHEMA} {weights} {images.digest} {form.options} {names} {BINS} {SAMPLES}"
+    decided = (SCHEMA, weights, images.digest, form.options, names, BINS, SAMPLES)
+    parts = " ".join(map(str, (*decided, code_digest(__name__), torch.__version__)))
     key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"
     if cached.exists():

@@ -12,16 +12,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mobilemod.closure import code_digest
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, file_sha256
+from mobilemod.files import atomic_folder
 from mobilemod.models.efficientmod import EfficientMod
 from mobilemod.models.mobile import build_mobile
 from mobilemod.models.mobile_ops import XNNPACK_FORM
@@ -44,11 +44,6 @@ from quantization.sensitivity_program import SwitchedProgram
 # The form whose int8 tensors include all others': its ranges serve every form.
 FORM, OPTIONS = "xnnpack", XNNPACK_FORM
 # The code that decides the result, of this folder.
-CODE = (
-    "bias_correction.py", "calibration.py", "calibration_doubts.py", "equalization.py",
-    "observers.py", "params.py", "preparation.py", "program.py", "qat.py", "rounding.py",
-    "sensitivity_program.py",
-)  # fmt: skip
 # Bias correction runs its images as one batch.
 CORRECTION_IMAGES = 64
 ROUNDING = RoundingConfig()
@@ -175,6 +170,6 @@ def published_corrections(
 
 def _key(reference: str, images: CalibrationImages, recipe: Recipe) -> str:
     values = {**recipe.to_dict(), "name": "", "description": "", "min_int8_share": 0}
-    code = [file_sha256(Path(__file__).with_name(name)) for name in CODE]
-    text = json.dumps([reference, images.digest, values, code, torch.__version__], sort_keys=True)
+    parts = [reference, images.digest, values, code_digest(__name__), torch.__version__]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,66 @@
+"""A digest of the code that makes a thing: the modules of this repository that it can import."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
+    """Paths below `root` of these modules and of all that they import, sorted.
+
+    Imports inside functions count, those under `if TYPE_CHECKING` don't, and what is imported by a
+    computed name has to be given. `FileNotFoundError` where a given module isn't there.
+    """
+    found: set[str] = set()
+    todo = list(modules)
+    for name in modules:
+        if _file(root, name) is None:
+            raise FileNotFoundError(f"{root}: no module {name}")
+    while todo:
+        name = todo.pop()
+        path = _file(root, name)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        parent = name.rpartition(".")[0]
+        todo += [n for n in (parent, *_imported(root / path)) if n]
+    return tuple(sorted(found))
+
+
+@functools.cache
+def code_digest(*modules: str) -> str:
+    """sha256 over the names and contents of `import_closure`, for keys of caches."""
+    h = hashlib.sha256()
+    for path in import_closure(*modules):
+        h.update(path.encode() + b"\0" + hashlib.sha256((ROOT / path).read_bytes()).digest())
+    return h.hexdigest()
+
+
+def _file(root: Path, name: str) -> str | None:
+    """The file of a module, None where it is no module of this repository."""
+    path = name.replace(".", "/")
+    return next((p for p in (f"{path}.py", f"{path}/__init__.py") if (root / p).is_file()), None)
+
+
+@functools.cache
+def _imported(path: Path) -> tuple[str, ...]:
+    return tuple(_names(ast.parse(path.read_bytes())))
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Names that may be modules; of `from a import b` both a and a.b."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from _names(node)
