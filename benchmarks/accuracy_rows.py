@@ -16,7 +16,7 @@ from benchmarks.int8_share import int8_share
 from benchmarks.network import Network
 from benchmarks.plain_routes import ROUTES, build
 from export.bundle import ExportConfig, export_bundle
-from export.validation import candidates, predict, read_validation_images
+from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, Predictions, drop, top_k

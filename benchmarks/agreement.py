@@ -28,9 +28,9 @@ from benchmarks.latency_report import aligned, markdown
 from benchmarks.machine import machine, packages
 from benchmarks.network import test_images
 from benchmarks.plain_onnx import onnx2tf_environment
-from export.diff import LOGITS
-from export.taps import NamedTaps, Network, TappedTensor
-from export.validation import candidates, predict, read_validation_images
+from export.diff.compare import LOGITS
+from export.diff.taps import NamedTaps, Network, TappedTensor
+from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, top1_class
 from mobilemod.evaluation.agreement import margins, sqnr_db

@@ -17,9 +17,9 @@ from benchmarks.series import Spread, per_round, spread
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
 from mobilemod.manifest import Bundle
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.efficientmod import get_variant
-from mobilemod.models.synthetic import trained_like_state
+from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
 from quantization.calibration import cache_dir
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from mobilemod.models.efficientmod import VARIANTS
+from mobilemod.networks.efficientmod import VARIANTS
 
 
 def export_variant(name: str, data: Path, targets: str) -> dict:
@@ -20,8 +20,8 @@ def export_variant(name: str, data: Path, targets: str) -> dict:
     import torch
 
     from export.bundle import ExportConfig, export_bundle
-    from mobilemod.models.checkpoints import save_checkpoint
-    from mobilemod.models.synthetic import trained_like_state
+    from mobilemod.networks.checkpoints import save_checkpoint
+    from mobilemod.networks.synthetic import trained_like_state
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MOBILEMOD_CACHE"] = f"{folder}/cache"

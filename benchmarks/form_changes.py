@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobilemod.models.mobile import (
+from mobilemod.forms.mobile import (
     MobileForm,
     MobileModulation,
     MobilePatchEmbed,
 )
-from mobilemod.models.mobile_ops import MergedColumns, MobileNorm, NamedConv2d, Tap, pointwise
+from mobilemod.forms.mobile_ops import MergedColumns, MobileNorm, NamedConv2d, Tap, pointwise
 
 
 class FoldedRepeat(MobileModulation):

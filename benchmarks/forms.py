@@ -29,17 +29,18 @@ from benchmarks.machine import machine
 from benchmarks.network import Network, bundle_network, test_images
 from benchmarks.rounds import examine, measure
 from benchmarks.series import per_round, ratio
-from export import executorch, tflite
-from export.backend import FORMS, ModelInfo, get_backend
 from export.quiet import quiet
+from export.targets.base import FORMS, ModelInfo, get_backend
+from export.targets.executorch import target as executorch
+from export.targets.tflite import target as tflite
 from mobilemod.closure import code_digest
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.mobile_ops import ALL, FormOptions, Piece
 from mobilemod.manifest import load_bundle
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.mobile_ops import ALL, FormOptions, Piece
 from mobilemod.progress import progress
 from quantization.calibration import Calibration, cache_dir, observe
 from quantization.program import make_table, quantize

@@ -26,9 +26,9 @@ from benchmarks.machine import machine
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
-from mobilemod.harness.bench import find_files
-from mobilemod.harness.latency import median_interval, turn
-from mobilemod.harness.protocol import TIMES_PER_LINE, Writer
+from mobilemod.harness.bench.bench import find_files
+from mobilemod.harness.bench.latency import median_interval, turn
+from mobilemod.harness.protocol.lines import TIMES_PER_LINE, Writer
 from mobilemod.harness.worker.facts import state
 from mobilemod.harness.worker.runtimes import LOADERS
 from mobilemod.harness.worker.timing import Series, run_in_turns

@@ -1,8 +1,8 @@
 """Runs, image by image, the ML programs that coremltools converts from the published form.
 
-`export.mil_evaluator` runs the programs of this project alone; the published form's have a few ops
-more and no fixed place for the batch. Arithmetic and rounding are that module's, and its kernels
-are used where they fit: float16 results are rounded to float16, sums are float32.
+`export.targets.coreml.evaluator` runs the programs of this project alone; the published form's have
+a few ops more and no fixed place for the batch. Arithmetic and rounding are that module's, and its
+kernels are used where they fit: float16 results are rounded to float16, sums are float32.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from export.coreml_reader import constant, open_package
-from export.mil_evaluator import KERNELS, MOVES, half
+from export.targets.coreml.evaluator import KERNELS, MOVES, half
+from export.targets.coreml.reader import constant, open_package
 from mobilemod.errors import UserError
 
 Values = dict[str, Any]

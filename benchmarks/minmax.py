@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.network import Network
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.efficientmod import EfficientMod, Variant
+from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod, Variant
 
 LEVELS = 255
 Ranges = dict[str, tuple[float, float]]

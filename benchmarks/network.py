@@ -14,7 +14,7 @@ from export.bundle_parts import load_reference
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.manifest import Bundle
-from mobilemod.models.efficientmod import EfficientMod, Variant, get_variant
+from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant
 from quantization.calibration import weights_digest
 
 
@@ -41,8 +41,8 @@ class Network:
 
     def mobile(self) -> nn.Module:
         """The mobile form with no kernel split, in eval mode."""
-        from export.backend import FORMS
-        from mobilemod.models.mobile import build_mobile
+        from export.targets.base import FORMS
+        from mobilemod.forms.mobile import build_mobile
 
         return build_mobile(self.published(), FORMS["coreml"])
 

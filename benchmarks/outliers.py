@@ -4,8 +4,8 @@ python -m benchmarks.outliers --data /path/to/imagenette --out docs/results
 
 The bundled checkpoint is small and well behaved; networks trained for long on much data are not.
 So outlier channels are planted in it, which leave the float network as it is
-(`mobilemod.models.outliers`), and it is quantized with them and without: by us, by a simulation of
-plain min-max int8 with one scale per tensor, and by tools that do so where no option is set.
+(`mobilemod.networks.outliers`), and it is quantized with them and without: by us, by a simulation
+of plain min-max int8 with one scale per tensor, and by tools that do so where no option is set.
 Exports, files and answers are cached: an interrupted run goes on where it was.
 """
 
@@ -41,9 +41,9 @@ from benchmarks.plain_onnx import onnx2tf_environment
 from export.source import open_source
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import top_k
-from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
-from mobilemod.models.efficientmod import get_variant
-from mobilemod.models.outliers import (
+from mobilemod.networks.checkpoints import load_checkpoint, save_checkpoint
+from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.outliers import (
     MODULATION_FACTOR,
     NORM_FACTOR,
     Planted,

@@ -24,8 +24,8 @@ from export.quiet import quiet
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.models.efficientmod import EfficientMod
-from mobilemod.models.mobile import build_mobile
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 

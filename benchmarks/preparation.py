@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.backend import FORMS
 from export.source import open_source
+from export.targets.base import FORMS
 from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.accuracy import drop, top1_class
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.unfold import network
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.unfold import network
 from mobilemod.progress import progress
-from quantization.preparation import prepare
+from quantization.prepare.preparation import prepare
 from quantization.program import make_table
 from quantization.recipe import Recipe, Rule, load_recipe
-from quantization.sensitivity_program import SwitchedProgram
+from quantization.sensitivity.program import SwitchedProgram
 
 MODEL = "efficientmod_xxs"
 BATCH = 8

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from export.backend import FORMS, backend_for
 from export.bundle_parts import load_table, table_file
 from export.graph import (
     DEQUANTIZE,
@@ -25,6 +24,7 @@ from export.graph import (
     FileTensor,
 )
 from export.number_formats import FLOAT, INT8, OTHER, GraphIndex, NumberFormats
+from export.targets.base import FORMS, backend_for
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.manifest import bundle_around

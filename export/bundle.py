@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
-from export.backend import FORMS, TARGETS, ModelInfo, get_backend, require_packages
 from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE, table_file
 from export.lowering import (
     LoweringJob,
@@ -32,6 +31,7 @@ from export.source import (
     find_prepared,
     open_source,
 )
+from export.targets.base import FORMS, TARGETS, ModelInfo, get_backend, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_batch, read_split
@@ -39,17 +39,17 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256, require_replaceable, require_writable
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.unfold import network
 from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
 from mobilemod.manifest_schema import check_labels
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.efficientmod import EfficientMod
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.unfold import network
+from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.progress import progress
 from mobilemod.workers import worker_pool
 from quantization.calibration import refuse_overflow
 from quantization.params import ParameterTable
-from quantization.prepared import CALIBRATION_FILE, Prepared
+from quantization.prepare.prepared import CALIBRATION_FILE, Prepared
 from quantization.program import make_table, quantize
 from quantization.recipe import Recipe, load_recipe
 

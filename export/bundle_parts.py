@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
+from mobilemod.forms.unfold import network
 from mobilemod.manifest import Bundle
-from mobilemod.models.checkpoints import load_checkpoint
-from mobilemod.models.efficientmod import EfficientMod
-from mobilemod.models.unfold import network
+from mobilemod.networks.checkpoints import load_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod
 from quantization.calibration import Calibration, load_calibration, weights_digest
 from quantization.params import ParameterTable
-from quantization.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
+from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
 from quantization.recipe import Recipe, load_recipe
 
 REFERENCE_FILE = "reference.safetensors"

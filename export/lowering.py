@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.backend import FORMS, ModelInfo, get_backend
 from export.quiet import quiet
+from export.targets.base import FORMS, ModelInfo, get_backend
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.unfold import network
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.unfold import network
 from quantization.calibration import cache_dir
 from quantization.params import ParameterTable
 from quantization.program import quantize
@@ -154,7 +154,7 @@ def _check(module: torch.nn.Module, job: LoweringJob, path: Path) -> None:
     """Compare a Core ML package with its program, op by op; `UserError` where they part."""
     image = job.info.preprocess.normalize(draw_card(job.info.preprocess.size)[None])
     with quiet():
-        from export.mil_check import check, require
+        from export.targets.coreml.check import check, require
 
         require(check(path, module, image), path)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from export.backend import Origin
+from export.targets.base import Origin
 from mobilemod import __version__
 from mobilemod.data.classes import output_order
 from mobilemod.data.dataset import DataSet
@@ -19,11 +19,11 @@ from mobilemod.data.listing import class_folders
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
-from mobilemod.models.checkpoints import Taken, load_checkpoint
-from mobilemod.models.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.checkpoints import Taken, load_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod, get_variant
 from quantization.calibration import load_calibration, weights_digest
-from quantization.preparation import from_table, prepare
-from quantization.prepared import Prepared, load_prepared
+from quantization.prepare.preparation import from_table, prepare
+from quantization.prepare.prepared import Prepared, load_prepared
 from quantization.recipe import Recipe
 
 Label = dict[str, str]

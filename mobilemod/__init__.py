@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mobilemod.models.efficientmod import EfficientMod
+    from mobilemod.networks.efficientmod import EfficientMod
 
 __version__ = "0.1.0"
 
@@ -16,8 +16,8 @@ def create_model(
 ) -> EfficientMod:
     """The network `name` in evaluation mode, with the weights of `checkpoint` where given.
 
-    See `mobilemod.models.checkpoints.create_model`. torch is imported here and not before.
+    See `mobilemod.networks.checkpoints.create_model`. torch is imported here and not before.
     """
-    from mobilemod.models import checkpoints
+    from mobilemod.networks import checkpoints
 
     return checkpoints.create_model(name, num_classes, checkpoint)

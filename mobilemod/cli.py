@@ -367,9 +367,9 @@ def run_train(args: argparse.Namespace) -> int:
 
 def _run_qat(args: argparse.Namespace) -> int:
     from export.source import open_source
-    from quantization.qat_config import make_qat_config
-    from quantization.qat_report import text
-    from quantization.qat_run import FloatNetwork, QatJob, train_prepared
+    from quantization.qat.config import make_qat_config
+    from quantization.qat.report import text
+    from quantization.qat.run import FloatNetwork, QatJob, train_prepared
 
     _refuse(args, ("phases",), "doesn't go with --qat, which takes --steps and --size")
     overrides = _given(args, ("steps", "size", "lr", "batch_size", "seed"))
@@ -435,7 +435,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    from export.validation import measured_before, validate_bundle
+    from export.measure.validation import measured_before, validate_bundle
     from mobilemod.results.gates import Gates
     from mobilemod.results.table import text_table
 
@@ -472,9 +472,9 @@ def _code_of(state: str) -> int:
 
 
 def _run_validate_devices(args: argparse.Namespace) -> int:
-    from export.device_host import BundleHost
-    from mobilemod.harness.validate import validate_devices
-    from mobilemod.results.device_table import text_table
+    from export.measure.device_host import BundleHost
+    from mobilemod.harness.run.validate import validate_devices
+    from mobilemod.results.device.table import text_table
 
     config = _device_config(args, tuple(d for d in args.device.split(",") if d))
     records, report = validate_devices(config, BundleHost)
@@ -491,10 +491,10 @@ def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
     from dataclasses import replace
 
     from export.bundle_parts import load_calibrated
-    from export.validation import read_validation_images
-    from mobilemod.harness.gates import DeviceGates
-    from mobilemod.harness.job_build import Plan
-    from mobilemod.harness.validate import QUICK, DeviceConfig
+    from export.measure.validation import read_validation_images
+    from mobilemod.harness.record.gates import DeviceGates
+    from mobilemod.harness.run.job_build import Plan
+    from mobilemod.harness.run.validate import QUICK, DeviceConfig
     from mobilemod.manifest import load_bundle
 
     gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
@@ -520,9 +520,9 @@ def _device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
 
 
 def run_harness(args: argparse.Namespace) -> int:
-    from export.device_host import BundleHost
-    from mobilemod.harness.browsers import ServeConfig, serve_browsers
-    from mobilemod.results.device_table import text_table
+    from export.measure.device_host import BundleHost
+    from mobilemod.harness.run.browsers import ServeConfig, serve_browsers
+    from mobilemod.results.device.table import text_table
 
     config = ServeConfig(
         devices=_device_config(args, ("browser",)),
@@ -548,8 +548,8 @@ def run_apps(args: argparse.Namespace) -> int:
 
 
 def run_stress(args: argparse.Namespace) -> int:
-    from export.stress import STRESS_FILE, StressConfig, stress_bundle
-    from mobilemod.results.stress_table import text_table
+    from export.measure.stress import STRESS_FILE, StressConfig, stress_bundle
+    from mobilemod.results.stress.table import text_table
 
     config = StressConfig(
         bundle=args.bundle,
@@ -586,8 +586,8 @@ def run_inspect(args: argparse.Namespace) -> int:
 
 
 def run_profile(args: argparse.Namespace) -> int:
-    from export.isolated import IsolatedError, call_unlimited
-    from export.profiling import format_profile, profile_file
+    from export.measure.profiling import format_profile, profile_file
+    from export.targets.isolated import IsolatedError, call_unlimited
 
     try:
         call = (lambda f, *a: f(*a)) if args.debug else call_unlimited
@@ -599,8 +599,8 @@ def run_profile(args: argparse.Namespace) -> int:
 
 
 def run_diff(args: argparse.Namespace) -> int:
-    from export.diff import DiffConfig, diff_files
-    from mobilemod.results.diff_text import text
+    from export.diff.compare import DiffConfig, diff_files
+    from mobilemod.results.diff.text import text
 
     config = DiffConfig(args.a, args.b, tuple(args.image), args.bundle, args.exact)
     record = diff_files(config)
@@ -609,8 +609,8 @@ def run_diff(args: argparse.Namespace) -> int:
 
 
 def run_sensitivity(args: argparse.Namespace) -> int:
-    from export.sensitivity_bundle import SensitivityConfig, measure_bundle
-    from mobilemod.results.sensitivity_table import text_table
+    from export.measure.sensitivity import SensitivityConfig, measure_bundle
+    from mobilemod.results.sensitivity.table import text_table
 
     config = SensitivityConfig(
         bundle=args.bundle,
@@ -627,8 +627,8 @@ def run_sensitivity(args: argparse.Namespace) -> int:
 
 
 def run_search(args: argparse.Namespace) -> int:
-    from export.search_bundle import SearchConfig, search_bundle
-    from mobilemod.results.search_table import text_table
+    from export.measure.search import SearchConfig, search_bundle
+    from mobilemod.results.search.table import text_table
 
     config = SearchConfig(
         bundle=args.bundle,
@@ -650,7 +650,7 @@ def run_search(args: argparse.Namespace) -> int:
 
 
 def run_report(args: argparse.Namespace) -> int:
-    from export.validation import load_record
+    from export.measure.validation import load_record
     from mobilemod.results.table import text_table
 
     record = load_record(args.bundle)
@@ -671,8 +671,8 @@ def run_arm64(args: argparse.Namespace) -> int:
 
 
 def run_bench(args: argparse.Namespace) -> int:
-    from mobilemod.harness.bench import bench, text
-    from mobilemod.harness.instructions import read_baseline, write_baseline
+    from mobilemod.harness.bench.bench import bench, text
+    from mobilemod.harness.bench.instructions import read_baseline, write_baseline
 
     counts = args.record or args.against
     if counts and args.device != "arm64-emulated":
@@ -696,8 +696,8 @@ def run_bench(args: argparse.Namespace) -> int:
 
 
 def _load_quietly(path: Path, threads: int) -> Any:
-    from export.backend import backend_for
     from export.quiet import quiet
+    from export.targets.base import backend_for
 
     with quiet():
         return backend_for(path).load(path, threads)

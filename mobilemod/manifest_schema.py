@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from mobilemod.errors import UserError
-from mobilemod.harness.values import check_path
+from mobilemod.harness.protocol.values import check_path
 
 SCHEMA = "mobilemod/manifest/1"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -22,8 +22,8 @@ from mobilemod.data.imagefolder import Damage, FileContent, ImageFolder, iter_pi
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
-from mobilemod.models.mobile import MobileForm
-from mobilemod.models.mobile_ops import Tap
+from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.mobile_ops import Tap
 from mobilemod.progress import progress
 from quantization.calibration_doubts import doubts
 from quantization.hooks import forward_hooks, require_finite
@@ -66,8 +66,8 @@ class Calibration:
     """What was observed: tensor name -> `Observed`, with the sha256 of weights and images.
 
     adjustments: what was done to the checkpoint's weights to get those observed, as JSON-ready
-    values of `quantization.preparation.Adjustments`; empty for none. files: of the images, () where
-    not known. doubts: why they may be the wrong ones, for people.
+    values of `quantization.prepare.preparation.Adjustments`; empty for none. files: of the
+    images, () where not known. doubts: why they may be the wrong ones, for people.
     """
 
     weights: str

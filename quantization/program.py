@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.models.mobile import MobileForm
-from mobilemod.models.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
+from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
 from quantization.calibration import Calibration
 from quantization.hooks import forward_hooks
 from quantization.params import (

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobilemod.models.efficientmod import EfficientMod, Variant
+    from mobilemod.networks.efficientmod import EfficientMod, Variant
 
 TEST_DATA = Path(__file__).parent / "data"
 
@@ -50,8 +50,8 @@ def golden_dir() -> Path:
 @pytest.fixture(scope="session")
 def golden_state() -> Callable[[Variant | str], dict[str, Tensor]]:
     """`golden_state(variant)`: the 1,000-class weights of the golden logits."""
-    from mobilemod.models.efficientmod import get_variant
-    from mobilemod.models.synthetic import trained_like_state
+    from mobilemod.networks.efficientmod import get_variant
+    from mobilemod.networks.synthetic import trained_like_state
 
     return lambda variant: trained_like_state(
         get_variant(variant) if isinstance(variant, str) else variant
@@ -77,7 +77,7 @@ def narrow_variant() -> Variant:
     Modulation of both kinds (ratio 1 and 6) in every stage, attention in the last two with both
     ratios that occur (4 and 5).
     """
-    from mobilemod.models.efficientmod import Variant
+    from mobilemod.networks.efficientmod import Variant
 
     return Variant(
         "efficientmod_narrow", (16, 24, 32, 64), (2, 2, 2, 2), (0, 0, 1, 1), 6, (4, 4, 4, 5)
@@ -90,8 +90,8 @@ def narrow_model(narrow_variant: Variant) -> EfficientMod:
 
     Shared by the whole session: copy it before changing it.
     """
-    from mobilemod.models.efficientmod import EfficientMod
-    from mobilemod.models.synthetic import trained_like_state
+    from mobilemod.networks.efficientmod import EfficientMod
+    from mobilemod.networks.synthetic import trained_like_state
 
     model = EfficientMod(narrow_variant, 10)
     model.load_state_dict(trained_like_state(narrow_variant, 10))
@@ -101,7 +101,7 @@ def narrow_model(narrow_variant: Variant) -> EfficientMod:
 @pytest.fixture
 def known_narrow(narrow_variant: Variant, monkeypatch) -> str:
     """The name of `narrow_variant`, among the known variants for this test only."""
-    from mobilemod.models.efficientmod import VARIANTS
+    from mobilemod.networks.efficientmod import VARIANTS
 
     monkeypatch.setitem(VARIANTS, narrow_variant.name, narrow_variant)
     return narrow_variant.name

@@ -13,7 +13,7 @@ from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_text
-from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.training.config import TrainConfig, parse_phases, read_values
 from mobilemod.training.curve import draw_curve
 from mobilemod.training.device import choose_device

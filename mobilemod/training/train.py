@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mobilemod.errors import UserError
-from mobilemod.models.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.efficientmod import EfficientMod, get_variant
 from mobilemod.progress import progress
 from mobilemod.training.augment import mix
 from mobilemod.training.config import PRECISIONS, TrainConfig

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mobilemod.harness.drivers.adb_client import Adb, Device, choose, find_program
+from mobilemod.harness.drivers.adb.client import Adb, Device, choose, find_program
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.held import Held
-from mobilemod.harness.job import JobFolder, LatencyPlan
-from mobilemod.harness.job_build import Plan, build_job
-from mobilemod.harness.protocol import Line, Reader
+from mobilemod.harness.protocol.held import Held
+from mobilemod.harness.protocol.job import JobFolder, LatencyPlan
+from mobilemod.harness.protocol.lines import Line, Reader
+from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.worker.execute import execute
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import IDS, make_bundle

@@ -17,12 +17,12 @@ import pytest
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import JobFolder
-from mobilemod.harness.drivers.adb import AdbDriver, Pace
-from mobilemod.harness.drivers.adb_runners import PACKAGE, RECORDS
+from mobilemod.harness.drivers.adb.driver import AdbDriver, Pace
+from mobilemod.harness.drivers.adb.runners import PACKAGE, RECORDS
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.job import LatencyPlan
-from mobilemod.harness.job_build import Plan, build_job
-from mobilemod.harness.session import LINES_FILE, Result, Session, read_lines, run_sessions
+from mobilemod.harness.protocol.job import LatencyPlan
+from mobilemod.harness.run.job_build import Plan, build_job
+from mobilemod.harness.run.session import LINES_FILE, Result, Session, read_lines, run_sessions
 from mobilemod.manifest import load_bundle
 from tests.adbd.device import EmulatedDevice, emulated, plug
 from tests.tiny_bundle import draw_images, make_bundle

@@ -18,7 +18,7 @@ import pytest
 from mobilemod.data.imagefolder import load_pixels, read_split
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import load_emulator
-from mobilemod.harness.protocol import Reader
+from mobilemod.harness.protocol.lines import Reader
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
 from tests.adbd.device import emulated, plug

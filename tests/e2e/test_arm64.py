@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.backend import backend_for
+from export.targets.base import backend_for
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256

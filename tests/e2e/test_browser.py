@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from mobilemod.data.imagefolder import ImageFolder, read_split
-from mobilemod.harness import browsers
-from mobilemod.harness.browsers import ServeConfig, serve_browsers
 from mobilemod.harness.drivers import browser as driver_module
 from mobilemod.harness.drivers.browser import BrowserDriver, find_binary, headless
-from mobilemod.harness.job_build import Plan, build_job
-from mobilemod.harness.serve import default_app
-from mobilemod.harness.session import Session, read_lines
-from mobilemod.harness.validate import QUICK, DeviceConfig
+from mobilemod.harness.run import browsers
+from mobilemod.harness.run.browsers import ServeConfig, serve_browsers
+from mobilemod.harness.run.job_build import Plan, build_job
+from mobilemod.harness.run.serve import default_app
+from mobilemod.harness.run.session import Session, read_lines
+from mobilemod.harness.run.validate import QUICK, DeviceConfig
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import IDS, make_bundle
 
@@ -89,7 +89,7 @@ def test_closed_in_mid_job_it_goes_on_at_the_last_image(
 def test_two_browsers_at_once_each_get_their_own_record(
     bundle: Path, images: ImageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export.device_host import BundleHost
+    from export.measure.device_host import BundleHost
 
     addresses: list[str] = []
     monkeypatch.setattr(browsers, "announce", addresses.append)
@@ -132,7 +132,7 @@ def _no_reference(self, files):
     """The tiny bundle has no float network; its files' own answers stand for it."""
     import numpy as np
 
-    from mobilemod.harness.host_side import HostAnswers
+    from mobilemod.harness.record.host_side import HostAnswers
 
     kept = self._images
     pixels = []

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from export.source import bundled_checkpoint
-from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.networks.checkpoints import load_checkpoint
 from tests.e2e.conftest import COMMAND, ROOT
 
 SMALL = ("--targets", "tflite", "--size", "64")

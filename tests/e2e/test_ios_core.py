@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-session = pytest.importorskip("mobilemod.harness.session")
+session = pytest.importorskip("mobilemod.harness.run.session")
 # Building the core takes a minute.
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.job_build import Plan, build_job
+from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.worker.runtimes import load_pte
 from mobilemod.manifest import load_bundle, seal_bundle
 from tests.manifests import manifest_values, model_entry

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.backend import TARGETS, backend_for
 from export.source import bundled_checkpoint
+from export.targets.base import TARGETS, backend_for
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
 
@@ -162,10 +162,10 @@ def test_help_shows_an_example(run):
 
 def test_the_bundled_table_is_of_the_bundled_weights():
     from export.source import bundled_calibration
-    from mobilemod.models.checkpoints import load_checkpoint
-    from mobilemod.models.unfold import network
+    from mobilemod.forms.unfold import network
+    from mobilemod.networks.checkpoints import load_checkpoint
     from quantization.calibration import load_calibration
-    from quantization.preparation import from_table
+    from quantization.prepare.preparation import from_table
 
     path = bundled_checkpoint("efficientmod_xxs")
     assert path.stat().st_size < 10e6

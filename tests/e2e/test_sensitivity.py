@@ -12,8 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from export.backend import FORMS
-from export.sensitivity_bundle import (
+from export.measure.sensitivity import (
     SensitivityConfig,
     get_ready,
     make_setup,
@@ -21,13 +20,14 @@ from export.sensitivity_bundle import (
     read_images,
 )
 from export.source import Source, open_source
+from export.targets.base import FORMS
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.unfold import network
 from mobilemod.manifest import load_bundle, seal_bundle
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.unfold import network
+from mobilemod.networks.checkpoints import save_checkpoint
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
 from quantization.recipe import load_recipe

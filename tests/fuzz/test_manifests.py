@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from export.validation import validate_bundle
+from export.measure.validation import validate_bundle
 from mobilemod.apps import APPS, put_in_apps
 from mobilemod.cli import main
 from mobilemod.errors import UserError

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mobilemod.data.imagefolder import ImageFolder, load_pixels, read_folder
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.host_side import HostAnswers
-from mobilemod.harness.job import LatencyPlan
-from mobilemod.harness.job_build import Built, Plan, build_job
+from mobilemod.harness.protocol.job import LatencyPlan
+from mobilemod.harness.record.host_side import HostAnswers
+from mobilemod.harness.run.job_build import Built, Plan, build_job
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import Bundle, load_bundle
 from tests.tiny_bundle import IDS, make_bundle

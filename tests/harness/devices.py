@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.protocol import encode
+from mobilemod.harness.protocol.lines import encode
 
 
 def resigned(raw: bytes, **changes: object) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobilemod.harness.domains import Domains
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.job import (
+from mobilemod.harness.protocol.domains import Domains
+from mobilemod.harness.protocol.job import (
     Configuration,
     Hashed,
     Inputs,
@@ -16,9 +16,9 @@ from mobilemod.harness.job import (
     JobFile,
     LatencyPlan,
 )
-from mobilemod.harness.protocol import PROTOCOL, Line, decode, encode
-from mobilemod.harness.record_answers import Answers, accuracy_entry
-from mobilemod.harness.validate import validate_devices
+from mobilemod.harness.protocol.lines import PROTOCOL, Line, decode, encode
+from mobilemod.harness.record.answers import Answers, accuracy_entry
+from mobilemod.harness.run.validate import validate_devices
 from mobilemod.harness.worker.digest import logits_sha256, top
 from tests.harness.conftest import IMAGES, Host
 from tests.harness.devices import Changed, resigned

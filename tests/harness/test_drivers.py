@@ -10,7 +10,7 @@ import pytest
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DRIVERS, DeviceLost, get_driver, kind_of
 from mobilemod.harness.drivers.process import stream_process
-from mobilemod.harness.validate import folder_name
+from mobilemod.harness.run.validate import folder_name
 
 
 def test_an_unknown_device_lists_the_known_ones():

@@ -7,7 +7,7 @@ import pytest
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator
 from mobilemod.harness.drivers import get_driver
-from mobilemod.harness.validate import validate_devices
+from mobilemod.harness.run.validate import validate_devices
 from tests.harness.conftest import IMAGES, Host
 from tests.harness.test_session import config
 
@@ -40,7 +40,7 @@ def test_a_bundle_on_an_emulated_processor(tiny, images):
 def test_one_thread_is_all_it_has(tiny, images):
     from dataclasses import replace
 
-    from mobilemod.harness.job_build import Plan
+    from mobilemod.harness.run.job_build import Plan
 
     two = replace(config(tiny, images, "arm64-emulated"), plan=Plan(threads=(2,)))
     with pytest.raises(UserError, match="at most 1 threads"):

@@ -12,7 +12,7 @@ import pytest
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.job import (
+from mobilemod.harness.protocol.job import (
     JOB_FILE,
     RESUME_FILE,
     Configuration,
@@ -25,7 +25,7 @@ from mobilemod.harness.job import (
     parse_resume,
     ranges,
 )
-from mobilemod.harness.job_build import Plan, build_job
+from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.manifest import load_bundle
 from tests.harness.conftest import IMAGES, NAMES, PLAN
 

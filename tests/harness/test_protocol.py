@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilemod.harness.protocol import (
+from mobilemod.harness.protocol.lines import (
     MAX_LINE,
     OPTIONAL,
     PROTOCOL,

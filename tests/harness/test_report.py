@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.validate import validate_devices
-from mobilemod.results.device_csv import CSV_COLUMNS
-from mobilemod.results.device_page import write_pages
-from mobilemod.results.device_plot import log_scale
+from mobilemod.harness.run.validate import validate_devices
+from mobilemod.results.device.page import write_pages
+from mobilemod.results.device.plot import log_scale
+from mobilemod.results.device.rows_csv import CSV_COLUMNS
 from mobilemod.sealed import sealed
 from tests.harness.conftest import PLAN, Host
 from tests.harness.test_session import config

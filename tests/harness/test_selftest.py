@@ -13,13 +13,19 @@ from PIL import Image
 
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
-from mobilemod.harness.gates import DeviceGates, check_record
-from mobilemod.harness.junit import junit
-from mobilemod.harness.selftest import SIZE_FAULTS, VALUE_FAULTS, judge, output_step, tolerance
-from mobilemod.harness.validate import validate_devices
+from mobilemod.harness.record.gates import DeviceGates, check_record
+from mobilemod.harness.record.junit import junit
+from mobilemod.harness.record.selftest import (
+    SIZE_FAULTS,
+    VALUE_FAULTS,
+    judge,
+    output_step,
+    tolerance,
+)
+from mobilemod.harness.run.validate import validate_devices
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
-from mobilemod.results.device_page import page
+from mobilemod.results.device.page import page
 from mobilemod.results.verdict import state_of
 from tests.harness.conftest import Host
 from tests.harness.test_session import config

@@ -21,14 +21,21 @@ import pytest
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.job import load_job
-from mobilemod.harness.job_build import Plan, build_job
-from mobilemod.harness.protocol import decode
-from mobilemod.harness.session import LINES_FILE, Result, Session, Stopped, read_lines, run_sessions
-from mobilemod.harness.validate import DeviceConfig, validate_devices
+from mobilemod.harness.protocol.job import load_job
+from mobilemod.harness.protocol.lines import decode
+from mobilemod.harness.run.job_build import Plan, build_job
+from mobilemod.harness.run.session import (
+    LINES_FILE,
+    Result,
+    Session,
+    Stopped,
+    read_lines,
+    run_sessions,
+)
+from mobilemod.harness.run.validate import DeviceConfig, validate_devices
 from mobilemod.harness.worker import FILES, MODULE, copy_to
 from mobilemod.manifest import load_bundle
-from mobilemod.results.device_table import text_table
+from mobilemod.results.device.table import text_table
 from tests.harness.conftest import IMAGES, PLAN, Host
 from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resigned, signed
 from tests.harness.test_protocol import GOOD
@@ -371,7 +378,7 @@ def test_an_image_that_the_device_cannot_read(tiny, images):
 def test_a_file_that_does_not_load_leaves_the_others(built, tmp_path, tiny, images):
     """An error that isn't fatal: said, and everything else is measured."""
     from mobilemod.files import file_sha256
-    from mobilemod.harness.job import JOB_FILE, job_id
+    from mobilemod.harness.protocol.job import JOB_FILE, job_id
 
     folder = built.folder
     path = folder.path("models/tiny_int8.tflite")
@@ -444,7 +451,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mobilemod.data.imagefolder import read_folder
-from mobilemod.harness.validate import validate_devices
+from mobilemod.harness.run.validate import validate_devices
 from tests.harness.conftest import Host
 from tests.harness.devices import Changed
 from tests.harness.test_session import config

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mobilemod.errors import UserError
-from mobilemod.harness.held import Held
-from mobilemod.harness.job import (
+from mobilemod.harness.bench.latency import Distribution
+from mobilemod.harness.protocol.held import Held
+from mobilemod.harness.protocol.job import (
     Configuration,
     Hashed,
     Inputs,
@@ -19,8 +20,7 @@ from mobilemod.harness.job import (
     JobFile,
     check_path,
 )
-from mobilemod.harness.latency import Distribution
-from mobilemod.harness.protocol import Damaged, Reader, decode, encode
+from mobilemod.harness.protocol.lines import Damaged, Reader, decode, encode
 from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.harness.worker.timing import stable
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.backend import Backend, ModelInfo
+from export.targets.base import Backend, ModelInfo
 
 
 def check_labels(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.backend import SubProgram, backend_for
 from export.graph import QUANTIZE
-from export.profiling import Cutter, fused_groups, profile_file
-from mobilemod.models.efficientmod import EfficientMod, Variant
+from export.measure.profiling import Cutter, fused_groups, profile_file
+from export.targets.base import SubProgram, backend_for
+from mobilemod.networks.efficientmod import EfficientMod, Variant
 from quantization.params import ParameterTable
 
 

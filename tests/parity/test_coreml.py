@@ -15,19 +15,20 @@ import torch
 from coremltools.proto import Model_pb2
 from torch import Tensor, nn
 
-from export import coreml, mil_check
-from export.backend import ModelInfo
-from export.coreml_reader import MODEL_PATH, WEIGHTS_FOLDER, open_package, quantization
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, MATMUL, QUANTIZE, TRANSPOSE
-from export.mil_evaluator import load_program
+from export.targets.base import ModelInfo
+from export.targets.coreml import check as mil_check
+from export.targets.coreml import target as coreml
+from export.targets.coreml.evaluator import load_program
+from export.targets.coreml.reader import MODEL_PATH, WEIGHTS_FOLDER, open_package, quantization
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
-from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.mobile_ops import COREML_FORM, NamedConv2d
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.mobile_ops import COREML_FORM, NamedConv2d
+from mobilemod.networks.efficientmod import EfficientMod, get_variant
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize

@@ -14,26 +14,28 @@ import torch
 from PIL import Image
 
 from benchmarks.agreement import one_code
-from export import coreml, executorch, tflite
-from export.backend import FORMS, Backend, ModelInfo, backend_for
 from export.bundle_parts import REFERENCE_FILE
-from export.coreml_reader import WEIGHTS_FOLDER
-from export.diff import SCHEMA, DiffConfig, diff_files
-from export.diff_rules import exact, inputs_of
-from export.taps import Network
-from export.taps_executorch import PteTaps
-from export.tflite_edit import TfliteModel
-from export.xnnpack_pack import pack_delegate
+from export.diff.compare import SCHEMA, DiffConfig, diff_files
+from export.diff.rules import exact, inputs_of
+from export.diff.taps import Network
+from export.targets.base import FORMS, Backend, ModelInfo, backend_for
+from export.targets.coreml import target as coreml
+from export.targets.coreml.reader import WEIGHTS_FOLDER
+from export.targets.executorch import target as executorch
+from export.targets.executorch.taps import PteTaps
+from export.targets.executorch.xnnpack_pack import pack_delegate
+from export.targets.tflite import target as tflite
+from export.targets.tflite.edit import TfliteModel
 from mobilemod.cli import EXIT_OK, EXIT_USER, main
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import load_bundle, seal_bundle, write_manifest
-from mobilemod.models import efficientmod
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.efficientmod import EfficientMod, Variant
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.synthetic import trained_like_state
-from mobilemod.results.diff_text import text
+from mobilemod.networks import efficientmod
+from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod, Variant
+from mobilemod.networks.synthetic import trained_like_state
+from mobilemod.results.diff.text import text
 from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from export import executorch as backend
-from export.backend import ModelInfo
-from export.executorch_cut import PteCutter
-from export.executorch_reader import read_pte
 from export.graph import CONV, DEPTHWISE, LINEAR, QUANTIZE, TRANSPOSE
+from export.targets.base import ModelInfo
+from export.targets.executorch import target as backend
+from export.targets.executorch.cut import PteCutter
+from export.targets.executorch.reader import read_pte
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.mobile_ops import XNNPACK_FORM, NamedConv2d
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, NamedConv2d
+from mobilemod.networks.efficientmod import EfficientMod, get_variant
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize

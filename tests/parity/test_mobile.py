@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mobilemod.models.efficientmod import VARIANTS, EfficientMod
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import (
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import (
     COREML_FORM,
     GRID_SPLIT,
     XNNPACK_FORM,
@@ -15,6 +14,7 @@ from mobilemod.models.mobile_ops import (
     NamedConv2d,
     Tap,
 )
+from mobilemod.networks.efficientmod import VARIANTS, EfficientMod
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 TOLERANCE = 1e-4

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobilemod.models.checkpoints import expected_shapes
-from mobilemod.models.efficientmod import VARIANTS, EfficientMod
+from mobilemod.networks.checkpoints import expected_shapes
+from mobilemod.networks.efficientmod import VARIANTS, EfficientMod
 
 TOLERANCE = 1e-4
 GOLDEN = [

@@ -15,18 +15,18 @@ import torch
 from ai_edge_litert.schema_py_generated import ModelT, TensorType
 from torch import nn
 
-from export import tflite
-from export.backend import ModelInfo
 from export.graph import CONV, DEPTHWISE, FileGraph
-from export.tflite_cut import TfliteCutter
-from export.tflite_edit import BUFFER_ALIGNMENT, TfliteModel
-from export.tflite_metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
-from export.tflite_reader import open_interpreter, read_constants, read_metadata
+from export.targets.base import ModelInfo
+from export.targets.tflite import target as tflite
+from export.targets.tflite.cut import TfliteCutter
+from export.targets.tflite.edit import BUFFER_ALIGNMENT, TfliteModel
+from export.targets.tflite.metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
+from export.targets.tflite.reader import open_interpreter, read_constants, read_metadata
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.mobile import MobileForm, build_mobile
-from mobilemod.models.mobile_ops import XNNPACK_FORM, NamedConv2d
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, NamedConv2d
+from mobilemod.networks.efficientmod import EfficientMod, get_variant
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize

@@ -20,16 +20,16 @@ from benchmarks.mil_network import MilNetwork
 from benchmarks.minmax import LEVELS, MinMaxNetwork, load_minmax, observe_ranges, round_to_grid
 from benchmarks.network import Network
 from benchmarks.plain_routes import ROUTES, build
-from export.coreml_reader import open_package, quantization
 from export.quiet import quiet
+from export.targets.coreml.reader import open_package, quantization
 from mobilemod.data.imagefolder import load_pixels, read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle
-from mobilemod.models.efficientmod import Variant
-from mobilemod.models.synthetic import trained_like_state
+from mobilemod.networks.efficientmod import Variant
+from mobilemod.networks.synthetic import trained_like_state
 
 SIZE = 64
 

@@ -14,21 +14,21 @@ import pytest
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
-from mobilemod.harness.drivers.adb import only_this_process
-from mobilemod.harness.drivers.adb_client import Listed, choose, parse_devices
-from mobilemod.harness.drivers.adb_settings import Saved, hints, parse_saved, steady
-from mobilemod.harness.drivers.adb_state import (
+from mobilemod.harness.drivers.adb.client import Listed, choose, parse_devices
+from mobilemod.harness.drivers.adb.driver import only_this_process
+from mobilemod.harness.drivers.adb.settings import Saved, hints, parse_saved, steady
+from mobilemod.harness.drivers.adb.state import (
     parse_battery,
     parse_sysfs,
     parse_thermal,
     read_state,
     wait_until_cool,
 )
-from mobilemod.harness.drivers.adb_store import Store, batched, entries_of
-from mobilemod.harness.drivers.adb_stream import Follower
+from mobilemod.harness.drivers.adb.store import Store, batched, entries_of
+from mobilemod.harness.drivers.adb.stream import Follower
 from mobilemod.harness.drivers.bounded import last_line, run_bounded
 from mobilemod.harness.drivers.following import End
-from mobilemod.harness.job import (
+from mobilemod.harness.protocol.job import (
     Configuration,
     Hashed,
     Inputs,
@@ -39,7 +39,7 @@ from mobilemod.harness.job import (
     job_id,
     load_job,
 )
-from mobilemod.harness.protocol import Writer
+from mobilemod.harness.protocol.lines import Writer
 from tests.adbd.device import EmulatedDevice, emulated, plug
 from tests.phone.tool import DATA
 
@@ -271,7 +271,7 @@ def test_a_job_is_pushed_once_and_then_only_what_changed(device, phone, tmp_path
 
 
 def test_the_cable_out_in_mid_push_loses_one_batch_at_most(device, phone, tmp_path, monkeypatch):
-    monkeypatch.setattr("mobilemod.harness.drivers.adb_store.BATCH_BYTES", 50_000)
+    monkeypatch.setattr("mobilemod.harness.drivers.adb.store.BATCH_BYTES", 50_000)
     job = make_job(tmp_path, images=60, size=5000)
     phone.order(cut={"direction": "in", "bytes": 400_000, "seconds": 0.5})
     store = Store(device, FOLDER)
@@ -353,7 +353,7 @@ def test_batches():
 
 
 def entries_of_sizes(sizes: list[int]):
-    from mobilemod.harness.drivers.adb_store import Entry
+    from mobilemod.harness.drivers.adb.store import Entry
 
     return [Entry(Path("x"), "x", "0" * 64, size) for size in sizes]
 
@@ -386,9 +386,9 @@ def test_two_harnesses_on_one_phone(device):
 
 def test_fuzzed_answers_are_read_or_left():
     """What a device prints, bent at random: no reader raises, and none invents a device."""
-    from mobilemod.harness.drivers.iphone_devicectl import error_text
-    from mobilemod.harness.drivers.iphone_devicectl import parse_devices as parse_phones
-    from mobilemod.harness.drivers.iphone_mobiledevice import parse_battery as parse_power
+    from mobilemod.harness.drivers.iphone.devicectl import error_text
+    from mobilemod.harness.drivers.iphone.devicectl import parse_devices as parse_phones
+    from mobilemod.harness.drivers.iphone.mobiledevice import parse_battery as parse_power
 
     rng = random.Random(5)
     texts = [

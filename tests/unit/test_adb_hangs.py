@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers import DeviceLost, adb_client
-from mobilemod.harness.drivers.adb import AdbDriver
-from mobilemod.harness.drivers.adb_client import Adb, Device, Listed, choose
+from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.adb import client as adb_client
+from mobilemod.harness.drivers.adb.client import Adb, Device, Listed, choose
+from mobilemod.harness.drivers.adb.driver import AdbDriver
 from mobilemod.harness.drivers.bounded import run_bounded
 
 LISTS = 'echo "List of devices attached"; echo "R5   device model:A"; exit 0'

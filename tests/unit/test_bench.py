@@ -14,15 +14,15 @@ import pytest
 
 from mobilemod.cli import main
 from mobilemod.errors import UserError
-from mobilemod.harness import instructions, latency
 from mobilemod.harness.arm64 import pins
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts, recipe_digest
 from mobilemod.harness.arm64.plugin import HERE, compile_library
 from mobilemod.harness.arm64.process import run_tool
-from mobilemod.harness.bench import find_files
-from mobilemod.harness.devices import DEVICES, get_device
-from mobilemod.harness.latency import Latency, alternate, compare, median_interval, turn
+from mobilemod.harness.bench import instructions, latency
+from mobilemod.harness.bench.bench import find_files
+from mobilemod.harness.bench.devices import DEVICES, get_device
+from mobilemod.harness.bench.latency import Latency, alternate, compare, median_interval, turn
 from tests.manifests import manifest_values, model_entry
 
 ROOT = Path(__file__).parents[2]
@@ -395,7 +395,7 @@ def heavy_names(classifier) -> dict[str, str]:
 
 
 def test_every_op_off_the_cpu_passes(classifier, plan):
-    from mobilemod.harness.coreml_placement import by_device, fallback_verdict, placements
+    from mobilemod.harness.bench.coreml_placement import by_device, fallback_verdict, placements
 
     names = heavy_names(classifier)
     assert sorted(names.values()) == ["conv", "conv", "matmul"]
@@ -410,7 +410,7 @@ def test_every_op_off_the_cpu_passes(classifier, plan):
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("device", ["CPU", None])
 def test_a_heavy_op_on_the_cpu_or_nowhere_fails(classifier, plan, index, device):
-    from mobilemod.harness.coreml_placement import fallback_verdict, placements
+    from mobilemod.harness.bench.coreml_placement import fallback_verdict, placements
 
     names = heavy_names(classifier)
     devices = dict.fromkeys(names, "Neural Engine")
@@ -425,7 +425,7 @@ def test_a_heavy_op_on_the_cpu_or_nowhere_fails(classifier, plan, index, device)
 
 
 def test_a_plan_without_heavy_ops_is_no_pass(plan):
-    from mobilemod.harness.coreml_placement import fallback_verdict, placements
+    from mobilemod.harness.bench.coreml_placement import fallback_verdict, placements
 
     light = [info for info in plan({"mean": "GPU"}) if info.spec.type == "reduce_mean"]
     assert not fallback_verdict("net.mlpackage", placements(light)).passed
@@ -435,7 +435,7 @@ def test_a_plan_without_heavy_ops_is_no_pass(plan):
 def test_edges_become_arrays_and_the_program_stays(classifier, tmp_path):
     import coremltools as ct
 
-    from mobilemod.harness.coreml_edges import tensor_edges
+    from mobilemod.harness.bench.coreml_edges import tensor_edges
 
     before = classifier.get_spec()
     after = tensor_edges(before)
@@ -478,7 +478,7 @@ def phone(udid: str, **other: object):
 def test_the_connected_phone_is_chosen():
     from coremltools.models.ml_program.experimental.remote_device import DeviceState, DeviceType
 
-    from mobilemod.harness.iphone import choose_device
+    from mobilemod.harness.bench.iphone import choose_device
 
     away = phone("away", state=DeviceState.DISCONNECTED)
     tablet = phone("tablet", type=DeviceType.IPAD)

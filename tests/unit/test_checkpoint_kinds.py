@@ -21,7 +21,7 @@ from torch import nn
 from export.source import checkpoint_record, open_source
 from mobilemod.cli import main
 from mobilemod.errors import UserError
-from mobilemod.models.checkpoints import load_checkpoint, save_checkpoint
+from mobilemod.networks.checkpoints import load_checkpoint, save_checkpoint
 from tests.unit.test_checkpoints import equal, refusal, scaled
 
 INT8 = torch.ones(64, dtype=torch.int8)

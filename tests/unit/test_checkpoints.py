@@ -14,9 +14,9 @@ import torch
 import mobilemod
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
-from mobilemod.models import checkpoints
-from mobilemod.models.checkpoints import identify, load_checkpoint, save_checkpoint
-from mobilemod.models.efficientmod import VARIANTS, EfficientMod
+from mobilemod.networks import checkpoints
+from mobilemod.networks.checkpoints import identify, load_checkpoint, save_checkpoint
+from mobilemod.networks.efficientmod import VARIANTS, EfficientMod
 
 XXS = "efficientmod_xxs"
 

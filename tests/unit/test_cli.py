@@ -80,10 +80,10 @@ def test_a_misspelled_word_is_refused_with_what_may_be_meant(capsys, words, line
 
 
 def test_the_help_lists_what_is_known(capsys):
-    from export.backend import TARGETS
-    from mobilemod.harness.devices import DEVICES
+    from export.targets.base import TARGETS
+    from mobilemod.harness.bench.devices import DEVICES
     from mobilemod.harness.drivers import DRIVERS
-    from mobilemod.models.efficientmod import VARIANTS
+    from mobilemod.networks.efficientmod import VARIANTS
 
     assert tuple(cli.VARIANTS.split(", ")) == tuple(VARIANTS)
     assert tuple(cli.TARGETS.split(",")) == tuple(TARGETS)

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from export.backend import TARGETS, ModelInfo, get_backend
 from export.lowering import LoweringJob
+from export.targets.base import TARGETS, ModelInfo, get_backend
 from mobilemod import closure
 from mobilemod.data.preprocess import Preprocess
-from quantization import preparation
+from quantization.prepare import preparation
 from quantization.recipe import load_recipe
 
 PACKAGES = ("mobilemod", "quantization", "export")
@@ -65,10 +65,10 @@ def test_each_file_redoes_what_imports_it(tmp_path, monkeypatch):
         (MADE_BY["tflite"], ["models/mobile_ops", "quantization/program"],
          ["export/validation", "export/device_host", "results/", "harness/"]),
         (MADE_BY["prepared"], ["models/unfold", "models/mobile.py", "models/efficientmod",
-                               "quantization/rounding"], ["export/", "results/"]),
+                               "quantization/prepare/rounding"], ["export/", "results/"]),
         (("quantization.calibration",), ["models/mobile", "observers", "data/resample"],
          ["export/", "results/"]),
-        (("quantization.sensitivity",), ["sensitivity_program", "quantization/program"],
+        (("quantization.sensitivity.effects",), ["sensitivity_program", "quantization/program"],
          ["export/", "results/"]),
     ],
 )  # fmt: skip
@@ -78,7 +78,10 @@ def test_closures_hold_what_decides(modules, inside, outside):
     assert not [path for path in found if any(part in path for part in outside)]
 
 
-@pytest.mark.parametrize("module", ["export.lowering", "export.tflite", "quantization.preparation"])
+@pytest.mark.parametrize(
+    "module",
+    ["export.lowering", "export.targets.tflite.target", "quantization.prepare.preparation"],
+)
 def test_nothing_imported_is_missed(module):
     """What Python itself imports of the packages is in the closure."""
     code = (

@@ -13,25 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from export import coreml, executorch, tflite
-from export.backend import FORMS, ModelInfo
 from export.bundle import ExportConfig, export_bundle
-from export.mil_check import check
+from export.targets.base import FORMS, ModelInfo
+from export.targets.coreml import target as coreml
+from export.targets.coreml.check import check
+from export.targets.executorch import target as executorch
+from export.targets.tflite import target as tflite
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.efficientmod import EfficientMod, Variant, get_variant
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.synthetic import trained_like_state
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant
+from mobilemod.networks.synthetic import trained_like_state
 from quantization.calibration import Calibration, load_calibration, observe, refuse_overflow
-from quantization.equalization import choose, pairs
 from quantization.observers import OBSERVERS, ranges
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE, activation_params
+from quantization.prepare.equalization import choose, pairs
 from quantization.program import make_table, quantize
-from quantization.qat import QatProgram
+from quantization.qat.network import QatProgram
 from quantization.recipe import load_recipe
-from quantization.sensitivity_program import SwitchedProgram, code_counts
+from quantization.sensitivity.program import SwitchedProgram, code_counts
 
 BINS = 2048
 SIZE = 64

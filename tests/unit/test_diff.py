@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from export.diff import NO_SIGNAL_DB, difference
-from export.diff_parameters import Parameter, parameter_difference
-from export.diff_rules import Exact
+from export.diff.compare import NO_SIGNAL_DB, difference
+from export.diff.parameters import Parameter, parameter_difference
+from export.diff.rules import Exact
+from export.diff.taps import TappedTensor, conv_weight
+from export.diff.taps_names import Naming, NoMatch, name_tensors
+from export.diff.taps_program import ProgramTaps
 from export.graph import CONV, FileGraph, FileNode
-from export.taps import TappedTensor, conv_weight
-from export.taps_names import Naming, NoMatch, name_tensors
-from export.taps_program import ProgramTaps
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
 from quantization.calibration import Calibration, observe
 from quantization.program import QuantizeDequantize, make_table, quantize
 from quantization.recipe import load_recipe

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.form_changes import rotate
 from benchmarks.forms import TARGETS, VARIANTS, Row, _recipe, table
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import XNNPACK_FORM, MobileNorm, Tap
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, MobileNorm, Tap
 
 
 @pytest.fixture(scope="module")

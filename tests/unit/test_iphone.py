@@ -14,17 +14,16 @@ from pathlib import Path
 import pytest
 
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers import DeviceLost, iphone
-from mobilemod.harness.drivers import iphone_devicectl as devicectl
-from mobilemod.harness.drivers import iphone_mobiledevice as mobiledevice
-from mobilemod.harness.drivers import iphone_tools as tools
-from mobilemod.harness.drivers.iphone import IPhoneDriver, Pace, choose, push, read_held
-from mobilemod.harness.drivers.iphone_devicectl import DeviceCtl
-from mobilemod.harness.drivers.iphone_mobiledevice import MobileDevice
-from mobilemod.harness.drivers.iphone_placement import placement
-from mobilemod.harness.drivers.iphone_tools import Phone
-from mobilemod.harness.job_build import Plan, build_job
-from mobilemod.harness.session import LINES_FILE, Session, read_lines
+from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.iphone import devicectl, mobiledevice, tools
+from mobilemod.harness.drivers.iphone import driver as iphone
+from mobilemod.harness.drivers.iphone.devicectl import DeviceCtl
+from mobilemod.harness.drivers.iphone.driver import IPhoneDriver, Pace, choose, push, read_held
+from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
+from mobilemod.harness.drivers.iphone.placement import placement
+from mobilemod.harness.drivers.iphone.tools import Phone
+from mobilemod.harness.run.job_build import Plan, build_job
+from mobilemod.harness.run.session import LINES_FILE, Session, read_lines
 from mobilemod.manifest import load_bundle
 from tests.phone.tool import DATA
 from tests.tiny_bundle import draw_images, make_bundle

@@ -20,8 +20,8 @@ from benchmarks.plain_routes import ROUTES, build, cached_path
 from benchmarks.rounds import Round, examine, measure, quietest
 from benchmarks.series import Ratio, order_of_round, per_round, ratio, spread
 from mobilemod.errors import UserError
-from mobilemod.models.efficientmod import EfficientMod
-from mobilemod.models.synthetic import NORM_WEIGHTS, trained_like_state
+from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.synthetic import NORM_WEIGHTS, trained_like_state
 
 SIZE = 64
 
@@ -221,7 +221,7 @@ def test_published_form_is_the_published_network(network, expected):
 
 def test_plain_file_is_lowered_from_the_published_form(litert_file, network, expected):
     """Its depthwise kernels are whole, its norms are there, and its logits are the network's."""
-    from export.tflite_reader import read_constants, read_graph
+    from export.targets.tflite.reader import read_constants, read_graph
 
     depthwise = [
         graph.tensors[n.inputs[1]].shape

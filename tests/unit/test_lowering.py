@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from export.backend import TARGETS, ModelInfo, Origin
 from export.lowering import LoweringJob
+from export.targets.base import TARGETS, ModelInfo, Origin
 from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
 
@@ -53,9 +53,9 @@ def test_whose_weights_a_file_holds_stands_in_its_format():
     import flatbuffers
     from coremltools.proto import Model_pb2
 
-    from export.coreml import _describe
     from export.source import BUNDLED, open_source
-    from export.tflite_metadata import model_metadata
+    from export.targets.coreml.target import _describe
+    from export.targets.tflite.metadata import model_metadata
 
     origin = Origin("Ada", "MIT", "0.1.0+abcdef01")
     info = dataclasses.replace(INFO, origin=origin)

@@ -11,10 +11,10 @@ import torch
 from benchmarks.minmax import MinMaxNetwork, observe_ranges
 from mobilemod.data.testcard import draw_card
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.checkpoints import load_checkpoint
-from mobilemod.models.efficientmod import EfficientMod, get_variant
-from mobilemod.models.outliers import Planted, plant_outliers
-from mobilemod.models.synthetic import trained_like_state
+from mobilemod.networks.checkpoints import load_checkpoint
+from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.outliers import Planted, plant_outliers
+from mobilemod.networks.synthetic import trained_like_state
 
 
 def network(variant, state, classes=10) -> EfficientMod:

@@ -13,9 +13,8 @@ from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import XNNPACK_FORM, NamedConv2d
-from quantization.bias_correction import measure_corrections
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, NamedConv2d
 from quantization.calibration import (
     Calibration,
     CalibrationImages,
@@ -24,19 +23,20 @@ from quantization.calibration import (
     observe,
     weights_digest,
 )
-from quantization.equalization import channel_ranges, choose, equalize, pairs
-from quantization.preparation import (
+from quantization.prepare.bias_correction import measure_corrections
+from quantization.prepare.equalization import channel_ranges, choose, equalize, pairs
+from quantization.prepare.preparation import (
     Adjustments,
     adjust,
     from_table,
     prepare,
     published_corrections,
 )
-from quantization.prepared import load_prepared
+from quantization.prepare.prepared import load_prepared
+from quantization.prepare.rounding import RoundingConfig, learn_rounding
 from quantization.program import make_table, quantize
 from quantization.recipe import Rule, load_recipe
-from quantization.rounding import RoundingConfig, learn_rounding
-from quantization.sensitivity_program import SwitchedProgram
+from quantization.sensitivity.program import SwitchedProgram
 
 SIZE = 64
 PREPROCESS = Preprocess(size=SIZE)
@@ -182,7 +182,7 @@ def _convs(form) -> list[NamedConv2d]:
 @pytest.mark.parametrize("rounding", ["nearest", "learned"])
 def test_prepared_weights_are_kept_and_come_again(rounding, model, data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path / "a"))
-    monkeypatch.setattr("quantization.preparation.ROUNDING", QUICK)
+    monkeypatch.setattr("quantization.prepare.preparation.ROUNDING", QUICK)
     recipe = dataclasses.replace(load_recipe("cpu"), calibration_images=16, rounding=rounding)
     folder = read_folder(data_dir / "train")
     first = prepare(model, recipe, folder, PREPROCESS)

@@ -15,21 +15,21 @@ from mobilemod.cli import main
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.efficientmod import VARIANTS
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, MergedColumns, NamedConv2d
-from mobilemod.models.unfold import network
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, MergedColumns, NamedConv2d
+from mobilemod.forms.unfold import network
+from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.efficientmod import VARIANTS
 from mobilemod.training.images import Images
-from quantization import qat
 from quantization.calibration import Calibration, Observed, observe, weights_digest
 from quantization.params import ParameterTable, activation_params
-from quantization.prepared import Prepared, load_prepared
+from quantization.prepare.prepared import Prepared, load_prepared
 from quantization.program import make_table, quantize
-from quantization.qat import QatProgram
-from quantization.qat_config import QatConfig, make_qat_config
-from quantization.qat_run import FloatNetwork, finish, lowered, require_trained
-from quantization.qat_train import QatTrainer, losses
+from quantization.qat import network as qat
+from quantization.qat.config import QatConfig, make_qat_config
+from quantization.qat.network import QatProgram
+from quantization.qat.run import FloatNetwork, finish, lowered, require_trained
+from quantization.qat.train import QatTrainer, losses
 from quantization.recipe import load_recipe
 
 SIZE = 64

@@ -15,8 +15,8 @@ from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
 from quantization.calibration import (
     Calibration,
     Observed,

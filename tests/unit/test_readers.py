@@ -10,12 +10,12 @@ import pytest
 
 from export.audit import audit_file
 from export.audit_text import format_audit
-from export.flatbuffer import DamagedError, Schema
 from export.graph import DEQUANTIZE, DYNAMIC, MATMUL, QUANTIZE, FileGraph, FileNode, FileTensor
+from export.measure.profiling import profile_file
 from export.number_formats import DYNAMIC_INT8, FLOAT, INT8, NumberFormats
-from export.profiling import profile_file
-from export.tflite_edit import TfliteModel
-from export.tflite_work import macs
+from export.targets.flatbuffer import DamagedError, Schema
+from export.targets.tflite.edit import TfliteModel
+from export.targets.tflite.work import macs
 from mobilemod.cli import main
 from mobilemod.errors import UserError
 

@@ -20,11 +20,12 @@ from mobilemod.cli import _gates_code
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop_of
 from mobilemod.evaluation.doubt import Reference
-from mobilemod.results import image_cards, sections
+from mobilemod.results import sections
 from mobilemod.results.gates import Gates, check, judge_file, judged
-from mobilemod.results.report import text_table, write_report
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
 from mobilemod.results.style import STYLE
+from mobilemod.results.validation import image_cards
+from mobilemod.results.validation.page import text_table, write_report
 from mobilemod.results.verdict import Verdict
 
 HOSTILE = '<script>alert("x")</script>&\'"'

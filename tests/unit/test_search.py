@@ -15,25 +15,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export import coreml, executorch, tflite
 from export.audit import Names, audit_graph, node_modules
-from export.backend import FORMS, ModelInfo
 from export.graph import CONV, DEPTHWISE
-from export.profiling import Profile, UnitTime
-from export.search_costs import load_profile, mac_costs, saved_profiles, time_costs
+from export.measure.profiling import Profile, UnitTime
+from export.measure.search_costs import load_profile, mac_costs, saved_profiles, time_costs
+from export.targets.base import FORMS, ModelInfo
+from export.targets.coreml import target as coreml
+from export.targets.executorch import target as executorch
+from export.targets.tflite import target as tflite
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.models.mobile import build_mobile
-from mobilemod.results.search_page import write_page
-from mobilemod.results.search_table import text_table
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.results.search.page import write_page
+from mobilemod.results.search.table import text_table
 from quantization.calibration import Calibration, observe
-from quantization.mixed import Mix, Search
-from quantization.mixed_flow import Flow, trace_flow
-from quantization.mixed_recipe import mixed_recipe
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe, parse_recipe
-from quantization.sensitivity import Effect, effect
-from quantization.sensitivity_program import SwitchedConv2d, SwitchedProgram, SwitchedTap
+from quantization.search.flow import Flow, trace_flow
+from quantization.search.mixed import Mix, Search
+from quantization.search.recipe import mixed_recipe
+from quantization.sensitivity.effects import Effect, effect
+from quantization.sensitivity.program import SwitchedConv2d, SwitchedProgram, SwitchedTap
 
 SIZE = 64
 RECIPES = ("cpu", "cpu-x86", "npu")

@@ -17,15 +17,15 @@ import torch.nn.functional as F
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM, Tap
-from mobilemod.results.sensitivity_page import write_page
-from mobilemod.results.sensitivity_table import text_table
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, Tap
+from mobilemod.results.sensitivity.page import write_page
+from mobilemod.results.sensitivity.table import text_table
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
-from quantization.sensitivity import (
+from quantization.sensitivity.effects import (
     PARTS,
     Effect,
     Finding,
@@ -37,13 +37,13 @@ from quantization.sensitivity import (
     measure,
     summarize,
 )
-from quantization.sensitivity_program import (
+from quantization.sensitivity.program import (
     CODE_BINS,
     FIRST_CODE,
     SwitchedProgram,
     code_counts,
 )
-from quantization.sensitivity_record import SCHEMA, make_record
+from quantization.sensitivity.record import SCHEMA, make_record
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 HOSTILE = '<script>alert("x")</script>&\'"'
@@ -484,7 +484,7 @@ def test_page_escapes_names(record, tmp_path):
 
 def test_histogram_bars_end_where_the_range_ends(record, tmp_path):
     """No bar holds both clipped and held values: the red ones' counts are the clipped share."""
-    from mobilemod.results.sensitivity_plot import histogram
+    from mobilemod.results.sensitivity.plot import histogram
 
     entry = {**record["histograms"][0], "counts": [0] * CODE_BINS}
     entry["counts"][-129 - FIRST_CODE] = entry["counts"][128 - FIRST_CODE] = 7

@@ -18,11 +18,11 @@ from mobilemod.apps import APPS, put_in_apps
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import get_driver
 from mobilemod.harness.drivers.browser import BrowserDriver, Seat
-from mobilemod.harness.http_server import Limits
-from mobilemod.harness.job import JobFolder, Resume
-from mobilemod.harness.job_build import Plan, build_job
-from mobilemod.harness.protocol import Writer
-from mobilemod.harness.serve import JobServer, built_app, qr_code, serving
+from mobilemod.harness.protocol.job import JobFolder, Resume
+from mobilemod.harness.protocol.lines import Writer
+from mobilemod.harness.run.http_server import Limits
+from mobilemod.harness.run.job_build import Plan, build_job
+from mobilemod.harness.run.serve import JobServer, built_app, qr_code, serving
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import make_bundle
 

@@ -24,7 +24,7 @@ COMMAND = """
 import sys
 from pathlib import Path
 from mobilemod import cli
-from mobilemod.harness import serve
+from mobilemod.harness.run import serve
 from mobilemod.harness.drivers import browser
 browser.default_app = serve.default_app = lambda: Path(sys.argv[1])
 sys.exit(cli.main(["harness", "serve", sys.argv[2], "--host", "127.0.0.1", "--port", "0",

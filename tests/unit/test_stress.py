@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from export.bundle_parts import load_reference
-from export.source import open_source
-from export.stress import StressConfig, make_record, stress_bundle
-from export.validation import (
+from export.measure.stress import StressConfig, make_record, stress_bundle
+from export.measure.validation import (
     BATCH,
     CHUNK,
     Answers,
@@ -21,6 +20,7 @@ from export.validation import (
     predict,
     read_validation_images,
 )
+from export.source import open_source
 from mobilemod.cli import main
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.imagefolder import load_pixels
@@ -29,9 +29,9 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop
 from mobilemod.evaluation.robustness import mean_drop
 from mobilemod.manifest import load_bundle, seal_bundle
-from mobilemod.models.checkpoints import save_checkpoint
+from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import judge_drop
-from mobilemod.results.stress_table import text_table
+from mobilemod.results.stress.table import text_table
 from tests.manifests import checkpoint, manifest_values
 
 MODEL, SIZE, BLUR = "efficientmod_xxs", 64, Condition("gaussian blur", 5)

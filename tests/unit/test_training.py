@@ -12,7 +12,7 @@ from PIL import Image
 
 from mobilemod.cli import main
 from mobilemod.errors import UserError
-from mobilemod.models.checkpoints import load_checkpoint
+from mobilemod.networks.checkpoints import load_checkpoint
 from mobilemod.training.augment import color_jitter, mix, random_resized_crop
 from mobilemod.training.config import Phase, TrainConfig, parse_phases
 from mobilemod.training.device import resolve_precision

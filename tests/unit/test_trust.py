@@ -15,22 +15,22 @@ import pytest
 import torch
 from PIL import Image
 
-from export.backend import FORMS
 from export.bundle_parts import REFERENCE_FILE, load_reference
-from export.search_costs import measured_profiles
-from export.sensitivity_bundle import SensitivityConfig, get_ready, make_setup
-from export.validation import Candidate, Source, run_chunk, validate_bundle
+from export.measure.search_costs import measured_profiles
+from export.measure.sensitivity import SensitivityConfig, get_ready, make_setup
+from export.measure.validation import Candidate, Source, run_chunk, validate_bundle
+from export.targets.base import FORMS
 from mobilemod.cli import main
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.errors import UserError
+from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
-from mobilemod.models import efficientmod
-from mobilemod.models.checkpoints import save_checkpoint
-from mobilemod.models.mobile import build_mobile
+from mobilemod.networks import efficientmod
+from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import Gates
 from mobilemod.sealed import sealed
 from quantization.calibration import Calibration, observe, weights_digest
-from quantization.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
+from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
 from quantization.program import make_table
 from quantization.recipe import load_recipe
 from tests.manifests import accept, checkpoint, read_manifest, resign

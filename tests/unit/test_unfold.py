@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mobilemod.models.efficientmod import get_variant
-from mobilemod.models.mobile import build_mobile
-from mobilemod.models.mobile_ops import COREML_FORM, XNNPACK_FORM
-from mobilemod.models.synthetic import trained_like_state
-from mobilemod.models.unfold import network, published_state
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM
+from mobilemod.forms.unfold import network, published_state
+from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.synthetic import trained_like_state
 
 
 @pytest.mark.parametrize("options", [XNNPACK_FORM, COREML_FORM], ids=["xnnpack", "coreml"])

@@ -184,7 +184,7 @@ def _settings(app: Path, objects: dict[str, Any]) -> Iterator[str]:
             branch = value["requirement"].get("branch")
             if branch != f"swiftpm-{version}":
                 yield f"package branch {branch} isn't swiftpm-{version}"
-    driver = REPOSITORY / "mobilemod/harness/drivers/iphone_tools.py"
+    driver = REPOSITORY / "mobilemod/harness/drivers/iphone/tools.py"
     if driver.is_file() and f'"{values["PRODUCT_BUNDLE_IDENTIFIER"]}"' not in driver.read_text():
         yield f"{driver.name} speaks to another app than {values['PRODUCT_BUNDLE_IDENTIFIER']}"
 

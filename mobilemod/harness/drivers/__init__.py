@@ -1,6 +1,6 @@
 """What a device driver offers to the harness, and the list of drivers.
 
-A driver is one small module `mobilemod/harness/drivers/NAME.py` with a function
+A driver is one module `mobilemod/harness/drivers/NAME.py` (or `NAME/driver.py`) with a function
 
     def create(device_id: str | None) -> Driver
 
@@ -35,7 +35,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mobilemod.errors import UserError, unknown
-from mobilemod.harness.job import JobFolder, Resume
+from mobilemod.harness.protocol.job import JobFolder, Resume
 
 __all__ = ["DRIVERS", "DeviceLost", "Driver", "JobFolder", "Receive", "Resume", "get_driver"]
 
@@ -45,8 +45,8 @@ Receive = Callable[[bytes], None]
 DRIVERS = {
     "host": "host",
     "arm64-emulated": "arm64_emulated",
-    "adb": "adb",
-    "iphone": "iphone",
+    "adb": "adb.driver",
+    "iphone": "iphone.driver",
     "browser": "browser",
 }
 _ID = re.compile(r"[A-Za-z0-9._:\[\]%-]{1,128}\Z")

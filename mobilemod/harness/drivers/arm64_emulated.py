@@ -10,7 +10,7 @@ from typing import Any
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import Emulator, load_emulator
-from mobilemod.harness.arm64_emulated import instruction_entry
+from mobilemod.harness.bench.arm64_emulated import instruction_entry
 from mobilemod.harness.drivers import JobFolder, Receive, Resume
 from mobilemod.harness.drivers.host import DELEGATES
 from mobilemod.harness.drivers.process import stream_process

@@ -1,6 +1,6 @@
 """A browser: a headless Chromium of this machine, else whichever opens the address, a phone's say.
 
-The web app runs the job with LiteRT.js and sends the lines back (mobilemod/harness/serve.py).
+The web app runs the job with LiteRT.js and sends the lines back (mobilemod/harness/run/serve.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
-from mobilemod.harness.held import Held
-from mobilemod.harness.serve import (
+from mobilemod.harness.protocol.held import Held
+from mobilemod.harness.run.serve import (
     Channel,
     JobServer,
     Unwelcome,

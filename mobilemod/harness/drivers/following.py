@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from mobilemod.harness.drivers import Receive
-from mobilemod.harness.protocol import Reader
+from mobilemod.harness.protocol.lines import Reader
 
 STEP = 0.5
 

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from mobilemod.harness.protocol import Writer
+from mobilemod.harness.protocol.lines import Writer
 from mobilemod.harness.worker.execute import Refused, execute
 
 
@@ -58,7 +58,7 @@ def main() -> int:
 
 def _last_words(folder: Path, send, message: str) -> None:
     from mobilemod.errors import UserError
-    from mobilemod.harness.job import load_job
+    from mobilemod.harness.protocol.job import load_job
 
     try:
         job = load_job(folder, verify=False).job

@@ -17,9 +17,9 @@ from mobilemod import __version__
 from mobilemod.data.image_file import DamagedImage, read_image
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.harness.held import Held
-from mobilemod.harness.job import JobFolder, LatencyPlan, Resume, load_job, verify_files
-from mobilemod.harness.protocol import PROTOCOL, Reader, Writer
+from mobilemod.harness.protocol.held import Held
+from mobilemod.harness.protocol.job import JobFolder, LatencyPlan, Resume, load_job, verify_files
+from mobilemod.harness.protocol.lines import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.harness.worker.runtimes import LOADERS, Loaded, import_runtime, versions

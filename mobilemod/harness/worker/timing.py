@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from mobilemod.harness.job import LatencyPlan
-from mobilemod.harness.protocol import TIMES_PER_LINE, Writer
+from mobilemod.harness.protocol.job import LatencyPlan
+from mobilemod.harness.protocol.lines import TIMES_PER_LINE, Writer
 
 STABLE_RUNS, STABLE_WITHIN = 8, 0.05
 

@@ -19,16 +19,16 @@ import numpy as np
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
-from export.backend import get_backend
 from export.bundle import ExportConfig, export_bundle
 from export.quiet import quiet
+from export.targets.base import get_backend
 from mobilemod.data.classes import ClassNames
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.files import atomic_folder, file_sha256
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.models.efficientmod import VARIANTS, Variant
-from mobilemod.models.synthetic import trained_like_state
+from mobilemod.networks.efficientmod import VARIANTS, Variant
+from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
 
 CAMERA_SIZE = (640, 480)

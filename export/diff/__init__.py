@@ -1,0 +1,1 @@
+"""Where two model files part, and why. `compare` is its entry."""

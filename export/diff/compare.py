@@ -1,0 +1,266 @@
+"""Where two model files of one network disagree on an image: tensor by tensor, and the first op."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.diff.cause import Cause, find_cause, inherited, op_kind
+from export.diff.parameters import parameter_differences
+from export.diff.rules import exactness
+from export.diff.taps import PROGRAM, NamedTaps, Network, TappedTensor
+from export.quiet import quiet
+from export.targets.base import backend_for
+from mobilemod.data.image_file import DamagedImage
+from mobilemod.data.imagefolder import load_pixels
+from mobilemod.errors import UserError, shown
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.files import file_sha256
+from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
+from mobilemod.progress import progress
+
+SCHEMA = "mobilemod/diff/1"
+NO_SIGNAL_DB = -300.0
+LOGITS = "head:out"
+Run = Callable[[np.ndarray], np.ndarray]
+Tensors = Mapping[str, TappedTensor]
+
+
+@dataclass(frozen=True)
+class DiffConfig:
+    """Two files, or a file and the word "program", on images.
+
+    bundle: whose network they hold; None is the folder that a file lies in. exact: also compare
+    every op with its exact result.
+    """
+
+    a: Path
+    b: Path
+    images: tuple[Path, ...]
+    bundle: Path | None = None
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise UserError("no image: give --image FILE")
+        if self.a.name == PROGRAM:
+            raise UserError(f"{PROGRAM!r} can only stand second: FILE {PROGRAM}")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two tensors differ: the share of codes (or real values) that aren't equal, the largest
+    difference in steps (of real values, as a share of the largest one), SQNR in dB (None: equal,
+    -300: no signal in the first, or not finite).
+    """
+
+    share: float
+    largest: float
+    sqnr_db: float | None
+
+
+def diff_files(config: DiffConfig) -> dict[str, Any]:
+    """The record of the comparison; `UserError` for bad input."""
+    bundle = _bundle(config)
+    images = [_image(path, bundle) for path in config.images]
+    torch.set_num_threads(1)
+    network = Network(bundle)
+    a = network.file(config.a)
+    b = network.program(a.form, a.int8) if _is_program(config.b) else network.file(config.b)
+    a.label, b.label = _labels(config.a, config.b)
+    comparison = _Comparison(a, b, (_run(a, config.a), _run(b, config.b)), bundle.label_names)
+    pairs = list(zip(config.images, images, strict=True))
+    results = [
+        {"image": str(path), **comparison.image(x, config.exact)}
+        for path, x in progress(pairs, "comparing", len(pairs), "image")
+    ]
+    # Codes are read by several ops: a wrong scale of theirs is listed where it bears first.
+    found = {p.parameter: asdict(p) for p in reversed(comparison.parameters)}
+    return {
+        "schema": SCHEMA,
+        "model": bundle.manifest["model"],
+        "a": _described(a, config.a),
+        "b": _described(b, config.b),
+        "only_in_a": [name for name in a.names if name not in b.names],
+        "only_in_b": [name for name in b.names if name not in a.names],
+        "parameters": list(found.values())[::-1],
+        "images": results,
+    }
+
+
+def _is_program(path: Path) -> bool:
+    return str(path) == PROGRAM
+
+
+def _bundle(config: DiffConfig) -> Bundle:
+    """The bundle that was given, or the one that a file lies in."""
+    paths = [p for p in (config.a, config.b) if not _is_program(p)]
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"no such model file: {path}")
+        backend_for(path)
+    around = [(path, bundle_around(path)) for path in paths]
+    for path, bundle in around:
+        if bundle is not None and path.name in bundle.hashes:
+            bundle.file(path.name)
+    if config.bundle is not None:
+        return load_bundle(config.bundle, verify=False)
+    bundles = [bundle for _, bundle in around if bundle is not None]
+    if not bundles:
+        raise UserError(
+            f"{config.a} lies in no bundle (no {FILE_NAME} of one beside it); give --bundle DIR"
+        )
+    weights = {b.manifest["checkpoint"].get("weights") for b in bundles}
+    if len(weights) > 1:
+        raise UserError(
+            f"{config.a} and {config.b} are files of different networks: "
+            f"{' and '.join(str(b.folder / FILE_NAME) for b in bundles)} name different checkpoints"
+        )
+    return bundles[0]
+
+
+def _image(path: Path, bundle: Bundle) -> np.ndarray:
+    """float32 (1, 3, S, S), as the bundle's files take it."""
+    try:
+        pixels = load_pixels(path, bundle.preprocess)
+    except DamagedImage as error:
+        raise UserError(f"{shown(path)}: cannot be read as an image: {error}") from None
+    return bundle.preprocess.normalize(pixels[None])
+
+
+def _labels(a: Path, b: Path) -> tuple[str, str]:
+    """The shortest names that tell two files apart."""
+    if a.suffix != b.suffix:
+        return a.suffix, b.suffix or PROGRAM
+    return (a.name, b.name) if a.name != b.name else (str(a), str(b))
+
+
+def _run(named: NamedTaps, path: Path) -> Run:
+    """What maps an image to the logits of the file as it is, or of the program."""
+    if _is_program(path) or named.taps.graph.target == "coreml":
+        return named.logits  # Core ML's by the evaluator, on every system
+    with quiet():
+        return backend_for(path).load(path).run
+
+
+def _described(named: NamedTaps, path: Path) -> dict[str, Any]:
+    return {
+        "label": named.label,
+        "file": None if _is_program(path) else path.name,
+        "sha256": None if _is_program(path) else file_sha256(path),
+        "target": named.taps.graph.target,
+        "precision": "int8" if named.int8 else "float16" if named.half else "float32",
+        "runner": named.taps.description,
+    }
+
+
+def difference(one: TappedTensor, other: TappedTensor) -> Difference:
+    """How `other` differs from `one`; a real tensor beside codes is compared by its nearest."""
+    coded = one if one.scale is not None else other
+    a, b = one.real, other.real
+    if coded.scale is None:
+        left, right = a, b
+        unit = max(float(np.abs(a).max()), 1e-30)
+    else:
+        left, right = (t.codes(coded.scale, coded.zero_point) for t in (one, other))
+        unit = 1.0
+    share = float((left != right).mean())
+    largest = float(np.abs(left - right).max()) / unit
+    decibel = sqnr_db(a.reshape(1, -1), b.reshape(1, -1))
+    if decibel == math.inf:
+        return Difference(share, largest, None)
+    return Difference(share, largest, decibel if math.isfinite(decibel) else NO_SIGNAL_DB)
+
+
+class _Comparison:
+    """Two files side by side; parameters: where theirs differ."""
+
+    def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], labels: Sequence[str]):
+        self.a, self.b, self.runs, self.labels = a, b, runs, labels
+        self.names = [name for name in a.names if name in b.names]
+        self.kinds = {name: op_kind(a, name, set(self.names)) for name in self.names}
+        self.parameters = parameter_differences(a, b, self.names)
+
+    def image(self, x: np.ndarray, judge: bool) -> dict[str, Any]:
+        """One image: both files as they run, and `b` with every tensor from `a`.
+
+        judge: each file's ops beside their exact results, too.
+        """
+        values, others = (n.tensors(x, self.names) for n in (self.a, self.b))
+        forced = self.b.tensors(x, self.names, values)
+        rows = []
+        for name, kind in self.kinds.items():
+            coded, count = values[name].scale is not None, values[name].values.size
+            row = {"tensor": name, "op": kind, "codes": coded, "count": count}
+            row |= asdict(difference(values[name], others[name]))
+            rows.append(row | {"own": asdict(difference(values[name], forced[name]))})
+        differing = [row for row in rows if row["share"] > 0]
+        adding = [row for row in rows if row["own"]["sqnr_db"] is not None]
+        chosen = {
+            "first": next(iter(differing), None),
+            "first_codes": next((r for r in differing if r["codes"]), None),
+            "most": min(adding, key=lambda row: row["own"]["sqnr_db"], default=None),
+        }
+        parts = {}
+        for key, row in chosen.items():
+            cause = None if row is None else self._cause(row, x, values, others, forced)
+            parts[key] = cause and {"tensor": row["tensor"], "op": row["op"], **asdict(cause)}
+        logits = [run(x) for run in self.runs]
+        tapped = [tensors[LOGITS].real.ravel() for tensors in (values, others)]
+        same = [np.allclose(*v, rtol=1e-3, atol=1e-6) for v in zip(tapped, logits, strict=True)]
+        top = [int(v.argmax()) for v in logits]
+        return {
+            "tensors": rows,
+            **parts,
+            "ops": _by_op(rows),
+            "exact": {
+                "a": exactness(self.a, x, values, self.kinds),
+                "b": exactness(self.b, x, others, self.kinds),
+            }
+            if judge
+            else None,
+            "undisturbed": all(same),
+            "logits": {k: v.tolist() for k, v in zip("ab", logits, strict=True)},
+            "top1": {
+                k: {"index": i, "label": self.labels[i]} for k, i in zip("ab", top, strict=True)
+            },
+        }
+
+    def _cause(
+        self,
+        row: Mapping[str, Any],
+        x: np.ndarray,
+        values: Tensors,
+        others: Tensors,
+        forced: Tensors,
+    ) -> Cause:
+        name = row["tensor"]
+        if row["own"]["share"] == 0:
+            return inherited(self.a, self.b, name, x, values, others)
+        here = [p for p in self.parameters if p.tensor == name]
+        return find_cause(self.a, self.b, name, x, values, forced[name], here)
+
+
+def _by_op(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each kind of op adds of its own, over its tensors: the mean share, the extremes."""
+    groups: dict[tuple[str, bool], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["op"], row["codes"]].append(row["own"])
+    return [
+        {
+            "op": op,
+            "codes": codes,
+            "tensors": len(own),
+            "share": sum(o["share"] for o in own) / len(own),
+            "largest": max(o["largest"] for o in own),
+            "sqnr_db": min((o["sqnr_db"] for o in own if o["sqnr_db"] is not None), default=None),
+        }
+        for (op, codes), own in groups.items()
+    ]

@@ -1,0 +1,291 @@
+"""The search for a mixed precision of a bundle, from its files and images to a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from export.bundle_parts import bundle_recipe, load_calibrated, load_reference
+from export.measure.search_costs import (
+    Costs,
+    mac_costs,
+    measured_profiles,
+    saved_profiles,
+    time_costs,
+)
+from export.measure.search_judge import BATCH, Judge
+from export.measure.sensitivity import SensitivityConfig, make_setup
+from export.targets.base import FORMS, TARGETS, get_backend
+from mobilemod.data.dataset import DataSet
+from mobilemod.data.imagefolder import ImageFolder, read_split
+from mobilemod.data.listing import joined
+from mobilemod.errors import UserError
+from mobilemod.evaluation.accuracy import Drop
+from mobilemod.evaluation.doubt import Reference, doubt_of
+from mobilemod.files import write_json
+from mobilemod.forms.mobile import build_mobile
+from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.results.search.page import write_page
+from mobilemod.results.verdict import FAIL, PASS, UNDECIDED
+from mobilemod.workers import worker_pool
+from quantization.recipe import Recipe
+from quantization.search.flow import Flow, trace_flow
+from quantization.search.mixed import Mix, Search, Share, gain_db
+from quantization.search.recipe import mixed_recipe
+
+SCHEMA = "mobilemod/search/1"
+COSTS = ("ms", "macs")
+TIMED = ("tflite", "executorch")
+LOOK = 0.75  # after a failed check the divergence falls by a quarter before the next
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What to search for; `target` None is the first that the bundle holds.
+
+    max_drop: points of top-1. cost: "ms" or "macs", None: time where it can be measured.
+    profiles: saved ones of the int8 and the float file. images: training images that guide.
+    limit: at most so many validation images. out: None is the bundle's folder `search`.
+    """
+
+    bundle: Path
+    data: Path | DataSet
+    max_drop: float = 0.5
+    target: str | None = None
+    cost: str | None = None
+    profiles: tuple[Path, ...] = ()
+    images: int = 256
+    limit: int | None = None
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.target is not None:
+            get_backend(self.target)
+        if self.cost is not None and self.cost not in COSTS:
+            raise UserError(f"--cost {self.cost!r} is not one of {', '.join(COSTS)}")
+        if self.profiles and (len(self.profiles) != 2 or self.cost == "macs"):
+            raise UserError("--profile takes INT8.json,FLOAT.json, and no --cost macs beside it")
+        if self.images < BATCH:
+            raise UserError(f"--images must be {BATCH} or more")
+        if self.limit is not None and self.limit < 1:
+            raise UserError("--limit must be 1 or more")
+        if not math.isfinite(self.max_drop):
+            raise UserError("--max-drop must be a number of points")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A point of the front. checked: its drop on the validation images, None: not looked at."""
+
+    mix: Mix
+    checked: Drop | None
+    removed: tuple[str, ...] = ()
+
+    def meets(self, max_drop: float) -> bool:
+        """Whether the drop was looked at and is small enough."""
+        return self.checked is not None and self.checked.points <= max_drop + 1e-9
+
+
+def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
+    """The record of the search, and where its page is; record and recipe lie beside it.
+
+    Every batch's result is cached by content, so that an interrupted run goes on where it was.
+    """
+    bundle = load_bundle(config.bundle, verify=False)
+    target = _target(bundle, config)
+    form = get_backend(target).FORM
+    setup = make_setup(SensitivityConfig(config.bundle, config.data, form))
+    base = bundle_recipe(bundle)
+    guides, checks = _images(bundle, config, base)
+    flows, modules = _flows(bundle, base)
+    flow = flows[form]
+    costs, profiles = mac_costs(flow), ()
+    if target in TIMED and config.cost != "macs":
+        profiles = (
+            saved_profiles(target, *config.profiles)
+            if config.profiles
+            else measured_profiles(bundle, target)
+        )
+        costs = time_costs(flow, *profiles)
+    with worker_pool() as pool:
+        guide = Judge(pool, setup, guides, "measuring")
+        judge = Judge(pool, setup, checks, "checking")
+        candidates = flow.candidates(modules)
+        search = Search(flow, candidates, costs.total, costs.least, guide.effects)
+        steps = _steps(search, judge, config.max_drop)
+        state, reason = _outcome(steps[-1], config.max_drop, judge.reference_accuracy())
+        met = state == PASS
+        shares = search.shares(steps[-1].mix) if met else {}
+    out = config.out or config.bundle / "search"
+    file = out / f"{base.name}-mixed.json"
+    if met:
+        recipe = _recipe(base, list(flows.values()), shares, costs, target, config)
+        write_json(file, recipe.to_dict())
+    damaged = {**guide.damaged, **judge.damaged}
+    record = {
+        "schema": SCHEMA,
+        "model": bundle.manifest["model"],
+        "weights": bundle.manifest["checkpoint"]["weights"],
+        "form": form,
+        "target": target,
+        "recipe": base.name,
+        "max_drop": config.max_drop,
+        "met": met,
+        "state": state,
+        "reason": reason,
+        "unit": costs.unit,
+        "profiles": [
+            {"file": p.file, "threads": p.threads, "whole_ms": p.whole_ms, "sum_ms": p.sum_ms}
+            for p in profiles
+        ],
+        "images": guide.count,
+        "check_images": judge.count,
+        "data": checks.about(load_calibrated(bundle)),
+        "damaged": sorted(damaged),
+        "reasons": [damaged[file] for file in sorted(damaged)],
+        "left_out": joined((guides.left_out, checks.left_out)),
+        "candidates": len(candidates),
+        "steps": [_step_record(steps[max(0, i - 1)], s, flow) for i, s in enumerate(steps)],
+        "float": [
+            {"module": m, "gain_db": _number(s.gain_db), "cost": s.cost} for m, s in shares.items()
+        ],
+        "file": file.name if met else None,
+    }
+    write_json(out / f"search-{target}.json", record)
+    page = out / f"search-{target}.html"
+    write_page(record, page)
+    return record, page
+
+
+def _outcome(last: Step, max_drop: float, reference: Reference) -> tuple[str, str | None]:
+    """Whether the front ends within the drop, and why that is undecided where it is."""
+    if last.checked is None or not last.meets(max_drop):
+        return FAIL, None
+    reason = doubt_of(asdict(last.checked), reference)
+    return (PASS, None) if reason is None else (UNDECIDED, reason)
+
+
+def _target(bundle: Bundle, config: SearchConfig) -> str:
+    there = {entry["target"] for entry in bundle.model_files()}
+    known = (t for t in (*TIMED, *TARGETS) if t in there)
+    target = config.target or next(known, None)
+    if target is None or target not in there:
+        raise UserError(
+            f"{bundle.folder} holds no file of {target or 'any target'}; "
+            f"it has {', '.join(sorted(there)) or 'none'}"
+        )
+    if target not in TIMED and (config.cost == "ms" or config.profiles):
+        raise UserError(f"{target} files can't be profiled here; give --cost macs")
+    return target
+
+
+def _images(
+    bundle: Bundle, config: SearchConfig, recipe: Recipe
+) -> tuple[ImageFolder, ImageFolder]:
+    """Training images that calibration has not seen, and validation images.
+
+    The first are ordered so that every batch spans the classes.
+    """
+    root = DataSet.of(config.data).root
+    folder = root / "train"
+    if root.is_dir() and not folder.is_dir():
+        raise UserError(f"{root} has no folder train; the search is guided by its images")
+    ids, classes = bundle.label_ids, bundle.manifest["num_classes"]
+    train, val = (read_split(config.data, split, ids, classes) for split in ("train", "val"))
+    seen = {s.path for s in train.spread(recipe.calibration_images).samples}
+    unseen = [i for i, s in enumerate(train.samples) if s.path not in seen]
+    if not unseen:
+        raise UserError(f"calibration took all images of {folder}; the search needs others")
+    chosen = train.subset(unseen).spread(config.images)
+    count = math.ceil(len(chosen.samples) / BATCH)
+    order = [i for first in range(count) for i in range(first, len(chosen.samples), count)]
+    return chosen.subset(order), val if config.limit is None else val.spread(config.limit)
+
+
+def _flows(bundle: Bundle, recipe: Recipe) -> tuple[dict[str, Flow], list[str]]:
+    """The flow of every form under the recipe, and the published modules in network order."""
+    model = load_reference(bundle)
+    names = [name for name, _ in model.named_modules() if name]
+    size = bundle.preprocess.size
+    flows = {
+        form: trace_flow(build_mobile(model, options), form, recipe, size, names)
+        for form, options in FORMS.items()
+    }
+    return flows, names
+
+
+def _steps(search: Search, judge: Judge, max_drop: float) -> list[Step]:
+    """The points of the front; the last one meets the drop if any does."""
+
+    def looked_at(mix: Mix, removed: tuple[str, ...] = ()) -> Step:
+        return Step(mix, judge.drop(search.flow.selection(mix.modules)), removed)
+
+    steps = [looked_at(search.start())]
+    failed = math.inf
+    while not steps[-1].meets(max_drop):
+        last = steps[-1]
+        failed = last.mix.kl if last.checked else failed
+        mix = search.add(last.mix)
+        # With nothing int8 it would be the float network.
+        if mix is not None and search.flow.selection(mix.modules):
+            steps.append(looked_at(mix) if mix.kl <= LOOK * failed else Step(mix, None))
+        elif last.checked:
+            return steps
+        else:
+            steps[-1] = looked_at(last.mix)
+    pruned = search.prune(steps[-1].mix)
+    if pruned.modules != steps[-1].mix.modules:
+        gone = tuple(m for m in steps[-1].mix.modules if m not in pruned.modules)
+        step = looked_at(pruned, gone)
+        if step.meets(max_drop):
+            steps.append(step)
+    return steps
+
+
+def _recipe(
+    base: Recipe,
+    flows: list[Flow],
+    shares: dict[str, Share],
+    costs: Costs,
+    target: str,
+    config: SearchConfig,
+) -> Recipe:
+    """The recipe of a mix; the base recipe with a note where nothing need be float."""
+    if not shares:
+        note = f"As it is, it loses at most {config.max_drop:g} points (mobilemod search)."
+        return dataclasses.replace(base, description=f"{base.description} {note}".strip())
+    reasons = {m: _reason(share, costs.unit, target) for m, share in shares.items()}
+    text = (
+        f"As {base.name}, with {len(shares)} modules float so that top-1 drops by at most "
+        f"{config.max_drop:g} points; found by mobilemod search."
+    )
+    return mixed_recipe(base, flows, reasons, text)
+
+
+def _reason(share: Share, unit: str, target: str) -> str:
+    gain = f"gains {share.gain_db:.2f} dB" if math.isfinite(share.gain_db) else "is needed"
+    return f"{gain}, costs {share.cost:.3f} {unit}" + (f" in {target}" if unit == "ms" else "")
+
+
+def _step_record(before: Step, step: Step, flow: Flow) -> dict[str, Any]:
+    e = step.mix.effect
+    return {
+        "added": step.mix.added,
+        "removed": list(step.removed),
+        "modules": list(step.mix.modules),
+        "cost": step.mix.cost,
+        "kl": _number(e.kl),
+        "sqnr_db": _number(e.sqnr_db),
+        "identical": e.sqnr_db == math.inf,
+        "gain_db": _number(gain_db(before.mix.effect, e)),
+        "top1_agreement_percent": e.top1_agreement,
+        "int8_share": flow.int8_share(step.mix.modules),
+        "drop": dataclasses.asdict(step.checked) if step.checked else None,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

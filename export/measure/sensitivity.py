@@ -1,0 +1,285 @@
+"""The sensitivity of a bundle's quantized program, on images, over worker processes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.bundle_parts import (
+    bundle_calibration,
+    bundle_recipe,
+    load_calibrated,
+    load_quantized_network,
+    load_reference,
+    load_table,
+    table_file,
+)
+from export.targets.base import FORMS
+from mobilemod.closure import code_digest
+from mobilemod.data.dataset import DataSet
+from mobilemod.data.imagefolder import (
+    Damage,
+    Damaged,
+    ImageFolder,
+    Sample,
+    changed,
+    read_batch,
+    read_split,
+    refuse,
+)
+from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path, write_json
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
+from mobilemod.manifest import Bundle, load_bundle, require_same
+from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.progress import progress
+from mobilemod.results.sensitivity.page import write_page
+from mobilemod.workers import worker_pool
+from quantization.calibration import cache_path, weights_digest
+from quantization.params import ParameterTable
+from quantization.program import make_table
+from quantization.recipe import Recipe, load_recipe
+from quantization.sensitivity.effects import (
+    GROUPINGS,
+    PARTS,
+    Item,
+    Measured,
+    make_items,
+    measure,
+    summarize,
+)
+from quantization.sensitivity.program import SwitchedProgram
+from quantization.sensitivity.record import make_record
+
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class SensitivityConfig:
+    """What to measure; `form` None is the first that the bundle holds.
+
+    recipe: another than the bundle's, by name or file; its ranges come from the bundle's
+    calibration. by: "module" or "tensor". out: None is the bundle's folder `sensitivity`.
+    """
+
+    bundle: Path
+    data: Path | DataSet
+    form: str | None = None
+    recipe: str | None = None
+    by: str = "module"
+    images: int = 64
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.form is not None and self.form not in FORMS:
+            raise UserError(f"unknown form {self.form!r}; known: {', '.join(FORMS)}")
+        if self.by not in GROUPINGS:
+            raise UserError(f"--by {self.by!r} is not one of {', '.join(GROUPINGS)}")
+        if self.images < 1:
+            raise UserError("--images must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to build the program again; `recipe` None is the bundle's own table.
+
+    identity: of the bundle, which may not become another one.
+    """
+
+    folder: Path
+    identity: str
+    form: str
+    recipe: Recipe | None
+    by: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The program of a `Setup`, and the digest of all that was read and decides its logits.
+
+    reference: the network in float.
+    """
+
+    bundle: Bundle
+    reference: EfficientMod
+    table: ParameterTable
+    program: SwitchedProgram
+    items: list[Item]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One part of the work on one batch; which samples were read, and which were damaged."""
+
+    start: int
+    part: str
+    kept: list[int]
+    damaged: list[Damaged]
+    measured: Measured | None
+
+
+def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
+    """The record of `config`, and where its page is; the record lies beside it as JSON.
+
+    Every batch's result is cached by content, so that an interrupted run goes on where it was.
+    """
+    setup = make_setup(config)
+    ready = get_ready(setup)
+    images = read_images(ready.bundle, config.data, config.images)
+    damage = Damage(len(images.samples))
+    outcomes = _run(setup, images, damage)
+    alone, left = ([o for o in outcomes if o.part == part and o.measured] for part in PARTS)
+    kept = [i for o in alone for i in o.kept]
+    if kept != [i for o in left for i in o.kept]:
+        raise changed(images)
+    targets = images.targets[kept] if images.classes else None
+    taps = [tap.tensor for tap in ready.program.taps]
+    found = summarize(
+        ready.items, taps, [o.measured for o in alone], [o.measured for o in left], targets
+    )
+    about = {
+        "model": ready.bundle.manifest["model"],
+        "weights": ready.bundle.manifest["checkpoint"]["weights"],
+        "images": len(kept),
+        "data": images.about(load_calibrated(ready.bundle)),
+        "damaged": damage.files,
+        "reasons": damage.reasons,
+        "left_out": images.left_out,
+    }
+    record = make_record(found, ready.table, config.by, about)
+    out = config.out or config.bundle / "sensitivity"
+    name = f"sensitivity-{setup.form}-{config.by}"
+    write_json(out / f"{name}.json", record)
+    page = out / f"{name}.html"
+    write_page(record, page)
+    return record, page
+
+
+def make_setup(config: SensitivityConfig) -> Setup:
+    """Which program to measure; `UserError` where the bundle has no such form."""
+    bundle = load_bundle(config.bundle, verify=False)
+    there = [form for form in FORMS if table_file(form) in bundle.hashes]
+    if not there:
+        raise UserError(f"{config.bundle} holds no parameters-FORM.json; export again")
+    recipe = None if config.recipe is None else load_recipe(config.recipe)
+    form = config.form or there[0]
+    if recipe is None and form not in there:
+        raise UserError(
+            f"{config.bundle} has no form {form} (no {table_file(form)}); "
+            f"it has {', '.join(there)}; export a target of that form, or give --recipe"
+        )
+    return Setup(config.bundle.resolve(), bundle.identity, form, recipe, config.by)
+
+
+@functools.cache
+def get_ready(setup: Setup) -> Ready:
+    """Build the program from the bundle's parts, which must fit each other; else `UserError`."""
+    bundle = load_bundle(setup.folder, verify=False)
+    require_same(bundle, setup.identity)
+    reference = load_reference(bundle)
+    model = load_quantized_network(bundle)
+    weights = weights_digest(model.state_dict())
+    form = build_mobile(model, FORMS[setup.form])
+    if setup.recipe is None:
+        table = _read_table(bundle, setup.form, form)
+    else:
+        calibration = bundle_calibration(bundle)
+        if calibration.weights != weights:
+            raise UserError(f"{setup.folder}/calibration.json is of other weights; export again")
+        table = make_table(form, setup.form, setup.recipe, calibration)
+    if not table.entries:
+        raise UserError(f"recipe {table.recipe} makes no tensor of form {table.form} int8")
+    program = SwitchedProgram(form, table)
+    items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
+    read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
+    parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
+    code = code_digest(measure.__module__)
+    text = json.dumps([*parts, torch.__version__, code], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Ready(bundle, reference, table, program, items, digest)
+
+
+def _read_table(bundle: Bundle, name: str, form: MobileForm) -> ParameterTable:
+    """The bundle's table of a form, which must hold what the bundle's recipe makes int8."""
+    table, recipe = load_table(bundle, name), bundle_recipe(bundle)
+    path = bundle.folder / table_file(name)
+    modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
+    wanted = {tensor for tensor in modules if recipe.dtype(tensor, name) == "int8"}
+    if odd := sorted(wanted.symmetric_difference(table.entries)):
+        raise UserError(
+            f"{path} doesn't fit the network and recipe.json: {len(odd)} tensors differ, first "
+            f"{odd[0]}; export again, or give --recipe"
+        )
+    for tensor, entry in table.entries.items():
+        module = modules[tensor]
+        count = module.out_channels if isinstance(module, NamedConv2d) else 1
+        if not len(entry.scale) == len(entry.zero_point) == count:
+            raise UserError(f"{path}: {tensor} has {len(entry.scale)} scales for {count}")
+    return table
+
+
+def read_images(bundle: Bundle, data: Path | DataSet, count: int) -> ImageFolder:
+    """At most `count` images, spread over `data`'s validation split.
+
+    A folder of images without class folders is taken too: `classes` is empty then.
+    """
+    root = DataSet.of(data).folder("val")
+    if not class_folders(root):
+        files, others = list_images(root)
+        if others:
+            say_left_out(root, left_out_text(others))
+        if files:
+            samples = tuple(Sample(p, -1) for p in files)
+            return ImageFolder(root, (), samples, dict(others), root.name).spread(count)
+    folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
+    return folder.spread(count)
+
+
+def _run(setup: Setup, images: ImageFolder, damage: Damage) -> list[Outcome]:
+    """Every part of every batch, in the images' order; damaged images go to `damage`."""
+    total = len(images.samples)
+    outcomes = []
+    with worker_pool() as pool:
+        futures = []
+        for start in range(0, total, BATCH):
+            batch = images.subset(list(range(start, min(start + BATCH, total))))
+            futures += [pool.submit(run_batch, setup, batch, start, part) for part in PARTS]
+        label = f"sensitivity by {setup.by}"
+        for future in progress(as_completed(futures), label, len(futures), f"{BATCH} img"):
+            outcomes.append(outcome := future.result())
+            damage.add(outcome.damaged if outcome.part == PARTS[0] else ())
+            if damage.too_many:
+                refuse(images, get_ready(setup).bundle.preprocess)
+    return sorted(outcomes, key=lambda o: o.start)
+
+
+def run_batch(setup: Setup, images: ImageFolder, start: int, part: str) -> Outcome:
+    """One part on the images of one batch; the result is cached by content."""
+    ready = get_ready(setup)
+    preprocess = ready.bundle.preprocess
+    indices, pixels, damaged = read_batch(images, preprocess)
+    kept = [start + i for i in indices]
+    if not pixels:
+        return Outcome(start, part, kept, damaged, None)
+    x = preprocess.normalize(np.stack(pixels))
+    key = f"{ready.digest} {part} {hashlib.sha256(x.tobytes()).hexdigest()}"
+    path = cache_path("sensitivity", key, ".npz")
+    if path.exists():
+        with np.load(path) as saved:
+            measured = Measured(*(saved[k] for k in ("base", "logits", "counts", "power")))
+        return Outcome(start, part, kept, damaged, measured)
+    measured = measure(ready.program, ready.items, torch.from_numpy(x), part)
+    with atomic_path(path) as temporary, temporary.open("wb") as f:
+        np.savez_compressed(f, **vars(measured))
+    return Outcome(start, part, kept, damaged, measured)

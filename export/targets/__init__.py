@@ -1,0 +1,3 @@
+"""The runtimes: a folder each, behind the protocol in `base`. Imports nothing of export but
+`graph`, `quiet` and the audit's text.
+"""

@@ -1,0 +1,286 @@
+"""The teacher-forced check: a saved Core ML package, op by op, against the program it came from.
+
+Free-running int8 outputs differ by thousands of codes after one rounding flips, so they can't
+tell a wrong scale from float16. Here the evaluator's result of every quantize and every
+convolution is compared with the program's own, which then takes its place: what is left in each
+comparison is the rounding of the few ops since the last one. Attributes that move the numbers by
+less than that (GELU's mode, the norms' eps) are compared as such.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.targets.coreml.evaluator import INT_RANGE, Step, compile_program
+from export.targets.coreml.reader import constant, open_package
+from export.targets.coreml.target import pixels_of
+from mobilemod.errors import UserError
+from mobilemod.forms.mobile_ops import MobileNorm, NamedConv2d
+from quantization.program import QuantizedConv2d, QuantizeDequantize
+
+# Limits of what float16 does to a right file. How far a value before rounding lies outside the
+# program's code, in steps: the farthest and the mean. Seen on random and trained weights: 2.3
+# behind attention in float16, 0.33 elsewhere; 0.0014 on average. Of
+# convolutions: 57 dB, and 47 dB in one channel.
+MAX_BEYOND = 4.0
+MAX_MEAN_BEYOND = 0.03
+MIN_SQNR_DB = 50.0
+MIN_CHANNEL_SQNR_DB = 40.0
+MIN_CHANNEL_VALUES = 16
+# Below float16's normal numbers a step is as long as at their least: a layer whose scale is next
+# to nothing (1e-4 at the start of a training) has its outputs there.
+SILENT = 2.0**-14
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What the check found.
+
+    failure: None, or one line that names the first op that parts. quantizes, convolutions: how
+    many were compared. worst_share: largest share of codes that differ in one tensor;
+    worst_step: the largest difference of a code; worst_beyond: how far a value before rounding
+    lies outside the program's code, in steps; worst_sqnr_db: of a convolution's output, over all
+    of it; worst_channel_sqnr_db: over one channel.
+    """
+
+    failure: str | None
+    images: int
+    quantizes: int
+    convolutions: int
+    worst_share: float
+    worst_step: int
+    worst_beyond: float
+    worst_sqnr_db: float
+    worst_channel_sqnr_db: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every op agrees."""
+        return self.failure is None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the program computed at one module: `value` of (N, ...), real.
+
+    scale, zero_point: of a quantize, else None. optional: a moved or repeated tensor, whose
+    second quantize coremltools may drop.
+    """
+
+    tensor: str
+    value: Tensor
+    scale: float | None = None
+    zero_point: int = 0
+    optional: bool = False
+
+
+class _Parting(Exception):
+    pass
+
+
+def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
+    """Compare the package with the program (quantized, or the float form) on `images`.
+
+    images: normalized float32 (N, 3, S, S) made from 8-bit pixels; few suffice, all of the
+    program's tensors are held. Raises `UserError` for a damaged package.
+    """
+    mil = compile_program(open_package(path))
+    x = torch.from_numpy(np.ascontiguousarray(images, np.float32))
+    comparison = _Comparison(_records(program, x))
+    failure = _static_difference(mil.steps, program)
+    if failure is None:
+        try:
+            pixels = torch.from_numpy(pixels_of(images, mil.package.preprocess))
+            mil.run(pixels, comparison.visit)
+            comparison.finish()
+        except _Parting as parting:
+            failure = str(parting)
+    return comparison.result(failure, len(images))
+
+
+def require(result: CheckResult, path: Path) -> None:
+    """`UserError` where the check failed."""
+    if result.failure is not None:
+        raise UserError(
+            f"{path}: the file doesn't compute what the quantized program does: {result.failure}; "
+            f"check the coremltools version"
+        )
+
+
+class _Comparison:
+    def __init__(self, records: list[Record]):
+        self.records = records
+        self.next = 0
+        self.count: Counter[str] = Counter()
+        self.share, self.step, self.beyond = 0.0, 0, 0.0
+        self.sqnr = self.channel_sqnr = math.inf
+
+    def visit(self, step: Step, inputs: list[Tensor], y: Tensor) -> Tensor:
+        """The program's value in place of `y`, after the comparison."""
+        if step.kind == "quantize":
+            return self._quantize(step, inputs[0], y)
+        if step.kind == "conv":
+            return self._conv(step, y)
+        return y
+
+    def finish(self) -> None:
+        rest = [r.tensor for r in self.records[self.next :] if not r.optional]
+        if rest:
+            raise _Parting(f"the file has no op for {rest[0]}")
+
+    def _take(self, step: Step, count: int, int8: bool) -> Record:
+        """The record of `step`, in the program's order; optional ones that differ are passed."""
+        while self.next < len(self.records):
+            record = self.records[self.next]
+            self.next += 1
+            fits = (record.scale is not None) == int8 and record.value.numel() == count
+            if fits and int8 and record.optional:
+                fits = _same_parameters(step, record)
+            if fits:
+                return record
+            if not record.optional:
+                raise _Parting(f"{step.name} stands where the program has {record.tensor}")
+        raise _Parting(f"{step.name} is not in the program")
+
+    def _quantize(self, step: Step, x: Tensor, codes: Tensor) -> Tensor:
+        record = self._take(step, codes.numel(), True)
+        own = (record.value / record.scale).round_().add_(record.zero_point).reshape(codes.shape)
+        if not _same_parameters(step, record):
+            scale, zero = _parameters(step)
+            raise _Parting(
+                f"{record.tensor} ({step.name}) has scale {scale:g}, zero point {zero} in the "
+                f"file, {record.scale:g} and {record.zero_point} in the program"
+            )
+        difference = (codes - own).abs_()
+        worst = int(difference.max())
+        share = float((difference > 0).double().mean())
+        scale, zero = _parameters(step)
+        before = (x / scale + zero).clamp_(*INT_RANGE["int8"])
+        outside = ((before - own).abs_() - 0.5).clamp_(min=0)
+        beyond = float(outside.max())
+        self.count["quantize"] += 1
+        self.step, self.share = max(self.step, worst), max(self.share, share)
+        self.beyond = max(self.beyond, beyond)
+        if not (beyond <= MAX_BEYOND and float(outside.mean()) <= MAX_MEAN_BEYOND):
+            raise _Parting(
+                f"{record.tensor} ({step.name}): {share:.2%} of the codes differ, by up to {worst}"
+            )
+        return own
+
+    def _conv(self, step: Step, y: Tensor) -> Tensor:
+        record = self._take(step, y.numel(), False)
+        signal = record.value.double().square().mean((0, 2, 3))
+        noise = (record.value - y).double().square().mean((0, 2, 3))
+        total = _decibel(max(float(signal.mean()), SILENT**2), float(noise.mean()))
+        # A channel that is nearly silent is measured against the tensor's mean power, and so is
+        # one of a few values only (the head's), whose own power says little.
+        few = record.value[:, 0].numel() < MIN_CHANNEL_VALUES
+        floor = max(float(signal.mean()) * (1.0 if few else 1e-2), SILENT**2)
+        channels = [
+            _decibel(max(s, floor), n) for s, n in zip(signal.tolist(), noise.tolist(), strict=True)
+        ]
+        worst = min(channels)
+        self.count["conv"] += 1
+        self.sqnr, self.channel_sqnr = min(self.sqnr, total), min(self.channel_sqnr, worst)
+        if not (total >= MIN_SQNR_DB and worst >= MIN_CHANNEL_SQNR_DB):
+            raise _Parting(
+                f"{record.tensor} ({step.name}): output SQNR {total:.1f} dB, "
+                f"{worst:.1f} dB in channel {channels.index(worst)}"
+            )
+        return record.value
+
+    def result(self, failure: str | None, images: int) -> CheckResult:
+        return CheckResult(
+            failure,
+            images,
+            self.count["quantize"],
+            self.count["conv"],
+            self.share,
+            self.step,
+            self.beyond,
+            self.sqnr,
+            self.channel_sqnr,
+        )
+
+
+def _decibel(signal: float, noise: float) -> float:
+    if noise == 0.0:
+        return math.inf
+    return 10 * math.log10(signal / noise)
+
+
+def _parameters(step: Step) -> tuple[float, int]:
+    zero = step.op.inputs.get("zero_point")
+    return float(step.op.inputs["scale"].val), 0 if zero is None else int(zero.val)
+
+
+def _same_parameters(step: Step, record: Record) -> bool:
+    scale, zero = _parameters(step)
+    return scale == float(np.float16(record.scale)) and zero == record.zero_point
+
+
+@torch.inference_mode()
+def _records(program: nn.Module, x: Tensor) -> list[Record]:
+    """One forward pass's quantized tensors and convolution outputs, in the order computed."""
+    records: list[Record] = []
+
+    def hook(module: nn.Module, args: Any, out: Tensor) -> None:
+        if isinstance(module, QuantizeDequantize):
+            scale, zero = module.params.scale[0], module.params.zero_point[0]
+            optional = module.params.source is not None
+            records.append(Record(module.tensor, out, scale, zero, optional))
+        else:
+            records.append(Record(module.tensor, out))
+
+    with _hooked(program, hook):
+        program(x)
+    return records
+
+
+@contextmanager
+def _hooked(program: nn.Module, hook: Any) -> Iterator[None]:
+    kinds = QuantizeDequantize | QuantizedConv2d | NamedConv2d
+    handles = [m.register_forward_hook(hook) for m in program.modules() if isinstance(m, kinds)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _static_difference(steps: tuple[Step, ...], program: nn.Module) -> str | None:
+    """What the numbers may hide: GELU's mode, each norm's eps."""
+    for step in steps:
+        mode = step.op.inputs.get("mode") if step.kind == "gelu" else None
+        if mode is not None and str(mode.val) != "EXACT":
+            return f"{step.name}: GELU in mode {mode.val}, the program's is exact"
+    norms = [(name, m) for name, m in program.named_modules() if isinstance(m, MobileNorm)]
+    found = [(s, eps) for s in steps if (eps := _norm_eps(s)) is not None]
+    for (step, eps), (name, norm) in zip(found, norms, strict=False):
+        if eps != float(np.float16(norm.eps)):
+            return f"{name} ({step.name}): eps {eps:g} in the file, {norm.eps:g} in the program"
+    if len(found) != len(norms):
+        return f"the file has {len(found)} norms, the program {len(norms)}"
+    return None
+
+
+def _norm_eps(step: Step) -> float | None:
+    """eps of a layer_norm, or the one number added to a variance where the norm isn't fused."""
+    if step.kind == "layer_norm":
+        return float(step.op.inputs["epsilon"].val)
+    if step.kind == "add":
+        for name in ("x", "y"):
+            value = constant(step.op.inputs[name])
+            if value is not None and value.size == 1:
+                return float(value.reshape(-1)[0])
+    return None

@@ -1,0 +1,79 @@
+"""The tensors of an `.mlpackage`, read and replaced while the MIL evaluator runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from export.targets.coreml.evaluator import Step, compile_program, half
+from export.targets.coreml.graph import read_graph
+from export.targets.coreml.reader import constant, open_package
+from export.targets.coreml.target import pixels_of
+
+
+class CoremlTaps:
+    """An opened `.mlpackage`; tensors are named as in `graph`, float16 ones are held in float32."""
+
+    def __init__(self, path: Path):
+        self.graph = read_graph(path)
+        self.package = open_package(path)
+        self.program = compile_program(self.package)
+        self.makers = {v.name: op for op in self.package.operations for v in op.outputs}
+        version = metadata.version("coremltools")
+        self.description = f"MIL evaluator (not Core ML), coremltools {version}"
+
+    def run(
+        self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """`wanted` tensors, as the file holds them, on the image `x`, float32 (1, 3, S, S).
+
+        given: values, as the file holds them, that take a tensor's place for all that read it.
+        """
+        given = given or {}
+        pixels = pixels_of(x, self.package.preprocess)
+        found = {name: pixels for name in wanted if name in self.graph.inputs}
+
+        def visit(step: Step, inputs: list[Tensor], y: Tensor) -> Tensor:
+            tensor = self.graph.tensors[step.output]
+            if step.output in wanted:
+                # The evaluator keeps an image dimension even where the file has none.
+                values = y.numpy().reshape(tensor.shape)
+                found[step.output] = values.astype(np.int8) if tensor.scale else values
+            if step.output not in given:
+                return y
+            values = torch.from_numpy(np.float32(given[step.output])).reshape(y.shape)
+            return half(values) if tensor.dtype == "float16" else values
+
+        logits = self.program.run(torch.from_numpy(pixels), visit)
+        return found | ({self.program.output: logits.numpy()})
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """A stored tensor's values, int8 codes or float16; None for any other."""
+        op = self.makers.get(name)
+        if op is None:
+            return None
+        if op.op_type == "constexpr_affine_dequantize":
+            return np.asarray(op.inputs["quantized_data"].val)
+        return constant(op.outputs[0])
+
+    def settings(self, output: str) -> dict[str, float | str]:
+        """What the op that makes `output` is set to beside its tensors: GELU's kind, a norm's eps,
+        the scale that codes are expanded by."""
+        op = self.makers[output]
+        if op.op_type == "gelu":
+            mode = op.inputs.get("mode")
+            kinds = {"EXACT": "exact", "TANH_APPROXIMATION": "tanh approximation"}
+            name = "EXACT" if mode is None else str(mode.val)
+            return {"GELU": kinds.get(name, "sigmoid approximation")}
+        if op.op_type == "layer_norm":
+            return {"eps": float(op.inputs["epsilon"].val)}
+        if op.op_type == "dequantize":
+            zero = op.inputs.get("zero_point")
+            offset = 0.0 if zero is None else float(zero.val)
+            return {"scale": float(op.inputs["scale"].val), "zero point": offset}
+        return {}

@@ -1,0 +1,325 @@
+"""Core ML: lowering by coremltools to an ML program, running by Core ML or the MIL evaluator.
+
+The package takes an RGB image, size x size, and is a classifier: Xcode previews it with its
+labels. Its outputs are the label, the probabilities by label and the logits, float32 (1, K).
+The program computes in float16; int8 where the quantized program says so (iOS 17 and later).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.quiet import quiet
+from export.targets.base import ModelInfo, Runner
+from export.targets.coreml.evaluator import LOGITS, MilProgram, compile_program
+from export.targets.coreml.graph import read_graph
+from export.targets.coreml.reader import (
+    MODEL_PATH,
+    PREPROCESS_KEY,
+    WEIGHTS_FOLDER,
+    open_package,
+    quantization,
+)
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_folder
+
+__all__ = [
+    "FOLD",
+    "FORM",
+    "SUFFIX",
+    "TARGET",
+    "label",
+    "load",
+    "load_batched",
+    "lower",
+    "read_graph",
+]
+
+TARGET = "coreml"
+SUFFIX = ".mlpackage"
+FORM = "coreml"
+FOLD = True
+INPUT_NAME, LABEL = "image", "classLabel"
+REMOVED_PASSES = (
+    # It turns a constant multiply and add into a batch norm with eps 1e-5: 20 dB lost.
+    "common::fuse_elementwise_to_batchnorm",
+    # It quantizes the operands and the result of an int8 add or subtraction with scales of its own.
+    "common::distributive_quantized_binary_op_scale_normalization",
+    # It turns int8 with zero point -128 into uint8 with 0: the same codes under another name.
+    "common::nullify_redundant_quantization_zero_point",
+)
+NAMESPACE = uuid.UUID("6c1f7b54-9b0d-5c65-8f1e-2a0f4f0f7a11")
+# Images per evaluator call: two already fall out of the processor's cache.
+BATCH = 1
+
+
+class ImageClassifier(nn.Module):
+    """A network whose input is RGB pixels (1, 3, S, S) in 0..255, output probabilities (1, K).
+
+    Core ML's own image scale is one number for all channels, so mean and std are ops here:
+    subtract first, which in float16 loses least.
+    """
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess):
+        super().__init__()
+        self.network = network
+        mean, std = (
+            torch.tensor(v).double()[None, :, None, None] * 255
+            for v in (preprocess.mean, preprocess.std)
+        )
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("gain", (1 / std).float())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.softmax(self.network((image - self.mean) * self.gain), -1)
+
+
+def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write `module` as `.mlpackage`, ML program for iOS 17, float16.
+
+    int8: `module` is a quantized program with folded weights. The same inputs give the same
+    bytes. Raises `UserError` where labels and classes differ in number.
+    """
+    if len(info.labels) != module.num_classes:
+        raise UserError(
+            f"{info.name}: {len(info.labels)} labels for {module.num_classes} classes; "
+            f"give one label per class"
+        )
+    with quiet():
+        model = _convert(ImageClassifier(module, info.preprocess).eval(), info)
+        spec = model.get_spec()
+        weights = Path(model.weights_dir)
+    _add_logits(spec)
+    _write(spec, weights, info, path, int8)
+
+
+def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write the package at `source` to `path` with other labels and name: the same program."""
+    import coremltools as ct
+
+    with quiet():
+        spec = ct.utils.load_spec(str(source))
+    names = _class_names(spec)
+    if len(names) != len(info.labels):
+        raise UserError(f"{info.name}: {len(info.labels)} labels for {len(names)} classes")
+    for name, text in zip(names, unique_labels(info.labels), strict=True):
+        name.immediateValue.tensor.strings.values[0] = text
+    _write(spec, source / WEIGHTS_FOLDER, info, path, int8)
+
+
+def _write(spec: Any, weights: Path, info: ModelInfo, path: Path, int8: bool) -> None:
+    _describe(spec, info, int8)
+    with atomic_folder(path) as folder:
+        shutil.copytree(weights, folder / WEIGHTS_FOLDER)
+        (folder / MODEL_PATH).write_bytes(spec.SerializeToString(deterministic=True))
+        _write_manifest(folder)
+        if int8:
+            _check_scales(folder)
+
+
+def _class_names(spec: Any) -> Any:
+    """The program's own list of class names, which `classify` reads; string values of MIL."""
+    classify = next(op for op in _block(spec).operations if op.type == "classify")
+    return classify.inputs["classes"].arguments[0].value.immediateValue.list.values
+
+
+def _block(spec: Any) -> Any:
+    (function,) = spec.mlProgram.functions.values()
+    (block,) = function.block_specializations.values()
+    return block
+
+
+def _convert(module: nn.Module, info: ModelInfo) -> Any:
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder
+
+    # Names of the program's tensors carry a count that goes on from one conversion to the next.
+    Builder.name_count.clear()
+    size = info.preprocess.size
+    shape = (1, 3, size, size)
+    with torch.no_grad():
+        exported = torch.export.export(module, (torch.zeros(shape),)).run_decompositions({})
+    passes = ct.PassPipeline.DEFAULT
+    passes.remove_passes(set(REMOVED_PASSES))
+    return ct.convert(
+        exported,
+        inputs=[ct.ImageType(INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)],
+        classifier_config=ct.ClassifierConfig(unique_labels(info.labels), LABEL),
+        minimum_deployment_target=ct.target.iOS17,
+        compute_precision=ct.precision.FLOAT16,
+        pass_pipeline=passes,
+        skip_model_load=True,
+    )
+
+
+def unique_labels(labels: tuple[str, ...]) -> list[str]:
+    """The labels, a repeated one with its class index: probabilities are keyed by label."""
+    count = Counter(labels)
+    return [s if count[s] == 1 else f"{s} ({i})" for i, s in enumerate(labels)]
+
+
+def _add_logits(spec: Any) -> None:
+    """Make the softmax's input an output too: coremltools 9.0 takes no second one in a classifier.
+
+    The probabilities reach `classify` through a cast to float32; the logits get the same cast.
+    """
+    block = _block(spec)
+    producer = {out.name: op for op in block.operations for out in op.outputs}
+    classify = next(op for op in block.operations if op.type == "classify")
+    last_cast = producer[classify.inputs["probabilities"].arguments[0].name]
+    softmax = producer[last_cast.inputs["x"].arguments[0].name]
+    if last_cast.type != "cast" or softmax.type != "softmax":
+        raise RuntimeError(f"unexpected end of the program: {softmax.type}, {last_cast.type}")
+    cast = block.operations.add()
+    cast.CopyFrom(last_cast)
+    cast.inputs["x"].arguments[0].name = softmax.inputs["x"].arguments[0].name
+    cast.outputs[0].name = LOGITS
+    cast.attributes["name"].immediateValue.tensor.strings.values[0] = LOGITS
+    block.outputs.append(LOGITS)
+    feature = spec.description.output.add(name=LOGITS)
+    array = feature.type.multiArrayType
+    shape = cast.outputs[0].type.tensorType.dimensions
+    array.shape.extend(d.constant.size for d in shape)
+    array.dataType = array.FLOAT32
+
+
+def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
+    """Descriptions and metadata; without the conversion date, which changes the bytes."""
+    description = spec.description
+    precision = "int8 weights and activations" if int8 else "float16"
+    size = info.preprocess.size
+    meta = description.metadata
+    meta.shortDescription = (
+        f"{info.name}: image classifier, {len(info.labels)} classes, {size} x {size} pixels, "
+        f"{precision}"
+    )
+    meta.versionString = info.origin.version
+    meta.author, meta.license = info.origin.author, info.origin.license
+    user = meta.userDefined
+    user.pop("com.github.apple.coremltools.conversion_date", None)
+    user["com.apple.coreml.model.preview.type"] = "imageClassifier"
+    user[PREPROCESS_KEY] = json.dumps(info.preprocess.to_dict(), sort_keys=True)
+    user["labels"] = json.dumps(list(info.labels), ensure_ascii=False)
+    texts = {
+        INPUT_NAME: f"RGB image; centre crop of {info.preprocess.crop_fraction:g} of the shorter "
+        f"side, {info.preprocess.interpolation} to {size} x {size}; normalized in the model",
+        LOGITS: "Scores before the softmax, in the order of the labels",
+        LABEL: "Most likely class",
+        f"{LABEL}_probs": "Probability of each class",
+    }
+    for feature in (*description.input, *description.output):
+        feature.shortDescription = texts.get(feature.name, "")
+
+
+def _write_manifest(folder: Path) -> None:
+    """The package's table of contents; its identifiers come from the contents."""
+    entries, root = {}, ""
+    for part, kind in ((MODEL_PATH, "Specification"), (WEIGHTS_FOLDER, "Weights")):
+        h = hashlib.sha256(part.name.encode())
+        files = [folder / part] if (folder / part).is_file() else sorted((folder / part).iterdir())
+        for file in files:
+            h.update(file.read_bytes())
+        key = str(uuid.uuid5(NAMESPACE, h.hexdigest())).upper()
+        entries[key] = {
+            "author": "com.apple.CoreML",
+            "description": f"CoreML Model {kind}",
+            "name": part.name,
+            "path": part.relative_to("Data").as_posix(),
+        }
+        root = root or key
+    manifest = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": entries,
+        "rootModelIdentifier": root,
+    }
+    # In the order in which coremltools writes it again whenever it opens the package.
+    text = json.dumps(manifest, indent=4, sort_keys=True)
+    (folder / "Manifest.json").write_text(text + "\n", "utf-8")
+
+
+def _check_scales(folder: Path) -> None:
+    for op in open_package(folder).operations:
+        if op.op_type in ("quantize", "dequantize", "constexpr_affine_dequantize"):
+            scales = quantization(op)[0]
+            if not all(np.isfinite(s) and s > 0 for s in scales):
+                raise UserError(
+                    f"Core ML: the scale of {op.name} doesn't fit float16 ({min(scales):g}); "
+                    f"leave that tensor float in the recipe"
+                )
+
+
+def pixels_of(normalized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """The whole pixel values float32 (N, 3, S, S), 0..255, behind normalized images."""
+    mean, std = (
+        np.asarray(v, np.float32)[:, None, None] for v in (preprocess.mean, preprocess.std)
+    )
+    return np.clip(np.rint((normalized * std + mean) * np.float32(255)), 0, 255)
+
+
+def load(path: Path, threads: int = 1) -> Runner:
+    """A runner of the package: Core ML itself on macOS, elsewhere the MIL evaluator.
+
+    It takes normalized pixels; values between two 8-bit pixels become the nearer one, because
+    the file takes an image. Raises `UserError` for a damaged file.
+    """
+    if sys.platform == "darwin":
+        return Runner(*_core_ml(Path(path)))
+    program = compile_program(open_package(path))
+    version = metadata.version("coremltools")
+    description = f"MIL evaluator (not Core ML), torch {torch.__version__}, coremltools {version}"
+    return Runner(description, lambda x: _evaluate(program, x, threads)[0])
+
+
+def load_batched(path: Path, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+    """As `load`, for many images: normalized float32 (N, 3, S, S) to logits float32 (N, K)."""
+    if sys.platform == "darwin":
+        run = load(path).run
+        return lambda x: np.stack([run(image[None]) for image in x])
+    program = compile_program(open_package(path))
+    return lambda x: _evaluate(program, x, threads)
+
+
+def _evaluate(program: MilProgram, x: np.ndarray, threads: int) -> np.ndarray:
+    pixels = torch.from_numpy(pixels_of(x, program.package.preprocess))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return torch.cat([program.run(part) for part in pixels.split(BATCH)]).numpy()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _core_ml(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+    import platform
+
+    import coremltools as ct
+    from PIL import Image
+
+    preprocess = open_package(path).preprocess
+    if path.suffix == SUFFIX:
+        model = ct.models.MLModel(str(path))
+    else:  # Core ML goes by the suffix
+        holder = Path(tempfile.mkdtemp()) / f"model{SUFFIX}"
+        shutil.copytree(path, holder)
+        model = ct.models.MLModel(str(holder))
+
+    def run(x: np.ndarray) -> np.ndarray:
+        pixels = np.moveaxis(pixels_of(x, preprocess)[0], 0, -1).astype(np.uint8)
+        return np.asarray(model.predict({INPUT_NAME: Image.fromarray(pixels)})[LOGITS])[0]
+
+    return f"Core ML, macOS {platform.mac_ver()[0]}", run

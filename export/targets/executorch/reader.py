@@ -1,0 +1,283 @@
+"""What is in a `.pte`, read from the file alone: the program and XNNPACK's graphs inside it.
+
+Layout: the program is a flatbuffer, delegates and constants lie in segments behind it. The schemas
+come with the executorch package.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+import struct
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.graph import FileGraph, FileNode, FileTensor
+from export.targets.executorch.work import portable_node
+from export.targets.executorch.xnnpack_reader import Content, add_xnnpack_graph, read_xnnpack_graph
+from export.targets.flatbuffer import DamagedError, Schema, UnsupportedError, at
+from mobilemod.errors import UserError
+
+TARGET = "executorch"
+METADATA_METHOD = "metadata"
+XNNPACK = "XnnpackBackend"
+SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
+    name.upper(): name for name in ("uint16", "uint32", "uint64", "bool", "bfloat16")
+} | {"SHORT": "int16", "INT": "int32", "LONG": "int64", "DOUBLE": "float64"}  # fmt: skip
+
+
+@dataclass
+class PteFile:
+    """A `.pte`'s content.
+
+    constants: name of a constant tensor of `graph` -> its values as stored (int8 codes, float32).
+    metadata: labels and preprocessing, as written by the export; empty in other files. methods:
+    what can be run, in the file's order. varying: whether input shapes do; branches: whether it
+    has any; elsewhere: whether weights lie in another file.
+    """
+
+    graph: FileGraph
+    constants: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+    methods: tuple[str, ...]
+    varying: bool = False
+    branches: bool = False
+    elsewhere: bool = False
+
+
+def read_pte(path: Path) -> PteFile:
+    """The content of a `.pte`. Raises `UserError` where the file is missing, cut or damaged.
+
+    Constants of a delegate are stored under the sha256 of their bytes, which is checked.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); export it again") from None
+    if data[4:6] == b"BP":
+        raise UserError(f"{path}: not supported: a bundled program; give the .pte that is in it")
+    if data[4:6] != b"ET":
+        raise UserError(f"{path}: no ExecuTorch program (its identifier is missing)")
+    try:
+        return _Program(data).read()
+    except UnsupportedError as error:
+        raise UserError(f"{path}: not supported: {error}") from None
+    except DamagedError as error:
+        raise UserError(f"{path}: damaged or cut off ({error}); export it again") from None
+
+
+class _Program:
+    """One `.pte` while it is read."""
+
+    def __init__(self, data: bytes):
+        self.size = len(data)
+        length, base = self.size, 0
+        if data[8:12] == b"eh00" and len(data) >= 40:
+            length, base, size = struct.unpack_from("<QQQ", data, 16)
+            if self.size < max(length, base + size):
+                raise DamagedError(f"{self.size} bytes of {max(length, base + size)}")
+        # Views, so that segments that overlap take no memory.
+        view = memoryview(data)
+        self.program = _schema("program").read(view[:length], "Program")
+        self.segments: list[memoryview] = []
+        for s in self.program["segments"]:
+            start, stop = base + s["offset"], base + s["offset"] + s["size"]
+            if stop > self.size:
+                raise DamagedError(f"{self.size} bytes of {stop}")
+            self.segments.append(view[start:stop])
+        self.content = Content(self._named())
+        self.delegates: dict[tuple[str, int], tuple[dict, memoryview]] = {}
+        self.calls = 0
+        self.opaque: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.varying = self.branches = False
+
+    def _named(self) -> dict[str, memoryview]:
+        digests: dict[int, str] = {}
+        named = {}
+        for entry in self.program["named_data"]:
+            key, index = entry["key"], entry["segment_index"]
+            named[key] = at(self.segments, index, "segment")
+            digest = key.removeprefix("scale_")
+            if not re.fullmatch("[0-9a-f]{64}", digest):
+                continue
+            if index not in digests:
+                digests[index] = hashlib.sha256(named[key]).hexdigest()
+            if digests[index] != digest:
+                raise DamagedError("a constant's bytes don't match its checksum")
+        return named
+
+    def read(self) -> PteFile:
+        plans = self.program["execution_plan"]
+        if not plans:
+            raise DamagedError("it has no method")
+        # Methods without instructions return a constant: notes to a runner, no network.
+        running = [p for p in plans if any(c["instructions"] for c in p["chains"])] or plans[:1]
+        edges: dict[str, list[str]] = {"inputs": [], "outputs": []}
+        for plan in running:
+            several = len(running) > 1
+            self._read_plan(plan, f"{plan['name']}/" if several else "", plan["name"] * several)
+            for side, names in edges.items():
+                prefix = f"{plan['name']}/" if several else ""
+                names += [f"{prefix}t{i}" for i in plan[side]]
+        content = self.content
+        if content.elsewhere:
+            count = len(content.elsewhere)
+            self.notes.append(f"{count} constants lie outside the file, in a .ptd")
+        graph = FileGraph(
+            TARGET,
+            content.tensors,
+            tuple(content.nodes),
+            tuple(edges["inputs"]),
+            tuple(edges["outputs"]),
+            self.calls,
+            dict(self.opaque),
+            tuple(self.notes),
+        )
+        names = tuple(p["name"] for p in running)
+        return PteFile(
+            graph, content.constants, _metadata(plans), names, self.varying, self.branches,
+            bool(content.elsewhere),
+        )  # fmt: skip
+
+    def _read_plan(self, plan: dict[str, Any], prefix: str, method: str) -> None:
+        """Adds the plan's tensors and instructions."""
+        values = [v["val"] for v in plan["values"]]
+        tensors, nodes = self.content.tensors, self.content.nodes
+        start = len(nodes)
+        for i, value in enumerate(values):
+            if value is not None and value[0] == "Tensor":
+                name = f"{prefix}t{i}"
+                tensors[name] = _tensor(name, value[1])
+                if _is_external(value[1]):
+                    self.content.elsewhere.add(
+                        value[1]["extra_tensor_info"]["fully_qualified_name"]
+                    )
+        for chain in plan["chains"]:
+            for instruction in chain["instructions"]:
+                self._read_instruction(plan, values, instruction, prefix)
+                if len(nodes) > self.size:
+                    raise DamagedError("it calls its delegates more often than it has bytes")
+        batch = self._batch(plan, values)
+        for i in range(start, len(nodes)):
+            nodes[i] = replace(self._of_one(nodes[i], batch), method=method)
+
+    def _read_instruction(
+        self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str
+    ) -> None:
+        kind, call = instruction["instr_args"] or ("nothing", {})
+        if kind == "KernelCall":
+            operator = at(plan["operators"], call["op_index"], "operator")
+            args = [int(i) for i in call["args"]]
+            tensors = self.content.tensors
+            node = portable_node(operator["name"], args, values, prefix, tensors)
+            self.content.nodes.append(node)
+        elif kind == "DelegateCall":
+            delegate = at(plan["delegates"], call["delegate_index"], "delegate")
+            args = [f"{prefix}t{i}" for i in call["args"]]
+            if delegate["id"] == XNNPACK:
+                graph, constants = self._xnnpack(delegate)
+                inner = f"{prefix}p{self.calls}."
+                add_xnnpack_graph(self.content, graph, constants, args, inner, self.calls)
+            else:
+                known = tuple(a for a in args if a in self.content.tensors)
+                node = FileNode("delegate", known, (), partition=self.calls, known=False)
+                self.content.nodes.append(node)
+                self.opaque[delegate["id"]] += 1
+            self.calls += 1
+        elif kind == "JumpFalseCall":
+            note = "branches and loops: the work is of each branch and one turn of a loop"
+            self.notes += [] if self.branches else [note]
+            self.branches = True
+
+    def _xnnpack(self, delegate: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
+        """The delegate's graph, read once however often it is called."""
+        place = delegate["processed"]
+        if place is None:
+            raise DamagedError("a delegate has no data")
+        key = place["location"], place["index"]
+        if key not in self.delegates:
+            if place["location"] == "SEGMENT":
+                blob = at(self.segments, place["index"], "segment")
+            else:
+                inline = at(self.program["backend_delegate_data"], place["index"], "delegate data")
+                blob = memoryview(inline["data"])
+            self.delegates[key] = read_xnnpack_graph(blob, _schema("xnnpack"))
+        return self.delegates[key]
+
+    def _batch(self, plan: dict[str, Any], values: list[Any]) -> int:
+        """How many images the figures of a plan with variable shapes are of; says so in a note."""
+        inputs = [at(values, int(i), "value") for i in plan["inputs"]]
+        varying = [v[1] for v in inputs if v and v[0] == "Tensor" and _varies(v[1])]
+        if not varying:
+            return 1
+        self.varying = True
+        shapes = [_ints(t["sizes"]) for t in varying]
+        bound = ", ".join("x".join(map(str, s)) for s in shapes)
+        leading = {s[0] for s in shapes if len(s) > 1}
+        batch = leading.pop() if len(leading) == 1 else 1
+        told = f"of one of up to {batch} in a batch" if batch > 1 else "of the largest"
+        if any(t["shape_dynamism"] == "DYNAMIC_UNBOUND" for t in varying):
+            told = f"{told}, by shapes that have no bound"
+        self.notes.append(f"input shapes vary up to {bound}: the work is {told}")
+        return max(batch, 1)
+
+    def _of_one(self, node: FileNode, batch: int) -> FileNode:
+        """The node with the work of one image, where its result is one row for each."""
+        shape = self.content.tensors[node.outputs[0]].shape if node.outputs else ()
+        if batch == 1 or not shape or shape[0] % batch:
+            return node
+        return replace(node, macs=node.macs // batch)
+
+
+def _tensor(name: str, t: dict[str, Any]) -> FileTensor:
+    dtype = SCALAR_TYPES.get(t["scalar_type"], str(t["scalar_type"]).lower())
+    constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
+    return FileTensor(name, _ints(t["sizes"]), dtype, constant=constant or _is_external(t))
+
+
+def _is_external(tensor: dict[str, Any]) -> bool:
+    extra = tensor["extra_tensor_info"]
+    return extra is not None and extra["location"] == "EXTERNAL"
+
+
+def _varies(tensor: dict[str, Any]) -> bool:
+    return tensor["shape_dynamism"] != "STATIC"
+
+
+def _metadata(plans: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the export wrote into the file; empty where another exporter made it."""
+    for plan in plans:
+        values = [v["val"] for v in plan["values"]]
+        if plan["name"] == METADATA_METHOD and values and values[0] and values[0][0] == "String":
+            try:
+                found = json.loads(values[0][1]["string_val"])
+            except (ValueError, RecursionError):
+                return {}  # another exporter's
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _ints(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(v) for v in values)
+
+
+@functools.cache
+def _schema(which: str) -> Schema:
+    """The schema of the program or of XNNPACK's graph, from the installed executorch package."""
+    spec = importlib.util.find_spec("executorch")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("reading a .pte needs the package 'executorch'; install it with pip")
+    paths = {
+        "program": ("exir/_serialize/program.fbs", "exir/_serialize/scalar_type.fbs"),
+        "xnnpack": ("backends/xnnpack/serialization/schema.fbs",),
+    }[which]
+    root = Path(next(iter(spec.submodule_search_locations)))
+    return Schema(*((root / p).read_text("utf-8") for p in paths))

@@ -1,0 +1,229 @@
+"""ExecuTorch: a mobile form or its quantized program as a `.pte` for the XNNPACK delegate."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_decomposed)
+from torch import nn
+
+from export.graph import FileGraph
+from export.quiet import quiet
+from export.targets.base import ModelInfo, Runner
+from export.targets.executorch.reader import METADATA_METHOD, TARGET, read_pte
+from export.targets.executorch.xnnpack_graph import simplify
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path
+
+__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_graph"]
+
+SUFFIX = ".pte"
+FORM = "xnnpack"
+FOLD = True
+
+QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
+
+# The delegate's passes that look for ops no mobile form has (linears, batch norms, paddings, …).
+# Each traces the whole graph again; the file is the same without them, in half the time.
+NEEDLESS_PASSES = (
+    "ConvertToUpsampleBilinear2d",
+    "ConvertToLinearPass",
+    "PropagateCustomMetaPass",
+    "ConvertToSDPAPass",
+    "FuseBatchNormPass",
+    "DecomposeBatchNorm",
+    "FuseActivationPass",
+    "DecomposeConcatenate",
+    "RemoveGetItemPass",
+    "InsertPadQDQPass",
+    "Conv1dUnsqueezePass",
+    "PReLUReshapePass",
+)
+
+
+def lower(
+    module: nn.Module, info: ModelInfo, path: Path, *, int8: bool, all_passes: bool = False
+) -> None:
+    """Write `module` to `path` as a `.pte` with one input, float32 (1, 3, S, S), and its logits.
+
+    The method "metadata" of the file returns labels and preprocessing as JSON. int8 changes
+    nothing here: the graph itself says what is quantized. all_passes: leave none of the
+    delegate's passes out; slower, the same bytes.
+    """
+    del int8
+    size = info.preprocess.size
+    with quiet(), _delegate_passes(all_passes), torch.no_grad():
+        from executorch.exir import EdgeCompileConfig, to_edge
+
+        exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
+        _split_dequantize(exported.graph)
+        # to_edge and to_backend, as no op here needs to be kept from decomposition:
+        # to_edge_transform_and_lower decomposes three times instead of once.
+        edge = to_edge(
+            exported,
+            constant_methods={METADATA_METHOD: _notes(info)},
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        program = edge.to_backend(_partitioner()).to_executorch()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        program.write_to_file(file)
+
+
+def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write the `.pte` at `source` to `path` with other labels and name: the same program."""
+    del int8
+    with quiet():
+        from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
+
+        file = deserialize_pte_binary(source.read_bytes())
+        plan = next(p for p in file.program.execution_plan if p.name == METADATA_METHOD)
+        plan.values[0].val.string_val = _notes(info)
+        content = bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _notes(info: ModelInfo) -> str:
+    notes = {
+        "name": info.name,
+        "labels": list(info.labels),
+        "preprocess": info.preprocess.to_dict(),
+    }
+    return json.dumps(notes, sort_keys=True)
+
+
+def load(path: Path, threads: int = 1) -> Runner:
+    """A `Runner` of a `.pte`. The thread count holds for all files loaded in this process.
+
+    Raises `UserError` for a missing, cut off or damaged file, or where the wheel lacks XNNPACK.
+    """
+    read_pte(path)
+    try:
+        with quiet():
+            from executorch.extension.pybindings import portable_lib
+    except ImportError as error:
+        raise UserError(f"running {path} needs the package 'executorch' ({error})") from None
+    with quiet():
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+        try:
+            program = portable_lib._load_for_executorch(str(path))
+            shape = tuple(program.method_meta("forward").input_tensor_meta(0).sizes())
+            program.forward((torch.zeros(shape),))
+        except (RuntimeError, IndexError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"{path}: ExecuTorch can't run it ({reason}); export it again"
+            ) from None
+
+    def run(x: np.ndarray) -> np.ndarray:
+        # Checked here: the runtime prints a page and names no shape.
+        if x.shape != shape or x.dtype != np.float32:
+            raise ValueError(f"expected float32 {shape}, got {x.dtype} {x.shape}")
+        return program.forward((torch.from_numpy(np.ascontiguousarray(x)),))[0].numpy()[0]
+
+    return Runner(f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate", run)
+
+
+def read_graph(path: Path) -> FileGraph:
+    """The graph of a `.pte`, delegates opened; `UserError` where the file is damaged."""
+    return read_pte(path).graph
+
+
+def _split_dequantize(graph: torch.fx.Graph) -> None:
+    """A dequantize of its own for the float ops that read what int8 ops read too.
+
+    The delegate folds a dequantize into an int8 op and would take the value for int8 elsewhere.
+    """
+    for node in [n for n in graph.nodes if n.target is DEQUANTIZE]:
+        floats = [user for user in node.users if not _is_int8(user)]
+        if 0 < len(floats) < len(node.users):
+            with graph.inserting_after(node):
+                own = graph.node_copy(node)
+            for user in floats:
+                user.replace_input_with(node, own)
+
+
+def _is_int8(node: torch.fx.Node) -> bool:
+    """Whether the delegate makes one int8 op of this and the dequantize and quantize around it."""
+    dequantized = [n.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS) for n in node.all_input_nodes]
+    if node.target is torch.ops.aten.conv2d.default:
+        return all(dequantized[:2])
+    return all(dequantized) and [user.target for user in node.users] == [QUANTIZE]
+
+
+@functools.cache
+def _partitioner_class() -> type:
+    # Made on first use: these imports take seconds.
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import CatConfig
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from torch.fx.passes.infra.partitioner import Partition
+
+    class RepeatedCat(CatConfig):
+        """Also takes a cat of one tensor with itself, whose distinct inputs number only one."""
+
+        def check_constraints(self, node: Any, ep: Any) -> bool:
+            return self.check_common_constraints(node, ep) and len(node.args[0]) >= 2
+
+    class WholeGraphPartitioner(XnnpackPartitioner):
+        """One partition where the delegate takes every op, instead of one per merged pattern.
+
+        Constants of elementwise ops stay inputs of the delegate, which turns them to its layout
+        (a few hundred values); inside it they would turn the activations beside them instead.
+        """
+
+        def __init__(self) -> None:
+            configs = [RepeatedCat if c is CatConfig else c for c in ALL_PARTITIONER_CONFIGS]
+            super().__init__(configs=configs)
+
+        def generate_partitions(self, ep: Any) -> list[Any]:
+            taken = {n for group in self.get_matched_nodes_from_configs(ep) for n in group}
+            nodes = list(ep.graph_module.graph.nodes)
+            if any(n.op == "call_function" and n not in taken for n in nodes):
+                return super().generate_partitions(ep)
+            return [Partition(id=0, nodes=[n for n in nodes if n in taken])]
+
+    return WholeGraphPartitioner
+
+
+def _partitioner() -> Any:
+    return _partitioner_class()()
+
+
+@contextlib.contextmanager
+def _delegate_passes(all_passes: bool) -> Iterator[None]:
+    """Inside the block, the delegate's graphs are simplified and, but for all_passes, made without
+    `NEEDLESS_PASSES`."""
+    from executorch.backends.xnnpack import xnnpack_preprocess
+
+    manager = xnnpack_preprocess.XNNPACKPassManager
+
+    serialize = xnnpack_preprocess.serialize_xnnpack_binary
+
+    class ShortPassManager(manager):  # type: ignore[misc, valid-type]
+        def __init__(self, exported_program: Any, passes: list[type] | None = None) -> None:
+            super().__init__(exported_program, passes)
+            self.passes = [p for p in self.passes if p.__name__ not in NEEDLESS_PASSES]
+
+    def serialize_simplified(graph: Any, constants: bytearray) -> bytes:
+        return serialize(simplify(graph), constants)
+
+    if not all_passes:
+        xnnpack_preprocess.XNNPACKPassManager = ShortPassManager
+    xnnpack_preprocess.serialize_xnnpack_binary = serialize_simplified
+    try:
+        yield
+    finally:
+        xnnpack_preprocess.XNNPACKPassManager = manager
+        xnnpack_preprocess.serialize_xnnpack_binary = serialize

@@ -1,0 +1,3 @@
+"""TFLite: lowering to `.tflite`, running, and reading a file from its bytes. `target` is what
+`get_backend` returns.
+"""

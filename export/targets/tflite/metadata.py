@@ -1,0 +1,147 @@
+"""TFLite Metadata: the standard `TFLITE_METADATA` flatbuffer and the label file behind the model.
+
+Written with flatbuffers' builder against the field numbers of the published schema
+(metadata_schema.fbs of TFLite Support, file identifier M001), because the package that writes it
+needs old versions of protobuf and NumPy.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+
+from export.targets.base import ModelInfo
+
+METADATA_NAME = "TFLITE_METADATA"
+PREPROCESS_NAME = "MOBILEMOD_PREPROCESS"
+LABELS_FILE = "labels.txt"
+FILE_IDENTIFIER = b"M001"
+MIN_PARSER_VERSION = "1.0.0"
+# Members of the schema's enumerations and unions.
+TENSOR_AXIS_LABELS, COLOR_RGB = 2, 1
+FEATURE_PROPERTIES, IMAGE_PROPERTIES = 1, 2
+NORMALIZATION_OPTIONS = 1
+
+Field = tuple[int, str, Any]
+
+
+def _table(builder: flatbuffers.Builder, fields: Sequence[Field]) -> int:
+    """Write a table; a field is (number, kind, value), kind "offset", "byte" or "uint"."""
+    slots = max((number for number, _, _ in fields), default=-1) + 1
+    builder.StartObject(slots)
+    for number, kind, value in fields:
+        if kind == "offset":
+            builder.PrependUOffsetTRelativeSlot(number, value, 0)
+        elif kind == "byte":
+            builder.PrependUint8Slot(number, value, 0)
+        else:
+            builder.PrependUint32Slot(number, value, 0)
+    return builder.EndObject()
+
+
+def _offsets(builder: flatbuffers.Builder, items: Sequence[int]) -> int:
+    builder.StartVector(4, len(items), 4)
+    for item in reversed(items):
+        builder.PrependUOffsetTRelative(item)
+    return builder.EndVector()
+
+
+def _floats(builder: flatbuffers.Builder, values: Sequence[float]) -> int:
+    builder.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        builder.PrependFloat32(value)
+    return builder.EndVector()
+
+
+def model_metadata(info: ModelInfo, output_name: str) -> bytes:
+    """The `ModelMetadata` flatbuffer: image input with mean and std, output with its labels.
+
+    Mean and std speak of pixel values 0..255, as the schema's readers apply them.
+    """
+    b = flatbuffers.Builder(1024)
+    spec = info.preprocess
+    mean = _floats(b, [255 * m for m in spec.mean])
+    std = _floats(b, [255 * s for s in spec.std])
+    options = _table(b, [(0, "offset", mean), (1, "offset", std)])
+    unit = _table(b, [(0, "byte", NORMALIZATION_OPTIONS), (1, "offset", options)])
+    units = _offsets(b, [unit])
+    size = _table(b, [(0, "uint", spec.size), (1, "uint", spec.size)])
+    image = _table(b, [(0, "byte", COLOR_RGB), (1, "offset", size)])
+    content = _table(b, [(0, "byte", IMAGE_PROPERTIES), (1, "offset", image)])
+    highest = _floats(b, [(1 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)])
+    lowest = _floats(b, [-m / s for m, s in zip(spec.mean, spec.std, strict=True)])
+    stats = _table(b, [(0, "offset", highest), (1, "offset", lowest)])
+    name = b.CreateString("image")
+    text = b.CreateString(
+        f"float32 (1, {spec.size}, {spec.size}, 3), NHWC, {spec.color}: "
+        f"(pixel / 255 - mean) / std; "
+        f"resizing and cropping as in the metadata buffer {PREPROCESS_NAME}"
+    )
+    tensor_in = _table(
+        b,
+        [
+            (0, "offset", name),
+            (1, "offset", text),
+            (3, "offset", content),
+            (4, "offset", units),
+            (5, "offset", stats),
+        ],
+    )
+    feature = _table(b, [])
+    content = _table(b, [(0, "byte", FEATURE_PROPERTIES), (1, "offset", feature)])
+    file_name = b.CreateString(LABELS_FILE)
+    text = b.CreateString("one label per line, in the order of the logits")
+    labels = _table(
+        b, [(0, "offset", file_name), (1, "offset", text), (2, "byte", TENSOR_AXIS_LABELS)]
+    )
+    files = _offsets(b, [labels])
+    name = b.CreateString(output_name)
+    text = b.CreateString("float32 (1, classes), logits before softmax")
+    tensor_out = _table(
+        b,
+        [(0, "offset", name), (1, "offset", text), (3, "offset", content), (6, "offset", files)],
+    )
+    inputs, outputs = _offsets(b, [tensor_in]), _offsets(b, [tensor_out])
+    subgraphs = _offsets(b, [_table(b, [(2, "offset", inputs), (3, "offset", outputs)])])
+    name = b.CreateString(info.name)
+    text = b.CreateString("image classifier")
+    origin = (info.origin.version, info.origin.author, info.origin.license)
+    version, author, license_ = (b.CreateString(said) for said in origin)
+    parser = b.CreateString(MIN_PARSER_VERSION)
+    root = _table(
+        b,
+        [
+            (0, "offset", name),
+            (1, "offset", text),
+            (2, "offset", version),
+            (3, "offset", subgraphs),
+            (4, "offset", author),
+            (5, "offset", license_),
+            (7, "offset", parser),
+        ],
+    )
+    b.Finish(root, FILE_IDENTIFIER)
+    return bytes(b.Output())
+
+
+def preprocess_json(info: ModelInfo) -> bytes:
+    """The exact preprocessing as JSON; `layout` is the file's."""
+    values = {**info.preprocess.to_dict(), "layout": "NHWC"}
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def append_labels(model: bytes, labels: Sequence[str]) -> bytes:
+    """`model` with a zip archive of `labels.txt` behind it; readers of the model ignore it."""
+    lines = "".join(" ".join(label.split()) + "\n" for label in labels)
+    file = io.BytesIO(model)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+        # A fixed time, so that the same labels give the same bytes.
+        entry = zipfile.ZipInfo(LABELS_FILE, (1980, 1, 1, 0, 0, 0))
+        entry.external_attr = 0o644 << 16
+        archive.writestr(entry, lines)
+    return file.getvalue()

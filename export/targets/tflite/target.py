@@ -1,0 +1,156 @@
+"""TFLite: lowering by litert-torch, running by LiteRT with its default XNNPACK delegate.
+
+The file takes float32 (1, S, S, 3) and gives float32 logits (1, K): the layout that mobile image
+pipelines have, and the edges that LiteRT.js accepts.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.quiet import quiet
+from export.targets.base import ModelInfo, Runner
+from export.targets.tflite.edit import TfliteModel
+from export.targets.tflite.metadata import (
+    METADATA_NAME,
+    PREPROCESS_NAME,
+    append_labels,
+    model_metadata,
+    preprocess_json,
+)
+from export.targets.tflite.reader import open_interpreter, read_graph
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path
+
+__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_graph"]
+
+TARGET = "tflite"
+SUFFIX = ".tflite"
+FORM = "xnnpack"
+FOLD = False
+INPUT_NAME, OUTPUT_NAME = "image", "logits"
+
+
+class ChannelsLast(nn.Module):
+    """A network whose input is (B, H, W, 3)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image.permute(0, 3, 1, 2))
+
+
+def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write `module` as `.tflite` with labels and preprocessing as its metadata.
+
+    int8: `module` is a quantized program, with unfolded weights.
+    """
+    wrapped = ChannelsLast(module).eval()
+    edited = TfliteModel(_convert(wrapped, info.preprocess.size, int8))
+    edited.rename(lambda name: published_module(wrapped, name))
+    if int8:
+        edited.float_edges()
+        if edited.has_float_compute():
+            edited.float_gelu()
+    edited.name_edges(INPUT_NAME, OUTPUT_NAME)
+    _write(edited, info, path)
+
+
+def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
+    """Write the `.tflite` at `source` to `path` with other labels and name: the same program."""
+    del int8
+    edited = TfliteModel(source.read_bytes())
+    edited.drop_metadata(METADATA_NAME, PREPROCESS_NAME)
+    _write(edited, info, path)
+
+
+def _write(edited: TfliteModel, info: ModelInfo, path: Path) -> None:
+    edited.add_metadata(METADATA_NAME, model_metadata(info, OUTPUT_NAME))
+    edited.add_metadata(PREPROCESS_NAME, preprocess_json(info))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(append_labels(edited.pack(), info.labels))
+
+
+def _convert(module: nn.Module, size: int, int8: bool) -> bytes:
+    """The flatbuffer that litert-torch makes of `module`, input (1, size, size, 3)."""
+    with quiet():
+        import litert_torch
+        from litert_torch.quantize.pt2e_quantizer import (
+            PT2EQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from litert_torch.quantize.quant_config import QuantConfig
+
+        config = None
+        if int8:
+            # Nothing is quantized by it: it tells the converter that the graph is static q/dq.
+            static = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
+            config = QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
+        sample = (torch.zeros(1, size, size, 3),)
+        with torch.no_grad():
+            converted = litert_torch.convert(module, sample, quant_config=config)
+        return converted.model_content()
+
+
+def published_module(root: nn.Module, name: str) -> str:
+    """The published path of the module that a converted tensor comes from, "" if unknown.
+
+    name: the converter's, `Class/package.Class_child/…;n`, where a child in a list has the list's
+    index as its name; several origins are separated by `;;`, the first counts.
+    """
+    module = root
+    for segment in name.split(";")[0].split("/")[1:]:
+        children = list(module.named_children())
+        for _, child in module.named_children():
+            if isinstance(child, nn.ModuleList):
+                children += child.named_children()
+        for child_name, child in children:
+            kind = type(child)
+            if segment == f"{kind.__module__}.{kind.__qualname__}_{child_name}":
+                module = child
+                break
+        else:
+            return _common_path(module)
+    return _common_path(module)
+
+
+def _common_path(module: nn.Module) -> str:
+    """The longest published path that all of the module's named tensors share."""
+    paths = [
+        m.tensor.partition(":")[0].split(".") for m in module.modules() if hasattr(m, "tensor")
+    ]
+    shared: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
+
+
+def load(path: Path, threads: int = 1) -> Runner:
+    """A `Runner` of the file; takes float32 (1, 3, S, S) whatever the file's own layout is."""
+    interpreter = open_interpreter(path, threads)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0]["dtype"] != np.float32:
+        raise UserError(f"{path}: not an image classifier with one float32 input and one output")
+    source, target = inputs[0]["index"], outputs[0]["index"]
+    shape = tuple(int(d) for d in inputs[0]["shape"])
+    channels_last = shape[-1] == 3
+
+    def run(x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        if channels_last:
+            x = x.transpose(0, 2, 3, 1)
+        interpreter.set_tensor(source, np.ascontiguousarray(x))
+        interpreter.invoke()
+        return interpreter.get_tensor(target).reshape(-1).astype(np.float32)
+
+    version = metadata.version("ai-edge-litert")
+    return Runner(f"LiteRT {version}, XNNPACK, {threads} thread{'s'[: threads != 1]}", run)

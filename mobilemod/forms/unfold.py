@@ -1,0 +1,75 @@
+"""The way back: published weights whose mobile form has given weights.
+
+Folding is undone in the simplest way: norms whose scale and shift were folded into the linears
+after them get scale 1 and shift 0, every `gamma_1` is 1, and what was folded stays in the linears.
+Attention's `qkv` then needs a bias, which the published network lacks; `network` makes room for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mobilemod.forms.mobile import Q_K_V, MobileForm
+from mobilemod.forms.mobile_ops import Constant, MergedColumns, NamedConv2d, whole_kernel
+from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant, head_width
+
+
+def network(variant: Variant | str, num_classes: int, state: Mapping[str, Tensor]) -> EfficientMod:
+    """The reference form, in eval mode, of published weights or of `published_state`'s."""
+    shape = get_variant(variant) if isinstance(variant, str) else variant
+    model = EfficientMod(shape, num_classes)
+    for name in state:
+        module, _, parameter = name.rpartition(".")
+        if parameter == "bias" and module.endswith(".attn.qkv"):
+            linear = model.get_submodule(module)
+            linear.bias = nn.Parameter(torch.zeros(linear.out_features))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+@torch.no_grad()
+def published_state(form: MobileForm) -> dict[str, Tensor]:
+    """float32 weights by published name; `build_mobile` of their `network` gives `form` again.
+
+    Equal to the last bit but for attention's q, whose scale is divided out.
+    """
+    model = EfficientMod(form.variant, form.num_classes)
+    state = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    for name in state:
+        if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "gamma_1")):
+            state[name].fill_(1.0)
+    parts: dict[str, dict[str, NamedConv2d]] = defaultdict(dict)
+    for layer in form.modules():
+        if isinstance(layer, Constant):
+            module, _, role = layer.tensor.partition(":")
+            parameter = {"scale": "weight", "shift": "bias"}[role]
+            state[f"{module}.{parameter}"] = layer.value.detach().flatten().clone()
+        elif isinstance(layer, NamedConv2d) and layer.part not in ("mean", "variance"):
+            parts[layer.module][layer.part] = layer
+    merged = {m.conv.module: m for m in form.modules() if isinstance(m, MergedColumns)}
+    for module, convs in parts.items():
+        shape = state[f"{module}.weight"].shape
+        if module in merged:
+            weight, bias = merged[module].kernel(), convs[""].bias
+        elif set(convs) == set(Q_K_V):
+            weight, bias = _joined([convs[p] for p in Q_K_V], head_width(convs["q"].in_channels))
+        elif set(convs) == {""}:
+            weight, bias = convs[""].weight, convs[""].bias
+        else:
+            pieces = [convs[f"part{i}"].weight for i in range(len(convs))]
+            weight, bias = whole_kernel(form.options.split, pieces), convs["part0"].bias
+        state[f"{module}.weight"] = weight.reshape(shape).clone()
+        state[f"{module}.bias"] = bias.detach().clone()
+    return state
+
+
+def _joined(convs: list[NamedConv2d], width: int) -> tuple[Tensor, Tensor]:
+    """q, k and v as one linear, the softmax scale taken out of q."""
+    factors = (width**0.5, 1.0, 1.0)
+    weights = [c.weight * f for c, f in zip(convs, factors, strict=True)]
+    biases = [c.bias * f for c, f in zip(convs, factors, strict=True)]
+    return torch.cat(weights), torch.cat(biases)

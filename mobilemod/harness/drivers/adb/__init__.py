@@ -1,0 +1,1 @@
+"""The driver of Android phones, by the real adb. Others import `driver` alone."""

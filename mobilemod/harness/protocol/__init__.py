@@ -1,0 +1,3 @@
+"""What the harness and a device say to each other: jobs, lines, what they can hold. Runs on
+devices too: the standard library and mobilemod.errors and files, nothing else.
+"""

@@ -1,0 +1,89 @@
+"""What of a job is already there, kept up line by line; runs on devices too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mobilemod.harness.protocol.job import Job, Resume
+from mobilemod.harness.protocol.lines import Line
+
+
+@dataclass
+class Held:
+    """The answers and phases of a job that its lines hold.
+
+    answered: indices of inputs by file name. unreadable: inputs that the device couldn't decode;
+    they count as answered for every file. failed: configurations with an error that wasn't fatal,
+    since the last `hello`. fatal: message of a fatal error since the last `hello`.
+    """
+
+    job: Job
+    answered: dict[str, set[int]] = field(default_factory=dict)
+    unreadable: set[int] = field(default_factory=set)
+    finished: set[tuple[int, str]] = field(default_factory=set)
+    failed: set[int] = field(default_factory=set)
+    fatal: str | None = None
+    done: bool = False
+
+    def add(self, line: Line) -> bool:
+        """Take a line in; False where it speaks of what the job doesn't have."""
+        job, index, image = self.job, line["configuration"], line["image"]
+        if index is not None and index >= len(job.configurations):
+            return False
+        inputs = len(job.golden) if line.type == "golden" else job.inputs.count
+        if image is not None and image >= inputs:
+            return False
+        if line.type == "hello":
+            self.failed, self.fatal, self.done = set(), None, False
+        elif line.type == "image":
+            self.answered.setdefault(job.configurations[index].file, set()).add(image)
+        elif line.type == "unreadable":
+            self.unreadable.add(image)
+        elif line.type == "finished":
+            self.finished.add((index, line["phase"]))
+        elif line.type == "error" and line["fatal"]:
+            self.fatal = line["message"]
+        elif line.type == "error" and index is not None:
+            self.failed.add(index)
+        elif line.type == "done":
+            self.done = True
+        return True
+
+    def resume(self) -> Resume:
+        """As the device is told. A phase that is said to be finished while answers of it are
+        missing (their lines were damaged) has to run again."""
+        answered = {
+            f.name: frozenset(self.answered.get(f.name, set()) | self.unreadable)
+            for f in self.job.files
+        }
+        finished = {
+            (index, phase)
+            for index, phase in self.finished
+            if phase != "accuracy" or not self.missing(self.job.configurations[index].file)
+        }
+        return Resume(self.job.id, answered, frozenset(finished))
+
+    def missing(self, file: str) -> set[int]:
+        """Inputs of a file without an answer."""
+        if not self.job.accuracy:
+            return set()
+        there = self.answered.get(file, set()) | self.unreadable
+        return set(range(self.job.inputs.count)) - there
+
+    def open_phases(self) -> set[tuple[int, str]]:
+        """(configuration, phase) that the job asks for and that aren't finished."""
+        job = self.job
+        wanted = set()
+        for index, c in enumerate(job.configurations):
+            wanted.add((index, "golden"))
+            if job.accuracy and job.first_configuration(c.file) == index:
+                wanted.add((index, "accuracy"))
+            if job.latency is not None:
+                wanted.add((index, "latency"))
+            if job.sustained_seconds:
+                wanted.add((index, "sustained"))
+        return wanted - set(self.resume().finished)
+
+    def size(self) -> int:
+        """Grows with everything that is new."""
+        return sum(map(len, self.answered.values())) + len(self.unreadable) + len(self.finished)

@@ -1,0 +1,164 @@
+"""The limits that a device's record is held to, from `gates.toml`."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobilemod import ranges
+from mobilemod.errors import UserError, unknown
+from mobilemod.evaluation.doubt import Reference
+from mobilemod.harness.record.selftest import RIGHT
+from mobilemod.results.device.table import threads_text
+from mobilemod.results.gates import Gates, judge_file
+from mobilemod.results.verdict import FAIL, PASS, Verdict, word
+
+LIMITS = {
+    "max_drop": ranges.POINTS,
+    "max_upper": ranges.UPPER,
+    "min_agreement": ranges.PERCENT,
+    "max_p90_ms": ranges.MILLISECONDS,
+    "min_speedup": ranges.TIMES,
+    "max_sustained_loss": ranges.PERCENT,
+}
+
+
+@dataclass(frozen=True)
+class DeviceGates:
+    """None: that limit isn't checked. A limit that is given fails where nothing was measured.
+
+    max_drop: top-1 points that an int8 file may lose; max_upper: the most that the upper end of the
+    drop's 95 % interval may be; min_agreement: percent of images on which a file answers as it does
+    on the host; max_p90_ms: of every int8 configuration; min_speedup: an int8 file is at least so
+    many times as fast as its float twin; no_fallback: no op of an int8 file runs outside its
+    delegate; max_sustained_loss: percent by which the last minute may be slower than the first;
+    self_test: the golden self-test must not find a fault.
+    """
+
+    max_drop: float | None = 0.5
+    max_upper: float | None = 1.0
+    min_agreement: float | None = 99.0
+    max_p90_ms: float | None = None
+    min_speedup: float | None = None
+    no_fallback: bool = False
+    max_sustained_loss: float | None = None
+    self_test: bool = True
+
+    @classmethod
+    def read(cls, path: Path) -> DeviceGates:
+        """From a TOML file; `UserError` for a misspelled key or a value of another kind."""
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; give --gates another") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is no TOML: {error}") from None
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        for key, value in values.items():
+            if key not in fields:
+                raise UserError(f"{path}: {unknown('gate', key, fields)}")
+            if key in LIMITS:
+                LIMITS[key].check(f"{path}: {key}", value)
+            elif not isinstance(value, bool):
+                raise UserError(f"{path}: {key} must be true or false, not {value!r}")
+        return cls(**values)
+
+
+def check_record(record: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
+    """A verdict for every limit and file; the first says whether everything was answered."""
+    verdicts = [_complete(record)]
+    for file in record["files"]:
+        if gates.self_test:
+            verdicts.append(_self_test(file))
+        if record["counts"]["sent"]:
+            verdicts += _accuracy(file, record["job"]["sample"], gates)
+        if file["precision"] == "int8":
+            verdicts += _speed(file, gates)
+    if gates.min_speedup is not None:
+        verdicts += _speedups(record, gates.min_speedup)
+    return verdicts
+
+
+def _complete(record: dict[str, Any]) -> Verdict:
+    counts = record["counts"]
+    what = f"{counts['answered']} of {counts['expected']} answers"
+    if counts["unreadable"]:
+        what += f", {counts['unreadable']} images unreadable"
+    if record["complete"] and not counts["missing"] and not record["errors"]:
+        return Verdict("complete", PASS, f"complete: {what}: pass")
+    why = record["reason"] or next((e["message"] for e in record["errors"]), "")
+    line = f"complete: {what}, {counts['missing']} missing: fail" + (f"; {why}" if why else "")
+    return Verdict("complete", FAIL, line, "presence", counts["missing"], 0)
+
+
+def _self_test(file: dict[str, Any]) -> Verdict:
+    test, name = file["self_test"], f"self-test: {file['file']}"
+    if test["verdict"] == RIGHT:
+        largest = test["pixels_error"]
+        line = (
+            f"{name}: logits within {largest:.2g} of the golden ones, gate {test['tolerance']:.2g}"
+        )
+        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, test["tolerance"])
+    what = f": {test['fault']}" if test["fault"] else ""
+    said = "not run" if test["pixels_error"] is None and not test["fault"] else test["verdict"]
+    line = f"{name}: {said if said == 'not run' else f'{said} fault'}{what}: fail"
+    return Verdict(name, FAIL, line, "self-test", test["pixels_error"], test["tolerance"])
+
+
+def _accuracy(file: dict[str, Any], sample: bool, gates: DeviceGates) -> list[Verdict]:
+    verdicts, found, name = [], file["accuracy"] or {}, file["file"]
+    if file["precision"] == "int8" and gates.max_drop is not None:
+        upper = float("inf") if gates.max_upper is None else gates.max_upper
+        limits = Gates(gates.max_drop, upper, 0.0, sample)
+        paired, known = found.get("paired_images", 0), found.get("reference")
+        reference = None if known is None else Reference(**known)
+        verdicts.append(judge_file(name, found.get("drop"), paired, limits, reference))
+    if gates.min_agreement is not None:
+        host = found.get("host") or {}
+        what = f"{name}: agreement with the host"
+        verdicts.append(_at_least(what, host.get("top1_percent"), gates.min_agreement, " %"))
+    return verdicts
+
+
+def _speed(file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
+    verdicts = []
+    for c in file["configurations"]:
+        name = f"{file['file']}, {threads_text(c['threads'])}, {c['delegate']}"
+        if gates.max_p90_ms is not None:
+            value = (c["latency"] or {}).get("p90_ms")
+            verdicts.append(_at_most(f"{name}: p90", value, gates.max_p90_ms, " ms"))
+        if gates.max_sustained_loss is not None:
+            value = (c["sustained"] or {}).get("loss_percent")
+            limit = gates.max_sustained_loss
+            verdicts.append(_at_most(f"{name}: sustained loss", value, limit, " %"))
+    if gates.no_fallback:
+        fallback = file["placement"]["fallback"]
+        ops = None if fallback is None else fallback if isinstance(fallback, int) else len(fallback)
+        what = f"{file['file']}: ops outside the delegate (says the {file['placement']['source']})"
+        verdicts.append(_at_most(what, ops, 0, ""))
+    return verdicts
+
+
+def _speedups(record: dict[str, Any], limit: float) -> list[Verdict]:
+    found = []
+    for c in record["comparisons"]:
+        name = f"{c['int8']}, {threads_text(c['threads'])}: faster than {c['float']}"
+        found.append(_at_least(name, c["ratio"], limit, " times"))
+    return found or [_at_least("int8 faster than float", None, limit, " times")]
+
+
+def _at_most(name: str, value: float | None, limit: float, unit: str) -> Verdict:
+    return _judged(name, value, limit, unit, value is not None and value <= limit)
+
+
+def _at_least(name: str, value: float | None, limit: float, unit: str) -> Verdict:
+    return _judged(name, value, limit, unit, value is not None and value >= limit)
+
+
+def _judged(name: str, value: float | None, limit: float, unit: str, passed: bool) -> Verdict:
+    said = "not measured" if value is None else f"{value:.2f}{unit}"
+    line = f"{name}: {said}, gate {limit:g}{unit}: {word(passed)}"
+    return Verdict(name, word(passed), line, "limit", value, limit)

@@ -1,0 +1,323 @@
+"""One record of a job on a device, merged from its lines; docs/harness.md says what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.harness.bench.latency import Distribution
+from mobilemod.harness.drivers import kind_of
+from mobilemod.harness.protocol.held import Held
+from mobilemod.harness.protocol.job import Job, JobFolder, ranges
+from mobilemod.harness.protocol.lines import THERMAL, Line, Reader, printable
+from mobilemod.harness.record.answers import accuracy_entry, by_file
+from mobilemod.harness.record.host_side import HostAnswers, HostSide
+from mobilemod.harness.record.selftest import UNKNOWN, judge
+from mobilemod.harness.record.times import (
+    Series,
+    comparisons,
+    gaps,
+    latency_entry,
+    series_of,
+    sustained_entry,
+)
+from mobilemod.results.schema import json_ready
+
+SCHEMA = "mobilemod/harness-record/1"
+RECORD_FILE = "record.json"
+STATES_KEPT = 600
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a record is made of.
+
+    device: as given on the command line. lines, reader, held, impossible: of `read_lines`.
+    refused: how many of the impossible ones by reason. damaged: chosen images that
+    this machine couldn't pack. starts, lost, reason: how the session ended. extra: the driver's
+    own, by file. sample: a part of the images was chosen. started: ISO 8601.
+    """
+
+    device: str
+    folder: JobFolder
+    manifest: dict[str, Any]
+    lines: Sequence[Line]
+    reader: Reader
+    held: Held
+    impossible: int
+    refused: dict[str, int]
+    damaged: Sequence[str]
+    reason: str | None
+    lost: Sequence[str]
+    extra: dict[str, dict[str, Any]]
+    sample: bool
+    started: str
+
+
+def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any], Series]:
+    """The record, JSON-ready, and every timed value. host: None where nothing is compared."""
+    job, manifest = sources.folder.job, sources.manifest
+    classes = manifest["num_classes"]
+    lines = sources.lines
+    series = series_of(lines)
+    answers = by_file(job, lines)
+    measured = [f.name for f in job.files if answers[f.name].lines]
+    host_answers = host.answers(measured) if host is not None and measured else None
+    hello = next((line for line in reversed(lines) if line.type == "hello"), None)
+    goldens = _Goldens(sources.folder, manifest)
+    all_loads = [line for line in lines if line.type == "load"]
+    files = []
+    for f in job.files:
+        configurations = [i for i, c in enumerate(job.configurations) if c.file == f.name]
+        loads = [line for line in all_loads if line["configuration"] in configurations]
+        files.append({
+            "file": f.name,
+            "target": f.target,
+            "precision": f.precision,
+            "sha256": f.sha256,
+            "bytes": f.bytes,
+            "twin": f.twin,
+            "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
+            "placement": _placement(loads, manifest, f.name),
+            "self_test": goldens.verdict(f.name, f.precision, configurations, lines, host),
+            "accuracy": accuracy_entry(job, f.name, answers[f.name], classes, host_answers),
+            "per_image": _per_image(answers[f.name].lines.values()),
+            "configurations": [_configuration(job, i, series, loads) for i in configurations],
+            **sources.extra.get(f.name, {}),
+        })  # fmt: skip
+    record = {
+        "schema": SCHEMA,
+        "started": sources.started,
+        "device": {
+            "name": sources.device,
+            "kind": kind_of(sources.device),
+            "facts": _said(hello, "device"),
+            "app": _said(hello, "app"),
+            "runtimes": _said(hello, "runtimes"),
+        },
+        "model": job.model,
+        "bundle": {k: manifest[k] for k in ("recipe", "checkpoint", "calibration", "tools")},
+        "job": _job_entry(job, sources),
+        "complete": sources.reason is None,
+        "reason": sources.reason,
+        "lost": list(sources.lost),
+        "counts": _counts(sources, lines, series, answers),
+        "refused": sources.refused,
+        "missing": {f.name: ranges(sources.held.missing(f.name)) for f in job.files},
+        "files": files,
+        "comparisons": comparisons(job, series),
+        "state": _state(lines),
+        "errors": _errors(job, lines),
+        "comparable": _comparable(sources, hello, host_answers),
+        "verdicts": [],
+    }
+    return json_ready(record), series
+
+
+def _said(hello: Line | None, key: str) -> dict[str, Any] | None:
+    """An object of a `hello`, its text as a terminal may show it."""
+    if hello is None:
+        return None
+    return {printable(k): printable(v) if isinstance(v, str) else v for k, v in hello[key].items()}
+
+
+def _job_entry(job: Job, sources: Sources) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "inputs": job.inputs.kind,
+        "images": job.inputs.count,
+        "sample": sources.sample,
+        "damaged": list(sources.damaged),
+        "latency": None if job.latency is None else asdict(job.latency),
+        "sustained_seconds": job.sustained_seconds,
+        "configurations": [asdict(c) for c in job.configurations],
+    }
+
+
+def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) -> dict[str, int]:
+    """Where every image and every line is: `sent` times files is `answered` and `missing` and, for
+    each file, `unreadable`."""
+    job, reader = sources.folder.job, sources.reader.counts
+    asked = job.inputs.count if job.accuracy else 0
+    return {
+        "chosen": asked + len(sources.damaged),
+        "sent": asked,
+        "expected": asked * len(job.files),
+        "answered": sum(len(a.lines) for a in answers.values()),
+        "unreadable": len(sources.held.unreadable),
+        "missing": sum(len(sources.held.missing(f.name)) for f in job.files),
+        "answered_again": sum(a.again for a in answers.values()),
+        "answered_differently": sum(a.differing for a in answers.values()),
+        "timed": sum(map(len, series.values())),
+        "timed_missing": gaps(series),
+        "runs": len({line.run for line in lines}),
+        "lines": reader["lines"],
+        "repeated_lines": reader["repeated"],
+        "damaged_lines": reader["damaged"],
+        "foreign_lines": reader["foreign"],
+        "impossible_lines": sources.impossible,
+        "errors": sum(line.type == "error" for line in lines),
+    }
+
+
+def _configuration(job: Job, index: int, series: Series, loads: Sequence[Line]) -> dict[str, Any]:
+    c = job.configurations[index]
+    own = [line for line in loads if line["configuration"] == index]
+    return {
+        "threads": c.threads,
+        "delegate": c.delegate,
+        "loads": [
+            {
+                "cold": line["cold"],
+                "seconds": line["seconds"],
+                "first_inference_ms": line["first_inference_ms"],
+            }
+            for line in own
+        ],  # fmt: skip
+        "latency": latency_entry(series, index),
+        "sustained": sustained_entry(series, index),
+    }
+
+
+def _placement(loads: Sequence[Line], manifest: dict[str, Any], file: str) -> dict[str, Any]:
+    """Where ops ran. source: "device" where it said so, else "file": what the audit of the file
+    expects of a delegate."""
+    for line in reversed(loads):
+        if line["partitions"] is not None or line["fallback"] is not None:
+            fallback = _named(line["fallback"])
+            return {"source": "device", "partitions": line["partitions"], "fallback": fallback}
+    audit = next(e["audit"] for e in manifest["files"] if e["file"] == file)
+    return {"source": "file", "partitions": audit["partitions"], "fallback": audit["outside"]}
+
+
+def _named(fallback: Any) -> Any:
+    if isinstance(fallback, dict):
+        return {printable(op): count for op, count in fallback.items()}
+    return [printable(op) for op in fallback] if isinstance(fallback, list) else fallback
+
+
+def _per_image(lines) -> dict[str, Any]:
+    """Times of the accuracy run: preprocessing apart from inference, one image after the other."""
+    found = {}
+    for key in ("preprocess_ms", "inference_ms"):
+        values = [line[key] for line in lines if line[key] is not None]
+        found[key] = asdict(Distribution.of(values)) if values else None
+    return found
+
+
+class _Goldens:
+    """The golden images of a job, and the manifest's logits for them."""
+
+    def __init__(self, folder: JobFolder, manifest: dict[str, Any]):
+        self.preprocess = Preprocess.from_dict(manifest["preprocess"])
+        self.entries = manifest["golden"]
+        self.images = []
+        for golden in folder.job.golden:
+            with Image.open(folder.path(golden.path)) as image:
+                image.load()
+                self.images.append(image.convert("RGB"))
+
+    def verdict(
+        self,
+        file: str,
+        precision: str,
+        configurations: Sequence[int],
+        lines: Sequence[Line],
+        host: HostSide | None,
+    ) -> dict[str, Any]:
+        """The worst verdict over a file's configurations."""
+        found = []
+        for index in configurations:
+            answered: dict[str, dict[int, np.ndarray]] = {}
+            for line in lines:
+                if line.type == "golden" and line["configuration"] == index:
+                    values = [np.nan if v is None else v for v in line["logits"]]
+                    logits = np.array(values, np.float32)
+                    answered.setdefault(line["source"], {})[line["image"]] = logits
+            found.append(self._judge(file, precision, answered, host))
+        order = (UNKNOWN, "right", "preprocessing", "runtime")
+        return max(found, key=lambda t: order.index(t["verdict"]))
+
+    def _judge(self, file, precision, answered, host) -> dict[str, Any]:
+        if not self.entries or host is None:
+            answered = {}
+        expected = np.array([e["logits"][file] for e in self.entries] or [[0.0]])
+
+        def run(x: np.ndarray) -> np.ndarray:
+            return host.run(file, x)
+
+        test = judge(expected, precision, answered, self.images, self.preprocess, run)
+        return test.to_dict()
+
+
+def _state(lines: Sequence[Line]) -> dict[str, Any]:
+    """Heat, battery and memory over the job; `series` thinned to at most 600 entries."""
+    states = [line for line in lines if line.type == "state"]
+    levels = [(s["battery"] or {}).get("level") for s in states]
+    batteries = [level for level in levels if level is not None]
+    thermals = [s["thermal"] for s in states if s["thermal"]]
+    temperatures = [s["temperature_c"] for s in states if s["temperature_c"] is not None]
+    memories = [s["memory_bytes"] for s in states if s["memory_bytes"] is not None]
+    step = max(1, -(-len(states) // STATES_KEPT))
+    return {
+        "worst_thermal": max(thermals, key=THERMAL.index, default=None),
+        "first_temperature_c": temperatures[0] if temperatures else None,
+        "highest_temperature_c": max(temperatures, default=None),
+        "battery_first": batteries[0] if batteries else None,
+        "battery_last": batteries[-1] if batteries else None,
+        "charging": next((s["battery"].get("charging") for s in states if s["battery"]), None),
+        "peak_memory_bytes": max(memories, default=None),
+        "series": [{"run": s.run, "t": s.t, **s.values} for s in states[::step]],
+    }
+
+
+def _errors(job: Job, lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [
+        {
+            "where": printable(line["where"]),
+            "message": printable(line["message"]),
+            "file": None
+            if line["configuration"] is None
+            else job.configurations[line["configuration"]].file,
+            "fatal": line["fatal"],
+        }
+        for line in lines
+        if line.type == "error"
+    ]
+
+
+def _comparable(sources: Sources, hello: Line | None, host: HostAnswers | None) -> dict[str, Any]:
+    """Records with the same digest may be compared; `fields` are what it is made of."""
+    job, manifest = sources.folder.job, sources.manifest
+    items = "\n".join(f"{i.name}\0{i.target}" for i in job.inputs.items)
+    accuracy = {
+        "model": job.model,
+        "weights": manifest["checkpoint"]["weights"],
+        "images": hashlib.sha256(items.encode()).hexdigest(),
+        "preprocess": manifest["preprocess"],
+    }
+    facts = _said(hello, "device") or {}
+    latency = {
+        "model": job.model,
+        "kind": kind_of(sources.device),
+        "device": facts.get("model"),
+        "processor": facts.get("processor"),
+        "runtimes": _said(hello, "runtimes"),
+        "app": _said(hello, "app"),
+        "size": manifest["preprocess"]["size"],
+        "plan": None if job.latency is None else asdict(job.latency),
+    }
+    return {name: {"digest": _digest(fields), "fields": fields}
+            for name, fields in (("accuracy", accuracy), ("latency", latency))}  # fmt: skip
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    text = json.dumps(json_ready(fields), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

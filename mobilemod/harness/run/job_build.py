@@ -1,0 +1,224 @@
+"""Makes a job folder from a bundle, images and a plan of what to measure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilemod.data.imagefolder import Damage, Damaged, ImageFolder, iter_pixels
+from mobilemod.errors import UserError, shown
+from mobilemod.files import atomic_folder, file_sha256, open_regular, write_text
+from mobilemod.harness.drivers import Driver
+from mobilemod.harness.protocol.job import (
+    JOB_FILE,
+    MANIFEST_FILE,
+    Configuration,
+    Hashed,
+    Inputs,
+    Item,
+    Job,
+    JobFile,
+    JobFolder,
+    LatencyPlan,
+    check_path,
+    job_id,
+)
+from mobilemod.manifest import Bundle, write_manifest
+from mobilemod.progress import progress
+
+PIXELS = "inputs/pixels.u8"
+# Logits travel with every answer up to so many classes; beyond, their hash and the top five do.
+LOGITS_UP_TO = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured. threads: each file's configurations. latency: None to leave it out.
+
+    accuracy: whether every input goes through each file's first configuration. files: names of the
+    model files that are measured; None: all that the device runs.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    accuracy: bool = True
+    latency: LatencyPlan | None = field(default_factory=LatencyPlan)
+    sustained_seconds: float = 0
+    files: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.threads or min(self.threads) < 1 or len(set(self.threads)) < len(self.threads):
+            raise UserError(f"threads {self.threads}: give different whole numbers, 1 or more")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A job folder, and the chosen images that couldn't be read here (names): for "pixels" this
+    machine decodes them, for "images" it copies them."""
+
+    folder: JobFolder
+    damaged: tuple[str, ...]
+
+
+def build_job(
+    bundle: Bundle, images: ImageFolder | None, driver: Driver, plan: Plan, out: Path
+) -> Built:
+    """Make `out` the folder of a job for `driver`; a folder that is there is replaced.
+
+    images: those that accuracy is measured on; None: no accuracy. The same bundle, images and plan
+    give the same id, whenever and wherever they are built.
+
+    Raises `UserError` where the device runs none of the bundle's files, can't run so many threads,
+    or where more than 1 % of the images can't be read.
+    """
+    entries = [e for e in bundle.model_files() if Path(e["file"]).suffix in driver.suffixes()]
+    if not entries:
+        kinds = ", ".join(driver.suffixes())
+        raise UserError(f"{bundle.folder}: the device runs {kinds} files, and the bundle has none")
+    entries = _chosen(entries, plan, bundle)
+    if max(plan.threads) > driver.most_threads:
+        raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
+    with atomic_folder(out) as folder:
+        manifest = _manifest(bundle, [e["file"] for e in entries], folder)
+        golden = [_copy_part(bundle, g["image"], g["image"], folder) for g in _golden(bundle)]
+        files = [_model(bundle, entry, entries, folder) for entry in entries]
+        damaged: tuple[str, ...] = ()
+        (folder / "inputs").mkdir()
+        if images is None:
+            inputs = Inputs("images", 0, ())
+        elif driver.input_kind == "images":
+            inputs, damaged = _images(images, folder)
+        else:
+            inputs, damaged = _pixels(images, bundle, folder)
+        job = Job(
+            id="",
+            model=bundle.manifest["model"],
+            manifest=manifest,
+            files=tuple(files),
+            inputs=inputs,
+            golden=tuple(golden),
+            configurations=tuple(
+                Configuration(f.name, threads, driver.delegates(f.target)[0])
+                for threads in plan.threads
+                for f in files
+            ),
+            accuracy=plan.accuracy and inputs.count > 0,
+            latency=plan.latency if driver.latency else None,
+            sustained_seconds=plan.sustained_seconds if driver.latency else 0,
+            logits=bundle.manifest["num_classes"] <= LOGITS_UP_TO,
+        )
+        values = job.to_dict()
+        values["id"] = job_id(values)
+        write_text(folder / JOB_FILE, json.dumps(values, ensure_ascii=False) + "\n")
+    return Built(JobFolder(out, replace(job, id=values["id"])), damaged)
+
+
+def _chosen(entries: list[dict[str, Any]], plan: Plan, bundle: Bundle) -> list[dict[str, Any]]:
+    if plan.files is None:
+        return entries
+    names = [e["file"] for e in entries]
+    for name in plan.files:
+        if name not in names:
+            raise UserError(
+                f"{bundle.folder}: no file {name!r} that runs there; {', '.join(names)}"
+            )
+    return [e for e in entries if e["file"] in plan.files]
+
+
+def _golden(bundle: Bundle) -> Sequence[dict[str, Any]]:
+    return bundle.manifest["golden"]
+
+
+def _copy(source: Path, name: str, folder: Path, target: str) -> Hashed:
+    """Copy a file of the bundle into the job; copies, so that nothing can change the bundle."""
+    path = folder / check_path(target, str(source))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (source / name).is_dir():
+        shutil.copytree(source / name, path)
+    else:
+        shutil.copyfile(source / name, path)
+    return Hashed(target, file_sha256(path))
+
+
+def _copy_part(bundle: Bundle, name: str, target: str, folder: Path) -> Hashed:
+    """Copy a file that the manifest names, and hold the copy against it."""
+    bundle.file(name)
+    copied = _copy(bundle.folder, name, folder, target)
+    if copied.sha256 != bundle.hashes[name][0]:
+        raise UserError(f"{bundle.folder / name} changed while it was copied; run it again")
+    return copied
+
+
+def _manifest(bundle: Bundle, files: Sequence[str], folder: Path) -> Hashed:
+    """The manifest of what a job holds, the same before and after accuracy was measured."""
+    write_manifest(folder, {**bundle.part(files), "accuracy": None})
+    return Hashed(MANIFEST_FILE, file_sha256(folder / MANIFEST_FILE))
+
+
+def _model(
+    bundle: Bundle, entry: dict[str, Any], entries: Sequence[dict[str, Any]], folder: Path
+) -> JobFile:
+    copied = _copy_part(bundle, entry["file"], f"models/{entry['file']}", folder)
+    twin = None
+    if entry["precision"] == "int8":
+        floats = [
+            e["file"]
+            for e in entries
+            if e["target"] == entry["target"] and e["precision"] != "int8"
+        ]
+        twin = floats[0] if floats else None
+    path = folder / copied.path
+    parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    return JobFile(
+        entry["file"],
+        copied.path,
+        copied.sha256,
+        sum(p.stat().st_size for p in parts),
+        entry["target"],
+        entry["precision"],
+        twin,
+    )
+
+
+def _images(images: ImageFolder, folder: Path) -> tuple[Inputs, tuple[str, ...]]:
+    damage = Damage(len(images.samples))
+    items: list[Item] = []
+    samples = progress(images.samples, "copying images", len(images.samples), "img")
+    for number, sample in enumerate(samples):
+        path = f"inputs/{number:06d}{sample.path.suffix.lower()}"
+        try:
+            # Only reading is the image's matter: a full disk ends the run.
+            with open_regular(sample.path):
+                pass
+        except OSError as error:
+            kind = (error.strerror or type(error).__name__).lower()
+            damage.add([Damaged(sample.path, kind, kind)])
+            continue
+        copied = _copy(sample.path.parent, sample.path.name, folder, path)
+        items.append(Item(images.name(number), sample.target, copied.path, copied.sha256))
+    damage.check()
+    return Inputs("images", len(items), tuple(items)), _names(images, damage)
+
+
+def _pixels(images: ImageFolder, bundle: Bundle, folder: Path) -> tuple[Inputs, tuple[str, ...]]:
+    damage = Damage(len(images.samples))
+    items = []
+    found = iter_pixels(images, bundle.preprocess, damage)
+    with (folder / PIXELS).open("wb") as f:
+        for i, pixels in progress(found, "packing images", len(images.samples), "img"):
+            f.write(np.ascontiguousarray(pixels, np.uint8).tobytes())
+            items.append(Item(images.name(i), images.samples[i].target))
+    size = bundle.preprocess.size
+    digest = file_sha256(folder / PIXELS)
+    shape = (len(items), size, size, 3)
+    inputs = Inputs("pixels", len(items), tuple(items), PIXELS, digest, shape)
+    return inputs, _names(images, damage)
+
+
+def _names(images: ImageFolder, damage: Damage) -> tuple[str, ...]:
+    return tuple(shown(i.path.relative_to(images.root).as_posix()) for i in damage.images)

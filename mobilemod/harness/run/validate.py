@@ -1,0 +1,227 @@
+"""`mobilemod validate --device …`: a bundle's files on devices, each to a record and one report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mobilemod.data.imagefolder import ImageFolder
+from mobilemod.errors import UserError
+from mobilemod.files import only_one, write_json, write_text
+from mobilemod.harness.drivers import Driver, get_driver
+from mobilemod.harness.protocol.domains import Domains
+from mobilemod.harness.protocol.job import JOB_FILE, LatencyPlan
+from mobilemod.harness.record.gates import DeviceGates, check_record
+from mobilemod.harness.record.host_side import HostSide
+from mobilemod.harness.record.junit import junit
+from mobilemod.harness.record.merge import RECORD_FILE, Sources, build_record
+from mobilemod.harness.record.times import SERIES_FILE, write_series
+from mobilemod.harness.run.job_build import Built, Plan, build_job
+from mobilemod.harness.run.session import (
+    LINES_FILE,
+    PAUSES,
+    Result,
+    Session,
+    read_lines,
+    run_sessions,
+)
+from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.results.device.page import write_pages
+from mobilemod.sealed import read_sealed, sealed
+
+FOLDER, JOB_FOLDER = "devices", "job"
+RUN_FILE, RUN_SCHEMA, JUNIT_FILE = "run.json", "mobilemod/harness-run/1", "junit.xml"
+QUICK = LatencyPlan(
+    warm_up_seconds=0.1, warm_up_max=20, min_runs=64, min_seconds=0.5, cold_starts=1
+)
+
+MakeHost = Callable[[Bundle, ImageFolder | None], HostSide]
+# As `build_job`.
+Build = Callable[[Bundle, ImageFolder | None, Driver, Plan, Path], Built]
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """bundle: folder that export wrote. devices: KIND or KIND:ID, measured at the same time.
+
+    images: what accuracy is measured on, None: not at all. sample: they are a part of the set,
+    chosen to save time. plan, gates: what is measured and held to. measured: what is said of the
+    images in the record, `ImageFolder.about`'s form.
+    """
+
+    bundle: Path
+    devices: tuple[str, ...]
+    images: ImageFolder | None
+    sample: bool = False
+    plan: Plan = field(default_factory=Plan)
+    gates: DeviceGates = field(default_factory=DeviceGates)
+    measured: dict[str, Any] | None = None
+    pauses: Sequence[float] = PAUSES
+
+    def __post_init__(self) -> None:
+        if not self.devices or len(set(self.devices)) < len(self.devices):
+            raise UserError("--device: name each device once, by commas")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One device's share. out: the run's folder."""
+
+    device: str
+    driver: Driver
+    built: Built
+    out: Path
+    session: Session
+
+
+def validate_devices(
+    config: DeviceConfig,
+    make_host: MakeHost,
+    drivers: Callable[[str], Driver] = get_driver,
+    build: Build = build_job,
+) -> tuple[list[dict[str, Any]], Path]:
+    """The devices' records, in their order, and the report's path.
+
+    Results: `BUNDLE/devices/DEVICE/TIME/` (record.json, lines.jsonl, series.csv, junit.xml) and
+    `BUNDLE/devices/report.html`, with `report.csv` and `report.json`. A run of the same job that
+    was broken off goes on where it was.
+
+    Raises `UserError` where a device can't be used and nothing was measured on it, `OSError` where
+    this machine's disk is full; then what was received is kept and the next run goes on.
+    """
+    bundle = load_bundle(config.bundle)
+    found = [(device, drivers(device)) for device in config.devices]
+    for _, driver in found:
+        driver.check()
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for device, driver in found:
+            folder = config.bundle / FOLDER / folder_name(device)
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_one(folder, "measuring into"))
+            built = build(bundle, config.images, driver, config.plan, folder / JOB_FOLDER)
+            runs.append(_prepare(built, device, driver, folder, config.pauses))
+        results = run_sessions([run.session for run in runs])
+        host = make_host(bundle, config.images)
+        records = []
+        for run, result in zip(runs, results, strict=True):
+            records.append(_finish(config, bundle, run, _checked(result, run), host))
+    report = write_pages(config.bundle / FOLDER, bundle.manifest)
+    write_text(config.bundle / FOLDER / JUNIT_FILE, junit(records))
+    return records, report
+
+
+def folder_name(device: str) -> str:
+    """A device's folder: its name with what some file systems refuse written as '_'."""
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in device)
+
+
+def _prepare(
+    built: Built, device: str, driver: Driver, folder: Path, pauses: Sequence[float]
+) -> _Run:
+    out = _open_run(folder, built.folder.job.id)
+    if out is None:
+        started = datetime.now(UTC)
+        out = _fresh(folder, started)
+        entry = {
+            "schema": RUN_SCHEMA,
+            "job": built.folder.job.id,
+            "device": device,
+            "started": started.isoformat(timespec="seconds"),
+            "damaged": list(built.damaged),
+        }
+        write_text(out / JOB_FILE, (built.folder.folder / JOB_FILE).read_text("utf-8"))
+        write_json(out / RUN_FILE, sealed(entry))
+    else:
+        _say(device, f"goes on with {out.name}")
+
+    def say(text: str) -> None:
+        _say(device, text)
+
+    session = Session(driver, built.folder, out, say, pauses=pauses)
+    return _Run(device, driver, built, out, session)
+
+
+def _say(device: str, text: str) -> None:
+    print(f"{device}: {text}", file=sys.stderr, flush=True)
+
+
+def _fresh(folder: Path, started: datetime) -> Path:
+    name = started.strftime("%Y%m%dT%H%M%SZ")
+    for more in ("", *(f"-{n}" for n in range(2, 1000))):
+        with contextlib.suppress(FileExistsError):
+            (folder / f"{name}{more}").mkdir()
+            return folder / f"{name}{more}"
+    raise UserError(f"{folder} holds too many runs of one second; set the clock")
+
+
+def _open_run(folder: Path, job: str) -> Path | None:
+    """The newest run of a job that isn't complete."""
+    for path in sorted(folder.glob(f"*/{RUN_FILE}"), reverse=True):
+        run, record = _read(path), _read(path.with_name(RECORD_FILE))
+        if run.get("job") == job and not record.get("complete"):
+            return path.parent
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_sealed(path, "")
+    except UserError:
+        return {}
+
+
+def _checked(result: Result | BaseException, run: _Run) -> Result:
+    """A session's result; its error where nothing was measured that a record could be made of."""
+    if isinstance(result, Result):
+        if result.complete or run.session.held.size():
+            return result
+        raise UserError(f"{run.device}: {result.reason}")
+    if isinstance(result, UserError) and run.session.held.size():
+        return Result(False, str(result), 1, ())
+    raise result
+
+
+def _finish(
+    config: DeviceConfig, bundle: Bundle, run: _Run, result: Result, host: HostSide
+) -> dict[str, Any]:
+    """Make a run's record from what is on disk, and write it beside."""
+    entry = _read(run.out / RUN_FILE)
+    domains = Domains(run.built.folder.job, bundle.manifest["num_classes"])
+    path, job = run.out / LINES_FILE, run.built.folder.job
+    lines, reader, held, impossible = read_lines(path, job, domains)
+    extra: dict[str, dict[str, Any]] = {}
+    if result.complete:
+        try:
+            extra = run.driver.extra(run.built.folder)
+        except UserError as error:
+            _say(run.device, f"{error}; the record goes without it")
+    sources = Sources(
+        device=run.device,
+        folder=run.built.folder,
+        manifest=bundle.manifest,
+        lines=lines,
+        reader=reader,
+        held=held,
+        impossible=impossible,
+        refused=dict(domains.refused),
+        damaged=entry.get("damaged", []),
+        reason=result.reason,
+        lost=result.lost,
+        extra=extra,
+        sample=config.sample,
+        started=entry.get("started", ""),
+    )
+    record, series = build_record(sources, host)
+    record["data"] = config.measured
+    record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
+    record = sealed(record)
+    write_series(run.built.folder.job, series, run.out / SERIES_FILE)
+    write_text(run.out / JUNIT_FILE, junit([record]))
+    write_json(run.out / RECORD_FILE, record)
+    return record

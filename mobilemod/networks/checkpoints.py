@@ -1,0 +1,215 @@
+"""Checkpoints: the authors' training files, plain state dicts, our own safetensors.
+
+Read from top to bottom: loading, saving, `create_model`. The formats are in
+`checkpoint_files`, the sets of weights in a file in `checkpoint_sets`, names and shapes in
+`checkpoint_fit`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mobilemod.errors import UserError
+from mobilemod.files import atomic_path, file_sha256
+from mobilemod.networks.checkpoint_files import read_checkpoint
+from mobilemod.networks.checkpoint_fit import (
+    check_dense,
+    check_fit,
+    expected_shapes,
+    identify,
+    lacking,
+    listed,
+    number_of_classes,
+)
+from mobilemod.networks.checkpoint_sets import (
+    WEIGHT_KEYS,
+    WeightSet,
+    find_sets,
+    unnamed_averages,
+)
+from mobilemod.networks.efficientmod import VARIANTS, EfficientMod, Variant, get_variant
+
+__all__ = [
+    "LoadedCheckpoint", "Taken", "create_model", "expected_shapes", "identify", "load_checkpoint",
+    "save_checkpoint",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Which weights of a file were taken, for people.
+
+    weights: the set and its kind. others: the sets that were there too. ignored: names that are no
+    weights of the network (tools' counters, what stands beside the network).
+    """
+
+    weights: str = ""
+    others: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [self.weights]
+        if self.others:
+            parts.append(f"also there: {', '.join(self.others)}")
+        if self.ignored:
+            parts.append(f"ignored: {listed(self.ignored)}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """Weights that fit `variant` strictly.
+
+    `state`: every parameter, float32, under the published names. `sha256`: of the file, hex.
+    `metadata`: the header of a safetensors file; for a PyTorch file `weights`, the key under which
+    the weights stood ("" for a plain state dict).
+    """
+
+    state: dict[str, Tensor]
+    variant: str
+    num_classes: int
+    sha256: str
+    metadata: dict[str, str]
+    taken: Taken = Taken()
+
+
+def load_checkpoint(
+    path: str | Path, variant_name: str | None = None, num_classes: int | None = None
+) -> LoadedCheckpoint:
+    """Read `path` and check it against `variant_name`, name by name and shape by shape.
+
+    Of several sets of weights the first that is complete is taken: moving averages (EMA) before
+    plain ones, as the published accuracy was measured with them, each group in the order of
+    `WEIGHT_KEYS`. Without `variant_name` it is the one the file says or looks like; without
+    `num_classes` the number of rows of `head.weight`. Raises `UserError` for a file that can't be
+    read, would run code, doesn't fit, or holds a value that isn't finite in float32.
+    """
+    path = Path(path)
+    if variant_name is not None:
+        get_variant(variant_name)
+    content, metadata = read_checkpoint(path)
+    sets = find_sets(content)
+    if not sets:
+        raise UserError(
+            f"checkpoint {path} holds no weights: neither a state dict nor one under "
+            f"{', '.join(WEIGHT_KEYS)} (it holds {listed(tuple(map(str, content)))})"
+        )
+    if variant_name is None:
+        said = (metadata or {}).get("model")
+        looks = (identify(s.tensors) for s in sets)
+        variant_name = said if said in VARIANTS else next(filter(None, looks), None)
+    variant = None if variant_name is None else get_variant(variant_name)
+    chosen = _choose(sets, variant, num_classes)
+    check_dense(path, chosen.tensors)
+    if variant is None:
+        first = next(iter(chosen.tensors), "")
+        raise UserError(
+            f"{path} looks like none of the known variants ({', '.join(VARIANTS)}): "
+            f"{len(chosen.tensors)} tensors, the first {first!r}; give an EfficientMod checkpoint"
+        )
+    classes = number_of_classes(chosen.tensors, num_classes)
+    check_fit(path, chosen.tensors, variant, classes)
+    state = {name: _float32(path, name, t) for name, t in chosen.tensors.items()}
+    if metadata is None:
+        metadata = {"weights": chosen.key}
+    others = [_described(s, variant, num_classes) for s in sets if s is not chosen]
+    others += [f"{key} (no names)" for key in unnamed_averages(content)]
+    return LoadedCheckpoint(
+        state,
+        variant.name,
+        classes,
+        file_sha256(path),
+        metadata,
+        Taken(_described(chosen, variant, num_classes), tuple(others), chosen.ignored),
+    )
+
+
+def _choose(sets: list[WeightSet], variant: Variant | None, num_classes: int | None) -> WeightSet:
+    """The first complete set; where none is, the one with the fewest problems, for its message."""
+    if variant is None:
+        return sets[0]
+    missing = [len(lacking(s.tensors, variant, num_classes)) for s in sets]
+    return sets[missing.index(min(missing))]
+
+
+def _described(weights: WeightSet, variant: Variant, num_classes: int | None) -> str:
+    kind = "EMA" if weights.averaged else "plain"
+    count = len(lacking(weights.tensors, variant, num_classes))
+    return f"{weights.name} ({kind}{f', {count} names missing or other' if count else ''})"
+
+
+def _float32(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """The weight in float32, in memory of its own; `UserError` where a value isn't finite there."""
+    value = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    if torch.isfinite(value).all():
+        return value
+    if torch.isfinite(tensor).all():
+        raise UserError(
+            f"{path}: {name!r} holds values beyond float32's range (up to "
+            f"{float(tensor.abs().max()):.3g}); the training diverged: give another checkpoint"
+        )
+    raise UserError(
+        f"{path}: {name!r} holds values that are not finite; the training diverged or the "
+        "file is damaged: give another checkpoint"
+    )
+
+
+def save_checkpoint(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write `state` as safetensors of `dtype` (float16 or float32), whole or not at all.
+
+    `metadata` goes into the header: `model` and `num_classes`, and what else tells about the
+    weights, as `labels` (JSON list). Equal arguments give equal bytes. Raises `UserError` for a
+    value that isn't finite in `dtype` and for a file that can't be written.
+    """
+    if dtype not in (torch.float16, torch.float32):
+        raise ValueError(f"dtype {dtype}: float16 or float32")
+    path = Path(path)
+    tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in state.items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"can't save {path}: {name!r} is not finite as {dtype}; use float32")
+    data = safetensors.torch.save(tensors)
+    # The library writes metadata in the order of a randomly seeded hash map; put it in by hand.
+    size = int.from_bytes(data[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + size])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.write(memoryview(data)[8 + size :])
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def create_model(
+    name: str, num_classes: int = 1000, checkpoint: str | Path | None = None
+) -> EfficientMod:
+    """The network in evaluation mode, float32, on the CPU.
+
+    Without `checkpoint` its weights are random start values. Raises `UserError` for an unknown
+    name and for a checkpoint that doesn't fit `name` and `num_classes`.
+    """
+    variant = get_variant(name)
+    if num_classes < 1:
+        raise UserError(f"num_classes {num_classes}: must be at least 1")
+    state = load_checkpoint(checkpoint, name, num_classes).state if checkpoint else None
+    model = EfficientMod(variant, num_classes)
+    if state is not None:
+        model.load_state_dict(state, strict=True)
+    return model.eval()

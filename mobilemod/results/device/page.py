@@ -1,0 +1,399 @@
+"""One page over all devices and files of a bundle, with CSV and JSON beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mobilemod.errors import UserError
+from mobilemod.files import write_json, write_text
+from mobilemod.results.device.plot import (
+    PLOT_STYLE,
+    accuracy_plot,
+    line_plot,
+    percentile_rows,
+    role_of,
+)
+from mobilemod.results.device.rows_csv import configurations, csv_text
+from mobilemod.results.device.table import (
+    cold_start,
+    comparison_text,
+    counts_text,
+    self_test_text,
+    threads_text,
+)
+from mobilemod.results.markup import Html, document, join, table, tag
+from mobilemod.results.measured import measured_lines
+from mobilemod.results.style import STYLE
+from mobilemod.results.table import drop_text
+from mobilemod.results.verdict import PASS, headline, overall
+from mobilemod.results.verdict_list import gate, worst_first
+from mobilemod.sealed import read_sealed
+
+RECORD_SCHEMA, RECORDS_SCHEMA = "mobilemod/harness-record/1", "mobilemod/harness-records/1"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
+    """Write `report.html`, `report.csv` and `report.json` over every record below `folder`.
+
+    folder: a bundle's `devices/`. The last record of each device that has accuracy is shown, else
+    the last; all make its history. A record that can't be read, or was changed, is left out. The
+    page's path.
+    """
+    records = read_records(folder)
+    # What was measured isn't hidden by a later run without images.
+    by_worth = sorted(records, key=lambda r: bool(r["counts"]["sent"]))
+    latest = {r["device"]["name"]: r for r in by_worth}
+    write_json(folder / "report.json", {"schema": RECORDS_SCHEMA, "records": list(latest.values())})
+    write_text(folder / "report.csv", csv_text(records))
+    write_text(folder / "report.html", page(list(latest.values()), records, manifest["model"]))
+    return folder / "report.html"
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Every record below a `devices/` folder, oldest first."""
+    found = []
+    for path in folder.glob("*/*/record.json"):
+        try:
+            record = read_sealed(path, "it is left out")
+        except UserError as error:
+            print(error, file=sys.stderr, flush=True)
+            continue
+        if record.get("schema") == RECORD_SCHEMA:
+            found.append((str(record["started"]), path.parent.name, record))
+    return [record for *_, record in sorted(found, key=lambda entry: entry[:2])]
+
+
+def page(latest: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], model: str) -> str:
+    """The page's HTML. latest: the record that each device is shown by; records: all of them."""
+    parts = [
+        _headline(latest, model),
+        _accuracy_over_latency(latest),
+        _accuracy(latest),
+        _latency(latest),
+        _ratios(latest),
+        _throttling(latest),
+        _instructions(latest),
+        _placement(latest),
+        _counts(latest),
+        _history(records),
+    ]
+    footer = tag(
+        "footer",
+        "Drops: paired with the bundle's float network image by image, 95 % bootstrap intervals. "
+        "No timed value is left out. The same figures: report.csv and report.json beside this "
+        f"page, schema {RECORD_SCHEMA}.",
+    )
+    body = tag("main", *parts, footer)
+    return document(f"{model} on devices", _POLICY, STYLE + PLOT_STYLE, body)
+
+
+def _devices(latest: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Device -> the letter that stands for it in pictures."""
+    return {r["device"]["name"]: chr(ord("A") + n % 26) for n, r in enumerate(latest)}
+
+
+def _what(record: dict[str, Any]) -> str:
+    facts = record["device"]["facts"] or {}
+    return ", ".join(str(facts[k]) for k in ("model", "processor", "os") if facts.get(k))
+
+
+def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
+    verdicts = [
+        {**v, "line": f"{r['device']['name']}: {v['line']}"} for r in latest for v in r["verdicts"]
+    ]
+    badge, kind = "Nothing measured", "fail"
+    if verdicts:
+        badge, kind = headline(verdicts), overall(verdicts)
+    gates = [gate(v) for v in worst_first(verdicts)]
+    letters = _devices(latest)
+    devices = []
+    for r in latest:
+        name, said = r["device"]["name"], _what(r) or "said nothing of itself"
+        text = tag("span", f"{name}: {said}; {r['started']}")
+        state = overall(r["verdicts"]) if r["verdicts"] else None
+        badge_of = tag("b", state, class_=state) if state else None
+        lines = measured_lines(r.get("data"), r["job"]["images"])
+        on = [tag("span", line) for line in lines]
+        devices.append(tag("li", tag("b", letters[name]), text, badge_of, *on))
+    inner = join(tag("summary", f"{len(verdicts)} gates"), tag("ul", *gates, class_="gates"))
+    return tag(
+        "header",
+        tag("div", "mobilemod on devices", class_="eyebrow"),
+        tag("h1", model),
+        tag("div", badge, class_=f"badge {kind}"),
+        tag("ul", *devices, class_="gates"),
+        _tiles(latest),
+        tag("details", inner, open=None if kind == PASS else "open"),
+        class_="top",
+    )
+
+
+def _tiles(latest: Sequence[dict[str, Any]]) -> Html:
+    int8 = [(r, f) for r in latest for f in r["files"] if f["precision"] == "int8"]
+    tiles = [
+        (str(len(latest)), "devices"),
+        (str(sum(r["counts"]["answered"] for r in latest)), "answers"),
+    ]
+    drops = [(f["accuracy"]["drop"]["points"], f["file"], r) for r, f in int8
+             if f["accuracy"] and f["accuracy"]["drop"]]  # fmt: skip
+    if drops:
+        points, file, r = max(drops, key=lambda d: d[0])
+        tiles.append(
+            (f"{points:.2f}", f"points, the largest int8 drop: {file}, {r['device']['name']}")
+        )
+    times = [(c["latency"]["p50_ms"], f["file"], r) for r, f in int8 for c in f["configurations"]
+             if c["latency"]]  # fmt: skip
+    if times:
+        ms, file, r = min(times, key=lambda t: t[0])
+        tiles.append((f"{ms:.2f} ms", f"the fastest int8 median: {file}, {r['device']['name']}"))
+    cells = (tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles)
+    return tag("div", *cells, class_="tiles")
+
+
+def _section(title: str, note: str, *parts: Html | None) -> Html | None:
+    if not any(parts):
+        return None
+    return tag("section", tag("h2", title), tag("p", note, class_="note"), *parts)
+
+
+def _label(record: dict[str, Any], file: dict[str, Any], c: dict[str, Any]) -> str:
+    return f"{record['device']['name']}: {file['file']}, {_unit(c)}"
+
+
+def _unit(c: dict[str, Any]) -> str:
+    return f"{threads_text(c['threads'])}, {c['delegate']}"
+
+
+def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:
+    letters, points = _devices(latest), []
+    for r, f, c in configurations(latest):
+        a = f["accuracy"]
+        if not c["latency"] or a is None or a["top1_percent"] is None:
+            continue
+        d = a["drop"]
+        # The interval is the drop's: how far this file may lie from the float network.
+        reference = None if d is None else a["top1_percent"] + d["points"]
+        points.append({
+            "label": _label(r, f, c),
+            "precision": f["precision"],
+            "ms": c["latency"]["p50_ms"],
+            "top1_percent": a["top1_percent"],
+            "low": None if reference is None else reference - d["high"],
+            "high": None if reference is None else reference - d["low"],
+            "letter": letters[r["device"]["name"]],
+        })  # fmt: skip
+    note = ("Up and left is better. Letters are the devices above; the bar is the 95 % interval of "
+            "the drop against the float network. Blue: int8, grey: float.")  # fmt: skip
+    return _section("Accuracy over latency", note, accuracy_plot(points))
+
+
+def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
+    rows: list[list[object]] = []
+    for r in latest:
+        for f in r["files"]:
+            name = join(tag("span", class_=f"dot {role_of(f['precision'])}"), f["file"],
+                        tag("small", r["device"]["name"]))  # fmt: skip
+            a, tested = f["accuracy"], self_test_text(f["self_test"])
+            verdict = tag("td", tested, class_="pass" if tested == "right" else "fail")
+            if a is None:
+                rows.append([name, "0", "–", "–", "–", "–", verdict])
+                continue
+            host = a["host"]
+            same = "–" if host is None else f"{host['identical']} of {host['images']}"
+            agree = (
+                "–"
+                if host is None or host["top1_percent"] is None
+                else f"{host['top1_percent']:.2f}"
+            )
+            points, interval = drop_text(a["drop"])
+            rows.append([
+                name, f"{a['images']:,}",
+                "–" if a["top1_percent"] is None else f"{a['top1_percent']:.2f}",
+                join(tag("b", points), tag("small", interval)), same, agree, verdict,
+            ])  # fmt: skip
+    head = [
+        "file",
+        "images",
+        "top-1 %",
+        "drop, points",
+        "logits as on the host",
+        "same answer %",
+        "self-test",
+    ]
+    note = ("Measured on the device. The drop is against the bundle's float network on the same "
+            "images; the self-test runs the bundle's golden images.")  # fmt: skip
+    return _section("Accuracy", note, table(head, rows, "wide"))
+
+
+def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
+    entries, rows = [], []
+    for r, f, c in configurations(latest):
+        t = c["latency"]
+        if t is None:
+            continue
+        entries.append((_label(r, f, c), f["precision"], t))
+        cold = cold_start(c)
+        before = f["per_image"]["preprocess_ms"]
+        rows.append([
+            join(tag("span", class_=f"dot {role_of(f['precision'])}"), f["file"],
+                 tag("small", f"{r['device']['name']}, {_unit(c)}")),
+            *(f"{t[k]:.2f}" for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "max_ms")),
+            f"{t['runs']:,}",
+            *(("–", "–") if cold is None else (f"{cold[0]:.1f}", f"{cold[1]:.1f}")),
+            "–" if before is None else f"{before['p50_ms']:.2f}",
+        ])  # fmt: skip
+    if not rows:
+        return None
+    head = ["file", "p50", "p90", "p99", "min", "mean", "max", "runs", "load", "first inference",
+            "preprocessing"]  # fmt: skip
+    note = ("Milliseconds of one inference after warming up; loading, the first inference and "
+            "preprocessing are apart. The line reaches from the fastest to p99, the box from p50 "
+            "to p90, on a log scale.")  # fmt: skip
+    return _section("Latency", note, percentile_rows(entries), table(head, rows, "wide"))
+
+
+def _ratios(latest: Sequence[dict[str, Any]]) -> Html | None:
+    items = [
+        tag("li", f"{r['device']['name']}: {comparison_text(c)}")
+        for r in latest
+        for c in r["comparisons"]
+    ]
+    note = "The two run in turns, one inference each, so that whatever slows the device slows both."
+    return _section("int8 against its float twin", note, tag("ul", *items) if items else None)
+
+
+def _throttling(latest: Sequence[dict[str, Any]]) -> Html | None:
+    lines, rows = [], []
+    for r, f, c in configurations(latest):
+        s = c["sustained"]
+        if s is None:
+            continue
+        points = [(p["seconds"], p["p50_ms"]) for p in s["curve"]]
+        lines.append((_label(r, f, c), f["precision"], points))
+        numbers = (
+            f"{s['first_p50_ms']:.2f}",
+            f"{s['last_p50_ms']:.2f}",
+            f"{s['loss_percent']:+.1f}",
+        )
+        rows.append(
+            [_label(r, f, c), f"{s['seconds']:.0f}", f"{s['window_seconds']:.0f}", *numbers]
+        )
+    states = [
+        (
+            r["device"]["name"],
+            "float",
+            [(s["t"], s["temperature_c"]) for s in r["state"]["series"] if "temperature_c" in s],
+        )
+        for r in latest
+    ]
+    parts = [line_plot(lines, "seconds without pause", "latency over time without pause")]
+    if rows:
+        head = ["file", "seconds", "window", "first p50 ms", "last p50 ms", "loss %"]
+        parts.append(table(head, rows, "wide"))
+    heat = line_plot(states, "seconds since the start", "temperature over the job, degrees Celsius")
+    if heat:
+        parts += [tag("h3", "Temperature, °C"), heat]
+    note = ("Median latency while a file runs without pause; the first window of it against the "
+            "last, a minute each where there are two.")  # fmt: skip
+    return _section("After heating up", note, *parts)
+
+
+def _instructions(latest: Sequence[dict[str, Any]]) -> Html | None:
+    rows = [
+        [f["file"], r["device"]["name"], f"{f['instructions']['total'] / 1e6:.1f}"]
+        for r in latest
+        for f in r["files"]
+        if f.get("instructions")
+    ]
+    note = "Of one inference on an emulated processor: a measure of change, not a latency."
+    found = table(["file", "device", "million"], rows) if rows else None
+    return _section("Executed instructions", note, found)
+
+
+def _placement(latest: Sequence[dict[str, Any]]) -> Html | None:
+    rows = []
+    for r in latest:
+        for f in r["files"]:
+            p = f["placement"]
+            rows.append([
+                join(f["file"], tag("small", r["device"]["name"])),
+                tag("td", f["runtime"] or "–", class_="text"),
+                "–" if p["partitions"] is None else str(p["partitions"]),
+                tag("td", _fallback(p["fallback"]), class_="text"),
+                "the device" if p["source"] == "device" else "the file's audit",
+            ])  # fmt: skip
+    head = ["file", "run by", "delegated parts", "ops outside", "known from"]
+    note = ("What runs outside the delegate costs a round trip; where the device says nothing of "
+            "it, the file's own audit does.")  # fmt: skip
+    return _section("Where the ops ran", note, table(head, rows, "wide"))
+
+
+def _fallback(found: Any) -> str:
+    if found is None:
+        return "not known"
+    if isinstance(found, dict):
+        return ", ".join(f"{count} {op}" for op, count in found.items()) or "none"
+    if isinstance(found, list):
+        return ", ".join(map(str, found)) or "none"
+    return str(found) if found else "none"
+
+
+def _counts(latest: Sequence[dict[str, Any]]) -> Html | None:
+    items = []
+    for r in latest:
+        text = f"{r['device']['name']}: {counts_text(r['counts'])}"
+        if r["reason"]:
+            text += f". Broken off: {r['reason']}"
+        items.append(tag("li", text))
+        items += [
+            tag("li", f"{r['device']['name']}: {e['message']}", class_="fail") for e in r["errors"]
+        ]
+        s = r["state"]
+        memory, thermal = s["peak_memory_bytes"], s["worst_thermal"]
+        facts = [
+            None if memory is None else f"{memory / 1e6:.0f} MB of memory at most",
+            None if thermal is None else f"thermal state at worst {thermal}",
+            None if s["battery_first"] is None
+            else f"battery {100 * s['battery_first']:.0f} % to {100 * s['battery_last']:.0f} %",
+        ]  # fmt: skip
+        known = ", ".join(f for f in facts if f)
+        if known:
+            items.append(tag("li", f"{r['device']['name']}: {known}"))
+    return _section(
+        "What was sent and what came back", "Nothing is dropped silently.", tag("ul", *items)
+    )
+
+
+def _history(records: Sequence[dict[str, Any]]) -> Html | None:
+    """Older records beside the last, by device; latencies are joined where they may be compared."""
+    rows: list[list[object]] = []
+    lines: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    numbers: dict[str, int] = {}
+    for r in records:
+        device, digest = r["device"]["name"], r["comparable"]["latency"]["digest"]
+        numbers[device] = numbers.get(device, 0) + 1
+        for f in r["files"]:
+            a, first = f["accuracy"], next((c for c in f["configurations"] if c["latency"]), None)
+            if first is not None:
+                key = (f"{device}: {f['file']}", f["precision"], digest)
+                lines.setdefault(key, []).append((numbers[device], first["latency"]["p50_ms"]))
+            rows.append([
+                join(r["started"], tag("small", device)),
+                tag("td", f["file"], class_="text"),
+                "–" if a is None or a["top1_percent"] is None else f"{a['top1_percent']:.2f}",
+                "–" if first is None else f"{first['latency']['p50_ms']:.2f}",
+                r["comparable"]["accuracy"]["digest"][:6], digest[:6],
+            ])  # fmt: skip
+    if len(records) == len(numbers):
+        return None
+    drawn = [(label, precision, points) for (label, precision, _), points in lines.items()]
+    picture = line_plot(drawn, "run", "median latency by run")
+    head = ["run", "file", "top-1 %", "p50 ms", "same accuracy", "same latency"]
+    inner = join(tag("summary", f"{len(records)} records"), table(head, rows[::-1], "wide"))
+    note = ("Figures with the same mark in the last two columns may be compared: the same network, "
+            "images and preprocessing, or the same device, runtime and plan.")  # fmt: skip
+    return _section("History", note, picture, tag("details", inner))

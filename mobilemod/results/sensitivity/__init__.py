@@ -1,0 +1,3 @@
+"""Table, plot and page of a sensitivity analysis. Takes its record, and the shared parts of
+results.
+"""

@@ -1,0 +1,208 @@
+"""The sensitivity page: one HTML file in the report's style, which needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobilemod.files import write_text
+from mobilemod.results.markup import Html, document, escape, join, table, tag
+from mobilemod.results.measured import measured_lines
+from mobilemod.results.sensitivity.plot import depth_plot, histogram
+from mobilemod.results.sensitivity.table import (
+    clipped_text,
+    loss_text,
+    noise_limit,
+    noise_text,
+    signed,
+)
+from mobilemod.results.style import STYLE
+from mobilemod.results.table import sqnr_text
+
+ROWS = 30  # shown at once, the rest on demand
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_OWN_STYLE = """
+svg.depth { display: block; width: 100%; overflow: visible; }
+svg.depth text { fill: var(--soft); font-size: 11px; } svg.depth .tick { text-anchor: end; }
+svg.depth .grid { stroke: var(--line); } svg.depth line.stage { stroke: var(--line); }
+svg.depth .whole { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
+svg.depth circle { fill: var(--role); fill-opacity: .75; }
+.module, .activation { --role: var(--int8); } .weight { --role: var(--program); }
+.constant { --role: var(--good); }
+table.ranked tbody th {
+  white-space: normal; overflow-wrap: break-word; min-width: 9.5rem; font-weight: 500;
+}
+table.ranked td, table.ranked tbody th { vertical-align: top; }
+svg.histogram { display: block; width: 100%; height: 110px; background: var(--bg); }
+svg.histogram .held { fill: var(--int8); } svg.histogram .cut { fill: var(--bad); }
+svg.histogram .outside { fill: var(--bad-bg); }
+svg.histogram .edge { stroke: var(--bad); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.card h3 { font-size: .85rem; margin: 0; padding: .7rem .8rem .5rem; overflow-wrap: break-word; }
+header.top p { overflow-wrap: break-word; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .875rem; }
+"""
+
+
+def write_page(record: dict, path: Path) -> None:
+    """Write a `mobilemod/sensitivity/1` record as one HTML file at `path`, whole or not at all."""
+    title = f"Sensitivity of {record['model']}"
+    footer = tag(
+        "footer",
+        f"Form {record['form']}, recipe {record['recipe']}, {record['images']:,} images. "
+        f"The same figures as JSON: schema {record['schema']}. ",
+        " ".join(measured_lines(record.get("data"), record["images"])),
+    )
+    body = tag("main", _headline(record), _depth(record), _ranked(record), _codes(record), footer)
+    page = document(title, _POLICY, STYLE + _OWN_STYLE, body)
+    write_text(path, page)
+
+
+def _headline(record: dict) -> Html:
+    worst = record["items"][0]
+    best = min(record["items"], key=lambda item: item["rank_left_float"])
+    sentence = join(
+        "Quantized alone, ",
+        _name(worst["name"]),
+        f" hurts most: {sqnr_text(worst['alone'])} dB. Left float, ",
+        _name(best["name"]),
+        f" gives back most: {signed(best['left_float']['gain_db'], 2)} dB{noise_text(record)}.",
+    )
+    q = record["quantized"]
+    tiles = [
+        (
+            f"{sqnr_text(q)} dB",
+            f"SQNR of the logits, all {len(record['items'])} {record['by']}s int8",
+        ),
+        (signed(q["loss_change"], 4), f"change of the loss, against {loss_text(record)}"),
+        (f"{q['top1_agreement_percent']:.1f} %", "same top-1 as the float network"),
+        (f"{record['images']:,}", "images"),
+    ]
+    return tag(
+        "header",
+        tag("div", "mobilemod sensitivity", class_="eyebrow"),
+        tag("h1", record["model"]),
+        tag("p", sentence),
+        tag(
+            "div",
+            *(tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles),
+            class_="tiles",
+        ),
+        class_="top",
+    )
+
+
+def _depth(record: dict) -> Html:
+    kinds = sorted({item["kind"] for item in record["items"]})
+    legend = [tag("span", tag("span", class_=f"dot {kind}"), kind) for kind in kinds]
+    return tag(
+        "section",
+        tag("h2", "Over depth"),
+        tag(
+            "p",
+            f"Signal-to-noise ratio of the logits in dB with one {record['by']} int8 and all else "
+            "float, in network order; lower is worse. On top the network's stages; dashed: "
+            "everything int8.",
+            class_="note",
+        ),
+        tag("div", *legend, class_="legend"),
+        depth_plot(record),
+    )
+
+
+def _ranked(record: dict) -> Html:
+    items = record["items"]
+    rows = [_row(item, record) for item in items]
+    head = [
+        record["by"],
+        "alone, dB",
+        "loss",
+        "KL",
+        "same top-1 %",
+        "float again, dB",
+        "clipped %",
+    ]
+    rest, limit = None, noise_limit(record)
+    if len(rows) > ROWS:
+        summary = tag("summary", f"The other {len(rows) - ROWS}")
+        rest = tag("details", summary, table(head, rows[ROWS:], "wide ranked"))
+    return tag(
+        "section",
+        tag("h2", "Ranked"),
+        tag(
+            "p",
+            f"Alone: only this {record['by']} int8, all else float: SQNR of the logits, change of "
+            f"the cross-entropy against {loss_text(record)} in nats, divergence from the float "
+            f"network in nats, images with the same top-1. Float again: SQNR gained over "
+            f"{sqnr_text(record['quantized'])} dB when only this one is left float. Clipped: "
+            "values outside its int8 range."
+            + (f" Gains within ±{limit:.2f} dB are noise and have no colour." if limit else ""),
+            class_="note",
+        ),
+        table(head, rows[:ROWS], "wide ranked"),
+        rest,
+    )
+
+
+def _row(item: dict, record: dict) -> list[object]:
+    alone, left = item["alone"], item["left_float"]
+    whole = record["quantized"]["sqnr_db"]
+    # As noisy as the whole program: full shade. 40 dB better, a ten-thousandth of it: none.
+    db = alone["sqnr_db"]
+    bad = 0.0 if alone["identical"] else 1.0
+    if db is not None and whole is not None:
+        bad = (40 - (db - whole)) / 40
+    gain = left["gain_db"]
+    good = 1.0 if gain is None else (gain - noise_limit(record)) / 3
+    count = len(item["tensors"])
+    many = tag("small", f"{count} tensors") if count > 1 else None
+    kind = None if item["kind"] == "module" else tag("small", item["kind"])
+    kl = "n/a" if alone["kl"] is None else f"{alone['kl']:.1e}"
+    return [
+        join(f"{item['rank_alone']}. ", _name(item["name"]), many or kind),
+        _shaded(sqnr_text(alone), "--heat-bad", bad),
+        signed(alone["loss_change"], 4),
+        kl,
+        f"{alone['top1_agreement_percent']:.1f}",
+        _shaded(signed(gain, 2), "--heat-good", good),
+        clipped_text(item),
+    ]
+
+
+def _name(name: str) -> Html:
+    """A tensor's name that breaks after its dots, and is copied without the breaks."""
+    return Html(escape(name).replace(".", ".<wbr>"))
+
+
+def _shaded(text: str, colour: str, strength: float) -> Html:
+    shade = 0.5 * min(1.0, max(0.0, strength))
+    return tag("td", text, style=f"background: rgba(var({colour}), {shade:.2f})")
+
+
+def _codes(record: dict) -> Html | None:
+    if not record["histograms"]:
+        return None
+    cards = []
+    for entry in record["histograms"]:
+        db = "∞" if entry["sqnr_db"] is None else f"{entry['sqnr_db']:.1f} dB"
+        lines = [
+            ("int8 range", f"{entry['low']:.4g} … {entry['high']:.4g}"),
+            ("clipped", f"{100 * entry['clipped_share']:.3f} %"),
+            ("codes used", f"{entry['used_codes']} of 256"),
+            ("its own SQNR", db),
+        ]
+        rows = [tag("li", tag("span", name), tag("span", value)) for name, value in lines]
+        name = tag("h3", _name(entry["tensor"]))
+        cards.append(tag("div", name, histogram(entry), tag("ul", *rows), class_="card"))
+    return tag(
+        "section",
+        tag("h2", "How activations fill their int8 range"),
+        tag(
+            "p",
+            f"Values of the float network for the worst {len(cards)} with activations (of a "
+            "module, the activation that fits least), counts on a log scale. Between the lines: "
+            "what int8 can hold. Red: clipped; what lies farther out than one range stands at the "
+            "edge.",
+            class_="note",
+        ),
+        tag("div", *cards, class_="cards"),
+    )

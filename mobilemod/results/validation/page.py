@@ -1,0 +1,165 @@
+"""The validation report: one HTML file that needs nothing else, not even a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from mobilemod.files import write_text
+from mobilemod.results import sections
+from mobilemod.results.markup import Html, document, join, tag, thumbnail
+from mobilemod.results.measured import measured_lines
+from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
+from mobilemod.results.style import STYLE
+from mobilemod.results.table import NOT_MEASURED, text_table, with_reasons
+from mobilemod.results.validation import image_cards
+from mobilemod.results.verdict import Verdict, overall
+from mobilemod.results.verdict import headline as gates_line
+from mobilemod.results.verdict_list import gate, worst_first
+
+__all__ = ["text_table", "write_report"]
+
+# No script, no font, no picture from elsewhere: the file is the whole report.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+_MAX_TEXT = 20_000  # characters of bundle information shown
+
+
+def write_report(
+    record: dict, verdicts: Sequence[Verdict], path: Path, image_paths: list[Path] | None
+) -> None:
+    """Write `record` as one self-contained HTML file at `path`, whole or not at all.
+
+    image_paths: the record's N images in its order, for thumbnails; None shows none. An image
+    that can't be read gets a placeholder.
+
+    Raises UserError for a record that doesn't fit the schema, ValueError for another number of
+    paths than images.
+    """
+    validate_record(record)
+    if image_paths is not None and len(image_paths) != record["data"]["images"]:
+        raise ValueError(f"{len(image_paths)} paths for {record['data']['images']} images")
+
+    @cache
+    def thumb(index: int) -> str | None:
+        return None if image_paths is None else thumbnail(image_paths[index])
+
+    parts: list[Html | None] = [headline(record, verdicts)]
+    if record["measured"]:
+        parts += [
+            sections.forest(record, verdicts),
+            sections.accuracy(record),
+            sections.agreement(record),
+            image_cards.disagreeing(record, thumb),
+            sections.per_class(record),
+            sections.audits(record),
+            image_cards.worst(record, thumb),
+        ]
+    else:
+        parts.append(sections.audits(record))
+    parts += [_damaged(record), _bundle(record)]
+    title = f"Validation of {_model_name(record)}"
+    footer = tag(
+        "footer",
+        "Intervals: bootstrap over images, paired, 10,000 resamples, 95 %. "
+        f"The same figures as JSON: schema {SCHEMA_VERSION}.",
+    )
+    page = document(title, _POLICY, STYLE, tag("main", *parts, footer))
+    write_text(path, page)
+
+
+def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:
+    """The verdict in one badge and one sentence, the main figures, and every gate's line."""
+    judged = [v.to_dict() for v in verdicts]
+    if not record["measured"]:
+        badge, kind = "Accuracy was not measured", "fail"
+    elif not verdicts:
+        badge, kind = "Measured, no gate applied", "soft"
+    else:
+        badge, kind = gates_line(judged), overall(judged)
+    gates = [gate(v) for v in worst_first(judged)]
+    return tag(
+        "header",
+        tag("div", "mobilemod validation", class_="eyebrow"),
+        tag("h1", _model_name(record)),
+        tag("div", badge, class_=f"badge {kind}"),
+        tag("p", _sentence(record)),
+        *(tag("p", line) for line in measured_lines(record["data"], record["data"]["images"])),
+        _tiles(record),
+        tag("ul", *gates, class_="gates") if gates else None,
+        class_="top",
+    )
+
+
+def _model_name(record: dict) -> str:
+    for key in ("model", "name", "variant"):
+        if isinstance(record["bundle"].get(key), str):
+            return record["bundle"][key]
+    return "a model bundle"
+
+
+def _sentence(record: dict) -> str:
+    if not record["measured"]:
+        return NOT_MEASURED + " Validate the bundle with a data folder to know what int8 costs."
+    int8 = [p for p in record["predictions"] if p["role"] == "int8" and p["drop"]]
+    images = record["data"]["images"]
+    if not int8:
+        return f"Measured on {images:,} images, without an int8 file next to torch float."
+    worst = max(int8, key=lambda p: p["drop"]["points"])
+    d = worst["drop"]
+    interval = f"95 % [{d['low']:.2f}, {d['high']:.2f}]"
+    if d["points"] > 0:
+        text = (
+            f"On {images:,} images the int8 file that loses most, {worst['name']}, costs "
+            f"{d['points']:.2f} points of top-1 ({interval})."
+        )
+    else:
+        text = f"On {images:,} images no int8 file loses top-1 (the least good: {interval})."
+    pairs = [(p["top1_percent"], a, b) for a, b, p in int8_pairs(record) if p]
+    if pairs:
+        value, a, b = min(pairs)
+        text += f" The two that agree least, {a} and {b}, give the same answer on {value:.2f} %."
+    return text
+
+
+def _tiles(record: dict) -> Html | None:
+    if not record["measured"]:
+        return None
+    models = record["predictions"]
+    tiles = [
+        (f"{p['top1_percent']:.2f} %", f"top-1, {p['name']}")
+        for p in models
+        if p["role"] in ("reference", "int8")
+    ]
+    tiles.append((f"{record['data']['images']:,}", "images"))
+    tiles.append((f"{len(record['disagreements']):,}", "images on which int8 differs"))
+    return tag(
+        "div",
+        *(tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles),
+        class_="tiles",
+    )
+
+
+def _damaged(record: dict) -> Html | None:
+    names = with_reasons(record["data"])
+    if not names:
+        return None
+    text = f"{len(names)} could not be read and are in no figure above."
+    return tag(
+        "section",
+        tag("h2", "Damaged images"),
+        tag("p", text),
+        tag("ul", *(tag("li", name) for name in names)),
+    )
+
+
+def _bundle(record: dict) -> Html | None:
+    if not record["bundle"]:
+        return None
+    text = json.dumps(record["bundle"], indent=1, ensure_ascii=False)
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + "\n… (the rest is in the JSON record)"
+    inner = join(tag("summary", "What was validated"), tag("pre", text))
+    return tag("section", tag("h2", "The bundle"), tag("details", inner))

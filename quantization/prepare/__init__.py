@@ -1,0 +1,3 @@
+"""Weights prepared for quantization: equalized, rounded, biases corrected. `preparation` makes
+them, `prepared` reads them back.
+"""

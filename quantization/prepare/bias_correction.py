@@ -1,0 +1,81 @@
+"""Bias correction: the mean error that quantization leaves in each channel, put into the bias.
+
+Source: Nagel et al., "Data-free quantization through weight equalization and bias correction",
+ICCV 2019, in its empirical form: each layer is measured with all before it corrected.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from quantization.hooks import forward_hooks
+from quantization.sensitivity.program import SwitchedConv2d, SwitchedProgram
+
+# A channel's mean error counts where it is this many standard errors from none.
+SIGNIFICANT = 3.0
+
+Corrections = dict[str, Tensor]
+
+
+@torch.inference_mode()
+def measure_corrections(program: SwitchedProgram, x: Tensor) -> Corrections:
+    """What to add to each int8 convolution's bias, float32 (C,) by weight tensor.
+
+    x: images (B, 3, H, W), all run as one batch. Only errors that stand out from the images'
+    spread are corrected: the rest would bring the spread of B images into the weights.
+    """
+    found: Corrections = {}
+    real = quantized = x
+    for step in [*program.form.layers, _Tail(program)]:
+        program.select(())
+        real, means = _record(step, real)
+        program.select(frozenset(program.switches))
+        quantized = _correct(step, quantized, means, found)
+    return found
+
+
+class _Tail(nn.Module):
+    """Norm, pooling and head, as a layer."""
+
+    def __init__(self, program: SwitchedProgram):
+        super().__init__()
+        self.run, self.position = program.run, len(program.form.layers)
+        self.head = program.form.head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self.position, x)
+
+
+def _convolutions(step: nn.Module) -> list[SwitchedConv2d]:
+    """Those with a published bias: attention's q, k and v have none, `proj` takes their error.
+
+    A norm's averages aren't published at all.
+    """
+    convs = [m for m in step.modules() if isinstance(m, SwitchedConv2d) and m.bias is not None]
+    return [m for m in convs if not any(p in m.tensor for p in (".qkv.", ".variance:"))]
+
+
+def _record(step: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The step's output and, (B, C), the mean of each convolution's output over positions."""
+    means: dict[str, Tensor] = {}
+
+    def keep(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> None:
+        means[conv.tensor] = out.mean((2, 3))
+
+    with forward_hooks(_convolutions(step), keep):
+        return step(x), means
+
+
+def _correct(step: nn.Module, x: Tensor, means: dict[str, Tensor], found: Corrections) -> Tensor:
+    """The step's output with every convolution corrected as soon as it has run."""
+
+    def add(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        error = means[conv.tensor] - out.mean((2, 3))
+        mean, spread = error.mean(0), error.std(0, correction=1) / len(error) ** 0.5
+        change = torch.where(mean.abs() > SIGNIFICANT * spread, mean, 0.0)
+        found[conv.tensor] = change
+        return out + change[:, None, None]
+
+    with forward_hooks(_convolutions(step), add):
+        return step(x)

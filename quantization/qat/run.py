@@ -1,0 +1,159 @@
+"""`mobilemod train --qat`: from a float network to prepared weights and ranges, with a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobilemod.data.dataset import DataSet
+from mobilemod.data.imagefolder import ImageFolder, read_split
+from mobilemod.data.listing import joined
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.files import file_sha256, write_text
+from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.unfold import network, published_state
+from mobilemod.training.device import choose_device
+from mobilemod.training.images import load_images
+from quantization.calibration import Observed, calibrate, weights_digest
+from quantization.params import ParameterTable
+from quantization.prepare.preparation import FORM, OPTIONS, prepare
+from quantization.prepare.prepared import WEIGHTS_FILE, Prepared, load_prepared
+from quantization.program import make_table
+from quantization.qat.config import QatConfig
+from quantization.qat.network import QatProgram
+from quantization.qat.report import card, draw_history, measure
+from quantization.qat.train import QatTrainer
+from quantization.recipe import Recipe, load_recipe
+
+SCHEMA = "mobilemod/qat/1"
+# Dividing the softmax scale out of q and multiplying it in again moves a weight by its last bit.
+LAST_BIT = 3e-7
+
+
+@dataclass(frozen=True)
+class FloatNetwork:
+    """The network that is trained for: weights float32 by published name, class folder names."""
+
+    variant: str
+    num_classes: int
+    state: dict[str, Tensor]
+    label_ids: tuple[str, ...]
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class QatJob:
+    """One run; `recipe` is a quantization recipe's name or file."""
+
+    source: FloatNetwork
+    recipe: str
+    data: Path | DataSet
+    out: Path
+    config: QatConfig
+    device: str | None = None
+    threads: int | None = None
+
+
+def train_prepared(job: QatJob) -> dict[str, Any]:
+    """Train to the last step, going on where `job.out` stopped; returns the run's record.
+
+    Leaves in `job.out` what `quantization.prepare.prepared` reads, recipe.json, training.json,
+    history.json, curve.png and the card MODEL.md.
+    """
+    device = choose_device(job.device)
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    recipe, source, config, out = load_recipe(job.recipe), job.source, job.config, job.out
+    train, val = (
+        read_split(job.data, split, source.label_ids, source.num_classes)
+        for split in ("train", "val")
+    )
+    model = network(source.variant, source.num_classes, source.state)
+    before = prepare(model, recipe, train, config.preprocess)
+    program = QatProgram(*lowered(source, recipe, before))
+    images = load_images(train.spread(config.steps * config.batch_size), "reading train")
+    shown = load_images(val.spread(config.eval_images), "reading val", config.preprocess)
+    origin = {
+        "recipe": recipe.to_dict(),
+        "reference": before.reference,
+        "images": before.calibration.images,
+    }
+    trainer = QatTrainer(program, model, config, images, shown, out, device, origin)
+    trainer.resume()
+    trainer.fit(lambda history: draw_history(history, out / "curve.png"))
+    after = finish(program.to("cpu"), source, recipe, before, train, config.preprocess)
+    after.save(out)
+    form, table = lowered(source, recipe, load_prepared(out))
+    require_trained(program, table)
+    programs = {
+        "calibrated": QatProgram(*lowered(source, recipe, before)),
+        "trained": QatProgram(form, table),
+    }
+    measured = val.spread(config.measure_images) if config.measure_images else val
+    record = {
+        "schema": SCHEMA,
+        "folder": str(out),
+        "model": source.variant,
+        "checkpoint": source.checkpoint,
+        "recipe": recipe.name,
+        "reference": after.reference,
+        "weights": after.calibration.weights,
+        "sha256": file_sha256(out / WEIGHTS_FILE),
+        **measure(model, programs, measured, config.preprocess, device),
+        "left_out": joined((train.left_out, val.left_out)),
+        "minutes": round(trainer.seconds / 60, 1),
+        "device": device,
+        "torch": torch.__version__,
+        "config": config.to_dict(),
+        "history": trainer.history,
+    }
+    write_text(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")
+    write_text(out / "training.json", json.dumps(record, indent=1) + "\n")
+    write_text(out / f"{source.variant}.md", card(record))
+    return record
+
+
+def lowered(
+    source: FloatNetwork, recipe: Recipe, prepared: Prepared
+) -> tuple[MobileForm, ParameterTable]:
+    """The mobile form of prepared weights and its table, as an export makes them."""
+    form = build_mobile(network(source.variant, source.num_classes, prepared.state), OPTIONS)
+    return form, make_table(form, FORM, recipe, prepared.calibration)
+
+
+def finish(
+    program: QatProgram,
+    source: FloatNetwork,
+    recipe: Recipe,
+    before: Prepared,
+    folder: ImageFolder,
+    preprocess: Preprocess,
+) -> Prepared:
+    """The trained weights and ranges.
+
+    Tensors that are int8 in another form alone have no trained range; theirs is observed with the
+    trained weights.
+    """
+    state = published_state(program.form)
+    form = build_mobile(network(source.variant, source.num_classes, state), OPTIONS)
+    seen = calibrate(form, weights_digest(state), folder, preprocess, recipe.calibration_images)
+    trained = {name: Observed.fixed(*ends) for name, ends in program.learned().items()}
+    table = dataclasses.replace(seen, observed={**seen.observed, **trained})
+    return Prepared(state, table, before.reference, "training")
+
+
+def require_trained(program: QatProgram, table: ParameterTable) -> None:
+    """RuntimeError unless `table` has the very scales and zero points that were trained."""
+    for name, params in program.parameters_now().items():
+        entry = table.entries.get(name)
+        scales = zip(params.scale, entry.scale if entry else (), strict=False)
+        near = LAST_BIT if ".qkv.q:" in name else 0.0
+        same = entry is not None and params.zero_point == entry.zero_point
+        if not same or any(abs(a - b) > near * a for a, b in scales):
+            raise RuntimeError(f"{name} was trained with other parameters than it is lowered with")
