@@ -1,0 +1,1 @@
+"""The weights and the calibration table that come with the kit, with their card. Read by path."""

@@ -162,7 +162,7 @@ def test_a_wrong_file_is_fatal_and_named(kotlin, job, tmp_path):
 
 def test_another_bundle_on_real_images(kotlin, data_dir, tmp_path):
     """The real network at 192 pixels: the core follows its manifest and the file's own layout."""
-    command = [sys.executable, "-m", "mobilemod.cli", "export", "--size", "192", "--targets",
+    command = [sys.executable, "-m", "export.verbs", "export", "--size", "192", "--targets",
                "tflite,executorch", "--data", data_dir, "--out", tmp_path / "bundle"]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     bundle = load_bundle(tmp_path / "bundle")

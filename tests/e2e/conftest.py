@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "mobilemod.cli"]
+COMMAND = [sys.executable, "-m", "export.verbs"]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from export.measure.validation import validate_bundle
+from export.verbs.main import main
 from mobilemod.apps import APPS, put_in_apps
-from mobilemod.cli import main
 from mobilemod.errors import UserError
 from mobilemod.manifest import FILE_NAME, load_bundle
 from mobilemod.results.gates import Gates

@@ -26,7 +26,8 @@ from export.targets.executorch.taps import PteTaps
 from export.targets.executorch.xnnpack_pack import pack_delegate
 from export.targets.tflite import target as tflite
 from export.targets.tflite.edit import TfliteModel
-from mobilemod.cli import EXIT_OK, EXIT_USER, main
+from export.verbs.main import main
+from export.verbs.options import EXIT_OK, EXIT_USER
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64 import pins
 from mobilemod.harness.arm64.debian import Debian

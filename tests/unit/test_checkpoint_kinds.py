@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from export.source import checkpoint_record, open_source
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.networks.checkpoints import load_checkpoint, save_checkpoint
 from tests.unit.test_checkpoints import equal, refusal, scaled

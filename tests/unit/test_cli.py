@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mobilemod import cli, ranges
+from export.verbs import main as cli
+from export.verbs import options
+from export.verbs.look import report
+from mobilemod import ranges
 from mobilemod.errors import UserError, meant, unknown
 from mobilemod.files import atomic_folder, atomic_path, require_replaceable, require_writable
 
@@ -85,9 +88,9 @@ def test_the_help_lists_what_is_known(capsys):
     from mobilemod.harness.drivers import DRIVERS
     from mobilemod.networks.efficientmod import VARIANTS
 
-    assert tuple(cli.VARIANTS.split(", ")) == tuple(VARIANTS)
-    assert tuple(cli.TARGETS.split(",")) == tuple(TARGETS)
-    assert set(cli.DEVICES.split(", ")) == set(DRIVERS)
+    assert tuple(options.VARIANTS.split(", ")) == tuple(VARIANTS)
+    assert tuple(options.TARGETS.split(",")) == tuple(TARGETS)
+    assert set(options.DEVICES.split(", ")) == set(DRIVERS)
     assert cli.main(["bench", "--help"]) == 0
     assert ", ".join(DEVICES) in capsys.readouterr().out
 
@@ -191,7 +194,7 @@ def test_memory_that_runs_out_is_one_line(capsys, monkeypatch):
     def greedy(_):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "run_report", greedy)
+    monkeypatch.setattr(report, "run", greedy)
     assert "not enough memory" in refused(capsys, "report", "x")
 
 
@@ -210,7 +213,7 @@ def test_a_machine_without_a_package_is_told_which_targets_it_has(capsys, monkey
     def lacks(_):
         raise ModuleNotFoundError("No module named 'coremltools'", name="coremltools")
 
-    monkeypatch.setattr(cli, "run_report", lacks)
+    monkeypatch.setattr(report, "run", lacks)
     assert "coremltools isn't installed here: run 'make setup'" in refused(capsys, "report", "x")
 
 

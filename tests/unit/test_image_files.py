@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.data import image_file
 from mobilemod.data.image_file import DamagedImage, read_image
 from mobilemod.data.imagefolder import Damage, iter_pixels, load_pixels, read_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.manifest import (

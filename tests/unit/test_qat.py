@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError

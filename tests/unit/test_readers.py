@@ -16,7 +16,7 @@ from export.number_formats import DYNAMIC_INT8, FLOAT, INT8, NumberFormats
 from export.targets.flatbuffer import DamagedError, Schema
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.work import macs
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.errors import UserError
 
 MODELS = Path(__file__).resolve().parents[1] / "data" / "models"

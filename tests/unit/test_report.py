@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilemod.cli import _gates_code
+from export.verbs.options import gates_code
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop_of
 from mobilemod.evaluation.doubt import Reference
@@ -290,7 +290,7 @@ def test_the_headline_and_the_page_say_undecided(tmp_path: Path):
     [(("pass", "pass"), 0), (("pass", "undecided"), 4), (("fail", "undecided"), 1), ((), 0)],
 )
 def test_exit_codes_of_verdicts_are_those_of_the_readme(states, code):
-    assert _gates_code(Verdict("g", s, "line").to_dict() for s in states) == code
+    assert gates_code(Verdict("g", s, "line").to_dict() for s in states) == code
     readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
     assert "4 no gate failed but one is undecided" in readme
 

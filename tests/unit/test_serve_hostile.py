@@ -23,7 +23,7 @@ from tests.tiny_bundle import make_bundle
 COMMAND = """
 import sys
 from pathlib import Path
-from mobilemod import cli
+from export.verbs import main as cli
 from mobilemod.harness.run import serve
 from mobilemod.harness.drivers import browser
 browser.default_app = serve.default_app = lambda: Path(sys.argv[1])

@@ -21,7 +21,7 @@ from export.measure.validation import (
     read_validation_images,
 )
 from export.source import open_source
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.networks.checkpoints import load_checkpoint
 from mobilemod.training.augment import color_jitter, mix, random_resized_crop

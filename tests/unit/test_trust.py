@@ -20,7 +20,7 @@ from export.measure.search_costs import measured_profiles
 from export.measure.sensitivity import SensitivityConfig, get_ready, make_setup
 from export.measure.validation import Candidate, Source, run_chunk, validate_bundle
 from export.targets.base import FORMS
-from mobilemod.cli import main
+from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile

@@ -1,0 +1,7 @@
+"""`python -m export.verbs VERB …` is `mobilemod VERB …`."""
+
+import sys
+
+from export.verbs.main import main
+
+sys.exit(main())

@@ -1,0 +1,33 @@
+"""`mobilemod diff` finds where two model files part."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.verbs.options import EXIT_OK, emit
+
+SUMMARY = "where two model files part on an image, and why"
+EXAMPLE = "mobilemod diff int8.pte int8.mlpackage --image photo.jpg"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    p.add_argument("a", type=Path, help="model file: .pte, .tflite or .mlpackage")
+    p.add_argument("b", type=Path, help="another one of the same network, or the word program")
+    p.add_argument("--image", type=Path, action="append", default=[], metavar="FILE",
+                   help="image file; may be given several times")  # fmt: skip
+    p.add_argument("--bundle", type=Path, help="bundle that the files come from; else beside them")
+    p.add_argument("--all", action="store_true", help="print tensors that don't differ too")
+    p.add_argument("--exact", action="store_true", help="compare every op with its exact result")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from export.diff.compare import DiffConfig, diff_files
+    from mobilemod.results.diff.text import text
+
+    config = DiffConfig(args.a, args.b, tuple(args.image), args.bundle, args.exact)
+    record = diff_files(config)
+    emit(args, record, text(record, args.all))
+    return EXIT_OK

@@ -1,0 +1,39 @@
+"""`mobilemod inspect` says what is int8 in model files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.verbs.options import EXIT_OK, EXIT_USER, emit, fail, os_error
+from mobilemod.errors import UserError
+
+SUMMARY = "what is int8 in a .pte, .tflite or .mlpackage"
+EXAMPLE = "mobilemod inspect dist/efficientmod_xxs/efficientmod_xxs_int8.tflite"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    p.add_argument("file", type=Path, nargs="+", help="model files")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from export.audit import SCHEMA, inspect_file
+    from export.audit_text import format_audit
+
+    audits, errors = [], []
+    for path in args.file:
+        try:
+            audits.append(inspect_file(path))
+        except (UserError, OSError) as error:
+            if args.debug:
+                raise
+            told = os_error(error) if isinstance(error, OSError) else str(error)
+            errors.append({"file": str(path), "error": told})
+    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits], "errors": errors}
+    if audits or args.json:
+        emit(args, record, "\n".join(format_audit(a) for a in audits))
+    for error in errors:
+        fail(error["error"], debug=False)
+    return EXIT_USER if errors else EXIT_OK

@@ -1,0 +1,34 @@
+"""`mobilemod profile` says where a model file's time goes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.verbs.options import EXIT_OK, emit
+from mobilemod import ranges
+from mobilemod.errors import UserError
+
+SUMMARY = "where a .pte's or .tflite's time goes, op by op"
+EXAMPLE = "mobilemod profile dist/efficientmod_xxs/efficientmod_xxs_int8.tflite"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    p.add_argument("file", type=Path, help="model file")
+    p.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads; 1")
+    p.add_argument("--rounds", type=ranges.RUNS, default=5, help="measurements of each op; 5")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from export.measure.profiling import format_profile, profile_file
+    from export.targets.isolated import IsolatedError, call_unlimited
+
+    try:
+        call = (lambda f, *a: f(*a)) if args.debug else call_unlimited
+        profile = call(profile_file, args.file, args.threads, args.rounds)
+    except IsolatedError as error:
+        raise UserError(f"{args.file}: not supported: its runtime {error}") from None
+    emit(args, profile.to_dict(), format_profile(profile))
+    return EXIT_OK

@@ -1,0 +1,63 @@
+"""`mobilemod export` makes a bundle of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.verbs.options import EXIT_OK, MODEL, TARGETS, VARIANTS, data_of, data_option, emit
+from mobilemod import ranges
+
+SUMMARY = "quantize and lower a checkpoint to a bundle"
+EXAMPLE = "mobilemod export --data DIR --out dist/efficientmod_xxs"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    data_option(p, split=False)
+    p.add_argument("--model", default=MODEL, metavar="NAME", help=f"{VARIANTS}; {MODEL}")
+    p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
+    p.add_argument("--targets", default=TARGETS, metavar="NAME,…", help=f"some of {TARGETS}; all")
+    p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; cpu")
+    p.add_argument("--prepared", type=Path, metavar="RUN",
+                   help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip
+    p.add_argument(
+        "--size", type=ranges.PIXELS, default=224, help="image size, 32 to 1024 pixels; 224"
+    )
+    p.add_argument("--author", default="", metavar="TEXT",
+                   help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
+    p.add_argument("--license", default="", metavar="SPDX",
+                   help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
+    p.add_argument("--skip-check", action="store_true", help="leave out Core ML's op-by-op check")
+    p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"),
+                   help="the bundle; dist/efficientmod_xxs")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from export.bundle import ExportConfig, export_bundle
+
+    config = ExportConfig(
+        model=args.model,
+        out=args.out,
+        checkpoint=args.checkpoint,
+        data=data_of(args),
+        targets=tuple(t for t in args.targets.split(",") if t),
+        recipe=args.recipe,
+        size=args.size,
+        check=not args.skip_check,
+        trained=args.prepared,
+        author=args.author,
+        license=args.license,
+    )
+    record = export_bundle(config)
+    lines = [f"bundle {record['bundle']} in {record['seconds']:.0f} s"]
+    for f in record["files"]:
+        share = f"{f['audit']['int8_share']:.1%} int8 MACs" if f["precision"] == "int8" else ""
+        how = "from cache" if f["cached"] else f"{f['seconds']:.0f} s, peak {f['peak_mb']} MB"
+        lines.append(f"  {f['file']:<36} {f['bytes'] / 1e6:6.2f} MB  {how:<24} {share}")
+    lines.append(record["checkpoint"])
+    lines.append(f"calibrated from {record['calibration']}; accuracy not measured yet: "
+                 f"mobilemod validate {record['bundle']} --data DIR")  # fmt: skip
+    emit(args, record, "\n".join(lines))
+    return EXIT_OK

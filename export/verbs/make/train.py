@@ -1,0 +1,82 @@
+"""`mobilemod train` trains a network, from scratch or for int8."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.verbs.options import (
+    EXIT_OK,
+    MODEL,
+    VARIANTS,
+    data_option,
+    emit,
+    given,
+    refuse,
+    required_data,
+)
+from mobilemod import ranges
+
+SUMMARY = "train a network from scratch, or for int8 (--qat)"
+EXAMPLE = "mobilemod train --data DIR --qat cpu --out runs/qat"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    data_option(p, split=False)
+    p.add_argument(
+        "--model", metavar="NAME", help=f"{VARIANTS}; {MODEL}, or what the training recipe says"
+    )
+    p.add_argument(
+        "--out", type=Path, default=Path("runs/train"), help="folder of the run; runs/train"
+    )
+    p.add_argument("--config", type=Path, help="training recipe as JSON")
+    p.add_argument("--qat", metavar="RECIPE", help="for int8: cpu, cpu-x86, npu, or a JSON file")
+    p.add_argument("--checkpoint", type=Path, help="what --qat starts from; the bundled weights")
+    p.add_argument("--steps", type=ranges.STEPS, help="steps of the optimizer (--qat)")
+    p.add_argument("--size", type=ranges.PIXELS, help="image size in pixels, 32 to 1024 (--qat)")
+    p.add_argument("--phases", metavar="SIZE:EPOCHS,…", help="growing image sizes (from scratch)")
+    p.add_argument("--lr", type=ranges.RATE, help="peak learning rate, above 0")
+    p.add_argument("--batch-size", type=ranges.IMAGES, help="images per step")
+    p.add_argument("--seed", type=ranges.SEED, help="seed of weights, order and augmentation")
+    p.add_argument("--device", choices=("cpu", "cuda"), help="the GPU where there is one")
+    p.add_argument("--threads", type=ranges.THREADS, help="CPU threads; PyTorch's choice")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from mobilemod.training.run import train_and_save
+
+    if args.qat is not None:
+        return _run_qat(args)
+    refuse(args, ("checkpoint", "steps", "size", "classes"), "goes with --qat")
+    overrides = given(args, ("model", "lr", "batch_size", "seed", "phases"))
+    record = train_and_save(
+        required_data(args).root, args.out, args.config, overrides, args.device, args.threads
+    )
+    emit(args, record, f"{record['checkpoint']}: top-1 {record['top1_percent']:.2f} % at 224")
+    return EXIT_OK
+
+
+def _run_qat(args: argparse.Namespace) -> int:
+    from export.source import open_source
+    from quantization.qat.config import make_qat_config
+    from quantization.qat.report import text
+    from quantization.qat.run import FloatNetwork, QatJob, train_prepared
+
+    refuse(args, ("phases",), "doesn't go with --qat, which takes --steps and --size")
+    overrides = given(args, ("steps", "size", "lr", "batch_size", "seed"))
+    config, data = make_qat_config(args.config, overrides), required_data(args)
+    source = open_source(args.model or "efficientmod_xxs", args.checkpoint, data)
+    floating = FloatNetwork(
+        source.variant,
+        source.num_classes,
+        source.state,
+        source.label_ids,
+        source.checkpoint.name,
+    )
+    job = QatJob(floating, args.qat, data, args.out, config, args.device, args.threads)
+    record = train_prepared(job)
+    lower = f"lower it: mobilemod export --prepared {args.out}"
+    emit(args, record, f"{source.summary}\n{text(record)}\n{lower}")
+    return EXIT_OK

@@ -1,0 +1,1 @@
+"""Verbs that measure a bundle or a file, here or on a device."""

@@ -1,0 +1,62 @@
+"""`mobilemod bench` measures latency or instructions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from export.verbs.options import emit, gates_code
+from mobilemod import ranges
+from mobilemod.errors import UserError
+
+SUMMARY = "measure a bundle's files, or one file, on a device"
+EXAMPLE = "mobilemod bench dist/efficientmod_xxs --device host"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    p.add_argument("path", type=Path, help="folder that export wrote, or one model file")
+    p.add_argument("--device", default="host", help="host, arm64-emulated, mac, iphone; host")
+    p.add_argument("--threads", type=ranges.THREADS, default=1, help="CPU threads (host); 1")
+    p.add_argument("--runs", type=ranges.RUNS, default=50, help="timed runs of each file; 50")
+    p.add_argument("--record", type=Path, help="write the instruction counts to compare with later")
+    p.add_argument("--against", type=Path, help="fail where counts rose over those recorded here")
+    p.add_argument("--max-rise", type=ranges.PERCENT, default=3.0, metavar="PERCENT",
+                   help="by which counts may rise; 3")  # fmt: skip
+    p.add_argument("--team", help="Apple development team that signs the app (iphone)")
+    p.add_argument("--udid", help="which of several phones (iphone)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from mobilemod.harness.bench.bench import bench, text
+    from mobilemod.harness.bench.instructions import read_baseline, write_baseline
+
+    counts = args.record or args.against
+    if counts and args.device != "arm64-emulated":
+        raise UserError("--record and --against are for --device arm64-emulated")
+    baseline = read_baseline(args.against) if args.against else None
+    apple = {"team": args.team, "udid": args.udid}
+    record, verdicts = bench(
+        args.path,
+        args.device,
+        _load_quietly,
+        args.threads,
+        args.runs,
+        apple,
+        baseline,
+        args.max_rise,
+    )
+    if args.record:
+        write_baseline(record, args.record)
+    emit(args, record, text(record, verdicts))
+    return gates_code(v.to_dict() for v in verdicts)
+
+
+def _load_quietly(path: Path, threads: int) -> Any:
+    from export.quiet import quiet
+    from export.targets.base import backend_for
+
+    with quiet():
+        return backend_for(path).load(path, threads)

@@ -1,0 +1,163 @@
+"""What several verbs share: options, images, exit codes, output."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mobilemod import ranges
+from mobilemod.data.classes import SORTED, ClassNames
+from mobilemod.data.dataset import MEASURED, DataSet
+from mobilemod.errors import UserError
+
+EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
+# What the help lists; their own tables are behind imports that take seconds.
+MODEL = "efficientmod_xxs"
+VARIANTS = "efficientmod_xxs, efficientmod_xs, efficientmod_s, efficientmod_s_conv"
+TARGETS = "executorch,tflite,coreml"
+DEVICES = "host, arm64-emulated, adb, iphone, browser"
+
+
+def fail(message: str, debug: bool, code: int = EXIT_USER) -> int:
+    """Print an error in one line; the exit code. debug: raise it instead."""
+    if debug:
+        raise
+    print(f"mobilemod: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def os_error(error: OSError) -> str:
+    """An error of the system in words."""
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk{where}; free some, or give another --out"
+    return f"{error.strerror or error}{where}"
+
+
+def device_options(p: argparse.ArgumentParser, where: str) -> None:
+    """What is measured on a device, and what it is held to."""
+    p.add_argument("--audit-only", action="store_true",
+                   help="without images: no accuracy; what was measured before stays")  # fmt: skip
+    p.add_argument("--max-drop", type=ranges.POINTS, metavar="POINTS",
+                   help="of top-1 that an int8 file may lose; 0.5")  # fmt: skip
+    p.add_argument("--max-upper", type=ranges.UPPER, metavar="POINTS",
+                   help="the upper end of the drop's 95 %% interval, above 0; 1")  # fmt: skip
+    p.add_argument("--min-agreement", type=ranges.PERCENT, metavar="PERCENT",
+                   help="of int8 pairs, or of a device and the host; 99")  # fmt: skip
+    p.add_argument("--gates", type=Path, help=f"limits as TOML{where}")
+    p.add_argument("--threads", type=ranges.THREADS.list, metavar="N,…",
+                   help=f"CPU threads to measure with, by commas{where}; 1")  # fmt: skip
+    p.add_argument("--sustained", type=ranges.SECONDS, metavar="SECONDS",
+                   help=f"also run each file so long without pause{where}")  # fmt: skip
+    p.add_argument("--quick", action="store_true",
+                   help=f"few timed runs, to see that it works{where}")  # fmt: skip
+
+
+def data_option(parser: argparse.ArgumentParser, split: bool = True) -> None:
+    """--data and what says how its folders are to be read."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("MOBILEMOD_DATA") or None,
+        help="folder with train/ and val/, one folder per class (or MOBILEMOD_DATA)",
+    )
+    parser.add_argument("--classes", metavar="FILE",
+                        help="which class each folder is, where its name doesn't say it: JSON or "
+                        f"lines of folder,class; or '{SORTED}'")  # fmt: skip
+    if split:
+        parser.add_argument("--split", metavar="NAME", help="folder of --data to measure; val")
+
+
+def data_of(args: argparse.Namespace) -> DataSet | None:
+    """The images of --data, None where it isn't given."""
+    if not args.data:
+        for option in ("split", "classes"):
+            if getattr(args, option, None):
+                raise UserError(f"--{option} goes with --data")
+        return None
+    given = getattr(args, "classes", None)
+    classes = ClassNames.read(given) if given else None
+    return DataSet(Path(args.data), getattr(args, "split", None) or MEASURED, classes)
+
+
+def required_data(args: argparse.Namespace) -> DataSet:
+    """`data_of`; `UserError` where no images are given."""
+    data = data_of(args)
+    if data is None:
+        raise UserError("no images: give --data DIR (DATA=… with make), or run 'make data'")
+    return data
+
+
+def given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options of these names that were given."""
+    return {k: getattr(args, k) for k in names if getattr(args, k) is not None}
+
+
+def refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """`UserError` for those of these options that were given."""
+    for name in given(args, names):
+        raise UserError(f"--{name} {why}")
+
+
+def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:
+    """Write the record where --json says, and the text to stdout unless the JSON goes there."""
+    from mobilemod.files import write_json
+
+    if args.json == "-":
+        json.dump(record, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+        return
+    if args.json:
+        write_json(Path(args.json), record)
+    print(text)
+
+
+def gates_code(verdicts: Iterable[dict[str, Any]]) -> int:
+    """The exit code of these verdicts."""
+    from mobilemod.results.verdict import overall
+
+    return code_of(overall(list(verdicts)))
+
+
+def code_of(state: str) -> int:
+    """The exit code of a verdict, the same for every verb that has gates."""
+    return {"pass": EXIT_OK, "fail": EXIT_GATE, "undecided": EXIT_UNDECIDED}[state]
+
+
+def device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
+    """The `DeviceConfig` of options that `validate --device` and `harness serve` share."""
+    from dataclasses import replace
+
+    from export.bundle_parts import load_calibrated
+    from export.measure.validation import read_validation_images
+    from mobilemod.harness.record.gates import DeviceGates
+    from mobilemod.harness.run.job_build import Plan
+    from mobilemod.harness.run.validate import QUICK, DeviceConfig
+    from mobilemod.manifest import load_bundle
+
+    gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
+    gates = replace(gates, **given(args, ("max_drop", "max_upper", "min_agreement")))
+    plan = Plan(threads=args.threads or (1,))
+    if args.quick:
+        plan = replace(plan, latency=QUICK)
+    if getattr(args, "files", None):
+        plan = replace(plan, files=tuple(args.files.split(",")))
+    plan = replace(plan, sustained_seconds=args.sustained or 0)
+    data, images, about = None if args.audit_only else data_of(args), None, None
+    if data is not None:
+        bundle = load_bundle(args.bundle, verify=False)
+        images = read_validation_images(bundle, data, args.limit)
+        about = images.about(load_calibrated(bundle))
+    elif not args.audit_only:
+        raise UserError(
+            "no images: give --data DIR (DATA=… with make), or --audit-only to measure latency and "
+            "run the self-test alone"
+        )
+    sample = args.limit is not None
+    return DeviceConfig(args.bundle, devices, images, sample, plan, gates, about)
