@@ -62,13 +62,13 @@ def test_each_file_redoes_what_imports_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "modules,inside,outside",
     [
-        (MADE_BY["tflite"], ["models/mobile_ops", "quantization/program"],
-         ["export/validation", "export/device_host", "results/", "harness/"]),
-        (MADE_BY["prepared"], ["models/unfold", "models/mobile.py", "models/efficientmod",
+        (MADE_BY["tflite"], ["forms/mobile_ops", "quantization/program"],
+         ["export/measure/", "results/", "harness/"]),
+        (MADE_BY["prepared"], ["forms/unfold", "forms/mobile.py", "networks/efficientmod",
                                "quantization/prepare/rounding"], ["export/", "results/"]),
-        (("quantization.calibration",), ["models/mobile", "observers", "data/resample"],
+        (("quantization.calibration",), ["forms/mobile", "observers", "data/resample"],
          ["export/", "results/"]),
-        (("quantization.sensitivity.effects",), ["sensitivity_program", "quantization/program"],
+        (("quantization.sensitivity.effects",), ["sensitivity/program", "quantization/program"],
          ["export/", "results/"]),
     ],
 )  # fmt: skip
