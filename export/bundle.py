@@ -31,7 +31,7 @@ from export.source import (
     find_prepared,
     open_source,
 )
-from export.targets.base import FORMS, TARGETS, ModelInfo, get_backend, require_packages
+from export.targets.base import FORMS, ModelInfo, get_backend, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_batch, read_split
@@ -46,6 +46,7 @@ from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.progress import progress
+from mobilemod.targets import TARGETS
 from mobilemod.workers import worker_pool
 from quantization.calibration import refuse_overflow
 from quantization.params import ParameterTable
@@ -71,7 +72,7 @@ class ExportConfig:
     out: Path
     checkpoint: Path | None = None
     data: Path | DataSet | None = None
-    targets: tuple[str, ...] = TARGETS
+    targets: tuple[str, ...] = tuple(TARGETS)
     recipe: str | None = None
     size: int = 224
     check: bool = True
@@ -152,7 +153,7 @@ def _checked_forms(
     model: EfficientMod, targets: tuple[str, ...], size: int
 ) -> dict[str, MobileForm]:
     """The mobile forms that the targets need, each checked equal to the reference form."""
-    names = sorted({get_backend(t).FORM for t in targets})
+    names = sorted({TARGETS[t].form for t in targets})
     forms = {name: build_mobile(model, FORMS[name]) for name in names}
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32))
     with torch.no_grad():
@@ -187,7 +188,7 @@ def _lower_all(
             config.check,
         )
         for target in config.targets
-        for table in (tables[get_backend(target).FORM], None)
+        for table in (tables[TARGETS[target].form], None)
     ]
     done: dict[int, LoweringResult] = {}
     with worker_pool() as pool:

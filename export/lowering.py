@@ -27,6 +27,7 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.unfold import network
+from mobilemod.targets import TARGETS
 from quantization.calibration import cache_dir
 from quantization.params import ParameterTable
 from quantization.program import quantize
@@ -57,12 +58,12 @@ class LoweringJob:
         """ "int8", or the float twin's format."""
         if self.table is not None:
             return "int8"
-        return "float16" if self.target == "coreml" else "float32"
+        return TARGETS[self.target].twin
 
     @property
     def file_name(self) -> str:
         """Name of the file in the bundle."""
-        return f"{self.info.name}_{self.precision}{get_backend(self.target).SUFFIX}"
+        return f"{self.info.name}_{self.precision}{TARGETS[self.target].suffix}"
 
     @property
     def program(self) -> LoweringJob:
@@ -115,7 +116,7 @@ def tool_versions() -> dict[str, str]:
 def build_form(job: LoweringJob) -> MobileForm:
     """The mobile form that the job's runtime wants."""
     model = network(job.variant, job.num_classes, job.state)
-    return build_mobile(model, FORMS[get_backend(job.target).FORM])
+    return build_mobile(model, FORMS[TARGETS[job.target].form])
 
 
 def lower(job: LoweringJob) -> LoweringResult:
@@ -127,7 +128,7 @@ def lower(job: LoweringJob) -> LoweringResult:
     program = job.program
     path, source = job.place(), program.place()
     checked = source.parent / "checked"
-    needs_check = job.check and job.target == "coreml" and not checked.exists()
+    needs_check = job.check and TARGETS[job.target].checked and not checked.exists()
     cached = source.exists()
     torch.set_num_threads(1)
     start = time.perf_counter()

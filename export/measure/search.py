@@ -18,7 +18,7 @@ from export.measure.search_costs import (
 )
 from export.measure.search_judge import BATCH, Judge
 from export.measure.sensitivity import SensitivityConfig, make_setup
-from export.targets.base import FORMS, TARGETS, get_backend
+from export.targets.base import FORMS, get_backend
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
@@ -30,6 +30,7 @@ from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.search.page import write_page
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED
+from mobilemod.targets import TARGETS
 from mobilemod.workers import worker_pool
 from quantization.recipe import Recipe
 from quantization.search.flow import Flow, trace_flow
@@ -96,7 +97,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     """
     bundle = load_bundle(config.bundle, verify=False)
     target = _target(bundle, config)
-    form = get_backend(target).FORM
+    form = TARGETS[target].form
     setup = make_setup(SensitivityConfig(config.bundle, config.data, form))
     base = bundle_recipe(bundle)
     guides, checks = _images(bundle, config, base)

@@ -16,13 +16,8 @@ from export.graph import FileGraph
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import NOT_EVERYWHERE, UserError, unknown
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, FormOptions
+from mobilemod.targets import TARGETS, target_of
 
-# What writes a target's files; not every machine has a build of it.
-PACKAGES = {
-    "executorch": ("executorch",),
-    "tflite": ("litert_torch", "litert_converter"),
-    "coreml": ("coremltools",),
-}
 FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 
 
@@ -93,9 +88,6 @@ class Backend(Protocol):
     def read_graph(self, path: Path) -> FileGraph: ...
 
 
-TARGETS = ("executorch", "tflite", "coreml")
-
-
 def get_backend(target: str) -> Backend:
     """The module of a target; `UserError` lists the known ones."""
     if target not in TARGETS:
@@ -105,9 +97,10 @@ def get_backend(target: str) -> Backend:
 
 def require_packages(target: str) -> None:
     """Raises `UserError` where what writes a target's files isn't installed here."""
-    missing = [name for name in PACKAGES[target] if importlib.util.find_spec(name) is None]
+    missing = [name for name in TARGETS[target].packages if importlib.util.find_spec(name) is None]
     if missing:
-        rest = ",".join(t for t in TARGETS if all(map(importlib.util.find_spec, PACKAGES[t])))
+        there = (t for t in TARGETS.values() if all(map(importlib.util.find_spec, t.packages)))
+        rest = ",".join(t.name for t in there)
         raise UserError(
             f"target {target} needs {' and '.join(missing)}, not installed here: run 'make setup', "
             f"or give --targets {rest} (TARGETS=…); {NOT_EVERYWHERE}"
@@ -116,10 +109,9 @@ def require_packages(target: str) -> None:
 
 def backend_for(path: Path) -> Backend:
     """The backend that reads a file, by its suffix."""
-    for target in TARGETS:
-        backend = get_backend(target)
-        if path.suffix == backend.SUFFIX:
-            return backend
+    target = target_of(path)
+    if target is not None:
+        return get_backend(target.name)
     if path.suffix in (".mlmodel", ".mlmodelc", ".aimodel", ".ptd", ".bpte"):
         raise UserError(f"{path}: not supported: {path.suffix}; give .pte, .tflite or .mlpackage")
     raise UserError(f"{path}: no known model file; expected .pte, .tflite or .mlpackage")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobilemod import ranges
+from mobilemod import ranges, targets
 from mobilemod.data.classes import SORTED, ClassNames
 from mobilemod.data.dataset import MEASURED, DataSet
 from mobilemod.errors import UserError
@@ -20,7 +20,7 @@ EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 # What the help lists; their own tables are behind imports that take seconds.
 MODEL = "efficientmod_xxs"
 VARIANTS = "efficientmod_xxs, efficientmod_xs, efficientmod_s, efficientmod_s_conv"
-TARGETS = "executorch,tflite,coreml"
+TARGETS = ",".join(targets.TARGETS)
 DEVICES = "host, arm64-emulated, adb, iphone, browser"
 
 

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from export.source import bundled_checkpoint
-from export.targets.base import TARGETS, backend_for
+from export.targets.base import backend_for
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
+from mobilemod.targets import TARGETS
 
 LIMIT = 40
 

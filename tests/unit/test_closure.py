@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from export.lowering import LoweringJob
-from export.targets.base import TARGETS, ModelInfo, get_backend
+from export.targets.base import ModelInfo, get_backend
 from mobilemod import closure
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.targets import TARGETS
 from quantization.prepare import preparation
 from quantization.recipe import load_recipe
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from export.lowering import LoweringJob
-from export.targets.base import TARGETS, ModelInfo, Origin
+from export.targets.base import ModelInfo, Origin, get_backend
 from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.targets import TARGETS
 
 INFO = ModelInfo("efficientmod_xxs", ("tench", "owl"), Preprocess(size=64))
 
@@ -92,3 +95,20 @@ def test_other_labels_and_authors_lower_nothing_again():
         job, info=dataclasses.replace(INFO, name="x", labels=("a", "b"), origin=Origin("Ada"))
     )
     assert job.key() != other.key() and job.program.key() == other.program.key()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_is_as_its_table_says(target):
+    backend = get_backend(target)
+    facts = TARGETS[target]
+    assert (target, facts.suffix, facts.form) == (backend.TARGET, backend.SUFFIX, backend.FORM)
+
+
+@pytest.mark.parametrize("suffix,others", [(".tflite", "coreml"), (".pte", "tflite")])
+def test_reading_a_file_imports_its_own_runtime_alone(suffix, others):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom export.targets.base import backend_for\n"
+        f"backend_for(Path('a{suffix}'))\n"
+        f"sys.exit('export.targets.{others}.target' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -37,6 +37,7 @@ from export.targets.coreml.reader import (
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
+from mobilemod.targets import TARGETS
 
 __all__ = [
     "FOLD",
@@ -51,8 +52,7 @@ __all__ = [
 ]
 
 TARGET = "coreml"
-SUFFIX = ".mlpackage"
-FORM = "coreml"
+SUFFIX, FORM = TARGETS[TARGET].suffix, TARGETS[TARGET].form
 FOLD = True
 INPUT_NAME, LABEL = "image", "classLabel"
 REMOVED_PASSES = (

@@ -14,10 +14,10 @@ from mobilemod.harness.bench.instructions import MAX_RISE_PERCENT, compare_with_
 from mobilemod.manifest import bundle_around, load_bundle
 from mobilemod.results.table import aligned
 from mobilemod.results.verdict import Verdict
+from mobilemod.targets import SUFFIXES
 
 SCHEMA = "mobilemod/bench/1"
 RECORD_FOLDER = "bench"
-MODEL_SUFFIXES = (".tflite", ".pte", ".mlpackage")
 
 
 def bench(
@@ -60,7 +60,7 @@ def bench(
     if baseline is not None:
         verdicts += compare_with_baseline(record, baseline, max_rise)
     record["verdicts"] = [v.to_dict() for v in verdicts]
-    if path.is_dir() and path.suffix not in MODEL_SUFFIXES:
+    if path.is_dir() and path.suffix not in SUFFIXES:
         save(record, path)
     return record, verdicts
 
@@ -70,9 +70,9 @@ def find_files(path: Path) -> tuple[tuple[ModelFile, ...], Preprocess, str | Non
 
     A single file that lies in a bundle is described by the bundle's manifest.
     """
-    if path.suffix not in MODEL_SUFFIXES:
+    if path.suffix not in SUFFIXES:
         if not path.is_dir():
-            raise UserError(f"{path}: neither a bundle nor a {', '.join(MODEL_SUFFIXES)} file")
+            raise UserError(f"{path}: neither a bundle nor a {', '.join(SUFFIXES)} file")
         bundle = load_bundle(path)
         files = [
             ModelFile(path / e["file"], e["sha256"], e["target"], e["precision"])
