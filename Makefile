@@ -43,6 +43,10 @@ HERE        := $(shell uname -s)-$(shell uname -m)
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CLI  := $(BIN)/mobilemod
+PYTEST := $(BIN)/python -m pytest --durations=15
+# How many test processes at a time.
+JOBS ?= 2
+BESIDE := -n $(JOBS) --dist loadfile
 AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSES)"))
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
@@ -151,11 +155,14 @@ test-apps: setup web
 	  echo "$$script"; MOBILEMOD_DATA="$(DATA)" PYTHON="$(CURDIR)/$(BIN)/python" "$$script" || exit 1; \
 	done
 
+# A file's tests share what is expensive, so that a file stays in one process.
 test: setup
-	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m "not slow"
+	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not alone" $(BESIDE)
+	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "not slow and alone"
 
 test-slow: setup
-	MOBILEMOD_DATA="$(DATA)" $(BIN)/python -m pytest -m slow
+	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not alone" $(BESIDE)
+	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "slow and alone"
 
 lint: setup
 	$(BIN)/ruff check .

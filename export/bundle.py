@@ -21,7 +21,6 @@ from export.lowering import (
     LoweringResult,
     copy_into,
     lower,
-    peak_memory,
     result_dict,
     tool_versions,
 )
@@ -47,7 +46,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.progress import progress
 from mobilemod.targets import TARGETS
-from mobilemod.workers import worker_pool
+from mobilemod.workers import peak_memory, worker_pool
 from quantization.calibration import refuse_overflow
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, Prepared

@@ -7,10 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-import re
-import resource
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,6 +25,7 @@ from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.unfold import network
 from mobilemod.targets import TARGETS
+from mobilemod.workers import peak_memory
 from quantization.calibration import cache_dir
 from quantization.params import ParameterTable
 from quantization.program import quantize
@@ -158,21 +156,6 @@ def _check(module: torch.nn.Module, job: LoweringJob, path: Path) -> None:
         from export.targets.coreml.check import check, require
 
         require(check(path, module, image), path)
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process, bytes.
-
-    On Linux from /proc: getrusage's figure survives exec, so that a worker would report its
-    parent's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if found:
-            return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from pathlib import Path
 
 from mobilemod.errors import UserError
 
@@ -90,3 +94,18 @@ def _start(parent: int) -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, bytes.
+
+    On Linux from /proc: getrusage's figure survives exec, so that a worker would report its
+    parent's peak.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "export.verbs"]
+# What long work tells every half minute.
+PROGRESS = re.compile(r": (\d+ of \d+ .*, )?(\d+ min )?\d+ s( so far|, about .* left)?$")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from mobilemod.harness.run.validate import QUICK, DeviceConfig
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import IDS, make_bundle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 IMAGES = 30
 
 

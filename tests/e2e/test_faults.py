@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +19,9 @@ from PIL import Image
 
 from export.source import bundled_checkpoint
 from mobilemod.networks.checkpoints import load_checkpoint
-from tests.e2e.conftest import COMMAND, ROOT
+from tests.e2e.conftest import COMMAND, PROGRESS, ROOT
 
-SMALL = ("--targets", "tflite", "--size", "64")
-
-# What long work tells every half minute.
-PROGRESS = re.compile(r": (\d+ of \d+ .*, )?(\d+ min )?\d+ s( so far|, about .* left)?$")
+SMALL = ("--targets", "executorch", "--size", "64")
 
 
 def fails(process: subprocess.CompletedProcess[str], *says: str) -> None:
@@ -215,8 +211,8 @@ def _session(leader: int) -> list[str]:
 def test_a_changed_model_file_is_refused(run, environment, tmp_path):
     out = tmp_path / "bundle"
     assert run("export", *SMALL, "--out", out).returncode == 0
-    file = next(out.glob("*_int8.tflite"))
-    shutil.copyfile(next(out.glob("*_float32.tflite")), file)
+    file = next(out.glob("*_int8.pte"))
+    shutil.copyfile(next(out.glob("*_float32.pte")), file)
     fails(run("validate", out, "--audit-only"), file.name, "sha256")
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.e2e.conftest import COMMAND, ROOT
 from tests.interrupts import interruptible
 
+pytestmark = pytest.mark.alone
+
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 from mobilemod.data.image_file import MAX_PIXELS, DamagedImage
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.workers import peak_memory
 from tests.fuzz.mutations import corpus, mutated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,10 +53,7 @@ def run(seed: int, first: int, count: int, folder: Path) -> dict:
             found["read"] += 1
         slowest = max(slowest, time.process_time() - begin)
         faulthandler.cancel_dump_traceback_later()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1e3 if sys.platform != "darwin" else 1e6
-    )
-    return {"found": dict(found), "slowest_seconds": slowest, "peak_mb": peak}
+    return {"found": dict(found), "slowest_seconds": slowest, "peak_mb": peak_memory() / 1e6}
 
 
 def test_changed_images(tmp_path):

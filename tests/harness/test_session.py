@@ -41,6 +41,8 @@ from tests.harness.devices import Changed, cable_out, hostile_lines, noisy, resi
 from tests.harness.test_protocol import GOOD
 from tests.interrupts import interruptible
 
+pytestmark = pytest.mark.alone
+
 NO_PAUSES = (0.0, 0.0, 0.0)
 
 

@@ -43,6 +43,8 @@ from mobilemod.harness.protocol.lines import Writer
 from tests.adbd.device import EmulatedDevice, emulated, plug
 from tests.phone.tool import DATA
 
+pytestmark = pytest.mark.alone
+
 FOLDER = "/data/local/tmp/mobilemod"
 HOSTILE = [
     "a b", "it's", 'say "x"', "$(touch /data/owned)", "`touch /data/owned`", "; touch /data/owned",

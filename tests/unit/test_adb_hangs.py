@@ -14,6 +14,8 @@ from mobilemod.harness.drivers.adb.client import Adb, Device, Listed, choose
 from mobilemod.harness.drivers.adb.driver import AdbDriver
 from mobilemod.harness.drivers.bounded import run_bounded
 
+pytestmark = pytest.mark.alone
+
 LISTS = 'echo "List of devices attached"; echo "R5   device model:A"; exit 0'
 
 

@@ -26,6 +26,8 @@ from mobilemod.harness.run.serve import JobServer, built_app, qr_code, serving
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import make_bundle
 
+pytestmark = pytest.mark.alone
+
 CLIENT, OTHER = "0123456789abcdef", "fedcba9876543210"
 
 

@@ -19,6 +19,8 @@ import pytest
 from tests.interrupts import interruptible
 from tests.tiny_bundle import make_bundle
 
+pytestmark = pytest.mark.alone
+
 # The command line, with an app that need not be built.
 COMMAND = """
 import sys
