@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+@functools.cache
 def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
     """Paths below `root` of these modules and of all that they import, sorted.
 
