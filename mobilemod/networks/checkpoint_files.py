@@ -35,10 +35,14 @@ STAND_INS_AT_MOST = 64
 DATA_NAMES = {
     "numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct", "pathlib.PosixPath", "pathlib.WindowsPath",
-    "pathlib.PurePosixPath", "pathlib.PureWindowsPath", "pathlib.Path", "pathlib._local.PosixPath",
-    "pathlib._local.WindowsPath", "types.SimpleNamespace", "datetime.datetime", "datetime.date",
-    "datetime.timedelta",
+    "numpy._core.multiarray._reconstruct", "types.SimpleNamespace", "datetime.datetime",
+    "datetime.date", "datetime.timedelta",
+    # Python 3.13 writes its paths as the module's inside.
+    *(
+        f"{module}.{kind}Path"
+        for module in ("pathlib", "pathlib._local")
+        for kind in ("", "Posix", "Windows", "Pure", "PurePosix", "PureWindows")
+    ),
 }  # fmt: skip
 
 

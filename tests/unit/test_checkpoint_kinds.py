@@ -8,9 +8,12 @@ import json
 import pathlib
 import pickle
 import subprocess
+import sys
 import tarfile
+import types
 import zipfile
 from collections import OrderedDict
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -345,3 +348,15 @@ def test_the_command_line_ends_in_one_line(file, narrow_state, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and "'norm.weight' holds values beyond float32" in lines[0]
     assert not out.exists()
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+@pytest.mark.parametrize("kind", ["PosixPath", "PurePosixPath", "WindowsPath", "PurePath"])
+def test_paths_of_every_python_are_data(tmp_path, narrow_state, known_narrow, module, kind):
+    """Python 3.13 pickles its paths as `pathlib._local`'s."""
+    here = types.ModuleType(module)
+    here.Kept = type(kind, (), {"__module__": module})
+    setattr(here, kind, here.Kept)
+    with mock.patch.dict(sys.modules, {module: here}):
+        torch.save({"state_dict": narrow_state, "out": here.Kept()}, tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth", known_narrow).state.keys() == narrow_state.keys()
