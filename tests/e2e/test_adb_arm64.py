@@ -56,7 +56,7 @@ def test_arm64_predicts_what_this_machine_does(adb, run, data_dir, folder, tmp_p
         options = ("--data", data_dir, "--device", "adb", "--limit", LIMIT)
         done = run("validate", folder, *options, **adb)
         assert phone.setting("global", "stay_on_while_plugged_in") == "0"
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1, 4), done.stderr
     record, out = newest_record(folder, "adb")
     assert record["complete"] and record["device"]["runtimes"]["LiteRT"] == "2.3.0"
     assert "part 0xd0b" in record["device"]["facts"]["processor"]  # a Cortex-A76

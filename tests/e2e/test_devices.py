@@ -47,7 +47,8 @@ def test_the_bundled_network_on_this_machine(run, data_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     options = ("--data", data_dir, "--limit", IMAGES, "--quick", "--json")
     process = run("validate", bundle, "--device", "host", *options, "-")
-    assert process.returncode == 0, process.stderr
+    # Nothing fails; so few images decide nothing.
+    assert process.returncode in (0, 4), process.stderr
     (record,) = json.loads(process.stdout)["records"]
     counts = record["counts"]
     assert (counts["sent"], counts["answered"], counts["missing"]) == (IMAGES, 4 * IMAGES, 0)

@@ -13,6 +13,7 @@ from export.targets.base import backend_for
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
 from mobilemod.targets import TARGETS
+from tests.e2e.conftest import PROGRESS
 
 LIMIT = 40
 
@@ -23,7 +24,7 @@ def bundle(run, data_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "efficientmod_xxs"
     process = run("export", "--data", data_dir, "--size", "64", "--out", out, "--json", "-")
     assert process.returncode == 0, process.stderr
-    assert process.stderr == ""
+    assert all(PROGRESS.search(line) for line in process.stderr.splitlines())
     return out, json.loads(process.stdout)
 
 
@@ -33,7 +34,8 @@ def measured(run, data_dir, bundle):
     out, _ = bundle
     limits = ("--max-drop", "100", "--min-agreement", "0")
     process = run("validate", out, "--data", data_dir, "--limit", LIMIT, *limits, "--json", "-")
-    assert process.returncode == 0, process.stderr
+    # Few images: nothing fails, not everything is decided.
+    assert process.returncode in (0, 4), process.stderr
     return json.loads(process.stdout)
 
 

@@ -19,6 +19,8 @@ from export.targets.coreml import target as coreml
 from export.targets.coreml.check import check
 from export.targets.executorch import target as executorch
 from export.targets.tflite import target as tflite
+from mobilemod.data.classes import ClassNames
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
@@ -279,7 +281,8 @@ def test_a_table_without_ranges(tmp_path, narrow_model, low, high):
 def test_the_large_variants_are_exported(data_dir, tmp_path, name, target, backend, kind):
     path, out = tmp_path / "a.safetensors", tmp_path / "bundle"
     save_checkpoint(path, weights(get_variant(name), kind), {"model": name}, torch.float32)
-    config = ExportConfig(name, out, path, Path(data_dir), (target,), size=SIZE)
+    data = DataSet(Path(data_dir), classes=ClassNames(sorted=True))
+    config = ExportConfig(name, out, path, data, (target,), size=SIZE)
     record = export_bundle(config)
     int8 = next(f for f in record["files"] if f["precision"] == "int8")
     assert int8["audit"]["int8_share"] >= 0.99
