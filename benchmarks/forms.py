@@ -33,6 +33,7 @@ from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, get_backend
 from export.targets.executorch import target as executorch
 from export.targets.tflite import target as tflite
+from mobilemod import targets
 from mobilemod.closure import code_digest
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -165,7 +166,7 @@ class Maker:
         module = None
         for target in variant.targets:
             backend = get_backend(target)
-            path = cache_dir() / "forms" / key / f"model{backend.SUFFIX}"
+            path = cache_dir() / "forms" / key / f"model{targets.TARGETS[target].suffix}"
             row = Row(variant.name, target, path, exact)
             try:
                 if not path.exists():

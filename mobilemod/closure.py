@@ -39,8 +39,7 @@ def code_digest(*modules: str) -> str:
     """sha256 over the names and contents of `import_closure`, for keys of caches."""
     h = hashlib.sha256()
     for path in import_closure(*modules):
-        file = ROOT / path
-        h.update(path.encode() + b"\0" + _sha256(file, file.stat().st_size))
+        h.update(path.encode() + b"\0" + hashlib.sha256((ROOT / path).read_bytes()).digest())
     return h.hexdigest()
 
 
@@ -48,12 +47,6 @@ def _file(root: Path, name: str) -> str | None:
     """The file of a module, None where it is no module of this repository."""
     path = name.replace(".", "/")
     return next((p for p in (f"{path}.py", f"{path}/__init__.py") if (root / p).is_file()), None)
-
-
-@functools.cache
-def _sha256(path: Path, size: int) -> bytes:
-    """Of one file; the sources of a running program don't change but for tests'."""
-    return hashlib.sha256(path.read_bytes()).digest()
 
 
 @functools.cache

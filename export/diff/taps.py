@@ -17,6 +17,7 @@ from export.targets.base import FORMS, backend_for
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import Bundle
+from mobilemod.targets import TARGETS
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 from quantization.program import quantize
 
@@ -219,7 +220,8 @@ class Network:
             raise UserError(
                 f"{path}: takes {shape}, the images of {self.bundle.folder} are {size} pixels"
             )
-        program = self._record(backend.FORM, is_int8(taps.graph))
+        form = TARGETS[backend.TARGET].form
+        program = self._record(form, is_int8(taps.graph))
         try:
             naming = name_tensors(
                 program,
@@ -233,7 +235,7 @@ class Network:
                 f"{self.bundle.manifest['model']} in {self.bundle.folder}: {error}"
             ) from None
         self._check_weights(path, taps, program, naming)
-        return NamedTaps(path.name, backend.FORM, taps, program, naming)
+        return NamedTaps(path.name, form, taps, program, naming)
 
     def program(self, form: str, int8: bool) -> NamedTaps:
         """The quantized program of a form, or the form in float."""

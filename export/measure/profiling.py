@@ -22,6 +22,7 @@ from export.number_formats import GraphIndex
 from export.targets.base import SubProgram, backend_for
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
+from mobilemod.targets import TARGETS
 
 SCHEMA = "mobilemod/profile/1"
 SLICE_SECONDS = 0.004
@@ -146,18 +147,18 @@ def _profile(path: Path, threads: int, rounds: int) -> Profile:
 
 
 def _cutter(target: str, path: Path, threads: int) -> Cutter:
+    if not TARGETS[target].profiled:
+        raise UserError(
+            f"{path}: no profile of Core ML files here; "
+            "'mobilemod bench --device mac' records where each op ran"
+        )
     if target == "tflite":
         from export.targets.tflite.cut import TfliteCutter
 
         return TfliteCutter(path, threads)
-    if target == "executorch":
-        from export.targets.executorch.cut import PteCutter
+    from export.targets.executorch.cut import PteCutter
 
-        return PteCutter(path, threads)
-    raise UserError(
-        f"{path}: no profile of Core ML files here; "
-        "'mobilemod bench --device mac' records where each op ran"
-    )
+    return PteCutter(path, threads)
 
 
 def _measure(run: Callable[[], None], seconds: float) -> float:

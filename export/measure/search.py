@@ -39,7 +39,7 @@ from quantization.search.recipe import mixed_recipe
 
 SCHEMA = "mobilemod/search/1"
 COSTS = ("ms", "macs")
-TIMED = ("tflite", "executorch")
+FIRST = "tflite"  # of several
 LOOK = 0.75  # after a failed check the divergence falls by a quarter before the next
 
 
@@ -104,7 +104,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     flows, modules = _flows(bundle, base)
     flow = flows[form]
     costs, profiles = mac_costs(flow), ()
-    if target in TIMED and config.cost != "macs":
+    if TARGETS[target].profiled and config.cost != "macs":
         profiles = (
             saved_profiles(target, *config.profiles)
             if config.profiles
@@ -171,14 +171,14 @@ def _outcome(last: Step, max_drop: float, reference: Reference) -> tuple[str, st
 
 def _target(bundle: Bundle, config: SearchConfig) -> str:
     there = {entry["target"] for entry in bundle.model_files()}
-    known = (t for t in (*TIMED, *TARGETS) if t in there)
+    known = (t for t in (FIRST, *TARGETS) if t in there)
     target = config.target or next(known, None)
     if target is None or target not in there:
         raise UserError(
             f"{bundle.folder} holds no file of {target or 'any target'}; "
             f"it has {', '.join(sorted(there)) or 'none'}"
         )
-    if target not in TIMED and (config.cost == "ms" or config.profiles):
+    if not TARGETS[target].profiled and (config.cost == "ms" or config.profiles):
         raise UserError(f"{target} files can't be profiled here; give --cost macs")
     return target
 

@@ -75,8 +75,6 @@ class Backend(Protocol):
     """
 
     TARGET: str
-    SUFFIX: str
-    FORM: str
     FOLD: bool
 
     def lower(self, module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None: ...

@@ -40,6 +40,22 @@ def os_error(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
+def bundle_option(p: argparse.ArgumentParser) -> None:
+    """The bundle that a verb works on."""
+    p.add_argument("bundle", type=Path, help="folder that export wrote")
+
+
+def limit_option(p: argparse.ArgumentParser) -> None:
+    """--limit of what is measured."""
+    p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
+                   help="at most so many images, spread over the classes; all")  # fmt: skip
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What an option lists by commas."""
+    return tuple(part for part in text.split(",") if part)
+
+
 def device_options(p: argparse.ArgumentParser, where: str) -> None:
     """What is measured on a device, and what it is held to."""
     p.add_argument("--audit-only", action="store_true",
@@ -116,6 +132,12 @@ def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:
     if args.json:
         write_json(Path(args.json), record)
     print(text)
+
+
+def emit_devices(args: argparse.Namespace, records: list[dict[str, Any]], text: str) -> int:
+    """`emit` of devices' records; the exit code of all their verdicts."""
+    emit(args, {"schema": "mobilemod/harness-records/1", "records": records}, text)
+    return gates_code(v for record in records for v in record["verdicts"])
 
 
 def gates_code(verdicts: Iterable[dict[str, Any]]) -> int:

@@ -16,6 +16,11 @@ COMMAND = [sys.executable, "-m", "export.verbs"]
 PROGRESS = re.compile(r": (\d+ of \d+ .*, )?(\d+ min )?\d+ s( so far|, about .* left)?$")
 
 
+def said(process: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines on stderr that aren't progress."""
+    return [line for line in process.stderr.strip().splitlines() if not PROGRESS.search(line)]
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
     """The environment of a run: its own cache unless one is given, and no data by default."""

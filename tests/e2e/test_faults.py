@@ -19,7 +19,7 @@ from PIL import Image
 
 from export.source import bundled_checkpoint
 from mobilemod.networks.checkpoints import load_checkpoint
-from tests.e2e.conftest import COMMAND, PROGRESS, ROOT
+from tests.e2e.conftest import COMMAND, ROOT, said
 
 SMALL = ("--targets", "executorch", "--size", "64")
 
@@ -27,7 +27,7 @@ SMALL = ("--targets", "executorch", "--size", "64")
 def fails(process: subprocess.CompletedProcess[str], *says: str) -> None:
     """Exit code 2, and one line on stderr that holds each of `says`."""
     assert process.returncode == 2, process.stderr
-    lines = [line for line in process.stderr.strip().splitlines() if not PROGRESS.search(line)]
+    lines = said(process)
     assert len(lines) == 1 and lines[0].startswith("mobilemod: error: "), process.stderr
     for text in says:
         assert text in lines[0]

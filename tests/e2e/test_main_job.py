@@ -13,7 +13,7 @@ from export.targets.base import backend_for
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
 from mobilemod.targets import TARGETS
-from tests.e2e.conftest import PROGRESS
+from tests.e2e.conftest import said
 
 LIMIT = 40
 
@@ -24,7 +24,7 @@ def bundle(run, data_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "efficientmod_xxs"
     process = run("export", "--data", data_dir, "--size", "64", "--out", out, "--json", "-")
     assert process.returncode == 0, process.stderr
-    assert all(PROGRESS.search(line) for line in process.stderr.splitlines())
+    assert said(process) == []
     return out, json.loads(process.stdout)
 
 

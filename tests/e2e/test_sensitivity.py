@@ -31,7 +31,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
 from quantization.recipe import load_recipe
-from tests.e2e.conftest import PROGRESS
+from tests.e2e.conftest import said
 from tests.manifests import accept, checkpoint, manifest_values, resign
 
 MODEL = "efficientmod_xxs"
@@ -90,7 +90,7 @@ def test_one_command_writes_table_record_and_page_and_goes_on(run, bundle, data,
     arguments = ["sensitivity", bundle, "--data", data, "--images", IMAGES, "--out", out]
     first = run(*arguments, MOBILEMOD_CACHE=str(cache))
     assert first.returncode == 0, first.stderr
-    assert all(PROGRESS.search(line) for line in first.stderr.splitlines())
+    assert said(first) == []
     assert "SQNR" in first.stdout and "against the labels" in first.stdout
     page = out / "sensitivity-xnnpack-module.html"
     assert first.stdout.splitlines()[-1] == f"page: {page}"

@@ -14,7 +14,10 @@ def check_labels(
     backend: Backend, path: Path, info: ModelInfo, int8: bool, x: np.ndarray, folder: Path
 ) -> Path:
     """Label a copy of `path` anew and back again; the newly labelled copy, named "new"."""
-    new, back = folder / f"new{backend.SUFFIX}", folder / f"back{backend.SUFFIX}"
+    new, back = (
+        folder / f"new{path.suffix}",
+        folder / f"back{path.suffix}",
+    )
     names = tuple(f"étiquette {i} {'x' * i}" for i in range(len(info.labels)))
     backend.label(path, dataclasses.replace(info, name="new", labels=names), new, int8=int8)
     backend.label(new, info, back, int8=int8)

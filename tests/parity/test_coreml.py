@@ -29,6 +29,7 @@ from mobilemod.files import file_sha256
 from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.mobile_ops import COREML_FORM, NamedConv2d
 from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
@@ -73,7 +74,7 @@ def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -
         if name != "float":
             table = make_table(form, "coreml", load_recipe(name), calibration)
             module = quantize(form, table, coreml.FOLD)
-        path = folder / f"{name}{coreml.SUFFIX}"
+        path = folder / f"{name}{TARGETS[coreml.TARGET].suffix}"
         coreml.lower(module, info, path, int8=table is not None)
         made[name] = Lowered(path, module, table, info)
     return made
@@ -163,7 +164,7 @@ def test_a_batch_gives_what_single_images_give(lowered, name):
 
 def test_the_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
     made = lowered["cpu"]
-    again = tmp_path / f"again{coreml.SUFFIX}"
+    again = tmp_path / f"again{TARGETS[coreml.TARGET].suffix}"
     capfd.readouterr()
     coreml.lower(made.module, made.info, again, int8=True)
     assert capfd.readouterr() == ("", "")

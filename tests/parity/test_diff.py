@@ -37,6 +37,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.results.diff.text import text
+from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
@@ -80,10 +81,10 @@ def lower(backend: Backend, model, folder: Path, name: str, calibration: Calibra
     """One file of `model`, and its table beside it; the float twin without a calibration."""
 
     info = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
-    module = build_mobile(model, FORMS[backend.FORM])
+    module = build_mobile(model, FORMS[TARGETS[backend.TARGET].form])
     if calibration is not None:
-        table = make_table(module, backend.FORM, load_recipe("cpu"), calibration)
-        table.save(folder / f"parameters-{backend.FORM}.json")
+        table = make_table(module, TARGETS[backend.TARGET].form, load_recipe("cpu"), calibration)
+        table.save(folder / f"parameters-{TARGETS[backend.TARGET].form}.json")
         module = quantize(module, table, backend.FOLD)
     backend.lower(module, info, folder / name, int8=calibration is not None)
 

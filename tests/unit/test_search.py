@@ -28,6 +28,7 @@ from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.results.search.page import write_page
 from mobilemod.results.search.table import text_table
+from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe, parse_recipe
@@ -371,16 +372,17 @@ def test_file_has_exactly_these_modules_float(narrow_model, images, tmp_path, ta
     backend = BACKENDS[target]
     flows = {form: flow_of(narrow_model, form, recipe) for form in FORMS}
     mixed = mixed_recipe(load_recipe(recipe), list(flows.values()), dict.fromkeys(CHOSEN, "a"), "")
-    form = build_mobile(narrow_model, FORMS[backend.FORM])
+    facts = TARGETS[backend.TARGET]
+    form = build_mobile(narrow_model, FORMS[facts.form])
     observed = observe(build_mobile(narrow_model, FORMS["xnnpack"]), [images], 1)
-    table = make_table(form, backend.FORM, mixed, Calibration("w", "i", 8, observed))
+    table = make_table(form, facts.form, mixed, Calibration("w", "i", 8, observed))
     program = quantize(form, table, backend.FOLD)
-    path = tmp_path / f"mixed{backend.SUFFIX}"
+    path = tmp_path / f"mixed{facts.suffix}"
     info = ModelInfo("narrow", tuple(f"class {i}" for i in range(10)), Preprocess(size=SIZE))
     backend.lower(program, info, path, int8=True)
     graph = backend.read_graph(path)
     audit = audit_graph(graph, path, Names([table]))
-    flow = flows[backend.FORM]
+    flow = flows[facts.form]
     assert audit.int8_share == pytest.approx(flow.int8_share(CHOSEN), abs=1e-9)
     assert audit.int8_share >= mixed.min_int8_share
     if recipe == "cpu" and target != "coreml":

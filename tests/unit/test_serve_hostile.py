@@ -163,12 +163,11 @@ def test_an_honest_client_is_answered_and_memory_is_bounded(served, connections)
     assert served.get(f"{served.job}resume.json?client={CLIENT}")[1] == 200
     grown, threads, waits = attack(served, connections, 3 if connections < 1000 else 12)
     late = waits[len(waits) * 19 // 20]
-    said = f"{threads} threads, 95 % within {late:.2f} s, all within {waits[-1]:.2f} s"
-    print(f"{connections} connections: {grown / 1024:.0f} MiB, {said}")
+    times = f"95 % within {late:.2f} s, all within {waits[-1]:.2f} s"
+    print(f"{connections} connections: {grown / 1024:.0f} MiB, {threads} threads, {times}")
     assert grown < 100_000
     assert threads < 60
-    # A machine that others use too may stall a single answer.
-    assert late < 1.0 and waits[-1] < 3.0
+    assert waits[-1] < 1.0
     assert served.get("/")[1] == 200
 
 

@@ -41,8 +41,6 @@ from mobilemod.targets import TARGETS
 
 __all__ = [
     "FOLD",
-    "FORM",
-    "SUFFIX",
     "TARGET",
     "label",
     "load",
@@ -52,7 +50,6 @@ __all__ = [
 ]
 
 TARGET = "coreml"
-SUFFIX, FORM = TARGETS[TARGET].suffix, TARGETS[TARGET].form
 FOLD = True
 INPUT_NAME, LABEL = "image", "classLabel"
 REMOVED_PASSES = (
@@ -311,10 +308,10 @@ def _core_ml(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     from PIL import Image
 
     preprocess = open_package(path).preprocess
-    if path.suffix == SUFFIX:
+    if path.suffix == TARGETS[TARGET].suffix:
         model = ct.models.MLModel(str(path))
     else:  # Core ML goes by the suffix
-        holder = Path(tempfile.mkdtemp()) / f"model{SUFFIX}"
+        holder = Path(tempfile.mkdtemp()) / f"model{TARGETS[TARGET].suffix}"
         shutil.copytree(path, holder)
         model = ct.models.MLModel(str(holder))
 

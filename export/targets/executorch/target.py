@@ -22,11 +22,9 @@ from export.targets.executorch.reader import METADATA_METHOD, TARGET, read_pte
 from export.targets.executorch.xnnpack_graph import simplify
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
-from mobilemod.targets import TARGETS
 
-__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_graph"]
+__all__ = ["FOLD", "TARGET", "label", "load", "lower", "read_graph"]
 
-SUFFIX, FORM = TARGETS[TARGET].suffix, TARGETS[TARGET].form
 FOLD = True
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default

@@ -26,12 +26,10 @@ from export.targets.tflite.metadata import (
 from export.targets.tflite.reader import open_interpreter, read_graph
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
-from mobilemod.targets import TARGETS
 
-__all__ = ["FOLD", "FORM", "SUFFIX", "TARGET", "label", "load", "lower", "read_graph"]
+__all__ = ["FOLD", "TARGET", "label", "load", "lower", "read_graph"]
 
 TARGET = "tflite"
-SUFFIX, FORM = TARGETS[TARGET].suffix, TARGETS[TARGET].form
 FOLD = False
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
 

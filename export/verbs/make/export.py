@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.verbs.options import EXIT_OK, MODEL, TARGETS, VARIANTS, data_of, data_option, emit
+from export.verbs.options import (
+    EXIT_OK,
+    MODEL,
+    TARGETS,
+    VARIANTS,
+    data_of,
+    data_option,
+    emit,
+    listed,
+)
 from mobilemod import ranges
 
 SUMMARY = "quantize and lower a checkpoint to a bundle"
@@ -42,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         checkpoint=args.checkpoint,
         data=data_of(args),
-        targets=tuple(t for t in args.targets.split(",") if t),
+        targets=listed(args.targets),
         recipe=args.recipe,
         size=args.size,
         check=not args.skip_check,

@@ -67,7 +67,7 @@ def _run_qat(args: argparse.Namespace) -> int:
     refuse(args, ("phases",), "doesn't go with --qat, which takes --steps and --size")
     overrides = given(args, ("steps", "size", "lr", "batch_size", "seed"))
     config, data = make_qat_config(args.config, overrides), required_data(args)
-    source = open_source(args.model or "efficientmod_xxs", args.checkpoint, data)
+    source = open_source(args.model or MODEL, args.checkpoint, data)
     floating = FloatNetwork(
         source.variant,
         source.num_classes,

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from export.verbs.options import data_option, device_config, device_options, emit, gates_code
+from export.verbs.options import (
+    bundle_option,
+    data_option,
+    device_config,
+    device_options,
+    emit_devices,
+    limit_option,
+)
 from mobilemod import ranges
 
 SUMMARY = "measure on any phone's browser, nothing installed"
@@ -16,10 +22,9 @@ EXAMPLE = "mobilemod harness serve dist/efficientmod_xxs --data DIR --limit 200"
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     p.add_argument("action", choices=("serve",), help="show an address and a QR code to open")
-    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    bundle_option(p)
     data_option(p)
-    p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
-                   help="at most so many images, spread over the classes; all")  # fmt: skip
+    limit_option(p)
     p.add_argument("--host", default="0.0.0.0", help="address to listen on; 0.0.0.0, every one")
     p.add_argument("--port", type=ranges.PORT, default=8765, help="port to listen on; 8765")
     device_options(p, "")
@@ -41,5 +46,4 @@ def run(args: argparse.Namespace) -> int:
     lines = [f"{len(records)} browsers measured"]
     if records:
         lines.append(f"report: {args.bundle / 'devices' / 'report.html'}")
-    emit(args, {"schema": "mobilemod/harness-records/1", "records": records}, "\n".join(lines))
-    return gates_code(v for record in records for v in record["verdicts"])
+    return emit_devices(args, records, "\n".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.verbs.options import code_of, data_option, emit, required_data
+from export.verbs.options import bundle_option, code_of, data_option, emit, required_data
 from mobilemod import ranges
 
 SUMMARY = "which modules to leave float, for the least time"
@@ -14,7 +14,7 @@ EXAMPLE = "mobilemod search dist/efficientmod_xxs --data DIR --max-drop 0.3"
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    bundle_option(p)
     data_option(p)
     p.add_argument("--max-drop", type=ranges.POINTS, default=0.5, metavar="POINTS",
                    help="of top-1 that may be lost; 0.5")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.verbs.options import EXIT_OK, data_option, emit, required_data
+from export.verbs.options import EXIT_OK, bundle_option, data_option, emit, required_data
 from mobilemod import ranges
 
 SUMMARY = "which layer costs accuracy in int8"
@@ -14,7 +14,7 @@ EXAMPLE = "mobilemod sensitivity dist/efficientmod_xxs --data DIR"
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    bundle_option(p)
     data_option(p)
     p.add_argument("--form", choices=("xnnpack", "coreml"), help="the first that the bundle holds")
     p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; the bundle's")

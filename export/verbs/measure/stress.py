@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from export.verbs.options import data_option, emit, gates_code, required_data
+from export.verbs.options import bundle_option, data_option, emit, gates_code, listed, required_data
 from mobilemod import ranges
 
 SUMMARY = "accuracy drop of int8 on corrupted images"
@@ -14,7 +13,7 @@ EXAMPLE = "mobilemod stress dist/efficientmod_xxs --data DIR --images 500"
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    bundle_option(p)
     data_option(p)
     p.add_argument("--images", type=ranges.IMAGES, default=500, metavar="N",
                    help="how many, spread over the classes; 500")  # fmt: skip
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         bundle=args.bundle,
         data=required_data(args),
         images=args.images,
-        targets=None if args.targets is None else tuple(t for t in args.targets.split(",") if t),
+        targets=None if args.targets is None else listed(args.targets),
         max_mean_drop=args.max_mean_drop,
     )
     record, verdicts = stress_bundle(config)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from export.verbs.options import (
     DEVICES,
+    bundle_option,
     data_of,
     data_option,
     device_config,
     device_options,
     emit,
+    emit_devices,
     gates_code,
     given,
+    limit_option,
+    listed,
     refuse,
 )
-from mobilemod import ranges
 from mobilemod.errors import UserError
 
 SUMMARY = "accuracy drop and agreement of a bundle's files"
@@ -25,11 +27,10 @@ EXAMPLE = "mobilemod validate dist/efficientmod_xxs --data DIR"
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    p.add_argument("bundle", type=Path, help="folder that export wrote")
+    bundle_option(p)
     p.add_argument("--files", metavar="NAME,…", help="only these model files (--device)")
     data_option(p)
-    p.add_argument("--limit", type=ranges.IMAGES, metavar="N",
-                   help="at most so many images, spread over the classes; all")  # fmt: skip
+    limit_option(p)
     p.add_argument("--device", metavar="KIND[:ID][,…]",
                    help=f"on devices: {DEVICES}")  # fmt: skip
     device_options(p, " (--device)")
@@ -67,11 +68,9 @@ def _run_validate_devices(args: argparse.Namespace) -> int:
     from mobilemod.harness.run.validate import validate_devices
     from mobilemod.results.device.table import text_table
 
-    config = device_config(args, tuple(d for d in args.device.split(",") if d))
+    config = device_config(args, listed(args.device))
     records, report = validate_devices(config, BundleHost)
     lines = [text for record in records for text in (text_table(record), "")]
     if config.images is None:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
-    emit(args, {"schema": "mobilemod/harness-records/1", "records": records},
-         "\n".join([*lines, f"report: {report}"]))  # fmt: skip
-    return gates_code(v for record in records for v in record["verdicts"])
+    return emit_devices(args, records, "\n".join([*lines, f"report: {report}"]))
