@@ -22,6 +22,7 @@ from export.targets.tflite import target as tflite
 from mobilemod.data.classes import ClassNames
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.forms.mobile import build_mobile
@@ -272,11 +273,35 @@ def test_a_table_without_ranges(tmp_path, narrow_model, low, high):
         load_calibration(path)
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_values_beyond_float16_are_named(narrow_variant, tmp_path, int8):
+    module = build_mobile(
+        network(narrow_variant, weights(narrow_variant, "saturated")), FORMS["coreml"]
+    )
+    if int8:
+        calibration = Calibration("w", "i", 1, observe(module, [pictures(1)], 1))
+        table = make_table(module, "coreml", load_recipe("cpu"), calibration)
+        module = quantize(module, table, coreml.FOLD)
+    info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
+    path = tmp_path / "model.mlpackage"
+    coreml.lower(module, info, path, int8=int8)
+    says = r"layers\.0\.blocks\.0\.mlp\.fc2:weight makes values up to .*, beyond float16 \(65,504\)"
+    with pytest.raises(UserError, match=says):
+        check(path, module, info.preprocess.normalize(draw_card(SIZE)[None]))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fresh", "trained-like", "saturated"])
 @pytest.mark.parametrize(
-    "name,target,backend",
-    [("efficientmod_s_conv", "coreml", coreml), ("efficientmod_s", "tflite", tflite)],
+    "name,target,backend,kind",
+    [
+        # Saturated as here, its values are beyond float16, which Core ML computes in.
+        ("efficientmod_s_conv", "coreml", coreml, "fresh"),
+        ("efficientmod_s_conv", "coreml", coreml, "trained-like"),
+        ("efficientmod_s_conv", "executorch", executorch, "saturated"),
+        ("efficientmod_s", "tflite", tflite, "fresh"),
+        ("efficientmod_s", "tflite", tflite, "trained-like"),
+        ("efficientmod_s", "tflite", tflite, "saturated"),
+    ],
 )
 def test_the_large_variants_are_exported(data_dir, tmp_path, name, target, backend, kind):
     path, out = tmp_path / "a.safetensors", tmp_path / "bundle"

@@ -40,6 +40,7 @@ MIN_CHANNEL_VALUES = 16
 # Below float16's normal numbers a step is as long as at their least: a layer whose scale is next
 # to nothing (1e-4 at the start of a training) has its outputs there.
 SILENT = 2.0**-14
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     """Compare the package with the program (quantized, or the float form) on `images`.
 
     images: normalized float32 (N, 3, S, S) made from 8-bit pixels; few suffice, all of the
-    program's tensors are held. Raises `UserError` for a damaged package.
+    program's tensors are held. Raises `UserError` for a damaged package, and where the program's
+    values are beyond float16, in which Core ML computes.
     """
     mil = compile_program(open_package(path))
     x = torch.from_numpy(np.ascontiguousarray(images, np.float32))
@@ -179,6 +181,13 @@ class _Comparison:
 
     def _conv(self, step: Step, y: Tensor) -> Tensor:
         record = self._take(step, y.numel(), False)
+        peak = float(record.value.abs().max())
+        if not peak <= FLOAT16_MAX:
+            raise UserError(
+                f"Core ML: {record.tensor} makes values up to {peak:.3g}, beyond float16 "
+                f"({FLOAT16_MAX:,.0f}), in which it computes; give weights that stay below, or "
+                "leave coreml out of --targets (TARGETS=…)"
+            )
         signal = record.value.double().square().mean((0, 2, 3))
         noise = (record.value - y).double().square().mean((0, 2, 3))
         total = _decibel(max(float(signal.mean()), SILENT**2), float(noise.mean()))
@@ -216,6 +225,8 @@ class _Comparison:
 def _decibel(signal: float, noise: float) -> float:
     if noise == 0.0:
         return math.inf
+    if not math.isfinite(noise):
+        return -math.inf
     return 10 * math.log10(signal / noise)
 
 
