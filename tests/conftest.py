@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
+
+from export.verbs.main import main
+from tests.commands import COMMAND, ROOT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,3 +116,62 @@ def known_narrow(narrow_variant: Variant, monkeypatch) -> str:
 def narrow_state(narrow_model: EfficientMod) -> dict[str, Tensor]:
     """`narrow_model`'s weights, copies."""
     return {k: v.clone() for k, v in narrow_model.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """The environment of a run: no data by default, one cache for all processes of the tests."""
+    own = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        own = own.parent
+    cache = os.environ.get("MOBILEMOD_CACHE") or str(own / "mobilemod-cache")
+    drop = {"MOBILEMOD_DATA"}
+    return {k: v for k, v in os.environ.items() if k not in drop} | {"MOBILEMOD_CACHE": cache}
+
+
+@pytest.fixture(scope="session")
+def run(environment):
+    """`run("export", …)`: the finished process, output as text."""
+
+    def call(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=ROOT,
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def export(run, environment):
+    """`export(out, "--targets", …)`: a whole bundle; the finished process.
+
+    One at a time: an export uses every core, and the next finds in the cache what it lowered.
+    """
+    lock = FileLock(Path(environment["MOBILEMOD_CACHE"]).with_suffix(".lock"))
+
+    def call(out: Path, *options: object) -> subprocess.CompletedProcess[str]:
+        with lock:
+            done = run("export", *options, "--out", out)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def here(environment, monkeypatch, capsys):
+    """As `run`, in this process: for what ends before any work, without the seconds of imports."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [str(a) for a in arguments]
+        code = main(words)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, said.out, said.err)
+
+    monkeypatch.delenv("MOBILEMOD_DATA", raising=False)
+    monkeypatch.setenv("MOBILEMOD_CACHE", environment["MOBILEMOD_CACHE"])
+    return call

@@ -160,13 +160,12 @@ def test_a_wrong_file_is_fatal_and_named(kotlin, job, tmp_path):
     assert not answers(lines)
 
 
-def test_another_bundle_on_real_images(kotlin, data_dir, tmp_path):
-    """The real network at 192 pixels: the core follows its manifest and the file's own layout."""
-    command = [sys.executable, "-m", "export.verbs", "export", "--size", "192", "--targets",
-               "tflite,executorch", "--data", data_dir, "--out", tmp_path / "bundle"]  # fmt: skip
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+def test_another_bundle_on_real_images(kotlin, export, data_dir, tmp_path):
+    """The real network at 64 pixels: the core follows its manifest and the file's own layout."""
+    options = ("--targets", "tflite,executorch", "--size", "64", "--data", data_dir)
+    export(tmp_path / "bundle", *options)
     bundle = load_bundle(tmp_path / "bundle")
-    assert bundle.preprocess.size == 192
+    assert bundle.preprocess.size == 64
     for n, path in enumerate(sorted((data_dir / "val").rglob("*.JPEG"))[::39][:50]):
         # JPEG decoders differ in the last bit; PNG's don't.
         target = tmp_path / "val" / path.parent.name / f"{n}.png"

@@ -22,7 +22,7 @@ from mobilemod.harness.protocol.lines import Reader
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
 from tests.adbd.device import emulated, plug
-from tests.e2e.conftest import COMMAND, ROOT
+from tests.commands import COMMAND, ROOT
 from tests.interrupts import interruptible
 from tests.tiny_bundle import make_bundle
 
@@ -38,11 +38,10 @@ def newest_record(bundle: Path, device: str) -> tuple[dict, Path]:
 
 
 @pytest.fixture(scope="module")
-def folder(run, data_dir, tmp_path_factory) -> Path:
+def folder(export, tmp_path_factory) -> Path:
     """A bundle of `.tflite` files."""
     out = tmp_path_factory.mktemp("adb") / "efficientmod_xxs"
-    made = run("export", "--targets", "tflite", "--out", out)
-    assert made.returncode == 0, made.stderr
+    export(out, "--targets", "tflite")
     return out
 
 

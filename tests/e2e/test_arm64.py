@@ -18,7 +18,7 @@ from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts
 from mobilemod.manifest import load_bundle
-from tests.e2e.conftest import ROOT
+from tests.commands import ROOT
 
 RECORDED = ROOT / "tests" / "data" / "arm64_instructions.json"
 
@@ -93,11 +93,10 @@ def test_a_file_that_the_guest_refuses_is_said_in_one_line(emulator, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def bundle(run, tmp_path_factory) -> Path:
+def bundle(export, tmp_path_factory) -> Path:
     """The bundled checkpoint's `.tflite` files, from the bundled calibration table."""
     out = tmp_path_factory.mktemp("arm64") / "efficientmod_xxs"
-    process = run("export", "--targets", "tflite", "--out", out)
-    assert process.returncode == 0, process.stderr
+    export(out, "--targets", "tflite")
     return out
 
 

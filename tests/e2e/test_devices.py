@@ -40,11 +40,10 @@ def test_without_images_speed_is_measured_alone(run, tiny):
 
 
 @pytest.mark.slow
-def test_the_bundled_network_on_this_machine(run, data_dir, tmp_path):
+def test_the_bundled_network_on_this_machine(run, export, data_dir, tmp_path):
     """Float against int8 paired, answers equal to those of 'mobilemod validate', bit by bit."""
     bundle = tmp_path / "efficientmod_xxs"
-    done = run("export", "--targets", "tflite,executorch", "--out", bundle, "--data", data_dir)
-    assert done.returncode == 0, done.stderr
+    export(bundle, "--targets", "tflite,executorch", "--size", "64", "--data", data_dir)
     options = ("--data", data_dir, "--limit", IMAGES, "--quick", "--json")
     process = run("validate", bundle, "--device", "host", *options, "-")
     # Nothing fails; so few images decide nothing.

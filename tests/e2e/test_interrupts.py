@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, ROOT
+from tests.commands import COMMAND, ROOT
 from tests.interrupts import interruptible
 
 pytestmark = pytest.mark.alone

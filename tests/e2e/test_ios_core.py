@@ -212,11 +212,10 @@ def test_bundle_that_changed(toolchain, tmp_path, size, classes, kill_after):
 
 
 @pytest.fixture(scope="module")
-def exported(run, data_dir, tmp_path_factory):
+def exported(export, tmp_path_factory):
     """The bundled network's `.pte` files."""
     out = tmp_path_factory.mktemp("ios") / "bundle"
-    done = run("export", "--model", "efficientmod_xxs", "--targets", "executorch", "--out", out)
-    assert done.returncode == 0, done.stderr
+    export(out, "--targets", "executorch")
     return out
 
 

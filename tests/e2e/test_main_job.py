@@ -13,17 +13,16 @@ from export.targets.base import backend_for
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
 from mobilemod.targets import TARGETS
-from tests.e2e.conftest import said
+from tests.commands import said
 
 LIMIT = 40
 
 
 @pytest.fixture(scope="module")
-def bundle(run, data_dir, tmp_path_factory):
+def bundle(export, data_dir, tmp_path_factory):
     """The bundled checkpoint at 64 pixels, all targets, calibrated on real images."""
     out = tmp_path_factory.mktemp("bundle") / "efficientmod_xxs"
-    process = run("export", "--data", data_dir, "--size", "64", "--out", out, "--json", "-")
-    assert process.returncode == 0, process.stderr
+    process = export(out, "--data", data_dir, "--size", "64", "--json", "-")
     assert said(process) == []
     return out, json.loads(process.stdout)
 
@@ -129,10 +128,9 @@ def test_inspect_names_published_modules(run, bundle):
 
 
 @pytest.mark.slow
-def test_without_data_the_bundled_table_serves(run, tmp_path):
+def test_without_data_the_bundled_table_serves(run, export, tmp_path):
     out = tmp_path / "bundle"
-    process = run("export", "--targets", "tflite", "--size", "64", "--out", out)
-    assert process.returncode == 0, process.stderr
+    process = export(out, "--targets", "tflite", "--size", "64")
     assert "not measured" in process.stdout
     manifest = load_bundle(out).manifest
     assert manifest["calibration"]["origin"].startswith("table")
@@ -149,7 +147,7 @@ def test_without_data_the_bundled_table_serves(run, tmp_path):
     assert report.read_text("utf-8") == '{"measured": true}'
 
 
-def test_help_shows_an_example(run):
+def test_help_shows_an_example(here):
     for verb in (
         "data",
         "train",
@@ -162,7 +160,7 @@ def test_help_shows_an_example(run):
         "bench",
         "arm64",
     ):
-        process = run(verb, "--help")
+        process = here(verb, "--help")
         assert process.returncode == 0 and f"example: mobilemod {verb}" in process.stdout
 
 

@@ -31,7 +31,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
 from quantization.recipe import load_recipe
-from tests.e2e.conftest import said
+from tests.commands import said
 from tests.manifests import accept, checkpoint, manifest_values, resign
 
 MODEL = "efficientmod_xxs"

@@ -6,18 +6,16 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import said
+from tests.commands import said
 
 IMAGES = 6
 
 
 @pytest.fixture(scope="module")
-def bundle(run, data_dir, tmp_path_factory):
+def bundle(export, data_dir, tmp_path_factory):
     """The bundled checkpoint's .tflite at 64 pixels, calibrated on real images."""
     out = tmp_path_factory.mktemp("bundle") / "efficientmod_xxs"
-    options = ("--size", "64", "--targets", "tflite")
-    process = run("export", "--data", data_dir, *options, "--out", out)
-    assert process.returncode == 0, process.stderr
+    export(out, "--data", data_dir, "--size", "64", "--targets", "tflite")
     return out
 
 
