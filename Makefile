@@ -52,7 +52,7 @@ DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSE
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
 
 .PHONY: all setup data train export validate stress search inspect report bench arm64 swift bench-setup \
-  bench-latency web apps test-apps test test-slow lint clean
+  bench-latency web apps test-apps test test-slow test-long lint clean
 .DELETE_ON_ERROR:
 
 all:
@@ -157,12 +157,16 @@ test-apps: setup web
 
 # A file's tests share what is expensive, so that a file stays in one process.
 test: setup
-	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not alone" $(BESIDE)
+	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not alone and not long" $(BESIDE)
 	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "not slow and alone"
 
 test-slow: setup
-	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not alone" $(BESIDE)
+	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not alone and not long" $(BESIDE)
 	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "slow and alone"
+
+# The slow tests that CI has no time for.
+test-long: setup
+	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m long $(BESIDE)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -153,9 +153,9 @@ def export(run, environment):
     """
     lock = FileLock(Path(environment["MOBILEMOD_CACHE"]).with_suffix(".lock"))
 
-    def call(out: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    def call(out: Path, *options: object, **more: str) -> subprocess.CompletedProcess[str]:
         with lock:
-            done = run("export", *options, "--out", out)
+            done = run("export", *options, "--out", out, **more)
         assert done.returncode == 0, done.stderr
         return done
 

@@ -19,12 +19,12 @@ def tiny(tmp_path_factory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
-def test_bad_input_is_one_line(run, tiny, tmp_path):
+def test_bad_input_is_one_line(here, tiny, tmp_path):
     gates = tmp_path / "gates.toml"
     gates.write_text("max_drob = 1\n")
-    fails(run("validate", tiny, "--device", "host", "--gates", gates), "unknown gate 'max_drob'")
+    fails(here("validate", tiny, "--device", "host", "--gates", gates), "unknown gate 'max_drob'")
     words = ("--device", "host,phone", "--audit-only")
-    fails(run("validate", tiny, *words), "unknown device 'phone'", "browser")
+    fails(here("validate", tiny, *words), "unknown device 'phone'", "browser")
     assert not (tiny / "devices").exists() or not list((tiny / "devices").rglob("record.json"))
 
 
@@ -64,8 +64,8 @@ def test_the_bundled_network_on_this_machine(run, export, data_dir, tmp_path):
     shutil.rmtree(bundle)
 
 
-def test_validate_without_images_is_refused(run, tiny):
-    fails(run("validate", tiny), "--data DIR", "--audit-only")
-    fails(run("validate", tiny, "--device", "host"), "--data DIR", "--audit-only")
-    fails(run("harness", "serve", tiny), "--data DIR", "--audit-only")
+def test_validate_without_images_is_refused(here, tiny):
+    fails(here("validate", tiny), "--data DIR", "--audit-only")
+    fails(here("validate", tiny, "--device", "host"), "--data DIR", "--audit-only")
+    fails(here("harness", "serve", tiny), "--data DIR", "--audit-only")
     assert not (tiny / "report").exists()

@@ -129,7 +129,7 @@ def test_no_checkpoint_for_the_variant(here, out):
     fails(here("export", "--model", "efficientmod_s", "--out", out), "CHECKPOINT")
 
 
-def test_a_float_recipe_fails_with_module_and_remedy(run, out, tmp_path):
+def test_a_float_recipe_fails_with_module_and_remedy(run, lowered, out, tmp_path):
     recipe = tmp_path / "recipe.json"
     rules = [
         {"tensors": "*", "dtype": "float"},
@@ -137,7 +137,8 @@ def test_a_float_recipe_fails_with_module_and_remedy(run, out, tmp_path):
         {"tensors": "norm:pooled", "dtype": "int8"},
     ]
     recipe.write_text(json.dumps({"name": "mine", "rules": rules}))
-    process = run("export", *SMALL, "--recipe", recipe, "--out", out)
+    words = ("export", *SMALL, "--recipe", recipe, "--out", out)
+    process = run(*words, MOBILEMOD_CACHE=str(lowered))
     fails(process, "int8", ":weight", "recipe")
 
 
@@ -155,20 +156,55 @@ def small_disk(folder: Path, size: str):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("place", ["out", "cache"])
-def test_full_disk(run, tmp_path, place):
+@pytest.fixture(scope="module")
+def lowered(export, tmp_path_factory) -> Path:
+    """A cache that holds what `SMALL` lowers, and nothing else."""
+    cache = tmp_path_factory.mktemp("faults") / "cache"
+    made = export(cache.with_name("bundle"), *SMALL, MOBILEMOD_CACHE=str(cache))
+    assert "peak" in made.stdout
+    return cache
+
+
+def programs(cache: Path) -> dict[str, Path]:
+    """The lowered programs of a cache, by precision, without the labelled copies."""
+    found = {p.stem.rpartition("_")[2]: p for p in cache.glob("lowered/*/model_*.pte")}
+    assert set(found) == {"int8", "float32"}
+    return found
+
+
+def copy_of(cache: Path, to: Path) -> Path:
+    """`cache` without the labelled files."""
+    to.mkdir(parents=True)
+    for name in programs(cache).values():
+        shutil.copytree(name.parent, to / "lowered" / name.parent.name)
+    return to
+
+
+def test_full_disk(run, lowered, tmp_path):
     disk = tmp_path / "disk"
     with small_disk(disk, "3m"):
-        out = (disk if place == "out" else tmp_path) / "bundle"
-        more = {"MOBILEMOD_CACHE": str(disk / "cache")} if place == "cache" else {}
-        fails(run("export", *SMALL, "--out", out, **more), "no space left")
+        out = disk / "bundle"
+        words = ("export", *SMALL, "--out", out)
+        fails(run(*words, MOBILEMOD_CACHE=str(lowered)), "no space left")
+        assert list(disk.iterdir()) == []
+
+
+def test_full_disk_of_the_cache(run, lowered, tmp_path):
+    disk = tmp_path / "disk"
+    with small_disk(disk, "25m"):
+        cache = copy_of(lowered, disk / "cache")
+        before = {p for p in cache.rglob("*") if p.is_file()}
+        out = tmp_path / "bundle"
+        words = ("export", *SMALL, "--author", "me", "--out", out)
+        fails(run(*words, MOBILEMOD_CACHE=str(cache)), "no space left")
         assert not out.exists()
-        files = [p for p in disk.rglob("*") if p.is_file()]
-        assert all(p.suffix == ".json" for p in files), files
+        files = {p for p in disk.rglob("*") if p.is_file()}
+        assert before <= files and all(p.suffix == ".json" for p in files - before)
 
 
-def test_kill_in_mid_export_then_again(run, environment, tmp_path):
-    cache, out = tmp_path / "cache", tmp_path / "out" / "bundle"
+def test_kill_in_mid_export_then_again(run, environment, lowered, tmp_path):
+    cache, out = copy_of(lowered, tmp_path / "cache"), tmp_path / "out" / "bundle"
+    shutil.rmtree(programs(cache)["int8"].parent)
     arguments = ["export", *SMALL, "--out", str(out)]
     process = subprocess.Popen(
         [*COMMAND, *arguments],
@@ -179,9 +215,10 @@ def test_kill_in_mid_export_then_again(run, environment, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not (cache / "lowered").exists() and time.monotonic() < deadline:
+    while not [p for p in cache.glob("lowered/*") if not list(p.iterdir())]:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "the export ended before it could be killed"
         time.sleep(0.05)
-    assert process.poll() is None, "the export ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not out.exists()
@@ -208,9 +245,9 @@ def _session(leader: int) -> list[str]:
     return found
 
 
-def test_a_changed_model_file_is_refused(run, export, tmp_path):
+def test_a_changed_model_file_is_refused(run, lowered, tmp_path):
     out = tmp_path / "bundle"
-    export(out, *SMALL)
+    shutil.copytree(lowered.with_name("bundle"), out)
     file = next(out.glob("*_int8.pte"))
     shutil.copyfile(next(out.glob("*_float32.pte")), file)
     fails(run("validate", out, "--audit-only"), file.name, "sha256")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Mutants of each format; without MOBILEMOD_FUZZ a thousand in all, fewest of the slowest.
-COUNTS = {".pte": 450, ".tflite": 450, ".mlpackage": 100}
+# Mutants of each format; without MOBILEMOD_FUZZ some 950 in all, fewest of the slowest.
+COUNTS = {".pte": 450, ".tflite": 450, ".mlpackage": 50}
 SEED = int(os.environ.get("MOBILEMOD_FUZZ_SEED", "1"))
 
 

@@ -221,6 +221,7 @@ def count_macs(form: MobileForm) -> int:
     return total
 
 
+@pytest.mark.slow
 def test_same_bytes_again_and_with_all_passes(lowered, tmp_path):
     """The delegate's passes that the lowering leaves out change nothing."""
     again = tmp_path / "again.pte"
@@ -310,7 +311,7 @@ def test_reading_damaged_bytes_ends_in_an_answer(lowered, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", INT8)
+@pytest.mark.parametrize("recipe", ["cpu", pytest.param("npu", marks=pytest.mark.long)])
 def test_published_network(golden_state, tmp_path, recipe):
     model = EfficientMod(get_variant("efficientmod_xxs"))
     model.load_state_dict(golden_state("efficientmod_xxs"))

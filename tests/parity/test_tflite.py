@@ -306,6 +306,7 @@ def test_cpu_file_has_its_linears_in_int8(lowered):
     assert floats and all(".norm" in n or n.startswith("norm.") for n in floats)
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
     made = lowered["cpu"]
     again = tmp_path / "again.tflite"
@@ -398,7 +399,7 @@ def test_a_failed_lowering_leaves_nothing(lowered, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["cpu", pytest.param("npu", marks=pytest.mark.long)])
 def test_xxs(golden_state, tmp_path, recipe):
     torch.set_num_threads(1)
     model = EfficientMod(get_variant("efficientmod_xxs"))

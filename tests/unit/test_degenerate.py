@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -38,6 +38,7 @@ from quantization.qat.network import QatProgram
 from quantization.recipe import load_recipe
 from quantization.sensitivity.program import SwitchedProgram, code_counts
 
+LONG = pytest.mark.long
 BINS = 2048
 SIZE = 64
 NEAR_CONSTANT = [
@@ -296,17 +297,22 @@ def test_values_beyond_float16_are_named(narrow_variant, tmp_path, int8):
     [
         # Saturated as here, its values are beyond float16, which Core ML computes in.
         ("efficientmod_s_conv", "coreml", coreml, "fresh"),
-        ("efficientmod_s_conv", "coreml", coreml, "trained-like"),
+        pytest.param("efficientmod_s_conv", "coreml", coreml, "trained-like", marks=LONG),
         ("efficientmod_s_conv", "executorch", executorch, "saturated"),
-        ("efficientmod_s", "tflite", tflite, "fresh"),
-        ("efficientmod_s", "tflite", tflite, "trained-like"),
+        pytest.param("efficientmod_s", "tflite", tflite, "fresh", marks=LONG),
+        pytest.param("efficientmod_s", "tflite", tflite, "trained-like", marks=LONG),
         ("efficientmod_s", "tflite", tflite, "saturated"),
     ],
 )
 def test_the_large_variants_are_exported(data_dir, tmp_path, name, target, backend, kind):
     path, out = tmp_path / "a.safetensors", tmp_path / "bundle"
     save_checkpoint(path, weights(get_variant(name), kind), {"model": name}, torch.float32)
-    data = DataSet(Path(data_dir), classes=ClassNames(sorted=True))
+    for folder in sorted((data_dir / "train").iterdir()):
+        few = tmp_path / "data" / "train" / folder.name
+        few.mkdir(parents=True)
+        for image in sorted(folder.iterdir())[:3]:
+            shutil.copy(image, few)
+    data = DataSet(tmp_path / "data", classes=ClassNames(sorted=True))
     config = ExportConfig(name, out, path, data, (target,), size=SIZE)
     record = export_bundle(config)
     int8 = next(f for f in record["files"] if f["precision"] == "int8")

@@ -147,8 +147,9 @@ def test_nothing_int8_loses_nothing_and_everything_what_the_program_loses(case, 
     assert second.left_float.sqnr_db == math.inf and second.gain_db == math.inf
 
 
-@pytest.mark.parametrize("form", list(FORMS))
-@pytest.mark.parametrize("block", ["layers.2.blocks.2", "layers.3.blocks.2"])
+@pytest.mark.parametrize(
+    "form, block", [("xnnpack", "layers.2.blocks.2"), ("coreml", "layers.3.blocks.2")]
+)
 def test_a_blown_up_channel_is_found(narrow_model, images, form, block):
     """One channel 50 times larger, which the next layer undoes: its range ruins all others."""
     model = copy.deepcopy(narrow_model)
