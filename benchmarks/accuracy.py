@@ -151,8 +151,8 @@ def text(judge: Judge, rows: Sequence[Row], checks: Sequence[Check], table: Any)
     """The result; table: `aligned` or `markdown`."""
     top1 = top_k(judge.reference.logits, judge.targets, 1)
     parts = [
-        f"{judge.bundle.manifest['model']}, {len(judge.kept)} validation images, calibrated on "
-        f"{judge.bundle.manifest['calibration']['images']} training images; float network: "
+        f"{judge.bundle.manifest.model}, {len(judge.kept)} validation images, calibrated on "
+        f"{judge.bundle.manifest.calibration.images} training images; float network: "
         f"{top1:.2f} %",
         table(rows_table(rows)),
     ]
@@ -172,11 +172,11 @@ def record(
     return {
         "schema": SCHEMA,
         **facts,
-        "model": manifest["model"],
-        "recipe": manifest["recipe"]["name"],
-        "weights": manifest["checkpoint"]["weights"],
+        "model": manifest.model,
+        "recipe": manifest.recipe.name,
+        "weights": manifest.checkpoint.weights,
         "images": len(judge.kept),
-        "calibration_images": manifest["calibration"]["images"],
+        "calibration_images": manifest.calibration.images,
         "files": [row_record(r) for r in rows],
         "checks": json_ready(
             [
@@ -258,7 +258,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         bundle = export(args.model, args.data, cache_dir() / "accuracy" / f"bundle-{args.model}")
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(bundle, args.data, bundle.manifest["calibration"]["images"])
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images)
     for name, how in peers:
         rows.append(peer_row(name, network, judge, how))
         print(f"{title(rows[-1])}: {rows[-1].reason or f'{rows[-1].top1:.2f} %'}", file=sys.stderr)

@@ -67,8 +67,8 @@ class Candidate:
 def our_candidates(bundle: Bundle, recipe: str = "") -> list[Candidate]:
     """The `.pte` and `.tflite` files of a bundle; of another recipe's the int8 ones alone."""
     found = []
-    for entry in bundle.model_files():
-        path, precision = bundle.folder / entry["file"], entry["precision"]
+    for entry in bundle.manifest.files:
+        path, precision = bundle.folder / entry.file, entry.precision
         if path.suffix in (".pte", ".tflite") and (precision == INT8 or not recipe):
             key = "-".join(filter(None, (OURS, path.suffix[1:], precision, recipe)))
             row = Candidate(key, OURS, precision, path.suffix, MOBILE, path, recipe=recipe)

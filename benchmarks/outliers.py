@@ -105,7 +105,7 @@ def measure(args: argparse.Namespace, peers: Sequence[tuple[str, str]], strength
         planted = plant(args.model, strength, args.seed, checkpoint)
     bundle = export(args.model, args.data, folder / f"bundle-{name}", checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(bundle, args.data, bundle.manifest["calibration"]["images"])
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images)
     for peer, how in peers:
         rows.append(peer_row(peer, network, judge, how))
         print(f"{name}, {title(rows[-1])}: {rows[-1].reason or rows[-1].top1}", file=sys.stderr)
@@ -159,7 +159,7 @@ def text(networks: Sequence[Network], table: Any) -> str:
     missing = accuracy.missing_lines([row for n in networks for row in n.rows])
     asked = [v for n in networks if n.strength for v in verdicts(n)]
     parts = [
-        f"{judge.bundle.manifest['model']}, {len(last.planted)} outlier channels, "
+        f"{judge.bundle.manifest.model}, {len(last.planted)} outlier channels, "
         f"{len(judge.kept)} validation images; float network {top1:.2f} %, its logits the same "
         f"with outliers within {check_same(networks):.0e}",
         table(table_of(networks)),
@@ -177,16 +177,16 @@ def record(networks: Sequence[Network], facts: dict[str, Any]) -> dict[str, Any]
     return {
         "schema": SCHEMA,
         **facts,
-        "model": manifest["model"],
-        "recipe": manifest["recipe"]["name"],
+        "model": manifest.model,
+        "recipe": manifest.recipe.name,
         "images": len(judge.kept),
-        "calibration_images": manifest["calibration"]["images"],
+        "calibration_images": manifest.calibration.images,
         "float_difference": check_same(networks),
         "networks": [
             {
                 "strength": n.strength,
                 "planted": [dataclasses.asdict(p) for p in n.planted],
-                "weights": n.judge.bundle.manifest["checkpoint"]["weights"],
+                "weights": n.judge.bundle.manifest.checkpoint.weights,
                 "files": [row_record(r) for r in n.rows],
                 "checks": [
                     {"check": line, "holds": holds}

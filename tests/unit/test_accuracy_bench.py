@@ -28,8 +28,10 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle
+from mobilemod.manifest_schema import check_manifest
 from mobilemod.networks.efficientmod import Variant
 from mobilemod.networks.synthetic import trained_like_state
+from tests.manifests import manifest_values
 
 SIZE = 64
 
@@ -221,8 +223,10 @@ def judge() -> Judge:
     """A float network that is right on all of 20 images."""
     targets = np.arange(20) % 4
     reference = Predictions("torch float", np.eye(4, dtype=np.float32)[targets], "reference")
-    about = {"model": "m", "calibration": {"images": 2}, "recipe": {"name": "cpu"}}
-    bundle = Bundle(Path("bundle"), {**about, "checkpoint": {"weights": "w"}})
+    labels = [{"id": "a", "label": "a"}]
+    values = {**manifest_values("m", labels, Preprocess(SIZE).to_dict()), "parts": []}
+    manifest = check_manifest(json.loads(json.dumps(values)), "", "")
+    bundle = Bundle(Path("bundle"), values, manifest)
     return Judge(bundle, None, list(range(20)), targets, reference)  # type: ignore[arg-type]
 
 
