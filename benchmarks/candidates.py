@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from benchmarks.plain_routes import INT8, MOBILE, ROUTES, Route, build
 from benchmarks.rounds import examine
 from benchmarks.series import Spread, per_round, spread
@@ -78,7 +78,7 @@ def our_candidates(bundle: Bundle, recipe: str = "") -> list[Candidate]:
     return sorted(found, key=lambda c: c.key)
 
 
-def plain_candidates(network: Network, skip: Sequence[str]) -> list[Candidate]:
+def plain_candidates(network: CalibratedNetwork, skip: Sequence[str]) -> list[Candidate]:
     """A row for every route but the skipped ones, built or with a reason.
 
     skip: names of routes, or the beginnings of several up to a hyphen.

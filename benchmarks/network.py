@@ -19,7 +19,7 @@ from quantization.calibration import weights_digest
 
 
 @dataclass(frozen=True)
-class Network:
+class CalibratedNetwork:
     """A network to build files of, with what they are calibrated on.
 
     state: the published parameters, float32. images: calibration images, float32 (N, 3, S, S),
@@ -63,10 +63,10 @@ class Network:
         return h.hexdigest()
 
 
-def bundle_network(bundle: Bundle, data: Path, images: int) -> Network:
+def bundle_network(bundle: Bundle, data: Path, images: int) -> CalibratedNetwork:
     """The network of a bundle, to be calibrated on `images` of `data`'s training images."""
     preprocess, model = bundle.preprocess, OpenedBundle(bundle).reference
-    return Network(
+    return CalibratedNetwork(
         model.variant,
         model.num_classes,
         model.state_dict(),

@@ -42,7 +42,7 @@ STEM = "patch_embed.proj:out"
 
 
 @dataclass(frozen=True)
-class Row:
+class PreparationRow:
     """A recipe in a form: dB, points, seconds."""
 
     change: str
@@ -69,7 +69,7 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "rounding learned", replace(base, rounding="learned")
 
 
-def run(data: Path, count: int) -> list[Row]:
+def run(data: Path, count: int) -> list[PreparationRow]:
     """Every change in every form."""
     torch.set_num_threads(1)
     source = open_source(MODEL, None, data)
@@ -96,7 +96,9 @@ def run(data: Path, count: int) -> list[Row]:
             logits = _logits(lambda b, p=program: p.run(0, b), x)
             same = float(np.mean(top1_class(logits) == top1_class(reference))) * 100
             lost = asdict(drop(reference, logits, images.targets))
-            rows.append(Row(name, form_name, seconds, sqnr_db(reference, logits), lost, same))
+            rows.append(
+                PreparationRow(name, form_name, seconds, sqnr_db(reference, logits), lost, same)
+            )
     return rows
 
 
@@ -105,7 +107,7 @@ def _logits(run: Any, x: torch.Tensor) -> np.ndarray:
     return torch.cat([run(b) for b in x.split(BATCH)]).numpy()
 
 
-def table(rows: list[Row], images: int) -> str:
+def table(rows: list[PreparationRow], images: int) -> str:
     """Markdown, a change a line, both forms beside each other."""
     lines = [
         f"{MODEL}, recipe `cpu`, {images} validation images; SQNR of the logits in dB and top-1 "
