@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from benchmarks.accuracy_rows import (
+    AccuracyRow,
     Judge,
-    Row,
     export,
     our_rows,
     peer_row,
@@ -81,11 +81,11 @@ class Measure:
     """What the files are compared by. least: the value to be small, of a row with answers."""
 
     asked: str
-    value: Callable[[Row], float]
+    value: Callable[[AccuracyRow], float]
     digits: int
     least: bool = True
 
-    def cost(self, row: Row) -> float:
+    def cost(self, row: AccuracyRow) -> float:
         """Smaller is better."""
         return self.value(row) if self.least else -self.value(row)
 
@@ -105,8 +105,8 @@ class Check:
     """
 
     measure: Measure
-    ours: Row
-    peer: Row
+    ours: AccuracyRow
+    peer: AccuracyRow
     ahead: Drop
 
     @property
@@ -118,7 +118,7 @@ class Check:
         return "yes" if own < other else "no"
 
 
-def all_checks(rows: Sequence[Row], judge: Judge) -> list[Check]:
+def all_checks(rows: Sequence[AccuracyRow], judge: Judge) -> list[Check]:
     """Each measure of each of our files against the best other file by it."""
     peers = [r for r in rows if not r.ours and r.drop is not None]
     checks = []
@@ -142,17 +142,17 @@ def checks_table(checks: Sequence[Check]) -> list[list[str]]:
     return table
 
 
-def missing_lines(rows: Sequence[Row]) -> list[str]:
+def missing_lines(rows: Sequence[AccuracyRow]) -> list[str]:
     """A line for every file that wasn't run: which, and why."""
     return [f"{title(r)} ({r.key}): not run: {r.reason}" for r in rows if r.reason]
 
 
-def text(judge: Judge, rows: Sequence[Row], checks: Sequence[Check], table: Any) -> str:
+def text(judge: Judge, rows: Sequence[AccuracyRow], checks: Sequence[Check], table: Any) -> str:
     """The result; table: `aligned` or `markdown`."""
     top1 = top_k(judge.reference.logits, judge.targets, 1)
     parts = [
-        f"{judge.bundle.manifest['model']}, {len(judge.kept)} validation images, calibrated on "
-        f"{judge.bundle.manifest['calibration']['images']} training images; float network: "
+        f"{judge.bundle.manifest.model}, {len(judge.kept)} validation images, calibrated on "
+        f"{judge.bundle.manifest.calibration.images} training images; float network: "
         f"{top1:.2f} %",
         table(rows_table(rows)),
     ]
@@ -165,18 +165,18 @@ def text(judge: Judge, rows: Sequence[Row], checks: Sequence[Check], table: Any)
 
 
 def record(
-    judge: Judge, rows: Sequence[Row], checks: Sequence[Check], facts: dict[str, Any]
+    judge: Judge, rows: Sequence[AccuracyRow], checks: Sequence[Check], facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The whole run's JSON values."""
     manifest = judge.bundle.manifest
     return {
         "schema": SCHEMA,
         **facts,
-        "model": manifest["model"],
-        "recipe": manifest["recipe"]["name"],
-        "weights": manifest["checkpoint"]["weights"],
+        "model": manifest.model,
+        "recipe": manifest.recipe.name,
+        "weights": manifest.checkpoint.weights,
         "images": len(judge.kept),
-        "calibration_images": manifest["calibration"]["images"],
+        "calibration_images": manifest.calibration.images,
         "files": [row_record(r) for r in rows],
         "checks": json_ready(
             [
@@ -258,7 +258,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         bundle = export(args.model, args.data, cache_dir() / "accuracy" / f"bundle-{args.model}")
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(bundle, args.data, bundle.manifest["calibration"]["images"])
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images)
     for name, how in peers:
         rows.append(peer_row(name, network, judge, how))
         print(f"{title(rows[-1])}: {rows[-1].reason or f'{rows[-1].top1:.2f} %'}", file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.answers import EXACT, EXACT_OPTION, answer
 from benchmarks.int8_share import int8_share
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from benchmarks.plain_routes import ROUTES, build
 from export.bundle import ExportConfig, export_bundle
 from export.measure.validation import candidates, predict, read_validation_images
@@ -29,7 +29,7 @@ OURS = "mobilemod"
 
 
 @dataclass(frozen=True)
-class Row:
+class AccuracyRow:
     """One file's answers against the float network on the same images, or why there are none.
 
     logits: float32 (N, K). int8: share of convolution and linear multiply-accumulates, 0..1,
@@ -66,9 +66,9 @@ class Judge:
     targets: np.ndarray
     reference: Predictions
 
-    def row(self, key: str, tool: str, path: Path, logits: np.ndarray, runtime: str) -> Row:
+    def row(self, key: str, tool: str, path: Path, logits: np.ndarray, runtime: str) -> AccuracyRow:
         """A row of answers, float32 (N, K)."""
-        return Row(
+        return AccuracyRow(
             key,
             tool,
             path.suffix,
@@ -87,7 +87,7 @@ def export(name: str, data: Path, out: Path, checkpoint: Path | None = None) -> 
     return load_bundle(out)
 
 
-def our_rows(bundle: Bundle, data: Path, limit: int | None) -> tuple[Judge, list[Row]]:
+def our_rows(bundle: Bundle, data: Path, limit: int | None) -> tuple[Judge, list[AccuracyRow]]:
     """The judge, and a row for each int8 file of the bundle."""
     folder = read_validation_images(bundle, data, limit)
     names = [c for c in candidates(bundle) if c.role in ("reference", "int8")]
@@ -105,23 +105,23 @@ def our_rows(bundle: Bundle, data: Path, limit: int | None) -> tuple[Judge, list
     return judge, rows
 
 
-def peer_row(name: str, network: Network, judge: Judge, how: str = "") -> Row:
+def peer_row(name: str, network: CalibratedNetwork, judge: Judge, how: str = "") -> AccuracyRow:
     """The row of a route's file; how: `EXACT` or "", see `answer`."""
     route = ROUTES[name]
     key = f"{name}-{how}" if how else name
     tool = route.tool + (f", {EXACT_OPTION}" if how == EXACT else "")
     built = build(route, network)
     if built.path is None:
-        return Row(key, tool, route.suffix, reason=built.reason)
+        return AccuracyRow(key, tool, route.suffix, reason=built.reason)
     found = answer(built.path, judge.folder, judge.bundle.preprocess, how)
     if found.logits is None:
-        return Row(key, tool, route.suffix, reason=found.reason)
+        return AccuracyRow(key, tool, route.suffix, reason=found.reason)
     if found.kept != judge.kept:
         raise UserError(f"{judge.folder.root}: the images changed while they were read; run again")
     return judge.row(key, tool, built.path, found.logits, found.runtime)
 
 
-def title(row: Row) -> str:
+def title(row: AccuracyRow) -> str:
     """ "ExecuTorch .pte", for people."""
     return f"{row.tool} {row.suffix}"
 
@@ -136,7 +136,7 @@ def decibels(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.1f}"
 
 
-def rows_table(rows: Sequence[Row]) -> list[list[str]]:
+def rows_table(rows: Sequence[AccuracyRow]) -> list[list[str]]:
     """One line per row that has answers, in the order given."""
     table = [["file", "int8 MACs %", "top-1 %", "drop", "95 %", "lost/won", "SQNR dB", "run by"]]
     for r in rows:
@@ -148,7 +148,7 @@ def rows_table(rows: Sequence[Row]) -> list[list[str]]:
     return table
 
 
-def row_record(row: Row) -> dict[str, Any]:
+def row_record(row: AccuracyRow) -> dict[str, Any]:
     """A row's JSON values, without its logits."""
     return json_ready(
         {

@@ -28,8 +28,9 @@ from benchmarks.latency_report import aligned, markdown
 from benchmarks.machine import machine, packages
 from benchmarks.network import test_images
 from benchmarks.plain_onnx import onnx2tf_environment
+from export.bundle_parts import OpenedBundle
 from export.diff.compare import LOGITS
-from export.diff.taps import NamedTaps, Network, TappedTensor
+from export.diff.taps import BundleTaps, NamedTaps, TappedTensor
 from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, top1_class
@@ -38,7 +39,7 @@ from mobilemod.files import write_json, write_text
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.progress import progress
 from mobilemod.results.schema import json_ready
-from quantization.params import ACTIVATION_MAX, ParameterTable
+from quantization.params import ACTIVATION_MAX
 
 SCHEMA = "mobilemod/agreement/1"
 NEAR = (0, 1, 4)  # steps of the logits between the two best classes
@@ -171,7 +172,7 @@ def _one_code(name: str, runs: list[dict[str, Any]]) -> OneCode:
 
 def logit_step(bundle: Bundle) -> float:
     """The scale of the logits' codes; `UserError` where the logits aren't int8."""
-    table = ParameterTable.load(bundle.folder / "parameters-xnnpack.json")
+    table = OpenedBundle(bundle).table("xnnpack")
     if LOGITS not in table.entries:
         raise UserError(f"{bundle.folder}: the recipe leaves the logits float")
     return table.entries[LOGITS].scale[0]
@@ -245,10 +246,10 @@ def run(args: argparse.Namespace) -> None:
     tflite = next((c.file for c in chosen if c.target == "tflite"), None)
     codes = []
     if tflite:
-        taps = Network(bundle).file(args.bundle / tflite)
+        taps = BundleTaps(bundle).file(args.bundle / tflite)
         codes = one_code(taps, test_images(bundle, Path(args.data), args.codes), args.seed)
     about = (
-        f"{bundle.manifest['model']}, recipe {bundle.manifest['recipe']['name']}, "
+        f"{bundle.manifest.model}, recipe {bundle.manifest.recipe.name}, "
         f"{len(names)} validation images. One step of the logits is {step:.3f}."
     )
     near = ", ".join(f"{n} within {s} step{'s'[: s != 1]}" for s, n in close.items())
@@ -263,9 +264,9 @@ def run(args: argparse.Namespace) -> None:
                 {
                     "schema": SCHEMA,
                     **facts,
-                    "model": bundle.manifest["model"],
-                    "recipe": bundle.manifest["recipe"]["name"],
-                    "weights": bundle.manifest["checkpoint"]["weights"],
+                    "model": bundle.manifest.model,
+                    "recipe": bundle.manifest.recipe.name,
+                    "weights": bundle.manifest.checkpoint.weights,
                     "images": len(names),
                     "logit_step": step,
                     "pairs": [asdict(p) for p in pairs],

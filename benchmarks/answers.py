@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import PIL
 
 from benchmarks.rounds import MAX_REASON
+from export.measure.batches import Batch, cached, over_batches
 from mobilemod.closure import code_digest
-from mobilemod.data.imagefolder import ImageFolder, read_batch
+from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, file_sha256
-from mobilemod.progress import progress
+from mobilemod.files import file_sha256
 from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_path
 
@@ -44,14 +45,6 @@ class Answer:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class _Part:
-    start: int
-    logits: np.ndarray
-    kept: np.ndarray
-    runtime: str
-
-
 def answer(path: Path, folder: ImageFolder, preprocess: Preprocess, how: str = "") -> Answer:
     """Run a `.pte`, `.tflite`, `.onnx`, `.mlpackage` or `.minmax` on every image of `folder`.
 
@@ -59,27 +52,23 @@ def answer(path: Path, folder: ImageFolder, preprocess: Preprocess, how: str = "
     reason; each file has processes of its own, so that it takes no other with it. Every
     chunk's logits are cached by the content of file and images.
     """
-    total = len(folder.samples)
-    key = _file_key(path, preprocess, how)
-    parts: list[_Part] = []
+    work = functools.partial(_run_chunk, path, how, _file_key(path, preprocess, how))
     try:
         with worker_pool() as pool:
-            futures = []
-            for start in range(0, total, CHUNK):
-                chunk = folder.subset(list(range(start, min(start + CHUNK, total))))
-                futures.append(pool.submit(_run_chunk, path, chunk, start, preprocess, how, key))
-            for done in progress(as_completed(futures), path.name, len(futures), f"{CHUNK} img"):
-                parts.append(done.result())
+            # Whose answers these are held against judges how many images may be damaged.
+            found = over_batches(
+                pool, folder, preprocess, CHUNK, work, [None], path.name, most_damaged=1.0
+            )
     except WorkerDied:
         return Answer(None, [], "", "the runtime crashed on it")
     except UserError as error:
         reason = str(error).replace(f"{path}: ", "").splitlines()[0]
         return Answer(None, [], "", reason[:MAX_REASON])
-    parts = sorted((p for p in parts if len(p.kept)), key=lambda p: p.start)
-    kept = [int(p.start + i) for p in parts for i in p.kept]
-    if not kept:
+    (chunks,) = found.values
+    if not chunks:
         raise UserError(f"{folder.root}: no image could be read")
-    return Answer(np.concatenate([p.logits for p in parts]), kept, parts[0].runtime)
+    logits = np.concatenate([logits for logits, _ in chunks])
+    return Answer(logits, found.indices, chunks[0][1])
 
 
 def _file_key(path: Path, preprocess: Preprocess, how: str) -> str:
@@ -95,22 +84,26 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _run_chunk(
-    path: Path, images: ImageFolder, start: int, preprocess: Preprocess, how: str, key: str
-) -> _Part:
-    cached = cache_path("answers", f"{key} {images.digest()}", ".npz")
-    if cached.exists():
-        with np.load(cached) as found:
-            return _Part(start, found["logits"], found["kept"], str(found["runtime"]))
-    indices, pixels, _ = read_batch(images, preprocess)
-    kept = np.array(indices, np.int64)
-    run, runtime = _runner(path, how)
-    logits = np.zeros((0, 0), np.float32)
-    if pixels:
-        logits = run(preprocess.normalize(np.stack(pixels))).astype(np.float32)
-    with atomic_path(cached) as temporary, temporary.open("wb") as f:
-        np.savez(f, logits=logits, kept=kept, runtime=np.array(runtime))
-    return _Part(start, logits, kept, runtime)
+def _run_chunk(path: Path, how: str, key: str, batch: Batch, _: None) -> tuple[np.ndarray, str]:
+    """Logits float32 (B, K) of one chunk, and the runtime's name."""
+    x = batch.normalized()
+    text = f"{key} {hashlib.sha256(x.tobytes()).hexdigest()}"
+
+    def make() -> tuple[np.ndarray, str]:
+        run, runtime = _runner(path, how)
+        return run(x).astype(np.float32), runtime
+
+    return cached(cache_path("answers", text, ".npz"), make, _load, _save)
+
+
+def _load(path: Path) -> tuple[np.ndarray, str]:
+    with np.load(path) as found:
+        return found["logits"], str(found["runtime"])
+
+
+def _save(file: IO[bytes], chunk: tuple[np.ndarray, str]) -> None:
+    logits, runtime = chunk
+    np.savez(file, logits=logits, runtime=np.array(runtime))
 
 
 @functools.cache

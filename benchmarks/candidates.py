@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from benchmarks.plain_routes import INT8, MOBILE, ROUTES, Route, build
 from benchmarks.rounds import examine
 from benchmarks.series import Spread, per_round, spread
@@ -67,8 +67,8 @@ class Candidate:
 def our_candidates(bundle: Bundle, recipe: str = "") -> list[Candidate]:
     """The `.pte` and `.tflite` files of a bundle; of another recipe's the int8 ones alone."""
     found = []
-    for entry in bundle.model_files():
-        path, precision = bundle.folder / entry["file"], entry["precision"]
+    for entry in bundle.manifest.files:
+        path, precision = bundle.folder / entry.file, entry.precision
         if path.suffix in (".pte", ".tflite") and (precision == INT8 or not recipe):
             key = "-".join(filter(None, (OURS, path.suffix[1:], precision, recipe)))
             row = Candidate(key, OURS, precision, path.suffix, MOBILE, path, recipe=recipe)
@@ -78,7 +78,7 @@ def our_candidates(bundle: Bundle, recipe: str = "") -> list[Candidate]:
     return sorted(found, key=lambda c: c.key)
 
 
-def plain_candidates(network: Network, skip: Sequence[str]) -> list[Candidate]:
+def plain_candidates(network: CalibratedNetwork, skip: Sequence[str]) -> list[Candidate]:
     """A row for every route but the skipped ones, built or with a reason.
 
     skip: names of routes, or the beginnings of several up to a hyphen.

@@ -26,7 +26,7 @@ import torch
 from benchmarks import form_changes
 from benchmarks.form_changes import fold_repeat, one_product, rotate
 from benchmarks.machine import machine
-from benchmarks.network import Network, bundle_network, test_images
+from benchmarks.network import CalibratedNetwork, bundle_network, test_images
 from benchmarks.rounds import examine, measure
 from benchmarks.series import per_round, ratio
 from export.quiet import quiet
@@ -113,7 +113,7 @@ VARIANTS = (
 
 
 @dataclass
-class Row:
+class FormRow:
     """One variant's file; `reason` where it can't be made.
 
     exact: the largest difference of the float form's logits from the published network's.
@@ -135,7 +135,7 @@ class Row:
 class Maker:
     """Makes the variants' files, into the cache."""
 
-    def __init__(self, network: Network):
+    def __init__(self, network: CalibratedNetwork):
         self.network = network
         self.model = network.published()
         size = network.images.shape[-1]
@@ -150,7 +150,7 @@ class Maker:
         return form
 
     @torch.no_grad()
-    def rows(self, variant: Variant) -> Iterator[Row]:
+    def rows(self, variant: Variant) -> Iterator[FormRow]:
         """A row with its file for every target of the variant."""
         form = self.form(variant)
         exact = float((form(self.images[:2]) - self.model(self.images[:2])).abs().max())
@@ -167,7 +167,7 @@ class Maker:
         for target in variant.targets:
             backend = get_backend(target)
             path = cache_dir() / "forms" / key / f"model{targets.TARGETS[target].suffix}"
-            row = Row(variant.name, target, path, exact)
+            row = FormRow(variant.name, target, path, exact)
             try:
                 if not path.exists():
                     if module is None:
@@ -228,7 +228,7 @@ def run(bundle: Path, data: Path, calibration: int, rounds: int, runs: int) -> d
     }
 
 
-def _count(rows: list[Row], image: np.ndarray) -> None:
+def _count(rows: list[FormRow], image: np.ndarray) -> None:
     """Instructions of one inference of each `.tflite`, where emulated ARM64 is set up."""
     from mobilemod.harness.arm64.emulator import load_emulator
 

@@ -79,7 +79,7 @@ def measure_model(name: str, folder: Path | None, args: argparse.Namespace) -> M
     for i, row in enumerate(timed):
         row.times = {n: [r.runs[n][i] for r in rounds] for n in args.threads}
     checks = all_checks(rows, args.threads)
-    weights = bundle.manifest["checkpoint"]["file"]
+    weights = bundle.manifest.checkpoint.file
     return Measured(name, weights, rows, checks, [r.others for r in rounds])
 
 
@@ -200,7 +200,7 @@ def _names(value: str) -> list[str]:
 def run(args: argparse.Namespace) -> None:
     """Measure every model asked for; files are written after each."""
     torch.set_num_threads(1)
-    bundles = {load_bundle(b, verify=False).manifest["model"]: b for b in args.bundle}
+    bundles = {load_bundle(b, verify=False).manifest.model: b for b in args.bundle}
     facts = {"machine": machine(), "packages": packages(onnx2tf_environment())}
     done: list[Measured] = []
     for name in args.models or list(bundles) or [DEFAULT_MODEL]:

@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 
@@ -95,7 +95,7 @@ def observe_ranges(model: nn.Module, batches: Iterable[Tensor]) -> Ranges:
     return ranges
 
 
-def build(network: Network, path: Path) -> None:
+def build(network: CalibratedNetwork, path: Path) -> None:
     """Write weights and ranges of the published form to `path`, for `load_minmax`."""
     model = network.published()
     metadata = {

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.bundle_parts import load_reference
-from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
-from mobilemod.data.preprocess import Preprocess
+from export.bundle_parts import OpenedBundle
+from mobilemod.data.imagefolder import read_split
 from mobilemod.manifest import Bundle
-from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant
+from mobilemod.networks.efficientmod import EfficientMod, Variant
+from mobilemod.training.images import load_images
 from quantization.calibration import weights_digest
 
 
 @dataclass(frozen=True)
-class Network:
+class CalibratedNetwork:
     """A network to build files of, with what they are calibrated on.
 
     state: the published parameters, float32. images: calibration images, float32 (N, 3, S, S),
@@ -63,14 +63,14 @@ class Network:
         return h.hexdigest()
 
 
-def bundle_network(bundle: Bundle, data: Path, images: int) -> Network:
+def bundle_network(bundle: Bundle, data: Path, images: int) -> CalibratedNetwork:
     """The network of a bundle, to be calibrated on `images` of `data`'s training images."""
-    manifest, preprocess = bundle.manifest, bundle.preprocess
-    return Network(
-        get_variant(manifest["model"]),
-        manifest["num_classes"],
-        load_reference(bundle).state_dict(),
-        _read(_folder(bundle, data, "train").spread(images), preprocess),
+    preprocess, model = bundle.preprocess, OpenedBundle(bundle).reference
+    return CalibratedNetwork(
+        model.variant,
+        model.num_classes,
+        model.state_dict(),
+        _read(bundle, data, "train", images),
         preprocess.mean,
         preprocess.std,
     )
@@ -78,15 +78,10 @@ def bundle_network(bundle: Bundle, data: Path, images: int) -> Network:
 
 def test_images(bundle: Bundle, data: Path, count: int) -> np.ndarray:
     """`count` of `data`'s validation images, float32 (N, 3, S, S), normalized."""
-    return _read(_folder(bundle, data, "val").spread(count), bundle.preprocess)
+    return _read(bundle, data, "val", count)
 
 
-def _folder(bundle: Bundle, data: Path, split: str) -> ImageFolder:
-    return read_split(data, split, bundle.label_ids, bundle.manifest["num_classes"])
-
-
-def _read(folder: ImageFolder, preprocess: Preprocess) -> np.ndarray:
-    damage = Damage(len(folder.samples))
-    return preprocess.normalize(
-        np.stack([pixels for _, pixels in iter_pixels(folder, preprocess, damage)])
-    )
+def _read(bundle: Bundle, data: Path, split: str, count: int) -> np.ndarray:
+    folder = read_split(data, split, bundle.label_ids, bundle.manifest.num_classes).spread(count)
+    images = load_images(folder, f"reading {split}", bundle.preprocess)
+    return bundle.preprocess.normalize(images.pixels)

@@ -24,8 +24,8 @@ import torch
 
 from benchmarks import accuracy
 from benchmarks.accuracy_rows import (
+    AccuracyRow,
     Judge,
-    Row,
     decibels,
     export,
     our_rows,
@@ -70,12 +70,12 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Network:
+class PlantedNetwork:
     """One network's rows. strength: of its outliers, 0 for the one as it comes."""
 
     strength: float
     judge: Judge
-    rows: list[Row]
+    rows: list[AccuracyRow]
     planted: list[Planted]
 
     @property
@@ -95,7 +95,9 @@ def plant(model: str, strength: float, seed: int | None, path: Path) -> list[Pla
     return planted
 
 
-def measure(args: argparse.Namespace, peers: Sequence[tuple[str, str]], strength: float) -> Network:
+def measure(
+    args: argparse.Namespace, peers: Sequence[tuple[str, str]], strength: float
+) -> PlantedNetwork:
     """Plant, export, quantize by the other tools, and judge."""
     channel = "largest" if args.seed is None else f"seed-{args.seed}"
     name = f"{args.model}-{channel}-{strength:g}" if strength else args.model
@@ -105,14 +107,14 @@ def measure(args: argparse.Namespace, peers: Sequence[tuple[str, str]], strength
         planted = plant(args.model, strength, args.seed, checkpoint)
     bundle = export(args.model, args.data, folder / f"bundle-{name}", checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(bundle, args.data, bundle.manifest["calibration"]["images"])
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images)
     for peer, how in peers:
         rows.append(peer_row(peer, network, judge, how))
         print(f"{name}, {title(rows[-1])}: {rows[-1].reason or rows[-1].top1}", file=sys.stderr)
-    return Network(strength, judge, rows, planted)
+    return PlantedNetwork(strength, judge, rows, planted)
 
 
-def check_same(networks: Sequence[Network]) -> float:
+def check_same(networks: Sequence[PlantedNetwork]) -> float:
     """The largest difference of a float network's logits to the first's, in parts of the largest.
 
     Raises `UserError` where it is over 1e-4.
@@ -124,7 +126,7 @@ def check_same(networks: Sequence[Network]) -> float:
     return error
 
 
-def table_of(networks: Sequence[Network]) -> list[list[str]]:
+def table_of(networks: Sequence[PlantedNetwork]) -> list[list[str]]:
     """One line per file, three columns per network."""
     heading = [c for n in networks for c in (f"{n.heading}: drop", "95 %", "SQNR dB")]
     table = [["file", *heading]]
@@ -133,13 +135,13 @@ def table_of(networks: Sequence[Network]) -> list[list[str]]:
     return table
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: AccuracyRow) -> list[str]:
     if row.drop is None:
         return ["not run", "–", "–"]
     return [*drop_text(dataclasses.asdict(row.drop)), decibels(row.sqnr)]
 
 
-def verdicts(network: Network) -> list[tuple[str, bool]]:
+def verdicts(network: PlantedNetwork) -> list[tuple[str, bool]]:
     """Asked of one network and measured: lines with whether they hold."""
     found = []
     for row in network.rows:
@@ -152,14 +154,14 @@ def verdicts(network: Network) -> list[tuple[str, bool]]:
     return found
 
 
-def text(networks: Sequence[Network], table: Any) -> str:
+def text(networks: Sequence[PlantedNetwork], table: Any) -> str:
     """The result; table: `aligned` or `markdown`."""
     judge, last = networks[0].judge, networks[-1]
     top1 = top_k(judge.reference.logits, judge.targets, 1)
     missing = accuracy.missing_lines([row for n in networks for row in n.rows])
     asked = [v for n in networks if n.strength for v in verdicts(n)]
     parts = [
-        f"{judge.bundle.manifest['model']}, {len(last.planted)} outlier channels, "
+        f"{judge.bundle.manifest.model}, {len(last.planted)} outlier channels, "
         f"{len(judge.kept)} validation images; float network {top1:.2f} %, its logits the same "
         f"with outliers within {check_same(networks):.0e}",
         table(table_of(networks)),
@@ -170,23 +172,23 @@ def text(networks: Sequence[Network], table: Any) -> str:
     return "\n\n".join(p for p in parts if p)
 
 
-def record(networks: Sequence[Network], facts: dict[str, Any]) -> dict[str, Any]:
+def record(networks: Sequence[PlantedNetwork], facts: dict[str, Any]) -> dict[str, Any]:
     """The whole run's JSON values."""
     judge = networks[0].judge
     manifest = judge.bundle.manifest
     return {
         "schema": SCHEMA,
         **facts,
-        "model": manifest["model"],
-        "recipe": manifest["recipe"]["name"],
+        "model": manifest.model,
+        "recipe": manifest.recipe.name,
         "images": len(judge.kept),
-        "calibration_images": manifest["calibration"]["images"],
+        "calibration_images": manifest.calibration.images,
         "float_difference": check_same(networks),
         "networks": [
             {
                 "strength": n.strength,
                 "planted": [dataclasses.asdict(p) for p in n.planted],
-                "weights": n.judge.bundle.manifest["checkpoint"]["weights"],
+                "weights": n.judge.bundle.manifest.checkpoint.weights,
                 "files": [row_record(r) for r in n.rows],
                 "checks": [
                     {"check": line, "holds": holds}

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from benchmarks.mil_network import MilNetwork
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 
 INPUT = "image"
 
 
-def coreml_float(network: Network, path: Path) -> None:
+def coreml_float(network: CalibratedNetwork, path: Path) -> None:
     """torch.export, then ct.convert to an ML program for iOS 17 in float16."""
     import coremltools as ct
 
@@ -41,18 +41,18 @@ def coreml_float(network: Network, path: Path) -> None:
     model.save(str(path))
 
 
-def coreml_int8(network: Network, path: Path, source: Path) -> None:
+def coreml_int8(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """linear_quantize_activations, then linear_quantize_weights, as documented for W8A8."""
     _quantize(network, path, source)
 
 
-def coreml_int8_all_images(network: Network, path: Path, source: Path) -> None:
+def coreml_int8_all_images(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """The same with every range taken over all calibration images."""
     with _ranges_of_all_images():
         _quantize(network, path, source)
 
 
-def _quantize(network: Network, path: Path, source: Path) -> None:
+def _quantize(network: CalibratedNetwork, path: Path, source: Path) -> None:
     import coremltools as ct
     import coremltools.optimize as cto
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from mobilemod.errors import UserError
 
 INPUT, OUTPUT = "image", "logits"
@@ -33,17 +33,17 @@ ONNX2TF_FILES = {
 }
 
 
-def onnx_published(network: Network, path: Path) -> None:
+def onnx_published(network: CalibratedNetwork, path: Path) -> None:
     """torch.onnx.export of the published form; ONNX Runtime's float file."""
     _write_onnx(network.published(), network, path)
 
 
-def onnx_mobile(network: Network, path: Path) -> None:
+def onnx_mobile(network: CalibratedNetwork, path: Path) -> None:
     """torch.onnx.export of the mobile form."""
     _write_onnx(network.mobile(), network, path)
 
 
-def _write_onnx(module: nn.Module, network: Network, path: Path) -> None:
+def _write_onnx(module: nn.Module, network: CalibratedNetwork, path: Path) -> None:
     torch.onnx.export(
         module,
         network.sample(),
@@ -56,18 +56,18 @@ def _write_onnx(module: nn.Module, network: Network, path: Path) -> None:
     )
 
 
-def ort_int8(network: Network, path: Path, source: Path) -> None:
+def ort_int8(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """quant_pre_process and quantize_static: QDQ, every op that it knows."""
     _quantize_onnx(network, path, source, **_for_vnni())
 
 
-def ort_int8_products(network: Network, path: Path, source: Path) -> None:
+def ort_int8_products(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """The same for convolutions and matrix products alone: the accurate choice."""
     ops = ["Conv", "MatMul", "Gemm"]
     _quantize_onnx(network, path, source, op_types_to_quantize=ops, **_for_vnni())
 
 
-def ort_int8_default(network: Network, path: Path, source: Path) -> None:
+def ort_int8_default(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """The same with no option set: int8, smallest and largest value, one scale per tensor."""
     _quantize_onnx(network, path, source)
 
@@ -84,7 +84,7 @@ def _for_vnni() -> dict[str, Any]:
     }
 
 
-def _quantize_onnx(network: Network, path: Path, source: Path, **options: Any) -> None:
+def _quantize_onnx(network: CalibratedNetwork, path: Path, source: Path, **options: Any) -> None:
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -107,7 +107,7 @@ def onnx2tf_environment() -> Path:
     return Path(os.environ.get(ONNX2TF_ENV, Path(__file__).parents[1] / ".venv-onnx2tf"))
 
 
-def onnx2tf_folder(network: Network, path: Path, source: Path) -> None:
+def onnx2tf_folder(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """A folder with onnx2tf's float, dynamic-range and full-integer files (option -oiqt).
 
     Raises `UserError` where the environment is absent or onnx2tf fails.
@@ -158,7 +158,7 @@ def last_error(output: str) -> str:
     return (errors or lines or ["no output"])[-1][:300]
 
 
-def onnx2tf_file(precision: str, network: Network, path: Path, folder: Path) -> None:
+def onnx2tf_file(precision: str, network: CalibratedNetwork, path: Path, folder: Path) -> None:
     """One precision out of `onnx2tf_folder`'s folder; `UserError` where onnx2tf didn't write it."""
     del network
     source = folder / ONNX2TF_FILES[precision]

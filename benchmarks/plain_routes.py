@@ -19,7 +19,7 @@ from benchmarks import minmax
 from benchmarks import plain_coreml as coreml
 from benchmarks import plain_onnx as onnx
 from benchmarks import plain_torch as plain
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from export.quiet import quiet
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
@@ -211,7 +211,7 @@ class Built:
     seconds: float = 0.0
 
 
-def build(route: Route, network: Network) -> Built:
+def build(route: Route, network: CalibratedNetwork) -> Built:
     """The route's file from the cache, or built in a process of its own.
 
     Nothing that a tool does, a crash included, raises here: it becomes the reason.
@@ -238,7 +238,7 @@ def build(route: Route, network: Network) -> Built:
     return Built(None, reason, seconds) if reason else Built(path, "", seconds)
 
 
-def cached_path(route: Route, network: Network) -> Path:
+def cached_path(route: Route, network: CalibratedNetwork) -> Path:
     """Where the route's file lies, under a hash of all that decides its bytes."""
     function = getattr(route.build, "func", route.build)
     form = build_mobile if route.form == MOBILE else EfficientMod
@@ -252,7 +252,7 @@ def cached_path(route: Route, network: Network) -> Path:
     return cache_dir() / "latency" / key[:32] / f"model{route.suffix}"
 
 
-def _build_here(route: Route, network: Network, path: Path, files: list[Path]) -> str:
+def _build_here(route: Route, network: CalibratedNetwork, path: Path, files: list[Path]) -> str:
     """Build into the cache; "" or the reason of failure."""
     try:
         with quiet(), atomic_folder(path.parent) as folder:

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 
 TFLITE_ID = b"TFL3"
 
 
-def executorch_float(network: Network, path: Path) -> None:
+def executorch_float(network: CalibratedNetwork, path: Path) -> None:
     """torch.export, then the XNNPACK partitioner."""
     _write_pte(torch.export.export(network.published(), network.sample()), path)
 
 
-def executorch_int8(network: Network, path: Path, per_channel: bool = True) -> None:
+def executorch_int8(network: CalibratedNetwork, path: Path, per_channel: bool = True) -> None:
     """XNNPACKQuantizer in PT2E, then the XNNPACK partitioner."""
     from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
 
@@ -30,7 +30,7 @@ def executorch_int8(network: Network, path: Path, per_channel: bool = True) -> N
     _write_pte(torch.export.export(quantized, network.sample()), path)
 
 
-def _pt2e(network: Network, quantizer: object, fold: bool) -> torch.nn.Module:
+def _pt2e(network: CalibratedNetwork, quantizer: object, fold: bool) -> torch.nn.Module:
     """The published form, quantized by PyTorch's own flow; fold: weights stored as int8."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -50,14 +50,14 @@ def _write_pte(exported: torch.export.ExportedProgram, path: Path) -> None:
         edge.to_executorch().write_to_file(file)
 
 
-def litert_float(network: Network, path: Path) -> None:
+def litert_float(network: CalibratedNetwork, path: Path) -> None:
     """litert_torch.convert."""
     import litert_torch
 
     litert_torch.convert(network.published(), network.sample()).export(str(path))
 
 
-def litert_int8(network: Network, path: Path) -> None:
+def litert_int8(network: CalibratedNetwork, path: Path) -> None:
     """litert-torch's PT2EQuantizer, then litert_torch.convert."""
     import litert_torch
     from litert_torch.quantize import pt2e_quantizer as litert
@@ -70,14 +70,14 @@ def litert_int8(network: Network, path: Path) -> None:
     litert_torch.convert(quantized, network.sample(), quant_config=how).export(str(path))
 
 
-def aeq_static(network: Network, path: Path, source: Path) -> None:
+def aeq_static(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """ai-edge-quantizer's recipe static_wi8_ai8 on litert-torch's float file."""
     from ai_edge_quantizer import recipe
 
     _aeq(network, path, source.read_bytes(), recipe.static_wi8_ai8())
 
 
-def aeq_static_flat(network: Network, path: Path, source: Path) -> None:
+def aeq_static_flat(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """The same on a float file whose biases are reshaped from (1, 1, 1, C) to (C).
 
     litert-torch fuses adds of that shape as biases, and the quantizer's per-channel scales don't
@@ -88,14 +88,14 @@ def aeq_static_flat(network: Network, path: Path, source: Path) -> None:
     _aeq(network, path, flat_biases(source.read_bytes()), recipe.static_wi8_ai8())
 
 
-def aeq_dynamic(network: Network, path: Path, source: Path) -> None:
+def aeq_dynamic(network: CalibratedNetwork, path: Path, source: Path) -> None:
     """ai-edge-quantizer's recipe dynamic_wi8_afp32: int8 weights, activations at run time."""
     from ai_edge_quantizer import recipe
 
     _aeq(network, path, source.read_bytes(), recipe.dynamic_wi8_afp32())
 
 
-def _aeq(network: Network, path: Path, content: bytes, recipe: list[dict]) -> None:
+def _aeq(network: CalibratedNetwork, path: Path, content: bytes, recipe: list[dict]) -> None:
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer.quantizer import Quantizer
 

@@ -22,7 +22,7 @@ import torch
 
 from export.source import open_source
 from export.targets.base import FORMS
-from mobilemod.data.imagefolder import Damage, iter_pixels, read_split
+from mobilemod.data.imagefolder import read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.accuracy import drop, top1_class
 from mobilemod.evaluation.agreement import sqnr_db
@@ -30,6 +30,7 @@ from mobilemod.files import write_text
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.forms.unfold import network
 from mobilemod.progress import progress
+from mobilemod.training.images import load_images
 from quantization.prepare.preparation import prepare
 from quantization.program import make_table
 from quantization.recipe import Recipe, Rule, load_recipe
@@ -41,7 +42,7 @@ STEM = "patch_embed.proj:out"
 
 
 @dataclass(frozen=True)
-class Row:
+class PreparationRow:
     """A recipe in a form: dB, points, seconds."""
 
     change: str
@@ -68,17 +69,16 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "rounding learned", replace(base, rounding="learned")
 
 
-def run(data: Path, images: int) -> list[Row]:
+def run(data: Path, count: int) -> list[PreparationRow]:
     """Every change in every form."""
     torch.set_num_threads(1)
     source = open_source(MODEL, None, data)
     model = network(source.variant, source.num_classes, source.state)
     preprocess = Preprocess()
-    val = read_split(data, "val", source.label_ids, source.num_classes).spread(images)
+    val = read_split(data, "val", source.label_ids, source.num_classes).spread(count)
     train = read_split(data, "train", source.label_ids, source.num_classes)
-    found = list(iter_pixels(val, preprocess, Damage(len(val.samples))))
-    targets = val.targets[[i for i, _ in found]]
-    x = torch.from_numpy(preprocess.normalize(np.stack([p for _, p in found])))
+    images = load_images(val, "reading val", preprocess)
+    x = torch.from_numpy(preprocess.normalize(images.pixels))
     x = x.contiguous(memory_format=torch.channels_last)
     reference = _logits(model, x)
     rows = []
@@ -95,8 +95,10 @@ def run(data: Path, images: int) -> list[Row]:
             program.select(frozenset(program.switches))
             logits = _logits(lambda b, p=program: p.run(0, b), x)
             same = float(np.mean(top1_class(logits) == top1_class(reference))) * 100
-            lost = asdict(drop(reference, logits, targets))
-            rows.append(Row(name, form_name, seconds, sqnr_db(reference, logits), lost, same))
+            lost = asdict(drop(reference, logits, images.targets))
+            rows.append(
+                PreparationRow(name, form_name, seconds, sqnr_db(reference, logits), lost, same)
+            )
     return rows
 
 
@@ -105,7 +107,7 @@ def _logits(run: Any, x: torch.Tensor) -> np.ndarray:
     return torch.cat([run(b) for b in x.split(BATCH)]).numpy()
 
 
-def table(rows: list[Row], images: int) -> str:
+def table(rows: list[PreparationRow], images: int) -> str:
     """Markdown, a change a line, both forms beside each other."""
     lines = [
         f"{MODEL}, recipe `cpu`, {images} validation images; SQNR of the logits in dB and top-1 "

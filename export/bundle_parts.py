@@ -2,55 +2,125 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+from export.targets.base import FORMS
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
+from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.unfold import network
-from mobilemod.manifest import Bundle
+from mobilemod.manifest import Bundle, load_bundle, require_same
 from mobilemod.networks.checkpoints import load_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod
 from quantization.calibration import Calibration, load_calibration, weights_digest
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
+from quantization.program import quantize
 from quantization.recipe import Recipe, load_recipe
 
 REFERENCE_FILE = "reference.safetensors"
 RECIPE_FILE = "recipe.json"
 
 
-def load_reference(bundle: Bundle) -> EfficientMod:
-    """The float network that a bundle's drops are measured against, in eval mode.
+class OpenedBundle:
+    """A bundle with its parts, each read when it is first asked for, and once.
 
-    Raises `UserError` where its file isn't the manifest's, or holds other weights than it says.
+    Each raises `UserError` where its file isn't the manifest's, is missing or damaged. Who changes
+    a network copies it before.
     """
-    variant, classes = bundle.manifest["model"], bundle.manifest["num_classes"]
-    path = bundle.file(REFERENCE_FILE)
-    state = load_checkpoint(path, variant, classes).state
-    if weights_digest(state) != bundle.manifest["checkpoint"]["weights"]:
-        raise UserError(f"{path} is not the network of its manifest (weights differ); export again")
-    return network(variant, classes, state)
+
+    def __init__(self, bundle: Bundle):
+        self.bundle = bundle
+
+    @cached_property
+    def reference(self) -> EfficientMod:
+        """The float network that drops are measured against, in eval mode.
+
+        Raises `UserError` where the file holds other weights than the manifest says.
+        """
+        manifest = self.bundle.manifest
+        path = self.bundle.file(REFERENCE_FILE)
+        state = load_checkpoint(path, manifest.model, manifest.num_classes).state
+        if weights_digest(state) != manifest.checkpoint.weights:
+            raise UserError(
+                f"{path} is not the network of its manifest (weights differ); export again"
+            )
+        return network(manifest.model, manifest.num_classes, state)
+
+    @cached_property
+    def quantized_network(self) -> EfficientMod:
+        """The network that the parameter tables belong to, unquantized, in eval mode.
+
+        The reference with its weights prepared for quantization; the reference itself where
+        nothing was to prepare.
+        """
+        if WEIGHTS_FILE not in self.bundle.hashes:
+            return self.reference
+        manifest = self.bundle.manifest
+        path = self.bundle.file(WEIGHTS_FILE)
+        self.bundle.file(CALIBRATION_FILE)
+        prepared = load_prepared(self.bundle.folder)
+        if prepared.reference != manifest.checkpoint.weights:
+            raise UserError(f"{path} was prepared from other weights than {REFERENCE_FILE}'s")
+        return network(manifest.model, manifest.num_classes, prepared.state)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe of the int8 files."""
+        return load_recipe(str(self.bundle.file(self.bundle.manifest.recipe.file)))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The ranges that the tables were made of."""
+        return load_calibration(self.bundle.file(CALIBRATION_FILE))
+
+    @property
+    def calibrated_on(self) -> tuple[FileContent, ...]:
+        """The images that the ranges were observed on; () where they aren't known."""
+        return self.calibration.files if CALIBRATION_FILE in self.bundle.hashes else ()
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms that there is a parameter table of."""
+        return [form for form in FORMS if table_file(form) in self.bundle.hashes]
+
+    def table(self, form: str) -> ParameterTable:
+        """The parameter table of a form."""
+        return load_table(self.bundle, form)
+
+    def mobile(self, form: str, quantized: bool) -> MobileForm:
+        """A mobile form in float: of the network whose weights are quantized, or the reference."""
+        return build_mobile(self.quantized_network if quantized else self.reference, FORMS[form])
+
+    def program(self, form: str) -> nn.Module:
+        """The quantized program of a form, constants folded, as the int8 files compute."""
+        return quantize(self.mobile(form, True), self.table(form), True)
 
 
-def load_quantized_network(bundle: Bundle) -> EfficientMod:
-    """The network that a bundle's parameter tables belong to, unquantized, in eval mode.
+@dataclass(frozen=True)
+class BundleKey:
+    """Which bundle a worker opens: nothing of another one may get into the same measurement."""
 
-    The reference with its weights prepared for quantization; the reference itself where nothing
-    was to prepare.
-    """
-    if WEIGHTS_FILE not in bundle.hashes:
-        return load_reference(bundle)
-    path = bundle.file(WEIGHTS_FILE)
-    bundle.file(CALIBRATION_FILE)
-    prepared = load_prepared(bundle.folder)
-    if prepared.reference != bundle.manifest["checkpoint"]["weights"]:
-        raise UserError(f"{path} was prepared from other weights than {REFERENCE_FILE}'s")
-    return network(bundle.manifest["model"], bundle.manifest["num_classes"], prepared.state)
+    folder: Path
+    identity: str
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> BundleKey:
+        """That of a loaded bundle."""
+        return cls(bundle.folder.resolve(), bundle.identity)
 
 
-def load_calibrated(bundle: Bundle) -> tuple[FileContent, ...]:
-    """The images that a bundle's ranges were observed on; () where they aren't known."""
-    if CALIBRATION_FILE not in bundle.hashes:
-        return ()
-    return load_calibration(bundle.file(CALIBRATION_FILE)).files
+@functools.cache
+def open_bundle(key: BundleKey) -> OpenedBundle:
+    """Opened once in a process; `UserError` where another bundle lies there."""
+    bundle = load_bundle(key.folder, verify=False)
+    require_same(bundle, key.identity)
+    return OpenedBundle(bundle)
 
 
 def load_table(bundle: Bundle, form: str) -> ParameterTable:
@@ -65,13 +135,3 @@ def load_table(bundle: Bundle, form: str) -> ParameterTable:
 def table_file(form: str) -> str:
     """Where the table of a form lies in a bundle."""
     return f"parameters-{form}.json"
-
-
-def bundle_recipe(bundle: Bundle) -> Recipe:
-    """The recipe of a bundle's int8 files."""
-    return load_recipe(str(bundle.file(bundle.manifest["recipe"]["file"])))
-
-
-def bundle_calibration(bundle: Bundle) -> Calibration:
-    """The ranges that a bundle's tables were made of."""
-    return load_calibration(bundle.file(CALIBRATION_FILE))

@@ -54,13 +54,13 @@ def put_in_apps(path: Path, names: tuple[str, ...], root: Path | None = None) ->
 
 def _put(bundle: Bundle, name: str, root: Path) -> dict[str, Any]:
     app = APPS[name]
-    files = [e["file"] for e in bundle.model_files() if e["target"] in app.targets]
+    files = [e.file for e in bundle.manifest.files if e.target in app.targets]
     if not files:
         raise UserError(
             f"{bundle.folder} has no file for the {name} app; export with "
             f"--targets {','.join(app.targets)}"
         )
-    golden = [entry["image"] for entry in bundle.manifest["golden"]]
+    golden = [golden.image for golden in bundle.manifest.golden]
     folders = [root / app.folder]
     if app.built is not None and (root / app.built).parent.is_dir():
         folders.append(root / app.built)

@@ -15,12 +15,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_json
 from mobilemod.sealed import KEY, check_seal, digest_of, sealed
+
+if TYPE_CHECKING:
+    from mobilemod.manifest_schema import Manifest, ModelFile
 
 SCHEMA = "mobilemod/manifest/1"
 FILE_NAME = "manifest.json"
@@ -29,29 +32,41 @@ MAX_BYTES, MAX_VALUES = 32 << 20, 500_000
 AGAIN = "export again, or copy the bundle again"
 # What a measurement adds later: not part of what the bundle is.
 MEASURED = ("accuracy",)
+# What a bundle was made of, for the records of what is measured of it.
+ORIGIN = ("recipe", "calibration", "checkpoint", "tools")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's folder and its manifest's values, which fit `manifest_schema`."""
+    """A bundle's folder and its manifest.
+
+    values: the manifest's JSON, also the keys that the schema doesn't know: what is hashed and
+    written again. All else is read of `manifest`.
+    """
 
     folder: Path
-    manifest: dict[str, Any]
+    values: dict[str, Any]
+    manifest: Manifest
 
     @property
     def preprocess(self) -> Preprocess:
         """The preprocessing of every model file in the bundle."""
-        return Preprocess.from_dict(self.manifest["preprocess"])
+        return Preprocess.from_dict(self.values["preprocess"])
 
     @property
     def label_ids(self) -> tuple[str, ...]:
         """Class folder names in output order."""
-        return tuple(entry["id"] for entry in self.manifest["labels"])
+        return tuple(label.id for label in self.manifest.labels)
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Labels for people, in output order."""
-        return tuple(entry["label"] for entry in self.manifest["labels"])
+        return tuple(label.label for label in self.manifest.labels)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Recipe, calibration, checkpoint and tools, as JSON-ready values for a record."""
+        return {key: self.values[key] for key in ORIGIN}
 
     @cached_property
     def identity(self) -> str:
@@ -59,19 +74,22 @@ class Bundle:
 
         It covers the hash of every file.
         """
-        return digest_of(self.manifest, MEASURED)
+        return digest_of(self.values, MEASURED)
 
     @cached_property
     def hashes(self) -> dict[str, tuple[str, int]]:
         """Path in the bundle -> (hex sha256, bytes) of every file of the manifest."""
         m = self.manifest
-        named = [(g["image"], g) for g in m["golden"]]
-        named += [(e["file"], e) for e in (*m["files"], *m["parts"])]
-        return {name: (e["sha256"], e["bytes"]) for name, e in named}
+        named = [(golden.image, golden) for golden in m.golden]
+        named += [(part.file, part) for part in (*m.files, *m.parts)]
+        return {name: (hashed.sha256, hashed.bytes) for name, hashed in named}
 
-    def model_files(self) -> list[dict[str, Any]]:
-        """The manifest's entries of model files: file, target, precision, sha256, bytes."""
-        return self.manifest["files"]
+    def model_file(self, name: str) -> ModelFile:
+        """The manifest's entry of a model file; `UserError` where it has none."""
+        for entry in self.manifest.files:
+            if entry.file == name:
+                return entry
+        raise UserError(f"{self.folder / FILE_NAME} names no model file {name}; export again")
 
     def file(self, name: str) -> Path:
         """Where a file of the manifest lies, after a look at its size and hash.
@@ -104,8 +122,8 @@ class Bundle:
 
     def part(self, files: Collection[str]) -> dict[str, Any]:
         """Values for the manifest of a copy that holds these model files and the golden images."""
-        kept = [e for e in self.model_files() if e["file"] in files]
-        return {**self.manifest, "files": kept, "parts": []}
+        kept = [e for e in self.values["files"] if e["file"] in files]
+        return {**self.values, "files": kept, "parts": []}
 
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
@@ -151,7 +169,7 @@ def record_accuracy(bundle: Bundle, accuracy: dict[str, Any]) -> None:
     """
     with _locked(bundle.folder):
         require_same(load_bundle(bundle.folder, verify=False), bundle.identity)
-        write_manifest(bundle.folder, {**bundle.manifest, "accuracy": accuracy})
+        write_manifest(bundle.folder, {**bundle.values, "accuracy": accuracy})
 
 
 def require_same(bundle: Bundle, identity: str) -> None:
@@ -188,9 +206,9 @@ def load_bundle(folder: Path, verify: bool = True) -> Bundle:
         raise UserError(f"{path} has schema {values.get('schema')!r:.60}; expected {SCHEMA}")
     if KEY not in values:
         raise UserError(f"{path} has no digest: an older mobilemod exported it; export again")
-    check_manifest(values, str(path), AGAIN)
+    manifest = check_manifest(values, str(path), AGAIN)
     check_seal(path, values, AGAIN)
-    bundle = Bundle(folder, values)
+    bundle = Bundle(folder, values, manifest)
     if verify:
         bundle.verify()
     return bundle

@@ -61,7 +61,7 @@ Std = Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class _Object(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
 class Hashed(_Object):
@@ -122,7 +122,7 @@ class Label(_Object):
 class Preprocess(_Object):
     """As of `mobilemod.data.preprocess.Preprocess`."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
     size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
     crop_fraction: Annotated[float, Field(ge=0.05, le=1)]
@@ -204,10 +204,10 @@ def _unique(where: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def check_manifest(values: Any, where: str, mend: str) -> None:
-    """Raises `UserError`, one line with the path of the first field that is wrong."""
+def check_manifest(values: Any, where: str, mend: str) -> Manifest:
+    """The values, typed; `UserError`, one line with the path of the first field that is wrong."""
     try:
-        Manifest.model_validate(values)
+        return Manifest.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {_first(error)}; {mend}") from None
 

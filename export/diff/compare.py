@@ -15,7 +15,7 @@ import torch
 from export.diff.cause import Cause, find_cause, inherited, op_kind
 from export.diff.parameters import parameter_differences
 from export.diff.rules import exactness
-from export.diff.taps import PROGRAM, NamedTaps, Network, TappedTensor
+from export.diff.taps import PROGRAM, BundleTaps, NamedTaps, TappedTensor
 from export.quiet import quiet
 from export.targets.base import backend_for
 from mobilemod.data.image_file import DamagedImage
@@ -71,7 +71,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     bundle = _bundle(config)
     images = [_image(path, bundle) for path in config.images]
     torch.set_num_threads(1)
-    network = Network(bundle)
+    network = BundleTaps(bundle)
     a = network.file(config.a)
     b = network.program(a.form, a.int8) if _is_program(config.b) else network.file(config.b)
     a.label, b.label = _labels(config.a, config.b)
@@ -85,7 +85,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     found = {p.parameter: asdict(p) for p in reversed(comparison.parameters)}
     return {
         "schema": SCHEMA,
-        "model": bundle.manifest["model"],
+        "model": bundle.manifest.model,
         "a": _described(a, config.a),
         "b": _described(b, config.b),
         "only_in_a": [name for name in a.names if name not in b.names],
@@ -117,7 +117,7 @@ def _bundle(config: DiffConfig) -> Bundle:
         raise UserError(
             f"{config.a} lies in no bundle (no {FILE_NAME} of one beside it); give --bundle DIR"
         )
-    weights = {b.manifest["checkpoint"].get("weights") for b in bundles}
+    weights = {b.manifest.checkpoint.weights for b in bundles}
     if len(weights) > 1:
         raise UserError(
             f"{config.a} and {config.b} are files of different networks: "

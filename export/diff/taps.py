@@ -9,17 +9,15 @@ from typing import Protocol
 
 import numpy as np
 
-from export.bundle_parts import load_quantized_network, load_reference, load_table
+from export.bundle_parts import OpenedBundle
 from export.diff.taps_names import Naming, NoMatch, name_tensors
 from export.diff.taps_program import ProgramTaps
 from export.graph import DEPTHWISE, FileGraph, FileNode, FileTensor
 from export.targets.base import FORMS, backend_for
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import Bundle
 from mobilemod.targets import TARGETS
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
-from quantization.program import quantize
 
 PROGRAM = "program"
 CHANNELS_LAST = ("executorch", "tflite")
@@ -202,11 +200,11 @@ def conv_weight(taps: Taps, node: FileNode) -> np.ndarray:
     return weight
 
 
-class Network:
+class BundleTaps:
     """The network of a bundle, which opens its files and its programs with their tensors named."""
 
     def __init__(self, bundle: Bundle):
-        self.bundle = bundle
+        self.bundle, self.opened = bundle, OpenedBundle(bundle)
         self.recorded: dict[tuple[str, bool], ProgramTaps] = {}
 
     def file(self, path: Path) -> NamedTaps:
@@ -232,7 +230,7 @@ class Network:
         except NoMatch as error:
             raise UserError(
                 f"{path}: its tensors can't be named, it isn't a file of the "
-                f"{self.bundle.manifest['model']} in {self.bundle.folder}: {error}"
+                f"{self.bundle.manifest.model} in {self.bundle.folder}: {error}"
             ) from None
         self._check_weights(path, taps, program, naming)
         return NamedTaps(path.name, form, taps, program, naming)
@@ -245,12 +243,10 @@ class Network:
 
     def _record(self, form: str, int8: bool) -> ProgramTaps:
         if (form, int8) not in self.recorded:
-            load = load_quantized_network if int8 else load_reference
-            network = build_mobile(load(self.bundle), FORMS[form])
-            program, size = network, self.bundle.preprocess.size
-            if int8:
-                program = quantize(network, load_table(self.bundle, form), True)
-            self.recorded[form, int8] = ProgramTaps(program, network, size)
+            mobile = self.opened.mobile(form, int8)
+            program = self.opened.program(form) if int8 else mobile
+            size = self.bundle.preprocess.size
+            self.recorded[form, int8] = ProgramTaps(program, mobile, size)
         return self.recorded[form, int8]
 
     def _check_weights(self, path: Path, taps: Taps, program: ProgramTaps, naming: Naming) -> None:

@@ -49,7 +49,7 @@ class NoMatch(Exception):
 
 
 @dataclass(frozen=True)
-class Step:
+class Computation:
     """One op that computes: its kind, the values that it reads and makes (by their first tensor),
     the shape of its weight."""
 
@@ -65,7 +65,7 @@ class Flow:
     """A graph without its moves. members: value -> its tensors, moved, quantized and back."""
 
     image: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Computation] = field(default_factory=list)
     members: dict[str, list[str]] = field(default_factory=dict)
     value: dict[str, str] = field(default_factory=dict)
     moved: set[str] = field(default_factory=set)
@@ -101,7 +101,9 @@ def flow(graph: FileGraph) -> Flow:
             if kind in ("sub", "mul") and read == (found.image,):
                 found.image = value
             else:
-                found.steps.append(Step(kind, read, value, _weight_shape(node, kind, graph), node))
+                found.steps.append(
+                    Computation(kind, read, value, _weight_shape(node, kind, graph), node)
+                )
         for name in node.outputs:
             found.value[name] = value
             found.members[value].append(name)
@@ -125,17 +127,17 @@ def name_tensors(
     """
     own, other = flow(program.graph), flow(graph)
     known = {own.image: other.image}
-    waiting: dict[tuple, list[Step]] = defaultdict(list)
+    waiting: dict[tuple, list[Computation]] = defaultdict(list)
     for step in other.steps:
         waiting[_key(step, step.inputs)].append(step)
-    siblings: dict[tuple, list[Step]] = defaultdict(list)
+    siblings: dict[tuple, list[Computation]] = defaultdict(list)
     for step in own.steps:
         siblings[_key(step, step.inputs)].append(step)
     fused = {own.value[result]: own.value[source] for result, source in program.norms.items()}
     inside = _inside(own, fused)
     steps: dict[str, FileNode] = {}
 
-    def take(mine: Step, found: Step) -> None:
+    def take(mine: Computation, found: Computation) -> None:
         known[mine.output] = found.output
         steps[mine.output] = found.node
 
@@ -165,7 +167,7 @@ def name_tensors(
     return Naming(names, steps)
 
 
-def _key(step: Step, inputs: tuple[str, ...]) -> tuple:
+def _key(step: Computation, inputs: tuple[str, ...]) -> tuple:
     ordered = tuple(sorted(inputs)) if step.kind in COMMUTATIVE else inputs
     return step.kind, ordered, step.weight
 
@@ -185,8 +187,8 @@ def _inside(own: Flow, fused: dict[str, str]) -> set[str]:
 
 
 def _paired(
-    mine: list[Step], found: list[Step], program_weight: Weight, weight: Weight
-) -> list[tuple[Step, Step]]:
+    mine: list[Computation], found: list[Computation], program_weight: Weight, weight: Weight
+) -> list[tuple[Computation, Computation]]:
     """Ops of one input, each with the one whose weight is nearest to its own."""
     if len(mine) == 1 == len(found) or mine[0].kind != CONV:
         return list(zip(mine, found, strict=False))
@@ -238,7 +240,7 @@ def _copies(flow_: Flow, graph: FileGraph, value: str, codes: bool) -> list[list
     return groups
 
 
-def _label(program: ProgramTaps, step: Step) -> str:
+def _label(program: ProgramTaps, step: Computation) -> str:
     """What people call an op: its weight, or the next named tensor."""
     if step.output in program.weights:
         return program.weights[step.output]

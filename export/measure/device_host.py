@@ -40,8 +40,8 @@ class BundleHost:
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
         """float32 logits (N, K) of one file on x, float32 (N, 3, S, S)."""
         if file not in self._runners:
-            entry = next(e for e in self._bundle.model_files() if e["file"] == file)
+            entry = self._bundle.model_file(file)
             with quiet():
-                runner = get_backend(entry["target"]).load(self._bundle.folder / file)
+                runner = get_backend(entry.target).load(self._bundle.folder / file)
             self._runners[file] = runner.run
         return np.stack([self._runners[file](image[None]) for image in x])

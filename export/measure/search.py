@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from export.bundle_parts import bundle_recipe, load_calibrated, load_reference
+from export.bundle_parts import OpenedBundle
 from export.measure.search_costs import (
     Costs,
     mac_costs,
@@ -26,7 +26,6 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
 from mobilemod.evaluation.doubt import Reference, doubt_of
 from mobilemod.files import write_json
-from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.search.page import write_page
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED
@@ -78,7 +77,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class Step:
+class FrontPoint:
     """A point of the front. checked: its drop on the validation images, None: not looked at."""
 
     mix: Mix
@@ -96,12 +95,13 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     Every batch's result is cached by content, so that an interrupted run goes on where it was.
     """
     bundle = load_bundle(config.bundle, verify=False)
+    opened = OpenedBundle(bundle)
     target = _target(bundle, config)
     form = TARGETS[target].form
     setup = make_setup(SensitivityConfig(config.bundle, config.data, form))
-    base = bundle_recipe(bundle)
+    base = opened.recipe
     guides, checks = _images(bundle, config, base)
-    flows, modules = _flows(bundle, base)
+    flows, modules = _flows(opened)
     flow = flows[form]
     costs, profiles = mac_costs(flow), ()
     if TARGETS[target].profiled and config.cost != "macs":
@@ -128,8 +128,8 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     damaged = {**guide.damaged, **judge.damaged}
     record = {
         "schema": SCHEMA,
-        "model": bundle.manifest["model"],
-        "weights": bundle.manifest["checkpoint"]["weights"],
+        "model": bundle.manifest.model,
+        "weights": bundle.manifest.checkpoint.weights,
         "form": form,
         "target": target,
         "recipe": base.name,
@@ -144,7 +144,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         ],
         "images": guide.count,
         "check_images": judge.count,
-        "data": checks.about(load_calibrated(bundle)),
+        "data": checks.about(opened.calibrated_on),
         "damaged": sorted(damaged),
         "reasons": [damaged[file] for file in sorted(damaged)],
         "left_out": joined((guides.left_out, checks.left_out)),
@@ -161,7 +161,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     return record, page
 
 
-def _outcome(last: Step, max_drop: float, reference: Reference) -> tuple[str, str | None]:
+def _outcome(last: FrontPoint, max_drop: float, reference: Reference) -> tuple[str, str | None]:
     """Whether the front ends within the drop, and why that is undecided where it is."""
     if last.checked is None or not last.meets(max_drop):
         return FAIL, None
@@ -170,7 +170,7 @@ def _outcome(last: Step, max_drop: float, reference: Reference) -> tuple[str, st
 
 
 def _target(bundle: Bundle, config: SearchConfig) -> str:
-    there = {entry["target"] for entry in bundle.model_files()}
+    there = {entry.target for entry in bundle.manifest.files}
     known = (t for t in (FIRST, *TARGETS) if t in there)
     target = config.target or next(known, None)
     if target is None or target not in there:
@@ -194,7 +194,7 @@ def _images(
     folder = root / "train"
     if root.is_dir() and not folder.is_dir():
         raise UserError(f"{root} has no folder train; the search is guided by its images")
-    ids, classes = bundle.label_ids, bundle.manifest["num_classes"]
+    ids, classes = bundle.label_ids, bundle.manifest.num_classes
     train, val = (read_split(config.data, split, ids, classes) for split in ("train", "val"))
     seen = {s.path for s in train.spread(recipe.calibration_images).samples}
     unseen = [i for i, s in enumerate(train.samples) if s.path not in seen]
@@ -206,23 +206,21 @@ def _images(
     return chosen.subset(order), val if config.limit is None else val.spread(config.limit)
 
 
-def _flows(bundle: Bundle, recipe: Recipe) -> tuple[dict[str, Flow], list[str]]:
+def _flows(opened: OpenedBundle) -> tuple[dict[str, Flow], list[str]]:
     """The flow of every form under the recipe, and the published modules in network order."""
-    model = load_reference(bundle)
-    names = [name for name, _ in model.named_modules() if name]
-    size = bundle.preprocess.size
+    names = [name for name, _ in opened.reference.named_modules() if name]
+    size, recipe = opened.bundle.preprocess.size, opened.recipe
     flows = {
-        form: trace_flow(build_mobile(model, options), form, recipe, size, names)
-        for form, options in FORMS.items()
+        form: trace_flow(opened.mobile(form, False), form, recipe, size, names) for form in FORMS
     }
     return flows, names
 
 
-def _steps(search: Search, judge: Judge, max_drop: float) -> list[Step]:
+def _steps(search: Search, judge: Judge, max_drop: float) -> list[FrontPoint]:
     """The points of the front; the last one meets the drop if any does."""
 
-    def looked_at(mix: Mix, removed: tuple[str, ...] = ()) -> Step:
-        return Step(mix, judge.drop(search.flow.selection(mix.modules)), removed)
+    def looked_at(mix: Mix, removed: tuple[str, ...] = ()) -> FrontPoint:
+        return FrontPoint(mix, judge.drop(search.flow.selection(mix.modules)), removed)
 
     steps = [looked_at(search.start())]
     failed = math.inf
@@ -232,7 +230,7 @@ def _steps(search: Search, judge: Judge, max_drop: float) -> list[Step]:
         mix = search.add(last.mix)
         # With nothing int8 it would be the float network.
         if mix is not None and search.flow.selection(mix.modules):
-            steps.append(looked_at(mix) if mix.kl <= LOOK * failed else Step(mix, None))
+            steps.append(looked_at(mix) if mix.kl <= LOOK * failed else FrontPoint(mix, None))
         elif last.checked:
             return steps
         else:
@@ -271,7 +269,7 @@ def _reason(share: Share, unit: str, target: str) -> str:
     return f"{gain}, costs {share.cost:.3f} {unit}" + (f" in {target}" if unit == "ms" else "")
 
 
-def _step_record(before: Step, step: Step, flow: Flow) -> dict[str, Any]:
+def _step_record(before: FrontPoint, step: FrontPoint, flow: Flow) -> dict[str, Any]:
     e = step.mix.effect
     return {
         "added": step.mix.added,

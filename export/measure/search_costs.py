@@ -121,16 +121,16 @@ def _layer(module: str, layers: dict[str, int]) -> int | None:
 def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:
     """Profiles of the bundle's int8 file and its float twin, one thread; cached by content."""
     found, code = {}, code_digest(profile_file.__module__)
-    for entry in bundle.model_files():
-        if entry["target"] == target:
-            path = bundle.file(entry["file"])
+    for entry in bundle.manifest.files:
+        if entry.target == target:
+            path = bundle.file(entry.file)
             # Modules are named by the bundle's tables and reference, which its identity covers.
-            text = f"{entry['sha256']} {bundle.identity} {tool_versions()} {code}"
+            text = f"{entry.sha256} {bundle.identity} {tool_versions()} {code}"
             name = hashlib.sha256(text.encode()).hexdigest()[:32]
             cached = cache_dir() / "profiles" / f"{name}.json"
             if not cached.exists():
                 write_text(cached, json.dumps(profile_file(path).to_dict()))
-            found[entry["precision"] == "int8"] = load_profile(cached)
+            found[entry.precision == "int8"] = load_profile(cached)
     if len(found) < 2:
         raise UserError(
             f"{bundle.folder} lacks the int8 file or the float twin of {target}; export it, or "

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import Executor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import Executor
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from export.bundle_parts import open_bundle
+from export.measure.batches import Batch, Joined, cached, over_batches
 from export.measure.sensitivity import Ready, Setup, get_ready
-from mobilemod.data.imagefolder import (
-    Damage,
-    Damaged,
-    ImageFolder,
-    changed,
-    read_batch,
-    refuse,
-)
+from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, drop, top1
 from mobilemod.evaluation.doubt import Reference
-from mobilemod.files import atomic_path
-from mobilemod.progress import progress
 from quantization.calibration import cache_path
 from quantization.sensitivity.effects import Effect, effect
 
@@ -37,19 +29,6 @@ Selection = frozenset[str] | None
 """The tensors that are int8; None: the float network."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Some programs on one batch: logits float32 (P, B, K) of the `kept` samples.
-
-    digest: of these samples' pixels.
-    """
-
-    kept: list[int]
-    damaged: list[Damaged]
-    logits: np.ndarray
-    digest: str = ""
-
-
 class Judge:
     """What programs lose on one set of images, against the float network."""
 
@@ -57,17 +36,11 @@ class Judge:
         self.pool, self.setup, self.images, self.label = pool, setup, images, label
         self.starts = range(0, len(images.samples), BATCH)
         self._digests: dict[int, str] = {}
-        outcomes = self._run([None], self.starts)
-        damage = Damage(len(images.samples))
-        for outcome in outcomes:
-            damage.add(outcome.damaged)
-        if damage.too_many:
-            refuse(images, get_ready(setup).bundle.preprocess)
-        self.damaged = dict(zip(damage.files, damage.reasons, strict=True))
-        self.reference = {s: o.logits[0] for s, o in zip(self.starts, outcomes, strict=True)}
-        self.targets = {
-            s: images.targets[o.kept] for s, o in zip(self.starts, outcomes, strict=True)
-        }
+        joined, (logits,) = self._run([None], self.starts)
+        self.damaged = dict(zip(joined.damage.files, joined.damage.reasons, strict=True))
+        targets = [images.targets[kept] for kept in joined.kept]
+        self.reference = dict(zip(joined.starts, logits, strict=True))
+        self.targets = dict(zip(joined.starts, targets, strict=True))
         if not self.count:
             raise UserError(f"{images.root}: no image can be read")
 
@@ -84,72 +57,58 @@ class Judge:
 
     def drop(self, selection: frozenset[str]) -> Drop:
         """The top-1 drop with its interval."""
-        (logits,) = self._logits([selection], self.starts)
-        return drop(*self._known(self.starts, logits))
+        (known,) = self._known([selection], self.starts)
+        return drop(*known)
 
     def effects(self, selections: list[frozenset[str]], quick: bool) -> list[Effect]:
         """What each program loses; quick: on every fourth batch."""
         starts = self.starts[::QUICK] if quick else self.starts
         if not selections:
             return []
-        return [effect(*self._known(starts, x)) for x in self._logits(selections, starts)]
+        return [effect(*known) for known in self._known(selections, starts)]
 
-    def _known(self, starts: range, logits: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _known(
+        self, selections: Sequence[Selection], starts: range
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each selection: the reference's logits, its own, and the targets."""
+        joined, found = self._run(selections, starts)
         reference, targets = (
-            np.concatenate([d[s] for s in starts]) for d in (self.reference, self.targets)
+            np.concatenate([d[s] for s in joined.starts]) for d in (self.reference, self.targets)
         )
-        return reference, logits, targets
+        return [(reference, np.concatenate(logits), targets) for logits in found]
 
-    def _logits(self, selections: Sequence[Selection], starts: range) -> list[np.ndarray]:
-        outcomes = self._run(selections, starts)
-        return [np.concatenate([o.logits[i] for o in outcomes]) for i in range(len(selections))]
-
-    def _run(self, selections: Sequence[Selection], starts: range) -> list[Outcome]:
-        """All selections on each of these batches, in the images' order."""
+    def _run(
+        self, selections: Sequence[Selection], starts: range
+    ) -> tuple[Joined[np.ndarray], list[list[np.ndarray]]]:
+        """All selections on these batches, and by selection each batch's logits (B, K)."""
         chunks = [selections[i : i + CHUNK] for i in range(0, len(selections), CHUNK)]
-        tasks = {}
-        for start in starts:
-            end = min(start + BATCH, len(self.images.samples))
-            batch = self.images.subset(list(range(start, end)))
-            for i, chunk in enumerate(chunks):
-                tasks[self.pool.submit(run_batch, self.setup, batch, start, chunk)] = (start, i)
-        label = f"{self.label}, {len(selections)} program{'s'[: len(selections) != 1]}"
-        done = {}
-        for task in progress(as_completed(tasks), label, len(tasks), f"{BATCH} img"):
-            start, _ = tasks[task]
-            done[tasks[task]] = outcome = task.result()
-            if self._digests.setdefault(start, outcome.digest) != outcome.digest:
-                raise changed(self.images)
-        joined = []
-        for start in starts:
-            parts = [done[start, i] for i in range(len(chunks))]
-            logits = np.concatenate([p.logits for p in parts])
-            joined.append(dataclasses.replace(parts[0], logits=logits))
-        return joined
+        joined = over_batches(
+            self.pool,
+            self.images,
+            open_bundle(self.setup.bundle).bundle.preprocess,
+            BATCH,
+            functools.partial(run_selections, self.setup),
+            chunks,
+            f"{self.label}, {len(selections)} program{'s'[: len(selections) != 1]}",
+            starts,
+            self._digests,
+        )
+        found = [
+            [logits[i] for logits in batches]
+            for chunk, batches in zip(chunks, joined.values, strict=True)
+            for i in range(len(chunk))
+        ]
+        return joined, found
 
 
-def run_batch(
-    setup: Setup, images: ImageFolder, start: int, selections: Sequence[Selection]
-) -> Outcome:
-    """The programs of `selections` on one batch; their logits are cached by content."""
+def run_selections(setup: Setup, batch: Batch, selections: Sequence[Selection]) -> np.ndarray:
+    """Logits float32 (P, B, K) of the programs of `selections`, cached by content."""
     ready = get_ready(setup)
-    preprocess = ready.bundle.preprocess
-    indices, pixels, damaged = read_batch(images, preprocess)
-    kept = [start + i for i in indices]
-    if not pixels:
-        shape = (len(selections), 0, ready.bundle.manifest["num_classes"])
-        return Outcome(kept, damaged, np.zeros(shape, np.float32))
-    x = preprocess.normalize(np.stack(pixels))
+    x = batch.normalized()
     names = [None if s is None else sorted(s) for s in selections]
-    digest = hashlib.sha256(x.tobytes()).hexdigest()
-    key = f"{ready.digest} {names} {digest}"
-    path = cache_path("search", key, ".npy")
-    if path.exists():
-        return Outcome(kept, damaged, np.load(path), digest)
-    logits = run_programs(ready, selections, torch.from_numpy(x))
-    with atomic_path(path) as temporary, temporary.open("wb") as f:
-        np.save(f, logits)
-    return Outcome(kept, damaged, logits, digest)
+    key = f"{ready.digest} {names} {hashlib.sha256(x.tobytes()).hexdigest()}"
+    make = functools.partial(run_programs, ready, selections, torch.from_numpy(x))
+    return cached(cache_path("search", key, ".npy"), make)
 
 
 @torch.inference_mode()
@@ -162,7 +121,7 @@ def run_programs(ready: Ready, selections: Sequence[Selection], x: Tensor) -> np
     logits = []
     for selection in selections:
         if selection is None:
-            logits.append(ready.reference(x).numpy())
+            logits.append(ready.opened.reference(x).numpy())
             continue
         changed = (program.position[t] for t in selection ^ around)
         start = min(changed, default=len(inputs) - 1)

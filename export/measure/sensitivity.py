@@ -5,48 +5,30 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
-from export.bundle_parts import (
-    bundle_calibration,
-    bundle_recipe,
-    load_calibrated,
-    load_quantized_network,
-    load_reference,
-    load_table,
-    table_file,
-)
+from export.bundle_parts import BundleKey, OpenedBundle, open_bundle, table_file
+from export.measure.batches import Batch, cached, over_batches
 from export.targets.base import FORMS
 from mobilemod.closure import code_digest
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import (
-    Damage,
-    Damaged,
-    ImageFolder,
-    Sample,
-    changed,
-    read_batch,
-    read_split,
-    refuse,
-)
+from mobilemod.data.imagefolder import ImageFolder, Sample, read_split
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_path, write_json
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.files import write_json
+from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
-from mobilemod.manifest import Bundle, load_bundle, require_same
-from mobilemod.networks.efficientmod import EfficientMod
-from mobilemod.progress import progress
+from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
 from quantization.params import ParameterTable
+from quantization.prepare.prepared import CALIBRATION_FILE
 from quantization.program import make_table
 from quantization.recipe import Recipe, load_recipe
 from quantization.sensitivity.effects import (
@@ -91,13 +73,9 @@ class SensitivityConfig:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs to build the program again; `recipe` None is the bundle's own table.
+    """What a worker needs to build the program again; `recipe` None is the bundle's own table."""
 
-    identity: of the bundle, which may not become another one.
-    """
-
-    folder: Path
-    identity: str
+    bundle: BundleKey
     form: str
     recipe: Recipe | None
     by: str
@@ -107,26 +85,14 @@ class Setup:
 class Ready:
     """The program of a `Setup`, and the digest of all that was read and decides its logits.
 
-    reference: the network in float.
+    opened: with the network in float.
     """
 
-    bundle: Bundle
-    reference: EfficientMod
+    opened: OpenedBundle
     table: ParameterTable
     program: SwitchedProgram
     items: list[Item]
     digest: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One part of the work on one batch; which samples were read, and which were damaged."""
-
-    start: int
-    part: str
-    kept: list[int]
-    damaged: list[Damaged]
-    measured: Measured | None
 
 
 def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
@@ -136,25 +102,21 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     """
     setup = make_setup(config)
     ready = get_ready(setup)
-    images = read_images(ready.bundle, config.data, config.images)
-    damage = Damage(len(images.samples))
-    outcomes = _run(setup, images, damage)
-    alone, left = ([o for o in outcomes if o.part == part and o.measured] for part in PARTS)
-    kept = [i for o in alone for i in o.kept]
-    if kept != [i for o in left for i in o.kept]:
-        raise changed(images)
-    targets = images.targets[kept] if images.classes else None
+    bundle = ready.opened.bundle
+    images = read_images(bundle, config.data, config.images)
+    work, label = functools.partial(measure_part, setup), f"sensitivity by {setup.by}"
+    with worker_pool() as pool:
+        joined = over_batches(pool, images, bundle.preprocess, BATCH, work, PARTS, label)
+    targets = images.targets[joined.indices] if images.classes else None
     taps = [tap.tensor for tap in ready.program.taps]
-    found = summarize(
-        ready.items, taps, [o.measured for o in alone], [o.measured for o in left], targets
-    )
+    found = summarize(ready.items, taps, *joined.values, targets)
     about = {
-        "model": ready.bundle.manifest["model"],
-        "weights": ready.bundle.manifest["checkpoint"]["weights"],
-        "images": len(kept),
-        "data": images.about(load_calibrated(ready.bundle)),
-        "damaged": damage.files,
-        "reasons": damage.reasons,
+        "model": bundle.manifest.model,
+        "weights": bundle.manifest.checkpoint.weights,
+        "images": len(joined.indices),
+        "data": images.about(ready.opened.calibrated_on),
+        "damaged": joined.damage.files,
+        "reasons": joined.damage.reasons,
         "left_out": images.left_out,
     }
     record = make_record(found, ready.table, config.by, about)
@@ -169,7 +131,7 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
 def make_setup(config: SensitivityConfig) -> Setup:
     """Which program to measure; `UserError` where the bundle has no such form."""
     bundle = load_bundle(config.bundle, verify=False)
-    there = [form for form in FORMS if table_file(form) in bundle.hashes]
+    there = OpenedBundle(bundle).forms
     if not there:
         raise UserError(f"{config.bundle} holds no parameters-FORM.json; export again")
     recipe = None if config.recipe is None else load_recipe(config.recipe)
@@ -179,24 +141,23 @@ def make_setup(config: SensitivityConfig) -> Setup:
             f"{config.bundle} has no form {form} (no {table_file(form)}); "
             f"it has {', '.join(there)}; export a target of that form, or give --recipe"
         )
-    return Setup(config.bundle.resolve(), bundle.identity, form, recipe, config.by)
+    return Setup(BundleKey.of(bundle), form, recipe, config.by)
 
 
 @functools.cache
 def get_ready(setup: Setup) -> Ready:
     """Build the program from the bundle's parts, which must fit each other; else `UserError`."""
-    bundle = load_bundle(setup.folder, verify=False)
-    require_same(bundle, setup.identity)
-    reference = load_reference(bundle)
-    model = load_quantized_network(bundle)
+    opened = open_bundle(setup.bundle)
+    reference, model = opened.reference, opened.quantized_network
     weights = weights_digest(model.state_dict())
-    form = build_mobile(model, FORMS[setup.form])
+    form = opened.mobile(setup.form, True)
     if setup.recipe is None:
-        table = _read_table(bundle, setup.form, form)
+        table = _read_table(opened, setup.form, form)
     else:
-        calibration = bundle_calibration(bundle)
+        calibration = opened.calibration
         if calibration.weights != weights:
-            raise UserError(f"{setup.folder}/calibration.json is of other weights; export again")
+            folder = setup.bundle.folder
+            raise UserError(f"{folder}/{CALIBRATION_FILE} is of other weights; export again")
         table = make_table(form, setup.form, setup.recipe, calibration)
     if not table.entries:
         raise UserError(f"recipe {table.recipe} makes no tensor of form {table.form} int8")
@@ -207,13 +168,13 @@ def get_ready(setup: Setup) -> Ready:
     code = code_digest(measure.__module__)
     text = json.dumps([*parts, torch.__version__, code], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Ready(bundle, reference, table, program, items, digest)
+    return Ready(opened, table, program, items, digest)
 
 
-def _read_table(bundle: Bundle, name: str, form: MobileForm) -> ParameterTable:
+def _read_table(opened: OpenedBundle, name: str, form: MobileForm) -> ParameterTable:
     """The bundle's table of a form, which must hold what the bundle's recipe makes int8."""
-    table, recipe = load_table(bundle, name), bundle_recipe(bundle)
-    path = bundle.folder / table_file(name)
+    table, recipe = opened.table(name), opened.recipe
+    path = opened.bundle.folder / table_file(name)
     modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
     wanted = {tensor for tensor in modules if recipe.dtype(tensor, name) == "int8"}
     if odd := sorted(wanted.symmetric_difference(table.entries)):
@@ -242,44 +203,23 @@ def read_images(bundle: Bundle, data: Path | DataSet, count: int) -> ImageFolder
         if files:
             samples = tuple(Sample(p, -1) for p in files)
             return ImageFolder(root, (), samples, dict(others), root.name).spread(count)
-    folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
+    folder = read_split(data, "val", bundle.label_ids, bundle.manifest.num_classes)
     return folder.spread(count)
 
 
-def _run(setup: Setup, images: ImageFolder, damage: Damage) -> list[Outcome]:
-    """Every part of every batch, in the images' order; damaged images go to `damage`."""
-    total = len(images.samples)
-    outcomes = []
-    with worker_pool() as pool:
-        futures = []
-        for start in range(0, total, BATCH):
-            batch = images.subset(list(range(start, min(start + BATCH, total))))
-            futures += [pool.submit(run_batch, setup, batch, start, part) for part in PARTS]
-        label = f"sensitivity by {setup.by}"
-        for future in progress(as_completed(futures), label, len(futures), f"{BATCH} img"):
-            outcomes.append(outcome := future.result())
-            damage.add(outcome.damaged if outcome.part == PARTS[0] else ())
-            if damage.too_many:
-                refuse(images, get_ready(setup).bundle.preprocess)
-    return sorted(outcomes, key=lambda o: o.start)
-
-
-def run_batch(setup: Setup, images: ImageFolder, start: int, part: str) -> Outcome:
+def measure_part(setup: Setup, batch: Batch, part: str) -> Measured:
     """One part on the images of one batch; the result is cached by content."""
     ready = get_ready(setup)
-    preprocess = ready.bundle.preprocess
-    indices, pixels, damaged = read_batch(images, preprocess)
-    kept = [start + i for i in indices]
-    if not pixels:
-        return Outcome(start, part, kept, damaged, None)
-    x = preprocess.normalize(np.stack(pixels))
+    x = batch.normalized()
     key = f"{ready.digest} {part} {hashlib.sha256(x.tobytes()).hexdigest()}"
-    path = cache_path("sensitivity", key, ".npz")
-    if path.exists():
-        with np.load(path) as saved:
-            measured = Measured(*(saved[k] for k in ("base", "logits", "counts", "power")))
-        return Outcome(start, part, kept, damaged, measured)
-    measured = measure(ready.program, ready.items, torch.from_numpy(x), part)
-    with atomic_path(path) as temporary, temporary.open("wb") as f:
-        np.savez_compressed(f, **vars(measured))
-    return Outcome(start, part, kept, damaged, measured)
+    make = functools.partial(measure, ready.program, ready.items, torch.from_numpy(x), part)
+    return cached(cache_path("sensitivity", key, ".npz"), make, _load, _save)
+
+
+def _load(path: Path) -> Measured:
+    with np.load(path) as saved:
+        return Measured(*(saved[k] for k in ("base", "logits", "counts", "power")))
+
+
+def _save(file: IO[bytes], measured: Measured) -> None:
+    np.savez_compressed(file, **vars(measured))

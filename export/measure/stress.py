@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle_parts import load_calibrated
+from export.bundle_parts import OpenedBundle
 from export.measure.validation import (
     Answers,
     Candidate,
@@ -68,11 +68,11 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
     manifest = bundle.manifest
     about = {
         "schema": SCHEMA,
-        "model": manifest["model"],
-        "recipe": manifest["recipe"]["name"],
-        "weights": manifest["checkpoint"]["weights"],
+        "model": manifest.model,
+        "recipe": manifest.recipe.name,
+        "weights": manifest.checkpoint.weights,
         "images": len(answers.kept),
-        "data": images.about(load_calibrated(bundle)),
+        "data": images.about(OpenedBundle(bundle).calibrated_on),
         "damaged": answers.damaged,
         "reasons": answers.reasons,
         "left_out": images.left_out,
@@ -81,7 +81,7 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
         record["conditions"][0]["models"][0]["top1_percent"],
         len(answers.kept),
         len(np.unique(images.targets[answers.kept])),
-        manifest["num_classes"],
+        manifest.num_classes,
     )
     verdicts = [
         judge_drop(m["name"], m["mean_drop"], config.max_mean_drop, "mean drop", reference)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.bundle_parts import (
-    load_calibrated,
-    load_quantized_network,
-    load_reference,
-    load_table,
-    table_file,
-)
+from export.bundle_parts import BundleKey, OpenedBundle, open_bundle
 from export.lowering import tool_versions
+from export.measure.batches import Batch, cached, over_batches
 from export.quiet import quiet
-from export.targets.base import FORMS, get_backend
+from export.targets.base import get_backend
 from mobilemod.closure import code_digest
 from mobilemod.data.corruptions import Condition
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import (
-    Damage,
-    Damaged,
-    ImageFolder,
-    changed,
-    read_batch,
-    read_split,
-    refuse,
-)
+from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.files import atomic_folder, atomic_path, write_json
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.files import atomic_folder, write_json
 from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
-from mobilemod.progress import progress
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.validation.page import write_report
@@ -73,21 +58,9 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Which bundle a worker reads: nothing of another one may get into the same measurement."""
+class _Chunk:
+    """Logits float32 (n, K) and runner by candidate name, of one chunk."""
 
-    folder: Path
-    identity: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Logits float32 (n, K) by candidate name of one chunk, and which images were damaged."""
-
-    start: int
-    condition: Condition | None
-    kept: list[int]
-    damaged: list[Damaged]
     logits: dict[str, np.ndarray]
     runners: dict[str, str]
 
@@ -108,43 +81,33 @@ class Answers:
 def candidates(bundle: Bundle) -> list[Candidate]:
     """The network in float, the quantized program of each form, and every model file."""
     found = [Candidate("torch float", "reference")]
-    for form in FORMS:
-        if table_file(form) in bundle.hashes:
-            found.append(Candidate(f"quantized program, {form}", "program", form=form))
-    for entry in bundle.model_files():
-        role = "int8" if entry["precision"] == "int8" else "float"
-        found.append(
-            Candidate(
-                f"{entry['target']} {entry['precision']}",
-                role,
-                entry["file"],
-                entry["target"],
-                sha256=entry["sha256"],
-            )
-        )
+    for form in OpenedBundle(bundle).forms:
+        found.append(Candidate(f"quantized program, {form}", "program", form=form))
+    for entry in bundle.manifest.files:
+        role = "int8" if entry.precision == "int8" else "float"
+        name = f"{entry.target} {entry.precision}"
+        found.append(Candidate(name, role, entry.file, entry.target, sha256=entry.sha256))
     return found
 
 
-@functools.cache
-def _bundle(source: Source) -> Bundle:
-    bundle = load_bundle(source.folder, verify=False)
-    require_same(bundle, source.identity)
-    return bundle
-
-
 @dataclass(frozen=True)
-class _Runner:
+class _Predictor:
     """What answers (N, 3, S, S) with (N, K). digest: of all that was read to make it."""
 
     run: Callable[[np.ndarray], np.ndarray]
     description: str
     digest: str
 
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """float32 (N, K)."""
+        return self.run(x).astype(np.float32)
+
 
 @functools.cache
-def _runner(source: Source, candidate: Candidate) -> _Runner:
+def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
     """Loaded once per worker."""
-    bundle = _bundle(source)
+    opened = open_bundle(key)
+    bundle = opened.bundle
     if candidate.target is not None:
         backend = get_backend(candidate.target)
         path = bundle.file(candidate.file)
@@ -161,16 +124,14 @@ def _runner(source: Source, candidate: Candidate) -> _Runner:
         # Looked at again: it may have been replaced while it was loaded.
         bundle.file(candidate.file)
         read = bundle.hashes[candidate.file][0], code_digest(backend.__name__)
-        return _Runner(run, runner.description, " ".join(read))
-    load = load_reference if candidate.form is None else load_quantized_network
-    network = load(bundle)
+        return _Predictor(run, runner.description, " ".join(read))
+    network = opened.reference if candidate.form is None else opened.quantized_network
     read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]
     read.append(code_digest(type(network).__module__))
     model: torch.nn.Module = network
     if candidate.form is not None:
-        table = load_table(bundle, candidate.form)
-        read += [table.to_dict(), code_digest(quantize.__module__)]
-        model = quantize(build_mobile(network, FORMS[candidate.form]), table, True)
+        read += [opened.table(candidate.form).to_dict(), code_digest(quantize.__module__)]
+        model = opened.program(candidate.form)
 
     @torch.no_grad()
     def run_torch(x: np.ndarray) -> np.ndarray:
@@ -178,7 +139,7 @@ def _runner(source: Source, candidate: Candidate) -> _Runner:
 
     digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
     run = functools.partial(in_batches, run_torch)
-    return _Runner(run, f"PyTorch {torch.__version__}", digest)
+    return _Predictor(run, f"PyTorch {torch.__version__}", digest)
 
 
 def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -187,43 +148,30 @@ def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nda
 
 
 def run_chunk(
-    source: Source,
-    images: ImageFolder,
-    start: int,
-    names: list[Candidate],
-    condition: Condition | None = None,
-) -> Outcome:
+    key: BundleKey, names: list[Candidate], batch: Batch, condition: Condition | None = None
+) -> _Chunk:
     """Every candidate on the images of one chunk; logits are cached by what was read.
 
     condition: how the images are corrupted first.
     """
-    bundle = _bundle(source)
-    indices, pixels, damaged = read_batch(images, bundle.preprocess)
-    kept = [start + i for i in indices]
-    if not pixels:
-        return Outcome(start, condition, kept, damaged, {}, {})
     if condition is not None:
-        pixels = [condition(p, images.name(i)) for i, p in zip(indices, pixels, strict=True)]
-    x = bundle.preprocess.normalize(np.stack(pixels))
+        pairs = zip(batch.pixels, batch.names, strict=True)
+        batch = dataclasses.replace(batch, pixels=[condition(p, name) for p, name in pairs])
+    x = batch.normalized()
     digest = hashlib.sha256(x.tobytes()).hexdigest()
     logits, runners = {}, {}
     for candidate in names:
-        runner = _runner(source, candidate)
-        runners[candidate.name] = runner.description
-        key = f"{runner.digest} {candidate.role} {digest} {tool_versions()}"
-        path = cache_path("predictions", key, ".npy")
-        if path.exists():
-            logits[candidate.name] = np.load(path)
-            continue
-        logits[candidate.name] = runner.run(x).astype(np.float32)
-        with atomic_path(path) as temporary, temporary.open("wb") as f:
-            np.save(f, logits[candidate.name])
-    return Outcome(start, condition, kept, damaged, logits, runners)
+        predictor = _predictor(key, candidate)
+        runners[candidate.name] = predictor.description
+        text = f"{predictor.digest} {candidate.role} {digest} {tool_versions()}"
+        path = cache_path("predictions", text, ".npy")
+        logits[candidate.name] = cached(path, functools.partial(predictor.logits, x))
+    return _Chunk(logits, runners)
 
 
 def read_validation_images(bundle: Bundle, data: Path | DataSet, limit: int | None) -> ImageFolder:
     """The split of `data` that is measured, its classes checked against the bundle's labels."""
-    folder = read_split(data, "val", bundle.label_ids, bundle.manifest["num_classes"])
+    folder = read_split(data, "val", bundle.label_ids, bundle.manifest.num_classes)
     return folder if limit is None else folder.spread(limit)
 
 
@@ -237,44 +185,26 @@ def predict(
 
     Raises `UserError` where more than 1 % of the images are damaged.
     """
-    source = Source(bundle.folder.resolve(), bundle.identity)
-    total = len(folder.samples)
-    damage = Damage(total)
-    outcomes: list[Outcome] = []
+    work = functools.partial(run_chunk, BundleKey.of(bundle), names)
+    label = f"running {len(names)} candidates"
     with worker_pool() as pool:
-        futures = []
-        for start in range(0, total, CHUNK):
-            chunk = folder.subset(list(range(start, min(start + CHUNK, total))))
-            futures += [pool.submit(run_chunk, source, chunk, start, names, c) for c in conditions]
-        label = f"running {len(names)} candidates"
-        for future in progress(as_completed(futures), label, len(futures), f"{CHUNK} img"):
-            outcome = future.result()
-            outcomes.append(outcome)
-            # The same images are damaged under every condition.
-            damage.add(outcome.damaged if outcome.condition == conditions[0] else ())
-            if damage.too_many:
-                refuse(folder, bundle.preprocess)
-    outcomes = sorted((o for o in outcomes if o.kept), key=lambda o: o.start)
-    by_condition = {c: [o for o in outcomes if o.condition == c] for c in conditions}
-    kept = {c: [i for o in found for i in o.kept] for c, found in by_condition.items()}
-    if any(other != kept[conditions[0]] for other in kept.values()):
-        raise changed(folder)
+        found = over_batches(pool, folder, bundle.preprocess, CHUNK, work, conditions, label)
     return Answers(
-        {c: _joined(names, found) for c, found in by_condition.items()},
-        kept[conditions[0]],
-        damage.files,
-        damage.reasons,
+        {c: _joined(names, chunks) for c, chunks in zip(conditions, found.values, strict=True)},
+        found.indices,
+        found.damage.files,
+        found.damage.reasons,
     )
 
 
-def _joined(names: list[Candidate], outcomes: list[Outcome]) -> list[Predictions]:
+def _joined(names: list[Candidate], chunks: list[_Chunk]) -> list[Predictions]:
     return [
         Predictions(
             c.name,
-            np.concatenate([o.logits[c.name] for o in outcomes]),
+            np.concatenate([chunk.logits[c.name] for chunk in chunks]),
             c.role,
             c.file,
-            outcomes[0].runners[c.name],
+            chunks[0].runners[c.name],
         )
         for c in names
     ]
@@ -289,7 +219,7 @@ def measured_before(folder: Path) -> bool:
         record = None
     if isinstance(record, dict) and record.get("measured"):
         return True
-    return bool(load_bundle(folder, verify=False).manifest.get("accuracy"))
+    return bool(load_bundle(folder, verify=False).manifest.accuracy)
 
 
 def validate_bundle(
@@ -302,13 +232,14 @@ def validate_bundle(
     is then left as it is.
     """
     bundle = load_bundle(folder)
-    audits = {e["file"]: {"bytes": e["bytes"], **e["audit"]} for e in bundle.model_files()}
+    files = bundle.manifest.files
+    audits = {f.file: {"bytes": f.bytes, **f.audit.model_dump()} for f in files}
     info = {
-        k: bundle.manifest[k] for k in ("model", "recipe", "calibration", "checkpoint", "tools")
+        "model": bundle.manifest.model,
+        **bundle.origin,
+        "manifest": bundle.identity,
+        "files": {f.file: {"bytes": f.bytes, "sha256": f.sha256} for f in files},
     }
-    info["manifest"] = bundle.identity
-    info["files"] = {e["file"]: {"bytes": e["bytes"], "sha256": e["sha256"]} for e in
-                     bundle.model_files()}  # fmt: skip
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
     reasons, left_out, about = [], {}, {}
     if data is not None:
@@ -316,7 +247,7 @@ def validate_bundle(
         answers = predict(bundle, images, candidates(bundle))
         predictions, damaged = answers.predictions[None], answers.damaged
         reasons, left_out = answers.reasons, images.left_out
-        about = images.about(load_calibrated(bundle))
+        about = images.about(OpenedBundle(bundle).calibrated_on)
         targets = images.targets[answers.kept]
         paths = [images.samples[i].path for i in answers.kept]
         names = [images.name(i) for i in answers.kept]

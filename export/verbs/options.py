@@ -156,7 +156,7 @@ def device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
     """The `DeviceConfig` of options that `validate --device` and `harness serve` share."""
     from dataclasses import replace
 
-    from export.bundle_parts import load_calibrated
+    from export.bundle_parts import OpenedBundle
     from export.measure.validation import read_validation_images
     from mobilemod.harness.record.gates import DeviceGates
     from mobilemod.harness.run.job_build import Plan
@@ -175,7 +175,7 @@ def device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
     if data is not None:
         bundle = load_bundle(args.bundle, verify=False)
         images = read_validation_images(bundle, data, args.limit)
-        about = images.about(load_calibrated(bundle))
+        about = images.about(OpenedBundle(bundle).calibrated_on)
     elif not args.audit_only:
         raise UserError(
             "no images: give --data DIR (DATA=… with make), or --audit-only to measure latency and "

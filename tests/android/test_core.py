@@ -184,4 +184,4 @@ def test_another_bundle_on_real_images(kotlin, export, data_dir, tmp_path):
     assert golden(lines) == golden(ours)
     said = [x.split() for x in kotlin("RunGolden", bundle.folder).splitlines()]
     assert {x[2] for x in said} == {"NONE"}, said
-    assert len(said) == len(job.job.files) * len(bundle.manifest["golden"])
+    assert len(said) == len(job.job.files) * len(bundle.manifest.golden)

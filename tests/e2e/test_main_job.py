@@ -42,17 +42,17 @@ def measured(run, data_dir, bundle):
 def test_the_bundle_is_whole(bundle):
     out, record = bundle
     loaded = load_bundle(out)
-    files = {e["file"]: e for e in loaded.model_files()}
-    assert {(e["target"], e["precision"] == "int8") for e in files.values()} == {
+    files = {e.file: e for e in loaded.manifest.files}
+    assert {(e.target, e.precision == "int8") for e in files.values()} == {
         (t, int8) for t in TARGETS for int8 in (True, False)
     }
-    assert loaded.manifest["calibration"]["origin"] == "images"
-    assert loaded.manifest["calibration"]["images"] == 256
+    assert loaded.manifest.calibration.origin == "images"
+    assert loaded.manifest.calibration.images == 256
     assert len(loaded.label_names) == 10 and loaded.label_names[0] == "tench"
     for entry in record["files"]:
         if entry["precision"] == "int8":
             assert entry["audit"]["int8_share"] >= 0.99
-            assert entry["bytes"] < 0.4 * files[entry["file"].replace("int8", "float32")]["bytes"] \
+            assert entry["bytes"] < 0.4 * files[entry["file"].replace("int8", "float32")].bytes \
                 if entry["target"] != "coreml" else True  # fmt: skip
     assert all(p.stat().st_mode & 0o444 for p in out.iterdir())
 
@@ -61,18 +61,18 @@ def test_the_bundle_is_whole(bundle):
 def test_golden_images_reproduce_their_logits(bundle):
     out, _ = bundle
     loaded = load_bundle(out)
-    assert len(loaded.manifest["golden"]) == 5
-    for entry in loaded.manifest["golden"]:
-        with Image.open(out / entry["image"]) as image:
+    assert len(loaded.manifest.golden) == 5
+    for entry in loaded.manifest.golden:
+        with Image.open(out / entry.image) as image:
             pixels = np.asarray(image)
         assert pixels.shape == (64, 64, 3)
         x = loaded.preprocess.normalize(pixels[None])
-        for file in loaded.model_files():
-            got = backend_for(out / file["file"]).load(out / file["file"]).run(x)
-            want = np.array(entry["logits"][file["file"]])
-            assert np.allclose(got.ravel(), want, atol=2e-5), file["file"]
-            if file["precision"] == "float32":
-                assert np.allclose(got.ravel(), entry["logits"]["reference"], atol=1e-3)
+        for file in loaded.manifest.files:
+            got = backend_for(out / file.file).load(out / file.file).run(x)
+            want = np.array(entry.logits[file.file])
+            assert np.allclose(got.ravel(), want, atol=2e-5), file.file
+            if file.precision == "float32":
+                assert np.allclose(got.ravel(), entry.logits["reference"], atol=1e-3)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_validation_measures_every_file(bundle, measured):
             assert abs(p["top1_percent"] - reference) <= 100 / LIMIT + 1e-9
     page = (out / "report" / "report.html").read_text("utf-8")
     assert "tench" in page and "<script" not in page
-    accuracy = load_bundle(out).manifest["accuracy"]
+    accuracy = load_bundle(out).manifest.accuracy
     assert accuracy["images"] == LIMIT
 
 
@@ -115,7 +115,7 @@ def test_report_prints_what_was_measured(run, bundle, measured):
 @pytest.mark.slow
 def test_inspect_names_published_modules(run, bundle):
     out, _ = bundle
-    files = [out / e["file"] for e in load_bundle(out).model_files() if e["precision"] == "int8"]
+    files = [out / e.file for e in load_bundle(out).manifest.files if e.precision == "int8"]
     process = run("inspect", *files, "--json", "-")
     assert process.returncode == 0, process.stderr
     for audit in json.loads(process.stdout)["files"]:
@@ -133,8 +133,8 @@ def test_without_data_the_bundled_table_serves(run, export, tmp_path):
     process = export(out, "--targets", "tflite", "--size", "64")
     assert "not measured" in process.stdout
     manifest = load_bundle(out).manifest
-    assert manifest["calibration"]["origin"].startswith("table")
-    assert manifest["accuracy"] is None and len(manifest["golden"]) == 1
+    assert manifest.calibration.origin.startswith("table")
+    assert manifest.accuracy is None and len(manifest.golden) == 1
     process = run("validate", out)
     assert process.returncode == 2 and "--audit-only" in process.stderr
     process = run("validate", out, "--audit-only")

@@ -122,7 +122,7 @@ def test_what_is_broken_is_left_out_and_text_stays_text(devices, records, tmp_pa
     hostile["device"]["name"] = "<img src=x onerror=alert(1)>"
     hostile["files"][0]["file"] = '"><script>'
     (folder / "other" / "t" / "record.json").write_text(json.dumps(sealed(hostile)))
-    page = write_pages(folder, {"model": "<b>tiny</b>"})
+    page = write_pages(folder, "<b>tiny</b>")
     outline = Outline()
     outline.feed(page.read_text())
     assert outline.open == [] and not outline.tags & {"script", "img"}
@@ -135,13 +135,13 @@ def test_a_record_that_was_changed_is_left_out_and_said(devices, records, tmp_pa
     record = json.loads(path.read_text())
     record["files"][0]["sha256"] = "e" * 64
     path.write_text(json.dumps(record))
-    write_pages(folder, {"model": "tiny"})
+    write_pages(folder, "tiny")
     assert f"{path} was changed after it was written" in capsys.readouterr().err
     assert "e" * 64 not in (folder / "report.json").read_text()
 
 
 def test_nothing_measured_is_a_page_too(tmp_path):
-    page = write_pages(tmp_path, {"model": "tiny"})
+    page = write_pages(tmp_path, "tiny")
     assert "Nothing measured" in page.read_text()
 
 

@@ -17,7 +17,7 @@ from benchmarks.agreement import one_code
 from export.bundle_parts import REFERENCE_FILE
 from export.diff.compare import SCHEMA, DiffConfig, diff_files
 from export.diff.rules import exact, inputs_of
-from export.diff.taps import Network
+from export.diff.taps import BundleTaps
 from export.targets.base import FORMS, Backend, ModelInfo, backend_for
 from export.targets.coreml import target as coreml
 from export.targets.coreml.reader import WEIGHTS_FOLDER
@@ -126,8 +126,8 @@ def x(made) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def network(made) -> Network:
-    return Network(load_bundle(made.folder))
+def network(made) -> BundleTaps:
+    return BundleTaps(load_bundle(made.folder))
 
 
 # --- the taps ---
@@ -332,7 +332,7 @@ def tampered_pte(made: Made, folder: Path, name: str) -> Path:
     from executorch.exir import schema
     from executorch.exir._serialize._program import serialize_pte_binary
 
-    named = Network(load_bundle(made.folder)).file(made.file("pte"))
+    named = BundleTaps(load_bundle(made.folder)).file(made.file("pte"))
     taps = named.taps
     assert isinstance(taps, PteTaps)
     number = int(named.names[name].partition(".v")[2])
@@ -431,7 +431,7 @@ def test_another_network(made, model, tmp_path):
         diff_files(DiffConfig(made.file("tflite"), other / made.file("tflite").name, (made.image,)))
     write_manifest(other, {**values, "preprocess": Preprocess(size=96).to_dict()})
     with pytest.raises(UserError, match="are 96 pixels"):
-        Network(load_bundle(other)).file(made.file("tflite"))
+        BundleTaps(load_bundle(other)).file(made.file("tflite"))
     third = Path(shutil.copytree(made.folder, tmp_path / "third"))
     trained = model.state_dict()
     for state, says in (
@@ -443,7 +443,7 @@ def test_another_network(made, model, tmp_path):
         own = checkpoint(weights_digest(state))
         write_manifest(third, {**read_manifest(third), "checkpoint": own})
         with pytest.raises(UserError, match=says):
-            Network(load_bundle(third)).file(made.file("tflite"))
+            BundleTaps(load_bundle(third)).file(made.file("tflite"))
 
 
 def test_a_file_of_another_structure_cannot_be_named(made, network, tmp_path):

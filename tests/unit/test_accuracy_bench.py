@@ -13,12 +13,12 @@ from PIL import Image
 
 from benchmarks import accuracy, outliers, plain_coreml
 from benchmarks.accuracy import all_checks, checks_table, chosen
-from benchmarks.accuracy_rows import Judge, Row, row_record, rows_table
+from benchmarks.accuracy_rows import AccuracyRow, Judge, row_record, rows_table
 from benchmarks.answers import answer
 from benchmarks.int8_share import int8_share
 from benchmarks.mil_network import MilNetwork
 from benchmarks.minmax import LEVELS, MinMaxNetwork, load_minmax, observe_ranges, round_to_grid
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from benchmarks.plain_routes import ROUTES, build
 from export.quiet import quiet
 from export.targets.coreml.reader import open_package, quantization
@@ -28,20 +28,22 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle
+from mobilemod.manifest_schema import check_manifest
 from mobilemod.networks.efficientmod import Variant
 from mobilemod.networks.synthetic import trained_like_state
+from tests.manifests import manifest_values
 
 SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
+def network() -> CalibratedNetwork:
     """One stage with every op that the published form has; the first image has most range."""
     variant = Variant("efficientmod_stage", (16,), (2,), (1,), 6, (4,))
     images = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)
     images[0] *= 3
     state = trained_like_state(variant, 10)
-    return Network(variant, 10, state, images, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return CalibratedNetwork(variant, 10, state, images, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def cache(tmp_path_factory):
         yield folder
 
 
-def built(name: str, network: Network) -> Path:
+def built(name: str, network: CalibratedNetwork) -> Path:
     found = build(ROUTES[name], network)
     assert found.path is not None, found.reason
     return found.path
@@ -221,12 +223,14 @@ def judge() -> Judge:
     """A float network that is right on all of 20 images."""
     targets = np.arange(20) % 4
     reference = Predictions("torch float", np.eye(4, dtype=np.float32)[targets], "reference")
-    about = {"model": "m", "calibration": {"images": 2}, "recipe": {"name": "cpu"}}
-    bundle = Bundle(Path("bundle"), {**about, "checkpoint": {"weights": "w"}})
+    labels = [{"id": "a", "label": "a"}]
+    values = {**manifest_values("m", labels, Preprocess(SIZE).to_dict()), "parts": []}
+    manifest = check_manifest(json.loads(json.dumps(values)), "", "")
+    bundle = Bundle(Path("bundle"), values, manifest)
     return Judge(bundle, None, list(range(20)), targets, reference)  # type: ignore[arg-type]
 
 
-def row(judge: Judge, key: str, tool: str, wrong: int, tmp: Path) -> Row:
+def row(judge: Judge, key: str, tool: str, wrong: int, tmp: Path) -> AccuracyRow:
     """A row that errs on the first `wrong` images."""
     logits = 0.9 * judge.reference.logits
     logits[:wrong] = logits[:wrong, ::-1]
@@ -239,7 +243,7 @@ def test_smallest_drop_is_judged_against_the_best_other(judge, tmp_path, wrong, 
         row(judge, "mobilemod-pte", "mobilemod", wrong, tmp_path),
         row(judge, "bad", "worse tool", 9, tmp_path),
         row(judge, "good", "better tool", 3, tmp_path),
-        Row("gone", "absent tool", ".pte", reason="no package"),
+        AccuracyRow("gone", "absent tool", ".pte", reason="no package"),
     ]
     checks = all_checks(rows, judge)
     assert [c.measure.asked for c in checks] == [m.asked for m in accuracy.MEASURES]
@@ -290,7 +294,7 @@ def test_outlier_verdicts(judge, tmp_path):
         row(judge, "onnxruntime-int8-default", "ONNX Runtime", 0, tmp_path),
         row(judge, "executorch-int8", "ExecuTorch", 0, tmp_path),
     ]
-    plain, changed = (outliers.Network(s, judge, rows, []) for s in (0.0, 2.0))
+    plain, changed = (outliers.PlantedNetwork(s, judge, rows, []) for s in (0.0, 2.0))
     assert [holds for _, holds in outliers.verdicts(changed)] == [True, True, False]
     table = outliers.table_of([plain, changed])
     assert len(table) == 5 and table[2][1] == table[2][4] == "5.00"
@@ -303,7 +307,7 @@ def test_outlier_verdicts(judge, tmp_path):
 
 def test_changed_float_network_is_refused(judge):
     other = replace(judge, reference=replace(judge.reference, logits=judge.reference.logits + 0.1))
-    a, b = (outliers.Network(1.0, j, [], []) for j in (judge, other))
+    a, b = (outliers.PlantedNetwork(1.0, j, [], []) for j in (judge, other))
     assert outliers.check_same([a, a]) == outliers.check_same([a]) == 0.0
     with pytest.raises(UserError, match="changed the float network by 1.0e-01"):
         outliers.check_same([a, a, b])

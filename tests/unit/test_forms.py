@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.form_changes import rotate
-from benchmarks.forms import TARGETS, VARIANTS, Row, _recipe, table
+from benchmarks.forms import TARGETS, VARIANTS, FormRow, _recipe, table
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.forms.mobile_ops import XNNPACK_FORM, MobileNorm, Tap
 
@@ -55,10 +55,10 @@ def test_every_rule_of_a_variant_changes_something(narrow_model):
 def test_a_refused_variant_has_its_reason_in_the_table():
     from dataclasses import asdict
 
-    good = Row(
+    good = FormRow(
         "a", "tflite", None, 1e-6, 30.0, {"partitions": 1}, 5.0, (1.0, 0.9, 1.1), 100_000_000
     )
-    bad = Row("b", "executorch", reason="op is not supported")
+    bad = FormRow("b", "executorch", reason="op is not supported")
     lines = table({"rows": [asdict(good), asdict(bad)]}).splitlines()
     assert "5.00 | 1.00 [0.90, 1.10] | 100.0 | 30.0 | 1e-06 | 1 |" in lines[2]
     assert "op is not supported" in lines[3]

@@ -14,7 +14,7 @@ from benchmarks.candidates import Candidate, check_skip, plain_candidates
 from benchmarks.checks import AT_LEAST, AT_MOST, Check, all_checks
 from benchmarks.latency import parse
 from benchmarks.latency_report import checks_table, missing_lines, row_record, times_table
-from benchmarks.network import Network
+from benchmarks.network import CalibratedNetwork
 from benchmarks.plain_onnx import last_error
 from benchmarks.plain_routes import ROUTES, build, cached_path
 from benchmarks.rounds import Round, examine, measure, quietest
@@ -27,12 +27,12 @@ SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def network(narrow_variant) -> Network:
+def network(narrow_variant) -> CalibratedNetwork:
     """The narrow network with as few blocks as hold every op: it is converted for real."""
     variant = replace(narrow_variant, blocks=(2, 1, 1, 1), attention_blocks=(0, 0, 0, 1))
     images = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE)).astype(np.float32)
     state = trained_like_state(variant, 10)
-    return Network(variant, 10, state, images, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return CalibratedNetwork(variant, 10, state, images, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture(scope="module")

@@ -198,14 +198,14 @@ def test_layout_of_the_text_is_no_change(folder):
     values = read_manifest(folder)
     text = json.dumps(dict(reversed(values.items())), indent=4)
     (folder / FILE_NAME).write_text(text, "utf-8")
-    assert load_bundle(folder).manifest == values
+    assert load_bundle(folder).values == values
 
 
 def test_unknown_keys_are_let_through_as_in_the_apps(folder):
     values = read_manifest(folder)
     values |= {"licence": "Apache-2.0", "labels": [{**e, "more": [1]} for e in values["labels"]]}
     resign(folder, values)
-    assert load_bundle(folder).manifest["licence"] == "Apache-2.0"
+    assert load_bundle(folder).values["licence"] == "Apache-2.0"
 
 
 def test_a_bundle_without_a_digest_is_an_older_one(folder):
@@ -289,14 +289,14 @@ def test_accuracy_renews_the_digest_and_not_the_identity(folder):
     before = load_bundle(folder)
     record_accuracy(before, {"images": 3})
     after = load_bundle(folder)
-    assert after.manifest["accuracy"] == {"images": 3}
+    assert after.manifest.accuracy == {"images": 3}
     assert after.identity == before.identity
-    assert after.manifest["digest"] != before.manifest["digest"]
+    assert after.values["digest"] != before.values["digest"]
     # Another bundle at the same place keeps its own.
-    write_manifest(folder, {**after.manifest, "model": "other"})
+    write_manifest(folder, {**after.values, "model": "other"})
     with pytest.raises(UserError, match="became another bundle while it was measured"):
         record_accuracy(before, {"images": 4})
-    assert load_bundle(folder).manifest["accuracy"] == {"images": 3}
+    assert load_bundle(folder).manifest.accuracy == {"images": 3}
 
 
 def test_a_bad_manifest_is_not_written(folder):
@@ -335,7 +335,7 @@ def test_a_copy_of_some_files_is_a_bundle_of_its_own(folder, tmp_path):
     assert "golden/0.png is missing" in says(tmp_path / "copy")
     shutil.copytree(folder / "golden", tmp_path / "copy" / "golden")
     shutil.copy(folder / "tiny_int8.tflite", tmp_path / "copy")
-    assert [e["file"] for e in load_bundle(tmp_path / "copy").model_files()] == ["tiny_int8.tflite"]
+    assert [e.file for e in load_bundle(tmp_path / "copy").manifest.files] == ["tiny_int8.tflite"]
 
 
 def test_a_record_that_was_changed_is_not_read(tmp_path):

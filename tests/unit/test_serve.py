@@ -321,7 +321,7 @@ def test_apps_get_what_they_run(tmp_path: Path) -> None:
         assert there == {"manifest.json", "golden/0.png", "golden/1.png", *names}
         for name in there - {"manifest.json"}:
             assert (root / folder / name).read_bytes() == (bundle / name).read_bytes()
-        assert [e["file"] for e in load_bundle(root / folder).model_files()] == names
+        assert [e.file for e in load_bundle(root / folder).manifest.files] == names
     with pytest.raises(UserError, match="no file for the ios app"):
         (root / "ios").mkdir()
         put_in_apps(bundle, ("ios",), root)

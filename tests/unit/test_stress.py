@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.bundle_parts import load_reference
+from export.bundle_parts import OpenedBundle
 from export.measure.stress import StressConfig, make_record, stress_bundle
 from export.measure.validation import (
     BATCH,
@@ -181,7 +181,7 @@ def test_candidates_see_the_corrupted_pixels(folder, data, monkeypatch, tmp_path
     conditions = (None, BLUR, Condition("gaussian noise", 3))
     answers = predict(bundle, images, candidates(bundle), conditions)
     assert answers.kept == [0, 1, 2, 3, 4] and set(answers.predictions) == set(conditions)
-    network = load_reference(bundle)
+    network = OpenedBundle(bundle).reference
     found = []
     for condition in conditions:
         pixels = [load_pixels(s.path, bundle.preprocess) for s in images.samples]

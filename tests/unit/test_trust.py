@@ -5,6 +5,7 @@ On a small bundle with all parts: a narrow network with prepared weights, and tw
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from export.bundle_parts import REFERENCE_FILE, load_reference
+from export.bundle_parts import REFERENCE_FILE, BundleKey, OpenedBundle
+from export.measure.batches import answer
 from export.measure.search_costs import measured_profiles
 from export.measure.sensitivity import SensitivityConfig, get_ready, make_setup
-from export.measure.validation import Candidate, Source, run_chunk, validate_bundle
+from export.measure.validation import Candidate, run_chunk, validate_bundle
 from export.targets.base import FORMS
 from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder, read_folder
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
@@ -109,7 +112,7 @@ def damage(path: Path) -> None:
 
 def another_reference(folder: Path, factor: float = 2.0) -> str:
     """A float network of another training in the first one's place; its weights' digest."""
-    state = load_reference(load_bundle(folder)).state_dict()
+    state = OpenedBundle(load_bundle(folder)).reference.state_dict()
     state = {k: v * factor for k, v in state.items()}
     save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
     return weights_digest(state)
@@ -177,12 +180,18 @@ def test_a_changed_manifest_is_refused_by_every_verb(folder, images, cache, caps
     assert not cache.exists()
 
 
+def run(key: BundleKey, images: ImageFolder, candidate: Candidate) -> np.ndarray:
+    """The candidate's logits on all of `images`, as a worker computes them."""
+    work = functools.partial(run_chunk, key, [candidate])
+    return answer(work, None, images, 0, Preprocess(SIZE)).value.logits[candidate.name]
+
+
 def test_a_reference_signed_anew_must_still_be_that_of_the_checkpoint(folder, images, cache):
     another_reference(folder)
     accept(folder, REFERENCE_FILE)
     bundle = load_bundle(folder)
     with pytest.raises(UserError, match=r"reference\.safetensors is not the network of its manif"):
-        run_chunk(Source(folder, bundle.identity), images, 0, [FLOAT])
+        run(BundleKey.of(bundle), images, FLOAT)
     assert not cache.exists()
 
 
@@ -193,7 +202,7 @@ def test_prepared_weights_must_be_the_references(folder, images, cache):
     bundle = load_bundle(folder)
     program = Candidate("quantized program", "program", form="xnnpack")
     with pytest.raises(UserError, match="prepared from other weights than reference.safetensors"):
-        run_chunk(Source(folder, bundle.identity), images, 0, [program])
+        run(BundleKey.of(bundle), images, program)
 
 
 @pytest.mark.parametrize("first", ["own", "other"])
@@ -207,13 +216,12 @@ def test_no_bundle_gets_the_cached_answers_of_another(source, images, cache, tmp
     for folder in (own, other) if first == "own" else (other, own):
         bundle = load_bundle(folder)
         for again in (False, True):
-            outcome = run_chunk(Source(folder, bundle.identity), images, 0, [FLOAT])
-            logits = outcome.logits[FLOAT.name]
+            logits = run(BundleKey.of(bundle), images, FLOAT)
             x = bundle.preprocess.normalize(
                 np.stack([pixels(bundle, s.path) for s in images.samples])
             )
             with torch.no_grad():
-                expected = load_reference(bundle)(torch.from_numpy(x)).numpy()
+                expected = OpenedBundle(bundle).reference(torch.from_numpy(x)).numpy()
             assert np.allclose(logits, expected, atol=1e-4), again
         found[folder.name] = logits
     assert np.abs(found["own"] - found["other"]).max() > 0.1
@@ -228,13 +236,12 @@ def pixels(bundle, path: Path) -> np.ndarray:
 def test_a_worker_reads_the_bundle_that_was_checked(folder, images, cache):
     """What changes after the first look is found by the worker, before anything is cached."""
     bundle = load_bundle(folder)
-    source = Source(folder, bundle.identity)
     damage(folder / TFLITE)
     file = Candidate("tflite int8", "int8", TFLITE, "tflite")
     with pytest.raises(UserError, match="tiny_int8.tflite is not the file of its manifest"):
-        run_chunk(source, images, 0, [file])
+        run(BundleKey.of(bundle), images, file)
     with pytest.raises(UserError, match="became another bundle while it was measured"):
-        run_chunk(Source(folder, "0" * 64), images, 0, [file])
+        run(BundleKey(folder, "0" * 64), images, file)
     assert not cache.exists()
 
 

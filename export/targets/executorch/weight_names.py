@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.bundle_parts import REFERENCE_FILE, load_reference
-from export.targets.base import FORMS
+from export.bundle_parts import REFERENCE_FILE, OpenedBundle
 from export.targets.executorch.reader import TARGET
-from mobilemod.forms.mobile import build_mobile
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.manifest import bundle_around
 from mobilemod.targets import TARGETS
@@ -26,7 +24,7 @@ def weight_names(path: Path, constants: dict[str, np.ndarray]) -> dict[str, str]
     bundle = bundle_around(path)
     if bundle is None or REFERENCE_FILE not in bundle.hashes:
         return {}
-    form = build_mobile(load_reference(bundle), FORMS[TARGETS[TARGET].form])
+    form = OpenedBundle(bundle).mobile(TARGETS[TARGET].form, False)
     convs = [m for m in form.modules() if isinstance(m, NamedConv2d)]
     names: dict[str, list[str]] = defaultdict(list)
     for conv in convs:

@@ -75,18 +75,17 @@ def find_files(path: Path) -> tuple[tuple[ModelFile, ...], Preprocess, str | Non
             raise UserError(f"{path}: neither a bundle nor a {', '.join(SUFFIXES)} file")
         bundle = load_bundle(path)
         files = [
-            ModelFile(path / e["file"], e["sha256"], e["target"], e["precision"])
-            for e in bundle.model_files()
+            ModelFile(path / e.file, e.sha256, e.target, e.precision) for e in bundle.manifest.files
         ]
-        return tuple(files), bundle.preprocess, bundle.manifest["model"]
+        return tuple(files), bundle.preprocess, bundle.manifest.model
     if not path.exists():
         raise UserError(f"{path}: no such file")
     digest = file_sha256(path)
     bundle = bundle_around(path)
-    for e in bundle.model_files() if bundle is not None else ():
-        if (e["file"], e["sha256"]) == (path.name, digest):
-            file = ModelFile(path, digest, e["target"], e["precision"])
-            return (file,), bundle.preprocess, bundle.manifest["model"]
+    for e in bundle.manifest.files if bundle is not None else ():
+        if (e.file, e.sha256) == (path.name, digest):
+            file = ModelFile(path, digest, e.target, e.precision)
+            return (file,), bundle.preprocess, bundle.manifest.model
     return (ModelFile(path, digest),), Preprocess(), None
 
 

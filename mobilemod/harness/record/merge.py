@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mobilemod.data.preprocess import Preprocess
 from mobilemod.harness.bench.latency import Distribution
 from mobilemod.harness.drivers import kind_of
 from mobilemod.harness.protocol.held import Held
@@ -28,6 +27,8 @@ from mobilemod.harness.record.times import (
     series_of,
     sustained_entry,
 )
+from mobilemod.manifest import Bundle
+from mobilemod.manifest_schema import Audit
 from mobilemod.results.schema import json_ready
 
 SCHEMA = "mobilemod/harness-record/1"
@@ -39,15 +40,15 @@ STATES_KEPT = 600
 class Sources:
     """What a record is made of.
 
-    device: as given on the command line. lines, reader, held, impossible: of `read_lines`.
-    refused: how many of the impossible ones by reason. damaged: chosen images that
-    this machine couldn't pack. starts, lost, reason: how the session ended. extra: the driver's
-    own, by file. sample: a part of the images was chosen. started: ISO 8601.
+    device: as given on the command line. bundle: what the job was made of. lines, reader, held,
+    impossible: of `read_lines`. refused: how many of the impossible ones by reason. damaged: chosen
+    images that this machine couldn't pack. starts, lost, reason: how the session ended. extra: the
+    driver's own, by file. sample: a part of the images was chosen. started: ISO 8601.
     """
 
     device: str
     folder: JobFolder
-    manifest: dict[str, Any]
+    bundle: Bundle
     lines: Sequence[Line]
     reader: Reader
     held: Held
@@ -63,15 +64,15 @@ class Sources:
 
 def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any], Series]:
     """The record, JSON-ready, and every timed value. host: None where nothing is compared."""
-    job, manifest = sources.folder.job, sources.manifest
-    classes = manifest["num_classes"]
+    job, bundle = sources.folder.job, sources.bundle
+    classes = bundle.manifest.num_classes
     lines = sources.lines
     series = series_of(lines)
     answers = by_file(job, lines)
     measured = [f.name for f in job.files if answers[f.name].lines]
     host_answers = host.answers(measured) if host is not None and measured else None
     hello = next((line for line in reversed(lines) if line.type == "hello"), None)
-    goldens = _Goldens(sources.folder, manifest)
+    goldens = _Goldens(sources.folder, bundle)
     all_loads = [line for line in lines if line.type == "load"]
     files = []
     for f in job.files:
@@ -85,7 +86,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "bytes": f.bytes,
             "twin": f.twin,
             "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
-            "placement": _placement(loads, manifest, f.name),
+            "placement": _placement(loads, bundle.model_file(f.name).audit),
             "self_test": goldens.verdict(f.name, f.precision, configurations, lines, host),
             "accuracy": accuracy_entry(job, f.name, answers[f.name], classes, host_answers),
             "per_image": _per_image(answers[f.name].lines.values()),
@@ -103,7 +104,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "runtimes": _said(hello, "runtimes"),
         },
         "model": job.model,
-        "bundle": {k: manifest[k] for k in ("recipe", "checkpoint", "calibration", "tools")},
+        "bundle": bundle.origin,
         "job": _job_entry(job, sources),
         "complete": sources.reason is None,
         "reason": sources.reason,
@@ -186,15 +187,14 @@ def _configuration(job: Job, index: int, series: Series, loads: Sequence[Line]) 
     }
 
 
-def _placement(loads: Sequence[Line], manifest: dict[str, Any], file: str) -> dict[str, Any]:
+def _placement(loads: Sequence[Line], audit: Audit) -> dict[str, Any]:
     """Where ops ran. source: "device" where it said so, else "file": what the audit of the file
     expects of a delegate."""
     for line in reversed(loads):
         if line["partitions"] is not None or line["fallback"] is not None:
             fallback = _named(line["fallback"])
             return {"source": "device", "partitions": line["partitions"], "fallback": fallback}
-    audit = next(e["audit"] for e in manifest["files"] if e["file"] == file)
-    return {"source": "file", "partitions": audit["partitions"], "fallback": audit["outside"]}
+    return {"source": "file", "partitions": audit.partitions, "fallback": audit.outside}
 
 
 def _named(fallback: Any) -> Any:
@@ -215,9 +215,9 @@ def _per_image(lines) -> dict[str, Any]:
 class _Goldens:
     """The golden images of a job, and the manifest's logits for them."""
 
-    def __init__(self, folder: JobFolder, manifest: dict[str, Any]):
-        self.preprocess = Preprocess.from_dict(manifest["preprocess"])
-        self.entries = manifest["golden"]
+    def __init__(self, folder: JobFolder, bundle: Bundle):
+        self.preprocess = bundle.preprocess
+        self.entries = bundle.manifest.golden
         self.images = []
         for golden in folder.job.golden:
             with Image.open(folder.path(golden.path)) as image:
@@ -248,7 +248,7 @@ class _Goldens:
     def _judge(self, file, precision, answered, host) -> dict[str, Any]:
         if not self.entries or host is None:
             answered = {}
-        expected = np.array([e["logits"][file] for e in self.entries] or [[0.0]])
+        expected = np.array([golden.logits[file] for golden in self.entries] or [[0.0]])
 
         def run(x: np.ndarray) -> np.ndarray:
             return host.run(file, x)
@@ -295,13 +295,13 @@ def _errors(job: Job, lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 def _comparable(sources: Sources, hello: Line | None, host: HostAnswers | None) -> dict[str, Any]:
     """Records with the same digest may be compared; `fields` are what it is made of."""
-    job, manifest = sources.folder.job, sources.manifest
+    job, bundle = sources.folder.job, sources.bundle
     items = "\n".join(f"{i.name}\0{i.target}" for i in job.inputs.items)
     accuracy = {
         "model": job.model,
-        "weights": manifest["checkpoint"]["weights"],
+        "weights": bundle.manifest.checkpoint.weights,
         "images": hashlib.sha256(items.encode()).hexdigest(),
-        "preprocess": manifest["preprocess"],
+        "preprocess": bundle.preprocess.to_dict(),
     }
     facts = _said(hello, "device") or {}
     latency = {
@@ -311,7 +311,7 @@ def _comparable(sources: Sources, hello: Line | None, host: HostAnswers | None) 
         "processor": facts.get("processor"),
         "runtimes": _said(hello, "runtimes"),
         "app": _said(hello, "app"),
-        "size": manifest["preprocess"]["size"],
+        "size": bundle.preprocess.size,
         "plan": None if job.latency is None else asdict(job.latency),
     }
     return {name: {"digest": _digest(fields), "fields": fields}

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from mobilemod.harness.protocol.job import (
     job_id,
 )
 from mobilemod.manifest import Bundle, write_manifest
+from mobilemod.manifest_schema import ModelFile
 from mobilemod.progress import progress
 
 PIXELS = "inputs/pixels.u8"
@@ -76,7 +76,7 @@ def build_job(
     Raises `UserError` where the device runs none of the bundle's files, can't run so many threads,
     or where more than 1 % of the images can't be read.
     """
-    entries = [e for e in bundle.model_files() if Path(e["file"]).suffix in driver.suffixes()]
+    entries = [e for e in bundle.manifest.files if Path(e.file).suffix in driver.suffixes()]
     if not entries:
         kinds = ", ".join(driver.suffixes())
         raise UserError(f"{bundle.folder}: the device runs {kinds} files, and the bundle has none")
@@ -84,8 +84,8 @@ def build_job(
     if max(plan.threads) > driver.most_threads:
         raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
     with atomic_folder(out) as folder:
-        manifest = _manifest(bundle, [e["file"] for e in entries], folder)
-        golden = [_copy_part(bundle, g["image"], g["image"], folder) for g in _golden(bundle)]
+        manifest = _manifest(bundle, [e.file for e in entries], folder)
+        golden = [_copy_part(bundle, g.image, g.image, folder) for g in bundle.manifest.golden]
         files = [_model(bundle, entry, entries, folder) for entry in entries]
         damaged: tuple[str, ...] = ()
         (folder / "inputs").mkdir()
@@ -97,7 +97,7 @@ def build_job(
             inputs, damaged = _pixels(images, bundle, folder)
         job = Job(
             id="",
-            model=bundle.manifest["model"],
+            model=bundle.manifest.model,
             manifest=manifest,
             files=tuple(files),
             inputs=inputs,
@@ -110,7 +110,7 @@ def build_job(
             accuracy=plan.accuracy and inputs.count > 0,
             latency=plan.latency if driver.latency else None,
             sustained_seconds=plan.sustained_seconds if driver.latency else 0,
-            logits=bundle.manifest["num_classes"] <= LOGITS_UP_TO,
+            logits=bundle.manifest.num_classes <= LOGITS_UP_TO,
         )
         values = job.to_dict()
         values["id"] = job_id(values)
@@ -118,20 +118,16 @@ def build_job(
     return Built(JobFolder(out, replace(job, id=values["id"])), damaged)
 
 
-def _chosen(entries: list[dict[str, Any]], plan: Plan, bundle: Bundle) -> list[dict[str, Any]]:
+def _chosen(entries: list[ModelFile], plan: Plan, bundle: Bundle) -> list[ModelFile]:
     if plan.files is None:
         return entries
-    names = [e["file"] for e in entries]
+    names = [e.file for e in entries]
     for name in plan.files:
         if name not in names:
             raise UserError(
                 f"{bundle.folder}: no file {name!r} that runs there; {', '.join(names)}"
             )
-    return [e for e in entries if e["file"] in plan.files]
-
-
-def _golden(bundle: Bundle) -> Sequence[dict[str, Any]]:
-    return bundle.manifest["golden"]
+    return [e for e in entries if e.file in plan.files]
 
 
 def _copy(source: Path, name: str, folder: Path, target: str) -> Hashed:
@@ -160,27 +156,21 @@ def _manifest(bundle: Bundle, files: Sequence[str], folder: Path) -> Hashed:
     return Hashed(MANIFEST_FILE, file_sha256(folder / MANIFEST_FILE))
 
 
-def _model(
-    bundle: Bundle, entry: dict[str, Any], entries: Sequence[dict[str, Any]], folder: Path
-) -> JobFile:
-    copied = _copy_part(bundle, entry["file"], f"models/{entry['file']}", folder)
+def _model(bundle: Bundle, entry: ModelFile, entries: Sequence[ModelFile], folder: Path) -> JobFile:
+    copied = _copy_part(bundle, entry.file, f"models/{entry.file}", folder)
     twin = None
-    if entry["precision"] == "int8":
-        floats = [
-            e["file"]
-            for e in entries
-            if e["target"] == entry["target"] and e["precision"] != "int8"
-        ]
+    if entry.precision == "int8":
+        floats = [e.file for e in entries if e.target == entry.target and e.precision != "int8"]
         twin = floats[0] if floats else None
     path = folder / copied.path
     parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     return JobFile(
-        entry["file"],
+        entry.file,
         copied.path,
         copied.sha256,
         sum(p.stat().st_size for p in parts),
-        entry["target"],
-        entry["precision"],
+        entry.target,
+        entry.precision,
         twin,
     )
 

@@ -7,7 +7,6 @@ is computed from it.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -23,6 +22,7 @@ from mobilemod.harness.protocol.domains import Domains
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import RESUME_FILE, Job, JobFolder
 from mobilemod.harness.protocol.lines import Line, Reader, printable
+from mobilemod.manifest import load_bundle
 
 LINES_FILE = "lines.jsonl"
 # Starts in a row that brought nothing new before the harness gives up, and seconds between them.
@@ -73,11 +73,9 @@ def read_lines(
 def class_count(folder: JobFolder) -> int | None:
     """How many classes the network of a job has, from its manifest; None where none is said."""
     try:
-        values = json.loads(folder.path(folder.job.manifest.path).read_text("utf-8"))
-        count = values["num_classes"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return load_bundle(folder.folder, verify=False).manifest.num_classes
+    except (OSError, UserError):
         return None
-    return count if isinstance(count, int) and count > 0 else None
 
 
 class Session:

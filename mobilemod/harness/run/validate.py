@@ -111,7 +111,7 @@ def validate_devices(
         records = []
         for run, result in zip(runs, results, strict=True):
             records.append(_finish(config, bundle, run, _checked(result, run), host))
-    report = write_pages(config.bundle / FOLDER, bundle.manifest)
+    report = write_pages(config.bundle / FOLDER, bundle.manifest.model)
     write_text(config.bundle / FOLDER / JUNIT_FILE, junit(records))
     return records, report
 
@@ -192,7 +192,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Make a run's record from what is on disk, and write it beside."""
     entry = _read(run.out / RUN_FILE)
-    domains = Domains(run.built.folder.job, bundle.manifest["num_classes"])
+    domains = Domains(run.built.folder.job, bundle.manifest.num_classes)
     path, job = run.out / LINES_FILE, run.built.folder.job
     lines, reader, held, impossible = read_lines(path, job, domains)
     extra: dict[str, dict[str, Any]] = {}
@@ -204,7 +204,7 @@ def _finish(
     sources = Sources(
         device=run.device,
         folder=run.built.folder,
-        manifest=bundle.manifest,
+        bundle=bundle,
         lines=lines,
         reader=reader,
         held=held,

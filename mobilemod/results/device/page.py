@@ -36,12 +36,12 @@ RECORD_SCHEMA, RECORDS_SCHEMA = "mobilemod/harness-record/1", "mobilemod/harness
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
+def write_pages(folder: Path, model: str) -> Path:
     """Write `report.html`, `report.csv` and `report.json` over every record below `folder`.
 
     folder: a bundle's `devices/`. The last record of each device that has accuracy is shown, else
-    the last; all make its history. A record that can't be read, or was changed, is left out. The
-    page's path.
+    the last; all make its history. A record that can't be read, or was changed, is left out. model:
+    the network's name. The page's path.
     """
     records = read_records(folder)
     # What was measured isn't hidden by a later run without images.
@@ -49,7 +49,7 @@ def write_pages(folder: Path, manifest: dict[str, Any]) -> Path:
     latest = {r["device"]["name"]: r for r in by_worth}
     write_json(folder / "report.json", {"schema": RECORDS_SCHEMA, "records": list(latest.values())})
     write_text(folder / "report.csv", csv_text(records))
-    write_text(folder / "report.html", page(list(latest.values()), records, manifest["model"]))
+    write_text(folder / "report.html", page(list(latest.values()), records, model))
     return folder / "report.html"
 
 
