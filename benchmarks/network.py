@@ -14,7 +14,8 @@ from export.bundle_parts import load_reference
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.manifest import Bundle
-from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant
+from mobilemod.networks.family import Variant
+from mobilemod.networks.registry import get_variant, network
 from quantization.calibration import weights_digest
 
 
@@ -33,11 +34,9 @@ class Network:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def published(self) -> EfficientMod:
+    def published(self) -> nn.Module:
         """The published form, in eval mode."""
-        model = EfficientMod(self.variant, self.num_classes)
-        model.load_state_dict(self.state)
-        return model.eval()
+        return network(self.variant, self.num_classes, self.state)
 
     def mobile(self) -> nn.Module:
         """The mobile form with no kernel split, in eval mode."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
-from mobilemod.forms.unfold import network
 from mobilemod.manifest import Bundle
 from mobilemod.networks.checkpoints import load_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, load_calibration, weights_digest
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
@@ -17,7 +18,7 @@ REFERENCE_FILE = "reference.safetensors"
 RECIPE_FILE = "recipe.json"
 
 
-def load_reference(bundle: Bundle) -> EfficientMod:
+def load_reference(bundle: Bundle) -> nn.Module:
     """The float network that a bundle's drops are measured against, in eval mode.
 
     Raises `UserError` where its file isn't the manifest's, or holds other weights than it says.
@@ -30,7 +31,7 @@ def load_reference(bundle: Bundle) -> EfficientMod:
     return network(variant, classes, state)
 
 
-def load_quantized_network(bundle: Bundle) -> EfficientMod:
+def load_quantized_network(bundle: Bundle) -> nn.Module:
     """The network that a bundle's parameter tables belong to, unquantized, in eval mode.
 
     The reference with its weights prepared for quantization; the reference itself where nothing

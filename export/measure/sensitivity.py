@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from export.bundle_parts import (
     bundle_calibration,
@@ -41,7 +42,7 @@ from mobilemod.files import atomic_path, write_json
 from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.manifest import Bundle, load_bundle, require_same
-from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import module_of
 from mobilemod.progress import progress
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.workers import worker_pool
@@ -111,7 +112,7 @@ class Ready:
     """
 
     bundle: Bundle
-    reference: EfficientMod
+    reference: nn.Module
     table: ParameterTable
     program: SwitchedProgram
     items: list[Item]
@@ -204,7 +205,7 @@ def get_ready(setup: Setup) -> Ready:
     items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
     read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
     parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
-    code = code_digest(measure.__module__)
+    code = code_digest(measure.__module__, module_of(model))
     text = json.dumps([*parts, torch.__version__, code], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Ready(bundle, reference, table, program, items, digest)

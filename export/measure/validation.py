@@ -41,6 +41,7 @@ from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, atomic_path, write_json
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
+from mobilemod.networks.registry import module_of
 from mobilemod.progress import progress
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
@@ -165,7 +166,7 @@ def _runner(source: Source, candidate: Candidate) -> _Runner:
     load = load_reference if candidate.form is None else load_quantized_network
     network = load(bundle)
     read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]
-    read.append(code_digest(type(network).__module__))
+    read.append(code_digest(module_of(network)))
     model: torch.nn.Module = network
     if candidate.form is not None:
         table = load_table(bundle, candidate.form)

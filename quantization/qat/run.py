@@ -16,8 +16,8 @@ from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256, write_text
-from mobilemod.forms.mobile import MobileForm, build_mobile
-from mobilemod.forms.unfold import network, published_state
+from mobilemod.forms.mobile import MobileForm, build_mobile, published_state
+from mobilemod.networks.registry import network
 from mobilemod.training.device import choose_device
 from mobilemod.training.images import load_images
 from quantization.calibration import Observed, calibrate, weights_digest

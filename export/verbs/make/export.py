@@ -30,9 +30,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; cpu")
     p.add_argument("--prepared", type=Path, metavar="RUN",
                    help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip
-    p.add_argument(
-        "--size", type=ranges.PIXELS, default=224, help="image size, 32 to 1024 pixels; 224"
-    )
+    p.add_argument("--size", type=ranges.PIXELS,
+                   help="image size, 32 to 1024 pixels; the network's own, as 224")  # fmt: skip
     p.add_argument("--author", default="", metavar="TEXT",
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--license", default="", metavar="SPDX",
