@@ -43,7 +43,7 @@ from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
 from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.registry import family_of, network
+from mobilemod.networks.registry import network, preprocess_of
 from mobilemod.progress import progress
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory, worker_pool
@@ -107,9 +107,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)
-    preprocess = family_of(config.model).preprocess
-    if config.size is not None:
-        preprocess = dataclasses.replace(preprocess, size=config.size)
+    preprocess = preprocess_of(config.model, config.size)
     source = open_source(
         config.model, config.checkpoint, config.data, config.author, config.license
     )

@@ -8,6 +8,7 @@ without waiting for torch.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
 import pkgutil
@@ -22,6 +23,8 @@ from mobilemod.networks.family import Family, Variant
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from mobilemod.data.preprocess import Preprocess
 
 
 def variants() -> dict[str, str]:
@@ -80,6 +83,15 @@ def load_family(module: str) -> Family:
 def family_of(of: str | Variant | nn.Module) -> Family:
     """The family of a variant or of a network; raises as `module_of` and `load_family`."""
     return load_family(module_of(of))
+
+
+def preprocess_of(of: str | Variant | nn.Module, size: int | None = None) -> Preprocess:
+    """How images are prepared for a family's networks; size: in pixels, None for its own.
+
+    `UserError` for a size that a network can't take.
+    """
+    found = family_of(of).preprocess
+    return found if size is None else dataclasses.replace(found, size=size)
 
 
 def get_variant(name: str) -> Variant:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mobilemod.errors import UserError
-from mobilemod.networks.registry import build, family_of
+from mobilemod.networks.registry import build, family_of, preprocess_of
 from mobilemod.progress import progress
 from mobilemod.training.augment import mix
 from mobilemod.training.config import PRECISIONS, TrainConfig
@@ -60,7 +60,9 @@ class Trainer:
         precision = resolve_precision(config.precision, device)
         self.config = config = dataclasses.replace(config, precision=precision)
         self.train, self.val, self.out, self.device = train, val, out, device
-        self.batches = Batches(train, config.batch_size, config.seed, config)
+        self.batches = Batches(
+            train, config.batch_size, config.seed, config, preprocess_of(config.model)
+        )
         torch.manual_seed(config.seed)
         model = build(config.model, config.num_classes, config.drop_path)
         init_for_training(model, config)

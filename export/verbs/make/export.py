@@ -16,6 +16,7 @@ from export.verbs.options import (
     listed,
 )
 from mobilemod import ranges
+from mobilemod.networks import registry
 
 SUMMARY = "quantize and lower a checkpoint to a bundle"
 EXAMPLE = "mobilemod export --data DIR --out dist/efficientmod_xxs"
@@ -43,6 +44,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
+    registry.module_of(args.model)  # a misspelled name is refused before frameworks are imported
     from export.bundle import ExportConfig, export_bundle
 
     config = ExportConfig(
