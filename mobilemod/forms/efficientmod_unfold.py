@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mobilemod.forms.efficientmod import Q_K_V, EfficientModForm
 from mobilemod.forms.mobile_ops import Constant, MergedColumns, NamedConv2d, whole_kernel
-from mobilemod.networks.checkpoint_fit import expected_shapes
 from mobilemod.networks.efficientmod import head_width
+from mobilemod.networks.reading.fit import expected_shapes
 
 
 @torch.no_grad()

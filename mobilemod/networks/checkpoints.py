@@ -1,8 +1,8 @@
 """Checkpoints: the authors' training files, plain state dicts, our own safetensors.
 
 Read from top to bottom: loading, saving, `create_model`. The formats are in
-`checkpoint_files`, the sets of weights in a file in `checkpoint_sets`, names and shapes in
-`checkpoint_fit`.
+`reading.files`, the sets of weights in a file in `reading.sets`, names and shapes in
+`reading.fit`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
-from mobilemod.networks.checkpoint_files import read_checkpoint
-from mobilemod.networks.checkpoint_fit import (
+from mobilemod.networks.family import Variant
+from mobilemod.networks.reading.files import read_checkpoint
+from mobilemod.networks.reading.fit import (
     beginnings,
     check_dense,
     check_fit,
@@ -31,13 +32,12 @@ from mobilemod.networks.checkpoint_fit import (
     listed,
     number_of_classes,
 )
-from mobilemod.networks.checkpoint_sets import (
+from mobilemod.networks.reading.sets import (
     WEIGHT_KEYS,
     WeightSet,
     find_sets,
     unnamed_averages,
 )
-from mobilemod.networks.family import Variant
 from mobilemod.networks.registry import (
     build,
     family_of,
