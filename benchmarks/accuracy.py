@@ -43,7 +43,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, drop, top_k
 from mobilemod.files import write_json, write_text
 from mobilemod.manifest import load_bundle
-from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.registry import get_variant
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import drop_text
 from quantization.calibration import cache_dir

@@ -18,7 +18,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
 from mobilemod.manifest import Bundle
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
 from quantization.calibration import cache_dir

@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from mobilemod.networks.efficientmod import VARIANTS
+from mobilemod.networks.registry import get_variant, variants
 
 
 def export_variant(name: str, data: Path, targets: str) -> dict:
@@ -26,7 +26,7 @@ def export_variant(name: str, data: Path, targets: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MOBILEMOD_CACHE"] = f"{folder}/cache"
         checkpoint = Path(folder) / "weights.safetensors"
-        state = trained_like_state(VARIANTS[name])
+        state = trained_like_state(get_variant(name))
         save_checkpoint(checkpoint, state, {"model": name}, torch.float32)
         config = ExportConfig(
             name, Path(folder) / "bundle", checkpoint, data, tuple(targets.split(","))
@@ -52,7 +52,7 @@ def table(records: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"))
-    parser.add_argument("--models", default=",".join(VARIANTS))
+    parser.add_argument("--models", default=",".join(variants()))
     parser.add_argument("--targets", default="executorch,tflite,coreml")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -9,11 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobilemod.forms.mobile import (
-    MobileForm,
-    MobileModulation,
-    MobilePatchEmbed,
-)
+from mobilemod.forms.efficientmod import MobileModulation, MobilePatchEmbed
+from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import MergedColumns, MobileNorm, NamedConv2d, Tap, pointwise
 
 

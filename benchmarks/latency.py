@@ -38,7 +38,7 @@ from benchmarks.rounds import WARM_UP_MS, measure
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
 from mobilemod.manifest import load_bundle
-from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.registry import get_variant
 
 RUNS = 3
 DEFAULT_MODEL = "efficientmod_xxs"

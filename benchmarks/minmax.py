@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from benchmarks.network import CalibratedNetwork
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod, Variant
+from mobilemod.networks.registry import load_family, module_of
+from mobilemod.networks.registry import network as published
 
 LEVELS = 255
 Ranges = dict[str, tuple[float, float]]
@@ -99,6 +100,7 @@ def build(network: CalibratedNetwork, path: Path) -> None:
     """Write weights and ranges of the published form to `path`, for `load_minmax`."""
     model = network.published()
     metadata = {
+        "family": module_of(network.variant),
         "variant": json.dumps(dataclasses.asdict(network.variant)),
         "classes": str(network.num_classes),
         "ranges": json.dumps(observe_ranges(model, network.batches())),
@@ -110,9 +112,9 @@ def load_minmax(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """A function float32 (N, 3, S, S) to float32 (N, K) of what `build` wrote, and what runs it."""
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    model = EfficientMod(Variant(**json.loads(metadata["variant"])), int(metadata["classes"]))
-    model.load_state_dict(safetensors.torch.load_file(path))
-    network = MinMaxNetwork(model.eval(), json.loads(metadata["ranges"]))
+    variant = load_family(metadata["family"]).variant(**json.loads(metadata["variant"]))
+    model = published(variant, int(metadata["classes"]), safetensors.torch.load_file(path))
+    network = MinMaxNetwork(model, json.loads(metadata["ranges"]))
 
     def run(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():

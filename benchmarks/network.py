@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from export.bundle_parts import OpenedBundle
 from mobilemod.data.imagefolder import read_split
 from mobilemod.manifest import Bundle
-from mobilemod.networks.efficientmod import EfficientMod, Variant
+from mobilemod.networks.family import Variant
+from mobilemod.networks.registry import network
 from mobilemod.training.images import load_images
 from quantization.calibration import weights_digest
 
@@ -33,11 +34,9 @@ class CalibratedNetwork:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def published(self) -> EfficientMod:
+    def published(self) -> nn.Module:
         """The published form, in eval mode."""
-        model = EfficientMod(self.variant, self.num_classes)
-        model.load_state_dict(self.state)
-        return model.eval()
+        return network(self.variant, self.num_classes, self.state)
 
     def mobile(self) -> nn.Module:
         """The mobile form with no kernel split, in eval mode."""

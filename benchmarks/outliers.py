@@ -42,13 +42,13 @@ from export.source import open_source
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import top_k
 from mobilemod.networks.checkpoints import load_checkpoint, save_checkpoint
-from mobilemod.networks.efficientmod import get_variant
 from mobilemod.networks.outliers import (
     MODULATION_FACTOR,
     NORM_FACTOR,
     Planted,
     plant_outliers,
 )
+from mobilemod.networks.registry import get_variant
 from mobilemod.results.table import drop_text
 from quantization.calibration import cache_dir
 

@@ -24,8 +24,7 @@ from export.quiet import quiet
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.forms.mobile import build_mobile
-from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import module_of
 from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 
@@ -241,12 +240,11 @@ def build(route: Route, network: CalibratedNetwork) -> Built:
 def cached_path(route: Route, network: CalibratedNetwork) -> Path:
     """Where the route's file lies, under a hash of all that decides its bytes."""
     function = getattr(route.build, "func", route.build)
-    form = build_mobile if route.form == MOBILE else EfficientMod
     parts = {
         "route": route.name,
         "network": network.digest(),
         "packages": {name: _version(name) for name in route.packages},
-        "code": code_digest(function.__module__, form.__module__),
+        "code": code_digest(function.__module__, module_of(network.variant)),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return cache_dir() / "latency" / key[:32] / f"model{route.suffix}"

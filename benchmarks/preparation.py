@@ -28,7 +28,7 @@ from mobilemod.evaluation.accuracy import drop, top1_class
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
 from mobilemod.forms.mobile import build_mobile
-from mobilemod.forms.unfold import network
+from mobilemod.networks.registry import network
 from mobilemod.progress import progress
 from mobilemod.training.images import load_images
 from quantization.prepare.preparation import prepare

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
 from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE, table_file
@@ -39,11 +40,10 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, file_sha256, require_replaceable, require_writable
 from mobilemod.forms.mobile import MobileForm, build_mobile
-from mobilemod.forms.unfold import network
 from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
 from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import network, preprocess_of
 from mobilemod.progress import progress
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory, worker_pool
@@ -62,9 +62,10 @@ MAX_FORM_ERROR = 1e-4
 class ExportConfig:
     """What to export and where to; `data` None means no images.
 
-    recipe: None is that of `trained`, else "cpu". check: compare the Core ML file with the
-    quantized program, op by op. trained: the folder of a quantization-aware training run, whose
-    weights and ranges are lowered. author, license: of the weights, for the files' own fields.
+    recipe: None is that of `trained`, else "cpu". size: None is that of the network's family.
+    check: compare the Core ML file with the quantized program, op by op. trained: the folder of a
+    quantization-aware training run, whose weights and ranges are lowered. author, license: of the
+    weights, for the files' own fields.
     """
 
     model: str
@@ -73,7 +74,7 @@ class ExportConfig:
     data: Path | DataSet | None = None
     targets: tuple[str, ...] = tuple(TARGETS)
     recipe: str | None = None
-    size: int = 224
+    size: int | None = None
     check: bool = True
     trained: Path | None = None
     author: str = ""
@@ -106,16 +107,16 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)
-    preprocess = Preprocess(size=config.size)
+    preprocess = preprocess_of(config.model, config.size)
     source = open_source(
         config.model, config.checkpoint, config.data, config.author, config.license
     )
     check_labels(source.labels)
     model = network(source.variant, source.num_classes, source.state)
-    _checked_forms(model, config.targets, config.size)
+    _checked_forms(model, config.targets, preprocess.size)
     prepared = find_prepared(source, model, recipe, preprocess, config.data, config.trained)
     adjusted = network(source.variant, source.num_classes, prepared.state)
-    forms = _checked_forms(adjusted, config.targets, config.size)
+    forms = _checked_forms(adjusted, config.targets, preprocess.size)
     tables = {
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
@@ -148,9 +149,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     }
 
 
-def _checked_forms(
-    model: EfficientMod, targets: tuple[str, ...], size: int
-) -> dict[str, MobileForm]:
+def _checked_forms(model: nn.Module, targets: tuple[str, ...], size: int) -> dict[str, MobileForm]:
     """The mobile forms that the targets need, each checked equal to the reference form."""
     names = sorted({TARGETS[t].form for t in targets})
     forms = {name: build_mobile(model, FORMS[name]) for name in names}
@@ -258,7 +257,7 @@ def _golden(
     config: ExportConfig,
     source: Source,
     preprocess: Preprocess,
-    model: EfficientMod,
+    model: nn.Module,
     forms: dict[str, MobileForm],
     tables: dict[str, ParameterTable],
     files: list[dict[str, Any]],

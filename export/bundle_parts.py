@@ -13,10 +13,9 @@ from export.targets.base import FORMS
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import MobileForm, build_mobile
-from mobilemod.forms.unfold import network
 from mobilemod.manifest import Bundle, load_bundle, require_same
 from mobilemod.networks.checkpoints import load_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, load_calibration, weights_digest
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
@@ -38,7 +37,7 @@ class OpenedBundle:
         self.bundle = bundle
 
     @cached_property
-    def reference(self) -> EfficientMod:
+    def reference(self) -> nn.Module:
         """The float network that drops are measured against, in eval mode.
 
         Raises `UserError` where the file holds other weights than the manifest says.
@@ -53,7 +52,7 @@ class OpenedBundle:
         return network(manifest.model, manifest.num_classes, state)
 
     @cached_property
-    def quantized_network(self) -> EfficientMod:
+    def quantized_network(self) -> nn.Module:
         """The network that the parameter tables belong to, unquantized, in eval mode.
 
         The reference with its weights prepared for quantization; the reference itself where

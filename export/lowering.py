@@ -23,7 +23,7 @@ from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.mobile import MobileForm, build_mobile
-from mobilemod.forms.unfold import network
+from mobilemod.networks.registry import module_of, network
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory
 from quantization.calibration import cache_dir
@@ -82,7 +82,9 @@ class LoweringJob:
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
-            "code": code_digest(__name__, get_backend(self.target).__name__),
+            "code": code_digest(
+                __name__, get_backend(self.target).__name__, module_of(self.variant)
+            ),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from export.targets.base import Origin
 from mobilemod import __version__
@@ -20,20 +20,21 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.networks.checkpoints import Taken, load_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.registry import family_of
 from quantization.calibration import load_calibration, weights_digest
 from quantization.prepare.preparation import from_table, prepare
 from quantization.prepare.prepared import Prepared, load_prepared
 from quantization.recipe import Recipe
 
 Label = dict[str, str]
-# Of the weights that come with the project.
-BUNDLED = Origin("mobilemod", "Apache-2.0")
 
 
 def bundled_checkpoint(variant: str) -> Path | None:
     """The checkpoint that comes with the project for `variant`, or None."""
-    path = Path(str(resources.files("mobilemod").joinpath("assets", f"{variant}.safetensors")))
+    bundled = family_of(variant).bundled.get(variant)
+    if bundled is None:
+        return None
+    path = Path(str(resources.files("mobilemod").joinpath("assets", bundled.file)))
     return path if path.is_file() else None
 
 
@@ -76,20 +77,21 @@ def open_source(
 ) -> Source:
     """Load `checkpoint` (or the bundled one) as `variant`, and find its labels.
 
-    Labels come from the checkpoint's own metadata, else ImageNet's for 1,000 classes, else the
-    data folder's class names (see `output_order`), else "class 0", "class 1" and so on. author and
-    license: of the weights; "" is what the checkpoint's metadata says.
+    Labels come from the checkpoint's own metadata, else from the network's family where it has as
+    many, else ImageNet's for 1,000 classes, else the data folder's class names (see
+    `output_order`), else "class 0", "class 1" and so on. author and license: of the weights; "" is
+    what the checkpoint's metadata says.
     """
-    get_variant(variant)
+    family = family_of(variant)
     path = checkpoint or bundled_checkpoint(variant)
     if path is None:
         raise UserError(
             f"no checkpoint comes with {variant}; give CHECKPOINT=/path (--checkpoint), "
-            "the authors' file or your own"
+            + " or ".join(filter(None, (family.source, "your own")))
         )
-    own = BUNDLED if checkpoint is None else Origin()
+    own = family.bundled[variant] if checkpoint is None else Origin()
     loaded = load_checkpoint(path, variant)
-    labels = _labels(path, loaded.metadata, loaded.num_classes, data)
+    labels = _labels(path, family.labels, loaded.metadata, loaded.num_classes, data)
     return Source(
         variant,
         loaded.num_classes,
@@ -108,10 +110,16 @@ def open_source(
 
 
 def _labels(
-    path: Path, metadata: dict[str, str], count: int, data: Path | DataSet | None
+    path: Path,
+    known: tuple[str, ...],
+    metadata: dict[str, str],
+    count: int,
+    data: Path | DataSet | None,
 ) -> tuple[Label, ...]:
     synsets = imagenet_synsets()
     ids = _named_labels(path, metadata["labels"], count) if "labels" in metadata else []
+    if not ids and len(known) == count:
+        ids = list(known)
     images = None if data is None else DataSet.of(data)
     if not ids and count == 1000 and not (images and images.classes and images.classes.order):
         ids = list(synsets)
@@ -147,7 +155,7 @@ def _named_labels(path: Path, text: str, count: int) -> list[str]:
 
 def find_prepared(
     source: Source,
-    model: EfficientMod,
+    model: nn.Module,
     recipe: Recipe,
     preprocess: Preprocess,
     data: Path | DataSet | None,

@@ -1,4 +1,4 @@
-"""Mobile deployment of EfficientMod: the network, its data and its results."""
+"""Mobile deployment of vision networks: the network, its data and its results."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mobilemod.networks.efficientmod import EfficientMod
+    from torch import nn
 
 __version__ = "0.1.0"
 
 
 def create_model(
     name: str, num_classes: int = 1000, checkpoint: str | Path | None = None
-) -> EfficientMod:
+) -> nn.Module:
     """The network `name` in evaluation mode, with the weights of `checkpoint` where given.
 
     See `mobilemod.networks.checkpoints.create_model`. torch is imported here and not before.

@@ -215,7 +215,7 @@ def calibrate(
     images = CalibrationImages(folder.spread(count), preprocess)
     names = [m.tensor for m in form.modules() if isinstance(m, Tap)]
     decided = (SCHEMA, weights, images.digest, form.options, names, BINS, SAMPLES)
-    parts = " ".join(map(str, (*decided, code_digest(__name__), torch.__version__)))
+    parts = " ".join(map(str, (*decided, code_digest(__name__, form.family), torch.__version__)))
     key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"
     if cached.exists():

@@ -55,7 +55,7 @@ def golden_dir() -> Path:
 @pytest.fixture(scope="session")
 def golden_state() -> Callable[[Variant | str], dict[str, Tensor]]:
     """`golden_state(variant)`: the 1,000-class weights of the golden logits."""
-    from mobilemod.networks.efficientmod import get_variant
+    from mobilemod.networks.registry import get_variant
     from mobilemod.networks.synthetic import trained_like_state
 
     return lambda variant: trained_like_state(

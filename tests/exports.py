@@ -50,9 +50,8 @@ def draw_checkpoint(model: str, size: int, folder: Path) -> Path:
 
     from export.targets.base import FORMS
     from mobilemod.forms.mobile import build_mobile
-    from mobilemod.forms.unfold import network
     from mobilemod.networks.checkpoints import save_checkpoint
-    from mobilemod.networks.efficientmod import get_variant
+    from mobilemod.networks.registry import get_variant, network
     from mobilemod.networks.synthetic import trained_like_state
     from quantization.calibration import Calibration, Observed, observe, weights_digest
 

@@ -24,6 +24,7 @@ from mobilemod.files import write_json
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.networks.registry import module_of
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
@@ -165,7 +166,7 @@ def get_ready(setup: Setup) -> Ready:
     items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
     read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
     parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
-    code = code_digest(measure.__module__)
+    code = code_digest(measure.__module__, module_of(model))
     text = json.dumps([*parts, torch.__version__, code], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Ready(opened, table, program, items, digest)

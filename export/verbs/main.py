@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; imports no heavy package."""
     parser = Parser(
         prog="mobilemod",
-        description="EfficientMod from a PyTorch checkpoint to int8 on a phone, measured.",
+        description="A vision network from a PyTorch checkpoint to int8 on a phone, measured.",
     )
     parser.add_argument("--version", action="version", version=f"mobilemod {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

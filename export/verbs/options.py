@@ -15,11 +15,12 @@ from mobilemod import ranges, targets
 from mobilemod.data.classes import SORTED, ClassNames
 from mobilemod.data.dataset import MEASURED, DataSet
 from mobilemod.errors import UserError
+from mobilemod.networks import registry
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 # What the help lists; their own tables are behind imports that take seconds.
 MODEL = "efficientmod_xxs"
-VARIANTS = "efficientmod_xxs, efficientmod_xs, efficientmod_s, efficientmod_s_conv"
+VARIANTS = ", ".join(registry.variants())
 TARGETS = ",".join(targets.TARGETS)
 DEVICES = "host, arm64-emulated, adb, iphone, browser"
 

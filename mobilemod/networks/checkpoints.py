@@ -1,12 +1,13 @@
 """Checkpoints: the authors' training files, plain state dicts, our own safetensors.
 
 Read from top to bottom: loading, saving, `create_model`. The formats are in
-`checkpoint_files`, the sets of weights in a file in `checkpoint_sets`, names and shapes in
-`checkpoint_fit`.
+`reading.files`, the sets of weights in a file in `reading.sets`, names and shapes in
+`reading.fit`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
-from mobilemod.networks.checkpoint_files import read_checkpoint
-from mobilemod.networks.checkpoint_fit import (
+from mobilemod.networks.family import Variant
+from mobilemod.networks.reading.files import read_checkpoint
+from mobilemod.networks.reading.fit import (
+    beginnings,
     check_dense,
     check_fit,
     expected_shapes,
@@ -29,13 +32,21 @@ from mobilemod.networks.checkpoint_fit import (
     listed,
     number_of_classes,
 )
-from mobilemod.networks.checkpoint_sets import (
+from mobilemod.networks.reading.sets import (
     WEIGHT_KEYS,
     WeightSet,
     find_sets,
     unnamed_averages,
 )
-from mobilemod.networks.efficientmod import VARIANTS, EfficientMod, Variant, get_variant
+from mobilemod.networks.registry import (
+    build,
+    family_of,
+    get_variant,
+    load_family,
+    module_of,
+    network,
+    variants,
+)
 
 __all__ = [
     "LoadedCheckpoint", "Taken", "create_model", "expected_shapes", "identify", "load_checkpoint",
@@ -89,14 +100,14 @@ def load_checkpoint(
     Of several sets of weights the first that is complete is taken: moving averages (EMA) before
     plain ones, as the published accuracy was measured with them, each group in the order of
     `WEIGHT_KEYS`. Without `variant_name` it is the one the file says or looks like; without
-    `num_classes` the number of rows of `head.weight`. Raises `UserError` for a file that can't be
-    read, would run code, doesn't fit, or holds a value that isn't finite in float32.
+    `num_classes` the number of the head's rows. Raises `UserError` for a file that can't be read,
+    would run code, doesn't fit, or holds a value that isn't finite in float32.
     """
     path = Path(path)
-    if variant_name is not None:
-        get_variant(variant_name)
+    known = variants()
+    modules = [module_of(variant_name)] if variant_name is not None else set(known.values())
     content, metadata = read_checkpoint(path)
-    sets = find_sets(content)
+    sets = find_sets(content, map(beginnings, sorted(modules)))
     if not sets:
         raise UserError(
             f"checkpoint {path} holds no weights: neither a state dict nor one under "
@@ -105,17 +116,21 @@ def load_checkpoint(
     if variant_name is None:
         said = (metadata or {}).get("model")
         looks = (identify(s.tensors) for s in sets)
-        variant_name = said if said in VARIANTS else next(filter(None, looks), None)
+        variant_name = said if said in known else next(filter(None, looks), None)
     variant = None if variant_name is None else get_variant(variant_name)
+    if variant is not None:
+        adapt = family_of(variant).adapt
+        sets = [dataclasses.replace(s, tensors=adapt(s.tensors)) for s in sets]
     chosen = _choose(sets, variant, num_classes)
-    check_dense(path, chosen.tensors)
+    check_dense(path, chosen.tensors, variant)
     if variant is None:
         first = next(iter(chosen.tensors), "")
         raise UserError(
-            f"{path} looks like none of the known variants ({', '.join(VARIANTS)}): "
-            f"{len(chosen.tensors)} tensors, the first {first!r}; give an EfficientMod checkpoint"
+            f"{path} looks like none of the known variants ({', '.join(known)}): "
+            f"{len(chosen.tensors)} tensors, the first {first!r}; give a checkpoint of "
+            f"{' or '.join(load_family(m).title for m in sorted(modules))}"
         )
-    classes = number_of_classes(chosen.tensors, num_classes)
+    classes = number_of_classes(chosen.tensors, variant, num_classes)
     check_fit(path, chosen.tensors, variant, classes)
     state = {name: _float32(path, name, t) for name, t in chosen.tensors.items()}
     if metadata is None:
@@ -199,17 +214,15 @@ def save_checkpoint(
 
 def create_model(
     name: str, num_classes: int = 1000, checkpoint: str | Path | None = None
-) -> EfficientMod:
+) -> nn.Module:
     """The network in evaluation mode, float32, on the CPU.
 
     Without `checkpoint` its weights are random start values. Raises `UserError` for an unknown
     name and for a checkpoint that doesn't fit `name` and `num_classes`.
     """
-    variant = get_variant(name)
+    get_variant(name)
     if num_classes < 1:
         raise UserError(f"num_classes {num_classes}: must be at least 1")
-    state = load_checkpoint(checkpoint, name, num_classes).state if checkpoint else None
-    model = EfficientMod(variant, num_classes)
-    if state is not None:
-        model.load_state_dict(state, strict=True)
-    return model.eval()
+    if checkpoint is None:
+        return build(name, num_classes).eval()
+    return network(name, num_classes, load_checkpoint(checkpoint, name, num_classes).state)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilemod.networks.checkpoints import expected_shapes
-from mobilemod.networks.efficientmod import Variant
+from mobilemod.networks.family import Variant
+from mobilemod.networks.reading.fit import expected_shapes
 
 NORM_WEIGHTS = ("norm.weight", "norm1.weight", "norm2.weight")
 

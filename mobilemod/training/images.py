@@ -17,6 +17,7 @@ from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import top1
+from mobilemod.networks.registry import preprocess_of
 from mobilemod.progress import progress
 from mobilemod.training.augment import Augmentation, augment, to_batch
 
@@ -49,12 +50,16 @@ def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of every epoch, the same in every run with the same values."""
+    """The batches of every epoch, the same in every run with the same values.
+
+    preprocess: its mean and standard deviation normalize them.
+    """
 
     images: Images
     batch_size: int
     seed: int
     augmentation: Augmentation
+    preprocess: Preprocess = SOURCE
 
     def __post_init__(self) -> None:
         if self.per_epoch < 1:
@@ -74,8 +79,7 @@ class Batches:
         They are made in threads, `PREFETCH_BATCHES` ahead.
         """
         order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.images.targets))
-        stats = Preprocess()
-        mean, std = np.float32(stats.mean), np.float32(stats.std)
+        mean, std = np.float32(self.preprocess.mean), np.float32(self.preprocess.std)
 
         def make(i: int) -> tuple[Tensor, Tensor]:
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
@@ -106,8 +110,8 @@ def predict(
 
 
 def evaluate(model: nn.Module, images: Images, size: int, device: str = "cpu") -> float:
-    """Top-1 in percent at `size` pixels, under the published preprocessing."""
-    preprocess = Preprocess(size=size)
+    """Top-1 in percent at `size` pixels, under the preprocessing of the network's family."""
+    preprocess = preprocess_of(model, size)
     starts = range(0, len(images.targets), EVALUATION_BATCH)
     batches = (
         np.stack([preprocess.pixels(Image.fromarray(p)) for p in part])

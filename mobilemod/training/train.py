@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mobilemod.errors import UserError
-from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.registry import build, family_of, preprocess_of
 from mobilemod.progress import progress
 from mobilemod.training.augment import mix
 from mobilemod.training.config import PRECISIONS, TrainConfig
@@ -24,22 +24,21 @@ from mobilemod.training.optimizer import cosine_rate, weight_groups
 from mobilemod.training.state import load_state, require_same, save_state
 
 
-def init_for_training(model: EfficientMod, config: TrainConfig) -> None:
+def init_for_training(model: nn.Module, config: TrainConfig) -> None:
     """Start values that train in few epochs.
 
-    Weights have the variance 1/fan-in, the context's last bias is 1 so that a modulation block
-    begins as its value branch, and `gamma_1` begins at `gamma_init`.
+    Weights have the variance 1/fan-in, the head's a smaller one; biases are 0. What the
+    family sets otherwise it sets afterwards, with layer scales at `gamma_init`.
     """
-    for name, module in model.named_modules():
+    for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             fan_in = module.weight[0].numel()
             nn.init.trunc_normal_(module.weight, std=fan_in**-0.5)
             if module.bias is not None:
-                nn.init.constant_(module.bias, 1.0 if name.endswith("context_layer.g") else 0.0)
-    nn.init.trunc_normal_(model.head.weight, std=0.02)
-    for name, parameter in model.named_parameters():
-        if name.endswith("gamma_1"):
-            nn.init.constant_(parameter, config.gamma_init)
+                nn.init.zeros_(module.bias)
+    family = family_of(model)
+    nn.init.trunc_normal_(model.get_submodule(family.head).weight, std=0.02)
+    family.start(model, config.gamma_init)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -61,9 +60,11 @@ class Trainer:
         precision = resolve_precision(config.precision, device)
         self.config = config = dataclasses.replace(config, precision=precision)
         self.train, self.val, self.out, self.device = train, val, out, device
-        self.batches = Batches(train, config.batch_size, config.seed, config)
+        self.batches = Batches(
+            train, config.batch_size, config.seed, config, preprocess_of(config.model)
+        )
         torch.manual_seed(config.seed)
-        model = EfficientMod(get_variant(config.model), config.num_classes, config.drop_path)
+        model = build(config.model, config.num_classes, config.drop_path)
         init_for_training(model, config)
         self.model = model.to(device)
         self.ema = copy.deepcopy(self.model).eval()

@@ -27,24 +27,12 @@ def measure_corrections(program: SwitchedProgram, x: Tensor) -> Corrections:
     """
     found: Corrections = {}
     real = quantized = x
-    for step in [*program.form.layers, _Tail(program)]:
+    for step in [*program.form.layers, program.tail]:
         program.select(())
         real, means = _record(step, real)
         program.select(frozenset(program.switches))
         quantized = _correct(step, quantized, means, found)
     return found
-
-
-class _Tail(nn.Module):
-    """Norm, pooling and head, as a layer."""
-
-    def __init__(self, program: SwitchedProgram):
-        super().__init__()
-        self.run, self.position = program.run, len(program.form.layers)
-        self.head = program.form.head
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(self.position, x)
 
 
 def _convolutions(step: nn.Module) -> list[SwitchedConv2d]:

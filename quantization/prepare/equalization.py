@@ -4,27 +4,20 @@ A per-tensor scale follows the widest channel. Where two layers are linear in a 
 tensor between them, the channel can be divided by a factor in the first and multiplied by it in
 the second (Nagel et al., "Data-free quantization through weight equalization and bias
 correction", ICCV 2019). Factors are powers of two, so that the float network stays the same to
-the last bit. EfficientMod's pairs, all found by the published names:
-
-f -> depthwise          free: both hold one weight scale per channel, so every channel is filled
-g -> product -> fc2     g's channel is repeated over the product; only outliers are brought down,
-                        because what the tensor wins in steps fc2's weights lose
-fc1 -> product -> fc2   as g, in blocks without GELU between (ratio 1)
-v -> proj               outliers only, as above; attention is linear in v's channels
-q <-> k                 outliers only; the score is their product
+the last bit. Which layers are such pairs is said by the network's family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Tap
-from mobilemod.networks.efficientmod import Attention, EfficientMod, ModulationMlp
+from mobilemod.networks.family import Pair
+from mobilemod.networks.registry import family_of
 from mobilemod.progress import progress
 from quantization.hooks import forward_hooks, require_finite
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE
@@ -39,41 +32,9 @@ MIN_RANGE = MIN_SCALE * (ACTIVATION_MAX - ACTIVATION_MIN)
 Exponents = dict[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Rows of `first` and columns of `second` that hold one channel each, and what lies between.
-
-    tensor: the tap whose channels are brought to like ranges; its (C,) ranges decide.
-    rows: index into `first`'s outputs, None for all. repeat: how often `second` holds a channel.
-    second_rows: where `second` holds channels in rows, not columns (the depthwise kernel, k for q).
-    full: fill every channel, not only bring outliers down.
-    """
-
-    tensor: str
-    first: nn.Module
-    second: nn.Module
-    rows: slice | None = None
-    second_rows: slice | None = None
-    repeat: int = 1
-    full: bool = False
-
-
-def pairs(model: EfficientMod) -> Iterator[Pair]:
+def pairs(model: nn.Module) -> Iterator[Pair]:
     """The exact linear pairs of the network, in its order."""
-    for name, module in model.named_modules():
-        if isinstance(module, ModulationMlp):
-            context, path = module.context_layer, f"{name}.context_layer"
-            yield Pair(f"{path}.f:out", context.f, context.context_list[0],
-                       second_rows=slice(None), full=True)  # fmt: skip
-            yield Pair(f"{path}.g:out", context.g, module.fc2, repeat=module.ratio)
-            if module.ratio == 1:
-                yield Pair(f"{name}.fc1:out", module.fc1, module.fc2)
-        elif isinstance(module, Attention):
-            width = module.qkv.out_features // 3
-            q, k, v = (slice(i * width, (i + 1) * width) for i in range(3))
-            yield Pair(f"{name}.qkv.v:out", module.qkv, module.proj, rows=v)
-            yield Pair(f"{name}.qkv.q:out", module.qkv, module.qkv, rows=q, second_rows=k)
-            yield Pair(f"{name}.qkv.k:out", module.qkv, module.qkv, rows=k, second_rows=q)
+    return family_of(model).pairs(model)
 
 
 @torch.no_grad()
@@ -99,7 +60,7 @@ def channel_ranges(
     return found
 
 
-def choose(model: EfficientMod, ranges: Mapping[str, Tensor]) -> Exponents:
+def choose(model: nn.Module, ranges: Mapping[str, Tensor]) -> Exponents:
     """By which power of two each channel is divided, for the pairs where one is."""
     chosen = {}
     for pair in pairs(model):
@@ -117,7 +78,7 @@ def choose(model: EfficientMod, ranges: Mapping[str, Tensor]) -> Exponents:
 
 
 @torch.no_grad()
-def equalize(model: EfficientMod, exponents: Exponents) -> None:
+def equalize(model: nn.Module, exponents: Exponents) -> None:
     """Divide each pair's channels by 2^exponent, in place; the network's function stays the same.
 
     Raises ValueError where `exponents` name a tensor or a channel count that the network lacks.

@@ -15,17 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobilemod.closure import code_digest
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile import build_mobile, published_state
 from mobilemod.forms.mobile_ops import XNNPACK_FORM
-from mobilemod.forms.unfold import network, published_state
-from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import family_of, module_of, network
 from quantization.calibration import (
     Calibration,
     CalibrationImages,
@@ -77,7 +76,7 @@ class Adjustments:
 
 
 @torch.no_grad()
-def adjust(model: EfficientMod, adjustments: Adjustments) -> None:
+def adjust(model: nn.Module, adjustments: Adjustments) -> None:
     """Apply to published weights, in place. ValueError where they don't fit the network."""
     equalize(model, adjustments.equalization)
     for module, changes in adjustments.bias.items():
@@ -87,12 +86,12 @@ def adjust(model: EfficientMod, adjustments: Adjustments) -> None:
 
 
 def prepare(
-    model: EfficientMod, recipe: Recipe, folder: ImageFolder, preprocess: Preprocess
+    model: nn.Module, recipe: Recipe, folder: ImageFolder, preprocess: Preprocess
 ) -> Prepared:
     """Weights and ranges for `recipe`, from images of `folder`; cached by content."""
     images = CalibrationImages(folder.spread(recipe.calibration_images), preprocess)
     reference = weights_digest(model.state_dict())
-    cached = cache_dir() / "prepared" / _key(reference, images, recipe)
+    cached = cache_dir() / "prepared" / _key(module_of(model), reference, images, recipe)
     if cached.exists():
         return load_prepared(cached)
     prepared = _prepare(model, recipe, images, reference)
@@ -102,7 +101,7 @@ def prepare(
 
 
 def _prepare(
-    model: EfficientMod, recipe: Recipe, images: CalibrationImages, reference: str
+    model: nn.Module, recipe: Recipe, images: CalibrationImages, reference: str
 ) -> Prepared:
     model = network(model.variant, model.num_classes, model.state_dict())
     exponents: dict[str, tuple[int, ...]] = {}
@@ -133,7 +132,7 @@ def _prepare(
     return Prepared(state, final, reference, "images")
 
 
-def from_table(model: EfficientMod, table: Calibration, origin: str) -> Prepared:
+def from_table(model: nn.Module, table: Calibration, origin: str) -> Prepared:
     """Weights and ranges from a calibration table alone; `UserError` where it doesn't fit."""
     reference = weights_digest(model.state_dict())
     model = network(model.variant, model.num_classes, model.state_dict())
@@ -148,28 +147,27 @@ def from_table(model: EfficientMod, table: Calibration, origin: str) -> Prepared
 
 
 def published_corrections(
-    model: EfficientMod, found: Mapping[str, Tensor]
+    model: nn.Module, found: Mapping[str, Tensor]
 ) -> dict[str, dict[int, float]]:
     """Corrections of the mobile form's convolutions, by weight tensor, as the published biases'.
 
-    `fc2` holds `gamma_1` in the mobile form, so its correction is divided by it.
+    Where the form holds a bias times a factor, the correction is divided by it.
     """
+    factor_of = family_of(model).bias_factor
     bias: dict[str, dict[int, float]] = {}
     for tensor, change in found.items():
         module = tensor.removesuffix(":weight").removesuffix(".part0")
-        parent, _, last = module.rpartition(".mlp.fc2")
-        block = model.get_submodule(parent) if parent and not last else None
-        if hasattr(block, "gamma_1"):
-            gamma = block.gamma_1.detach()
-            change = torch.where(gamma.abs() > 1e-6, change / gamma, 0.0)
+        factor = factor_of(model, module)
+        if factor is not None:
+            change = torch.where(factor.abs() > 1e-6, change / factor, 0.0)
         channels = change.nonzero().flatten().tolist()
         if channels:
             bias[module] = {i: float(change[i]) for i in channels}
     return bias
 
 
-def _key(reference: str, images: CalibrationImages, recipe: Recipe) -> str:
+def _key(family: str, reference: str, images: CalibrationImages, recipe: Recipe) -> str:
     values = {**recipe.to_dict(), "name": "", "description": "", "min_int8_share": 0}
-    parts = [reference, images.digest, values, code_digest(__name__), torch.__version__]
+    parts = [reference, images.digest, values, code_digest(__name__, family), torch.__version__]
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

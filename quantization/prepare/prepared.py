@@ -1,8 +1,8 @@
 """Prepared weights: what is quantized, where that isn't the checkpoint as it came.
 
 Equalization, bias correction, learned rounding and quantization-aware training all end here:
-float32 weights under published names (`mobilemod.forms.unfold`), and the ranges observed with
-them. Everything after, tables and lowerings, is the same for all.
+float32 weights under published names (`published_state` of `mobilemod.forms.mobile`), and the
+ranges observed with them. Everything after, tables and lowerings, is the same for all.
 """
 
 from __future__ import annotations

@@ -55,12 +55,7 @@ class QatConfig:
                 raise UserError(f"training recipe: {key} must not be negative")
         if not 0 <= self.distillation <= 1:
             raise UserError("training recipe: distillation must be from 0 to 1")
-        self.preprocess  # noqa: B018  (refuses a size that the network can't take)
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Of calibration and evaluation."""
-        return Preprocess(size=self.size)
+        Preprocess(size=self.size)  # refuses a size that no network can take
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""

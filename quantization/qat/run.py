@@ -16,8 +16,8 @@ from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256, write_text
-from mobilemod.forms.mobile import MobileForm, build_mobile
-from mobilemod.forms.unfold import network, published_state
+from mobilemod.forms.mobile import MobileForm, build_mobile, published_state
+from mobilemod.networks.registry import network, preprocess_of
 from mobilemod.training.device import choose_device
 from mobilemod.training.images import load_images
 from quantization.calibration import Observed, calibrate, weights_digest
@@ -75,10 +75,11 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         for split in ("train", "val")
     )
     model = network(source.variant, source.num_classes, source.state)
-    before = prepare(model, recipe, train, config.preprocess)
+    preprocess = preprocess_of(model, config.size)
+    before = prepare(model, recipe, train, preprocess)
     program = QatProgram(*lowered(source, recipe, before))
     images = load_images(train.spread(config.steps * config.batch_size), "reading train")
-    shown = load_images(val.spread(config.eval_images), "reading val", config.preprocess)
+    shown = load_images(val.spread(config.eval_images), "reading val", preprocess)
     origin = {
         "recipe": recipe.to_dict(),
         "reference": before.reference,
@@ -87,7 +88,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
     trainer = QatTrainer(program, model, config, images, shown, out, device, origin)
     trainer.resume()
     trainer.fit(lambda history: draw_history(history, out / "curve.png"))
-    after = finish(program.to("cpu"), source, recipe, before, train, config.preprocess)
+    after = finish(program.to("cpu"), source, recipe, before, train, preprocess)
     after.save(out)
     form, table = lowered(source, recipe, load_prepared(out))
     require_trained(program, table)
@@ -105,7 +106,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         "reference": after.reference,
         "weights": after.calibration.weights,
         "sha256": file_sha256(out / WEIGHTS_FILE),
-        **measure(model, programs, measured, config.preprocess, device),
+        **measure(model, programs, measured, preprocess, device),
         "left_out": joined((train.left_out, val.left_out)),
         "minutes": round(trainer.seconds / 60, 1),
         "device": device,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import top1
 from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
+from mobilemod.networks.registry import preprocess_of
 from mobilemod.progress import progress
 from mobilemod.training.images import EVALUATION_BATCH, Batches, Images, predict
 from mobilemod.training.optimizer import cosine_rate, weight_groups
@@ -75,7 +76,8 @@ class QatTrainer:
         self.program, self.teacher = program.to(device).eval(), teacher.to(device).eval()
         self.config, self.val, self.out, self.device = config, val, out, device
         self.identity = {**config.to_dict(), **origin}
-        self.batches = Batches(train, config.batch_size, config.seed, config)
+        self.preprocess = preprocess_of(teacher, config.size)
+        self.batches = Batches(train, config.batch_size, config.seed, config, self.preprocess)
         self.optimizer = make_optimizer(program, config)
         self.history: list[dict[str, Any]] = []
         self.reference: np.ndarray | None = None
@@ -181,4 +183,4 @@ class QatTrainer:
         pixels = self.val.pixels
         starts = range(0, len(pixels), EVALUATION_BATCH)
         batches = (pixels[start : start + EVALUATION_BATCH] for start in starts)
-        return predict(model, batches, self.config.preprocess, self.device)
+        return predict(model, batches, self.preprocess, self.device)

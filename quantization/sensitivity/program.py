@@ -105,7 +105,7 @@ Switched = SwitchedTap | SwitchedConstant | SwitchedConv2d
 class SwitchedProgram:
     """A form with every tensor of a table switched, all off at first.
 
-    Positions: 0 is the network's input, i that of layer i, `len(layers)` that of the last norm.
+    Positions: 0 is the network's input, i that of layer i, `len(layers)` behind the last.
     """
 
     @torch.no_grad()
@@ -138,6 +138,11 @@ class SwitchedProgram:
     def taps(self) -> list[SwitchedTap]:
         """The int8 activations, in the table's order."""
         return [m for ms in self.switches.values() for m in ms if isinstance(m, SwitchedTap)]
+
+    @property
+    def tail(self) -> MobileForm:
+        """What comes after the layers, as one layer."""
+        return self._rests[-1]
 
     def select(self, tensors: Collection[str]) -> None:
         """Quantize exactly these tensors."""

@@ -166,8 +166,8 @@ def test_help_shows_an_example(here):
 
 def test_the_bundled_table_is_of_the_bundled_weights():
     from export.source import bundled_calibration
-    from mobilemod.forms.unfold import network
     from mobilemod.networks.checkpoints import load_checkpoint
+    from mobilemod.networks.registry import network
     from quantization.calibration import load_calibration
     from quantization.prepare.preparation import from_table
 

@@ -25,9 +25,9 @@ from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
-from mobilemod.forms.unfold import network
 from mobilemod.manifest import load_bundle, seal_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
 from quantization.recipe import load_recipe

@@ -28,7 +28,8 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
 from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.mobile_ops import COREML_FORM, NamedConv2d
-from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import get_variant
 from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable

@@ -23,7 +23,8 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.mobile_ops import XNNPACK_FORM, NamedConv2d
-from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.efficientmod import EfficientMod
+from mobilemod.networks.registry import get_variant
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize

@@ -85,9 +85,9 @@ def test_a_misspelled_word_is_refused_with_what_may_be_meant(capsys, words, line
 def test_the_help_lists_what_is_known(capsys):
     from mobilemod.harness.bench.devices import DEVICES
     from mobilemod.harness.drivers import DRIVERS
-    from mobilemod.networks.efficientmod import VARIANTS
+    from mobilemod.networks.registry import variants
 
-    assert tuple(options.VARIANTS.split(", ")) == tuple(VARIANTS)
+    assert tuple(options.VARIANTS.split(", ")) == tuple(variants())
     assert set(options.DEVICES.split(", ")) == set(DRIVERS)
     assert cli.main(["bench", "--help"]) == 0
     assert ", ".join(DEVICES) in capsys.readouterr().out

@@ -20,9 +20,10 @@ from quantization.recipe import load_recipe
 
 PACKAGES = ("mobilemod", "quantization", "export")
 # What the cached things are made by; `code_digest` is given the same names.
+FAMILY = "mobilemod.networks.efficientmod"
 MADE_BY = {
-    **{t: ("export.lowering", get_backend(t).__name__) for t in TARGETS},
-    "prepared": (preparation.__name__,),
+    **{t: ("export.lowering", get_backend(t).__name__, FAMILY) for t in TARGETS},
+    "prepared": (preparation.__name__, FAMILY),
 }
 
 
@@ -38,7 +39,7 @@ def keys() -> dict[str, str]:
     info = ModelInfo("m", ("a", "b"), Preprocess(size=32))
     jobs = {t: LoweringJob(t, "efficientmod_xxs", 2, {}, "weights", None, info) for t in TARGETS}
     images = SimpleNamespace(digest="images")
-    prepared = preparation._key("weights", images, load_recipe("cpu"))
+    prepared = preparation._key(FAMILY, "weights", images, load_recipe("cpu"))
     return {**{t: job.key() for t, job in jobs.items()}, "prepared": prepared}
 
 
@@ -63,10 +64,11 @@ def test_each_file_redoes_what_imports_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "modules,inside,outside",
     [
-        (MADE_BY["tflite"], ["forms/mobile_ops", "quantization/program"],
+        (MADE_BY["tflite"], ["forms/mobile_ops", "forms/efficientmod.py", "quantization/program"],
          ["export/measure/", "results/", "harness/"]),
-        (MADE_BY["prepared"], ["forms/unfold", "forms/mobile.py", "networks/efficientmod",
-                               "quantization/prepare/rounding"], ["export/", "results/"]),
+        (MADE_BY["prepared"], ["forms/efficientmod_unfold", "forms/mobile.py",
+                               "networks/efficientmod", "quantization/prepare/rounding"],
+         ["export/", "results/"]),
         (("quantization.calibration",), ["forms/mobile", "observers", "data/resample"],
          ["export/", "results/"]),
         (("quantization.sensitivity.effects",), ["sensitivity/program", "quantization/program"],

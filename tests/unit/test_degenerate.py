@@ -27,7 +27,8 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant
+from mobilemod.networks.efficientmod import EfficientMod, Variant
+from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from quantization.calibration import Calibration, load_calibration, observe, refuse_overflow
 from quantization.observers import OBSERVERS, ranges

@@ -12,8 +12,9 @@ from benchmarks.minmax import MinMaxNetwork, observe_ranges
 from mobilemod.data.testcard import draw_card
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.networks.checkpoints import load_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod, get_variant
+from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.networks.outliers import Planted, plant_outliers
+from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 
 

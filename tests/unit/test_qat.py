@@ -17,9 +17,9 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, MergedColumns, NamedConv2d
-from mobilemod.forms.unfold import network
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import VARIANTS
+from mobilemod.networks.registry import network
 from mobilemod.training.images import Images
 from quantization.calibration import Calibration, Observed, observe, weights_digest
 from quantization.params import ParameterTable, activation_params

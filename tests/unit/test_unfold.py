@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.mobile import build_mobile, published_state
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM
-from mobilemod.forms.unfold import network, published_state
-from mobilemod.networks.efficientmod import get_variant
+from mobilemod.networks.registry import get_variant, network
 from mobilemod.networks.synthetic import trained_like_state
 
 

@@ -16,6 +16,7 @@ from export.verbs.options import (
     listed,
 )
 from mobilemod import ranges
+from mobilemod.networks import registry
 
 SUMMARY = "quantize and lower a checkpoint to a bundle"
 EXAMPLE = "mobilemod export --data DIR --out dist/efficientmod_xxs"
@@ -30,9 +31,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; cpu")
     p.add_argument("--prepared", type=Path, metavar="RUN",
                    help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip
-    p.add_argument(
-        "--size", type=ranges.PIXELS, default=224, help="image size, 32 to 1024 pixels; 224"
-    )
+    p.add_argument("--size", type=ranges.PIXELS,
+                   help="image size, 32 to 1024 pixels; the network's own, as 224")  # fmt: skip
     p.add_argument("--author", default="", metavar="TEXT",
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--license", default="", metavar="SPDX",
@@ -44,6 +44,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
+    registry.module_of(args.model)  # a misspelled name is refused before frameworks are imported
     from export.bundle import ExportConfig, export_bundle
 
     config = ExportConfig(

@@ -16,6 +16,7 @@ from export.verbs.options import (
     required_data,
 )
 from mobilemod import ranges
+from mobilemod.networks import registry
 
 SUMMARY = "train a network from scratch, or for int8 (--qat)"
 EXAMPLE = "mobilemod train --data DIR --qat cpu --out runs/qat"
@@ -45,6 +46,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
+    registry.module_of(args.model or MODEL)
     from mobilemod.training.run import train_and_save
 
     if args.qat is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ import torch
 from torch import Tensor
 
 from mobilemod.errors import UserError
-from mobilemod.networks.efficientmod import VARIANTS, EfficientMod, Variant
+from mobilemod.networks.family import Variant
+from mobilemod.networks.registry import (
+    build,
+    family_of,
+    get_variant,
+    load_family,
+    module_of,
+    variants,
+)
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NAMED_AT_MOST = 3
@@ -23,26 +32,27 @@ SHAPES = dict[str, tuple[int, ...]]
 def expected_shapes(variant: Variant, num_classes: int) -> SHAPES:
     """Every parameter's name and shape, in the network's order."""
     with torch.device("meta"):  # no start values, which would move the caller's seed
-        model = EfficientMod(variant, num_classes)
+        model = build(variant, num_classes)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def identify(state: Mapping[str, Any]) -> str | None:
-    """The known variant with the most in common, or None.
+    """The known variant with the most in common, of any family, or None.
 
     In common: the share of equal (name, shape) pairs among all of both (the Jaccard index), the
     head apart, which depends on the classes only. None where under a half of the variant's own
     pairs are there: what else stands beside them tells nothing.
     """
-    found = {
-        (k, tuple(v.shape))
-        for k, v in state.items()
-        if isinstance(v, Tensor) and not k.startswith("head.")
-    }
     best, best_share = None, 0.0
-    for name, variant in VARIANTS.items():
-        shapes = expected_shapes(variant, 1000)
-        expected = {(k, v) for k, v in shapes.items() if not k.startswith("head.")}
+    for name in variants():
+        family, shapes = family_of(name), expected_shapes(get_variant(name), 1000)
+        head = f"{family.head}."
+        found = {
+            (k, tuple(v.shape))
+            for k, v in family.adapt(state).items()
+            if isinstance(v, Tensor) and not k.startswith(head)
+        }
+        expected = {(k, v) for k, v in shapes.items() if not k.startswith(head)}
         common = len(found & expected)
         share = common / len(found | expected)
         if common >= LOOKS_LIKE_SHARE * len(expected) and share >= best_share:
@@ -69,13 +79,14 @@ def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes
             f"({listed(extra)}); if they are no part of the network, save its state dict "
             "without them"
         )
-    head = state.get("head.weight")
+    name = family_of(variant).head
+    head = state.get(f"{name}.weight")
     if (
         head is not None
         and head.ndim == 2
         and head.shape[0] != classes
         and not extra
-        and all(p.startswith("head.") for p in problems)
+        and all(p.startswith(f"{name}.") for p in problems)
     ):
         raise UserError(
             f"{path} doesn't fit {variant.name} with {classes} classes: its head has "
@@ -99,9 +110,9 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def number_of_classes(state: Mapping[str, Any], num_classes: int | None) -> int:
+def number_of_classes(state: Mapping[str, Any], variant: Variant, num_classes: int | None) -> int:
     """The number of classes asked for, else that of the head."""
-    head = state.get("head.weight")
+    head = state.get(f"{family_of(variant).head}.weight")
     if num_classes is None:
         return head.shape[0] if isinstance(head, Tensor) and head.ndim == 2 else 1000
     return num_classes
@@ -109,7 +120,7 @@ def number_of_classes(state: Mapping[str, Any], num_classes: int | None) -> int:
 
 def lacking(state: Mapping[str, Any], variant: Variant, num_classes: int | None) -> list[str]:
     """Names of `variant` that `state` lacks or has in another shape."""
-    expected = expected_shapes(variant, number_of_classes(state, num_classes))
+    expected = expected_shapes(variant, number_of_classes(state, variant, num_classes))
     return [name for name, shape in expected.items() if _shape_of(state, name) != shape]
 
 
@@ -118,9 +129,12 @@ def _shape_of(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
-def check_dense(path: Path, tensors: Mapping[str, Any]) -> None:
-    """`UserError` for what is no tensor, and for a tensor of the network's that is no float."""
-    known = {name for v in VARIANTS.values() for name in expected_shapes(v, 1000)}
+def check_dense(path: Path, tensors: Mapping[str, Any], variant: Variant | None) -> None:
+    """`UserError` for what is no tensor, and for a tensor of the network's that is no float.
+
+    The network's are the names of all variants in `variant`'s family, in any without it.
+    """
+    known = parameter_names(None if variant is None else module_of(variant))
     for name, value in tensors.items():
         problem = ""
         if not isinstance(value, Tensor) or (value.layout != torch.strided and name in known):
@@ -138,6 +152,19 @@ def check_dense(path: Path, tensors: Mapping[str, Any]) -> None:
             )
         if problem:
             raise UserError(f"checkpoint {path}: {name!r} {problem}")
+
+
+def parameter_names(module: str | None) -> set[str]:
+    """Of all variants of the family in `module`, of every family without it."""
+    chosen = [name for name, family in variants().items() if module in (None, family)]
+    return {p for name in chosen for p in expected_shapes(get_variant(name), 1000)}
+
+
+def beginnings(module: str) -> str:
+    """The pattern of what names of parameters in the family of `module` begin with."""
+    family = load_family(module)
+    first = dict.fromkeys(name.partition(".")[0] for name in sorted(parameter_names(module)))
+    return family.names or "|".join(rf"{re.escape(part)}\." for part in first)
 
 
 def listed(names: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,6 @@ COUNTERS = {
 # Names that wrappers put anywhere into a name: torch.compile, FSDP, activation checkpointing.
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 MAX_DEPTH = 4
-# Where a name of the network starts; what stands before is a prefix.
-NETWORK = re.compile(r"(?:^|(?<=\.))(?:patch_embed\.|layers\.\d+\.(?:blocks|downsample)\.)")
 AVERAGED = re.compile(r"(?<![a-z])(ema|shadow)(?![a-z])")
 
 
@@ -57,15 +55,17 @@ def _averaged(place: str) -> bool:
     return bool(AVERAGED.search(re.sub(r"([a-z])([A-Z])", r"\1_\2", place).lower()))
 
 
-def find_sets(content: Mapping[Any, Any]) -> list[WeightSet]:
+def find_sets(content: Mapping[Any, Any], beginnings: Iterable[str]) -> list[WeightSet]:
     """Every set of weights, averages first, each group in the order of `WEIGHT_KEYS`.
 
-    Where nothing looks like this network: what a state dict may be, at the top or under a key.
+    beginnings: patterns of where a network's name starts; what stands before is a prefix.
+    Where nothing looks like a network: what a state dict may be, at the top or under a key.
     """
+    network = re.compile(rf"(?:^|(?<=\.))(?:{'|'.join(beginnings)})")
     sets: list[WeightSet] = []
     others: list[WeightSet] = []
     for keys, mapping in _mappings(content, (), set()):
-        prefixes = _prefixes(mapping)
+        prefixes = _prefixes(mapping, network)
         if prefixes:
             sets += _split(".".join(keys), mapping, prefixes)
         elif not keys or keys[0] in WEIGHT_KEYS:
@@ -110,9 +110,9 @@ def _clean(mapping: Mapping[Any, Any]) -> dict[str, Any]:
     return plain if len(plain) == len(values) else values
 
 
-def _prefixes(mapping: Mapping[Any, Any]) -> list[str]:
+def _prefixes(mapping: Mapping[Any, Any], network: re.Pattern[str]) -> list[str]:
     """What stands before the network's names, each once, in order."""
-    matches = ((name, NETWORK.search(name)) for name in _clean(mapping))
+    matches = ((name, network.search(name)) for name in _clean(mapping))
     return list(dict.fromkeys(name[: match.start()] for name, match in matches if match))
 
 
@@ -134,7 +134,7 @@ def _split(key: str, mapping: Mapping[Any, Any], prefixes: list[str]) -> Iterato
 
 
 def _whole(key: str, mapping: Mapping[Any, Any]) -> WeightSet:
-    """All of a mapping without names of this network, less the prefix that all names share."""
+    """All of a mapping without names of a network, less the prefix that all names share."""
     values = _clean(mapping)
     kept = {name: value for name, value in values.items() if not _is_counter(name)}
     parts = [name.split(".") for name in kept]

@@ -1,44 +1,31 @@
-"""The way back: published weights whose mobile form has given weights.
+"""EfficientMod, the way back: published weights whose mobile form has given weights.
 
 Folding is undone in the simplest way: norms whose scale and shift were folded into the linears
 after them get scale 1 and shift 0, every `gamma_1` is 1, and what was folded stays in the linears.
-Attention's `qkv` then needs a bias, which the published network lacks; `network` makes room for it.
+Attention's `qkv` then needs a bias, which the published network lacks; its family makes room.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mobilemod.forms.mobile import Q_K_V, MobileForm
+from mobilemod.forms.efficientmod import Q_K_V, EfficientModForm
 from mobilemod.forms.mobile_ops import Constant, MergedColumns, NamedConv2d, whole_kernel
-from mobilemod.networks.efficientmod import EfficientMod, Variant, get_variant, head_width
-
-
-def network(variant: Variant | str, num_classes: int, state: Mapping[str, Tensor]) -> EfficientMod:
-    """The reference form, in eval mode, of published weights or of `published_state`'s."""
-    shape = get_variant(variant) if isinstance(variant, str) else variant
-    model = EfficientMod(shape, num_classes)
-    for name in state:
-        module, _, parameter = name.rpartition(".")
-        if parameter == "bias" and module.endswith(".attn.qkv"):
-            linear = model.get_submodule(module)
-            linear.bias = nn.Parameter(torch.zeros(linear.out_features))
-    model.load_state_dict(state)
-    return model.eval()
+from mobilemod.networks.efficientmod import head_width
+from mobilemod.networks.reading.fit import expected_shapes
 
 
 @torch.no_grad()
-def published_state(form: MobileForm) -> dict[str, Tensor]:
-    """float32 weights by published name; `build_mobile` of their `network` gives `form` again.
+def published_state(form: EfficientModForm) -> dict[str, Tensor]:
+    """float32 weights by published name; `build_mobile` of their network gives `form` again.
 
     Equal to the last bit but for attention's q, whose scale is divided out.
     """
-    model = EfficientMod(form.variant, form.num_classes)
-    state = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    shapes = expected_shapes(form.variant, form.num_classes)
+    state = {name: torch.zeros(shape) for name, shape in shapes.items()}
     for name in state:
         if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "gamma_1")):
             state[name].fill_(1.0)

@@ -1,0 +1,102 @@
+"""What is to be known of a family of networks, as one record; every family's file makes one.
+
+Imports no framework: names and records are there before torch is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mobilemod.data.preprocess import Preprocess
+    from mobilemod.forms.mobile import MobileForm
+    from mobilemod.forms.mobile_ops import FormOptions
+
+
+class Variant(Protocol):
+    """One network of a family: a frozen dataclass of the family's own file."""
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A checkpoint that comes with the project: its file in `mobilemod/assets`, whose it is.
+
+    license: an SPDX identifier.
+    """
+
+    file: str
+    author: str
+    license: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Rows of `first` and columns of `second` that hold one channel each, and what lies between.
+
+    Both are linear in it: it can be divided in the first and multiplied in the second.
+    tensor: the tap whose channels are brought to like ranges; its (C,) ranges decide.
+    rows: index into `first`'s outputs, None for all. repeat: how often `second` holds a channel.
+    second_rows: where `second` holds channels in rows, not columns (the depthwise kernel, k for q).
+    full: fill every channel, not only bring outliers down.
+    """
+
+    tensor: str
+    first: nn.Module
+    second: nn.Module
+    rows: slice | None = None
+    second_rows: slice | None = None
+    repeat: int = 1
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the networks of one family come to be, and how they get to phones.
+
+    title: the family's name, for people. variant: the class of its variants.
+    build: (variant, number of classes, stochastic depth's rate) -> the network, with start values.
+        Its class stands in the family's file; it maps float (B, 3, H, W), normalized, to logits
+        (B, classes) and has the attributes `variant` and `num_classes`.
+    mobile: (network, options) -> the same function in mobile form.
+    preprocess: how the published network's accuracy is measured.
+
+    Checkpoints. head: the linear layer whose rows are the classes. names: pattern of what the
+    network's own parameter names begin with, which tells prefixes of tools from them; "" is any
+    first part of its names. adapt: the tensors of a checkpoint by the names that `build` gives
+    them, for files in which they are called otherwise. make_room: parameters that prepared weights
+    have and published ones lack. labels: class ids in output order, where its weights' classes
+    aren't told by the checkpoint. source: where published weights come from, for people.
+    bundled: variant's name -> the checkpoint that comes with the project.
+
+    Training from scratch. start: (network, layer scales' start value), sets what starts otherwise
+    than weights of variance 1/fan-in and biases of 0.
+
+    Quantization. published: the way back, float32 weights by published name whose mobile form is
+    the given one; None where there is none. pairs: for equalization, in the network's order.
+    bias_factor: (network, published module) -> what its bias is multiplied by in the mobile form,
+    float (C,), None for 1.
+    """
+
+    title: str
+    variant: type
+    build: Callable[[Any, int, float], nn.Module]
+    mobile: Callable[[Any, FormOptions], MobileForm]
+    preprocess: Preprocess
+    head: str = "head"
+    names: str = ""
+    adapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    make_room: Callable[[nn.Module, Mapping[str, Tensor]], None] = lambda model, state: None
+    labels: tuple[str, ...] = ()
+    source: str = ""
+    bundled: Mapping[str, Bundled] = field(default_factory=dict)
+    start: Callable[[nn.Module, float], None] = lambda model, scale: None
+    published: Callable[[MobileForm], dict[str, Tensor]] | None = None
+    pairs: Callable[[nn.Module], Iterator[Pair]] = lambda model: iter(())
+    bias_factor: Callable[[nn.Module, str], Tensor | None] = lambda model, module: None
