@@ -9,7 +9,6 @@ from mobilemod.manifest import Bundle
 from mobilemod.networks.checkpoints import load_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod
 from quantization.calibration import Calibration, load_calibration, weights_digest
-from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
 from quantization.recipe import Recipe, load_recipe
 
@@ -51,20 +50,6 @@ def load_calibrated(bundle: Bundle) -> tuple[FileContent, ...]:
     if CALIBRATION_FILE not in bundle.hashes:
         return ()
     return load_calibration(bundle.file(CALIBRATION_FILE)).files
-
-
-def load_table(bundle: Bundle, form: str) -> ParameterTable:
-    """A bundle's parameter table of a form; `UserError` where it has none or a damaged one."""
-    path = bundle.file(table_file(form))
-    try:
-        return ParameterTable.load(path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); export again") from None
-
-
-def table_file(form: str) -> str:
-    """Where the table of a form lies in a bundle."""
-    return f"parameters-{form}.json"
 
 
 def bundle_recipe(bundle: Bundle) -> Recipe:

@@ -19,9 +19,8 @@ from export.bundle_parts import (
     load_calibrated,
     load_quantized_network,
     load_reference,
-    load_table,
-    table_file,
 )
+from export.tables import load_table, table_file
 from export.targets.base import FORMS
 from mobilemod.closure import code_digest
 from mobilemod.data.dataset import DataSet

@@ -18,12 +18,12 @@ from export.bundle_parts import (
     load_calibrated,
     load_quantized_network,
     load_reference,
-    load_table,
-    table_file,
 )
 from export.lowering import tool_versions
 from export.quiet import quiet
-from export.targets.base import FORMS, get_backend
+from export.tables import load_table, table_file
+from export.targets.base import FORMS
+from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.corruptions import Condition
 from mobilemod.data.dataset import DataSet
@@ -146,22 +146,14 @@ def _runner(source: Source, candidate: Candidate) -> _Runner:
     """Loaded once per worker."""
     bundle = _bundle(source)
     if candidate.target is not None:
-        backend = get_backend(candidate.target)
+        target = get_target(candidate.target)
         path = bundle.file(candidate.file)
         with quiet():
-            runner = backend.load(path)
-        batched = getattr(backend, "load_batched", None)
-        if batched is not None:
-            run = functools.partial(in_batches, batched(path))
-        else:
-
-            def run(x: np.ndarray) -> np.ndarray:
-                return np.stack([runner.run(i[None]) for i in x])
-
+            runner = target.load(path)
         # Looked at again: it may have been replaced while it was loaded.
         bundle.file(candidate.file)
-        read = bundle.hashes[candidate.file][0], code_digest(backend.__name__)
-        return _Runner(run, runner.description, " ".join(read))
+        read = bundle.hashes[candidate.file][0], code_digest(*target.code("running"))
+        return _Runner(runner.run_many, runner.description, " ".join(read))
     load = load_reference if candidate.form is None else load_quantized_network
     network = load(bundle)
     read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]

@@ -10,11 +10,10 @@ import numpy as np
 
 from export.bundle_parts import REFERENCE_FILE, load_reference
 from export.targets.base import FORMS
-from export.targets.executorch.reader import TARGET
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.manifest import bundle_around
-from mobilemod.targets import TARGETS
+from mobilemod.targets.executorch import FACTS
 
 
 def weight_names(path: Path, constants: dict[str, np.ndarray]) -> dict[str, str]:
@@ -26,7 +25,7 @@ def weight_names(path: Path, constants: dict[str, np.ndarray]) -> dict[str, str]
     bundle = bundle_around(path)
     if bundle is None or REFERENCE_FILE not in bundle.hashes:
         return {}
-    form = build_mobile(load_reference(bundle), FORMS[TARGETS[TARGET].form])
+    form = build_mobile(load_reference(bundle), FORMS[FACTS.form])
     convs = [m for m in form.modules() if isinstance(m, NamedConv2d)]
     names: dict[str, list[str]] = defaultdict(list)
     for conv in convs:
