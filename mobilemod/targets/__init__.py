@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from mobilemod.targets.facts import Facts
@@ -15,7 +16,14 @@ from mobilemod.targets.facts import Facts
 _ROWS = (m.name for m in pkgutil.iter_modules(__path__) if m.name != "facts")
 _FACTS = (importlib.import_module(f"{__name__}.{name}").FACTS for name in _ROWS)
 TARGETS: dict[str, Facts] = {f.name: f for f in sorted(_FACTS, key=lambda f: (f.place, f.name))}
-SUFFIXES = tuple(f.suffix for f in TARGETS.values())
+
+
+def suffixes_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The suffixes of the files of these targets."""
+    return tuple(TARGETS[name].suffix for name in names)
+
+
+SUFFIXES = suffixes_of(TARGETS)
 
 
 def facts_of_file(path: Path) -> Facts | None:

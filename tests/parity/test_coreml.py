@@ -22,6 +22,7 @@ from export.targets.coreml.evaluator import load_program
 from export.targets.coreml.lowering import unique_labels
 from export.targets.coreml.reader import MODEL_PATH, WEIGHTS_FOLDER, open_package, quantization
 from export.targets.coreml.running import pixels_of
+from export.targets.coreml.toolkit import known_ops, model_type
 from export.targets.target import get_target
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
@@ -460,3 +461,13 @@ def test_other_labels(lowered, tmp_path, kind):
     new = check_labels(coreml, made.path, made.info, kind != "float", x, tmp_path)
     classify = next(o for o in open_package(new).operations if o.op_type == "classify")
     assert str(classify.inputs["classes"].val[1]) == "étiquette 1 x"
+
+
+def test_what_is_read_without_coremltools_is_what_it_says():
+    """The names of its operations, and the classes of its messages."""
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+    from coremltools.proto import Model_pb2
+
+    assert known_ops() == {*SSAOpRegistry.core_ops, "write_state"}
+    assert len(known_ops()) > 100
+    assert model_type() is Model_pb2.Model
