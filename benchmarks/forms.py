@@ -30,9 +30,10 @@ from benchmarks.network import CalibratedNetwork, bundle_network, test_images
 from benchmarks.rounds import examine, measure
 from benchmarks.series import per_round, ratio
 from export.quiet import quiet
-from export.targets.base import FORMS, ModelInfo, get_backend
-from export.targets.executorch import target as executorch
-from export.targets.tflite import target as tflite
+from export.targets.base import FORMS, ModelInfo
+from export.targets.executorch import lowering as executorch_lowering
+from export.targets.target import get_target
+from export.targets.tflite.edit import TfliteModel
 from mobilemod import targets
 from mobilemod.closure import code_digest
 from mobilemod.data.preprocess import Preprocess
@@ -101,12 +102,12 @@ VARIANTS = (
     Variant("everything integer (recipe npu)", recipe="npu"),
     Variant(
         "GELU as LiteRT's own int8 op",
-        lowering=(tflite.TfliteModel, "float_gelu", _keep_gelu),
+        lowering=(TfliteModel, "float_gelu", _keep_gelu),
         targets=("tflite",),
     ),
     Variant(
         "transposes where the delegate's passes put them",
-        lowering=(executorch, "simplify", _identity),
+        lowering=(executorch_lowering, "simplify", _identity),
         targets=("executorch",),
     ),
 )
@@ -157,15 +158,16 @@ class Maker:
         recipe = _recipe(variant)
         # The name stands for what is done while lowering; functions' addresses differ every time.
         settings = repr((variant.name, variant.options, variant.recipe, variant.rules))
+        lowerings = (m for t in TARGETS for m in get_target(t).code("lowering"))
         parts = (
             settings,
-            code_digest(form_changes.__name__, executorch.__name__, tflite.__name__),
+            code_digest(form_changes.__name__, *lowerings),
             self.network.digest(),
         )
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
         module = None
         for target in variant.targets:
-            backend = get_backend(target)
+            backend = get_target(target)
             path = cache_dir() / "forms" / key / f"model{targets.TARGETS[target].suffix}"
             row = FormRow(variant.name, target, path, exact)
             try:
@@ -174,7 +176,7 @@ class Maker:
                         batches = self.images.split(BATCH)
                         calibration = Calibration("", "", 0, observe(form, batches, len(batches)))
                     module = quantize(
-                        form, make_table(form, "xnnpack", recipe, calibration), backend.FOLD
+                        form, make_table(form, "xnnpack", recipe, calibration), backend.facts.fold
                     )
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with _changed(variant.lowering), quiet():

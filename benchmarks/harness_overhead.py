@@ -30,21 +30,18 @@ from mobilemod.harness.bench.bench import find_files
 from mobilemod.harness.bench.latency import median_interval, turn
 from mobilemod.harness.protocol.lines import TIMES_PER_LINE, Writer
 from mobilemod.harness.worker.facts import state
-from mobilemod.harness.worker.runtimes import LOADERS
+from mobilemod.harness.worker.runtimes import runtime_of_file
 from mobilemod.harness.worker.timing import Series, run_in_turns
 from mobilemod.progress import progress
 
 SCHEMA = "mobilemod/harness-overhead/1"
 LIMIT_PERCENT = 1.0
-TARGETS = {".tflite": "tflite", ".pte": "executorch"}
 
 
 def measure(path: Path, rounds: int, threads: int) -> dict[str, Any]:
     """The record. rounds: blocks of 64 inferences of each way."""
     (file,), preprocess, _ = find_files(path)
-    if path.suffix not in TARGETS:
-        raise UserError(f"{path}: the host runs {', '.join(TARGETS)} files")
-    loaded = LOADERS[TARGETS[path.suffix]](path, threads, "xnnpack")
+    loaded = runtime_of_file(path).load(path, threads, "xnnpack")
     prepared = loaded.prepare(preprocess.normalize(draw_card(preprocess.size)[None]))
 
     def infer() -> object:

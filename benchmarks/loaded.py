@@ -43,7 +43,7 @@ def load(path: Path, threads: int) -> Loaded:
 
 
 def _load_pte(path: Path, threads: int) -> Loaded:
-    from export.targets.executorch.target import load as load_executorch
+    from export.targets.executorch.running import load as load_executorch
 
     with quiet():
         # Ops for a file that quantizes or dequantizes outside the delegate.
@@ -54,7 +54,7 @@ def _load_pte(path: Path, threads: int) -> Loaded:
 
 
 def _load_tflite(path: Path, threads: int) -> Loaded:
-    from export.targets.tflite.reader import open_interpreter
+    from export.targets.tflite.running import open_interpreter
 
     interpreter = open_interpreter(path, threads)
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -111,9 +111,9 @@ def describe(path: Path) -> dict[str, Any]:
     """Bytes of the file, and of a `.pte` or `.tflite` the delegate's calls and the ops outside."""
     facts: dict[str, Any] = {"bytes": path.stat().st_size, "partitions": None, "outside": None}
     if path.suffix != ".onnx":
-        from export.targets.base import backend_for
+        from export.targets.target import target_of_file
 
-        graph = backend_for(path).read_graph(path)
+        graph = target_of_file(path).read_graph(path)
         outside = Counter(n.op for n in graph.nodes if n.partition is None)
         facts |= {"partitions": graph.partitions, "outside": dict(outside.most_common())}
     return facts

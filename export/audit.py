@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle_parts import load_table, table_file
 from export.graph import (
     DEQUANTIZE,
     MATMUL,
@@ -24,7 +23,8 @@ from export.graph import (
     FileTensor,
 )
 from export.number_formats import FLOAT, INT8, OTHER, GraphIndex, NumberFormats
-from export.targets.base import FORMS, backend_for
+from export.tables import load_tables
+from export.targets.target import target_of_file
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.manifest import bundle_around
@@ -220,12 +220,12 @@ def node_modules(
 ) -> dict[FileNode, str]:
     """Each node's published module: its own weight's, else that of the next known tensor.
 
-    A `.tflite` of ours says it itself: its tensors are named `module:role`. weights: names of
-    constants that are known otherwise.
+    Where tensors are named `module:role`, the file says it itself. weights: names of constants
+    that are known otherwise.
     """
     weights = weights or {}
     known = {name: weights.get(name) or names.find(t) for name, t in graph.tensors.items()}
-    if graph.target == "tflite":
+    if graph.facts.named:
         known = {name: known[name] or (name if OWN_NAME.search(name) else None) for name in known}
     downstream: dict[str, str] = {}
     modules: dict[FileNode, str] = {}
@@ -247,7 +247,7 @@ def _size(path: Path) -> int:
 
 
 def inspect_file(path: Path) -> Audit:
-    """Audit of a `.pte`, `.tflite` or `.mlpackage`; modules are named from the bundle's tables.
+    """Audit of a model file; modules are named from the bundle's tables.
 
     Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails:
     a stranger's file is no error of ours to end with.
@@ -265,15 +265,13 @@ def audit_file(path: Path) -> Audit:
     """As `inspect_file`, but a fault of the reader comes through as what it is."""
     if not path.exists():
         raise UserError(f"no such model file: {path}")
-    return audit_graph(backend_for(path).read_graph(path), path, Names(tables_beside(path)))
+    return audit_graph(target_of_file(path).read_graph(path), path, Names(tables_beside(path)))
 
 
 def tables_beside(path: Path) -> list[ParameterTable]:
     """The parameter tables of the bundle that a model file lies in; none outside a bundle."""
     bundle = bundle_around(path)
-    if bundle is None:
-        return []
-    return [load_table(bundle, form) for form in FORMS if table_file(form) in bundle.hashes]
+    return [] if bundle is None else load_tables(bundle)
 
 
 def require_int8(audit: Audit, share: float) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
-from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE, table_file
+from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE
 from export.lowering import (
     LoweringJob,
     LoweringResult,
@@ -31,7 +31,9 @@ from export.source import (
     find_prepared,
     open_source,
 )
-from export.targets.base import FORMS, ModelInfo, get_backend, require_packages
+from export.tables import table_file
+from export.targets.base import FORMS, ModelInfo
+from export.targets.target import get_target, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_batch, read_split
@@ -82,7 +84,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         for target in self.targets:
-            get_backend(target)
+            get_target(target)
             require_packages(target)
         if not self.targets:
             raise UserError(f"no target given; known: {', '.join(TARGETS)}")
@@ -206,7 +208,7 @@ def _add_file(
     path = folder / job.file_name
     copy_into(result.path, path)
     names = Names(list(tables.values()))
-    audit = audit_graph(get_backend(job.target).read_graph(path), path, names)
+    audit = audit_graph(get_target(job.target).read_graph(path), path, names)
     if job.table is not None:
         require_int8(audit, min_int8_share)
     return {
@@ -276,7 +278,7 @@ def _golden(
         for i, pixels in zip(indices, images_read, strict=True):
             origin = data.name(i).replace("/", "-").rpartition(".")[0]
             images.append((origin, pixels, data.samples[i].target))
-    runners = {f["file"]: get_backend(f["target"]).load(folder / f["file"]) for f in files}
+    runners = {f["file"]: get_target(f["target"]).load(folder / f["file"]) for f in files}
     programs = {name: quantize(form, tables[name], True) for name, form in forms.items()}
     (folder / "golden").mkdir()
     entries = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from export.tables import load_table, table_file
 from export.targets.base import FORMS
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
@@ -35,6 +36,7 @@ class OpenedBundle:
 
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
+        self._tables: dict[str, ParameterTable] = {}
 
     @cached_property
     def reference(self) -> nn.Module:
@@ -90,7 +92,9 @@ class OpenedBundle:
 
     def table(self, form: str) -> ParameterTable:
         """The parameter table of a form."""
-        return load_table(self.bundle, form)
+        if form not in self._tables:
+            self._tables[form] = load_table(self.bundle, form)
+        return self._tables[form]
 
     def mobile(self, form: str, quantized: bool) -> MobileForm:
         """A mobile form in float: of the network whose weights are quantized, or the reference."""
@@ -120,17 +124,3 @@ def open_bundle(key: BundleKey) -> OpenedBundle:
     bundle = load_bundle(key.folder, verify=False)
     require_same(bundle, key.identity)
     return OpenedBundle(bundle)
-
-
-def load_table(bundle: Bundle, form: str) -> ParameterTable:
-    """A bundle's parameter table of a form; `UserError` where it has none or a damaged one."""
-    path = bundle.file(table_file(form))
-    try:
-        return ParameterTable.load(path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); export again") from None
-
-
-def table_file(form: str) -> str:
-    """Where the table of a form lies in a bundle."""
-    return f"parameters-{form}.json"

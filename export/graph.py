@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mobilemod.targets import TARGETS
+from mobilemod.targets.facts import Facts
+
 # Op names that every reader uses; others keep the runtime's own name in lower case.
 QUANTIZE, DEQUANTIZE = "quantize", "dequantize"
 CONV, DEPTHWISE, LINEAR, MATMUL = "conv", "depthwise_conv", "linear", "matmul"
@@ -13,6 +16,8 @@ WEIGHTED = (CONV, DEPTHWISE, CONV_TRANSPOSE, LINEAR, RECURRENT)
 # An activation whose scale is found while running, row by row.
 DYNAMIC = "dynamic int8"
 TRANSPOSE, RESHAPE, CONCAT = "transpose", "reshape", "concat"
+# A program in torch, which no file holds, has a graph too.
+PROGRAM_FACTS = Facts("program", "", 0, "", "float32", (), "computes in float32")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class FileGraph:
     partitions: int | None = None
     opaque: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the runtime, `PROGRAM_FACTS` where it is none."""
+        return TARGETS.get(self.target, PROGRAM_FACTS)
 
     @property
     def methods(self) -> tuple[str, ...]:

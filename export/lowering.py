@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from export.quiet import quiet
-from export.targets.base import FORMS, ModelInfo, get_backend
+from export.targets.base import FORMS, ModelInfo
+from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
@@ -38,8 +39,8 @@ class LoweringJob:
     """What a worker needs to write one model file.
 
     state: the parameters by published name, of a float twin the checkpoint's, else those prepared
-    for quantization; weights: their digest. table: None for the float twin. check: compare a Core
-    ML file with its program, op by op.
+    for quantization; weights: their digest. table: None for the float twin. check: compare the
+    file with its program, op by op, where its target can.
     """
 
     target: str
@@ -82,9 +83,7 @@ class LoweringJob:
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
-            "code": code_digest(
-                __name__, get_backend(self.target).__name__, module_of(self.variant)
-            ),
+            "code": code_digest(*made_by(self.target), module_of(self.variant)),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -101,6 +100,11 @@ class LoweringResult:
     seconds: float
     peak_bytes: int
     cached: bool
+
+
+def made_by(target: str) -> tuple[str, ...]:
+    """The modules that decide what a lowered file holds, and whether it passes."""
+    return (__name__, *get_target(target).code("lowering", "check"))
 
 
 @functools.cache
@@ -125,39 +129,33 @@ def lower(job: LoweringJob) -> LoweringResult:
     The program is lowered and checked under names of no meaning and cached on its own, so that
     other labels cost no lowering.
     """
-    program = job.program
+    program, target = job.program, get_target(job.target)
     path, source = job.place(), program.place()
     checked = source.parent / "checked"
-    needs_check = job.check and TARGETS[job.target].checked and not checked.exists()
+    needs_check = job.check and target.has("check") and not checked.exists()
     cached = source.exists()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    backend, int8 = get_backend(job.target), job.table is not None
+    int8 = job.table is not None
     if not cached or needs_check:
         module: torch.nn.Module = build_form(program)
         if program.table is not None:
-            module = quantize(module, program.table, backend.FOLD)
+            module = quantize(module, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
-            backend.lower(module, program.info, source, int8=int8)
+            target.lower(module, program.info, source, int8=int8)
         if needs_check:
-            _check(module, program, source)
+            preprocess = program.info.preprocess
+            image = preprocess.normalize(draw_card(preprocess.size)[None])
+            with quiet():
+                target.check(source, module, image)
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        backend.label(source, job.info, path, int8=int8)
+        target.label(source, job.info, path, int8=int8)
     if cached and not needs_check:
         return LoweringResult(path, 0.0, 0, True)
     return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
-
-
-def _check(module: torch.nn.Module, job: LoweringJob, path: Path) -> None:
-    """Compare a Core ML package with its program, op by op; `UserError` where they part."""
-    image = job.info.preprocess.normalize(draw_card(job.info.preprocess.size)[None])
-    with quiet():
-        from export.targets.coreml.check import check, require
-
-        require(check(path, module, image), path)
 
 
 def copy_into(source: Path, target: Path) -> None:

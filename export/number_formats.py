@@ -99,10 +99,10 @@ class GraphIndex:
 
 
 class NumberFormats:
-    """Tells each node's number format. coreml: dequantize, op, quantize is how int8 is written.
+    """Tells each node's number format, by what is known of the file's runtime.
 
-    In a `.tflite` and a `.pte` an op is int8 by its own tensors; between explicit pairs it is
-    float, but for what XNNPACK makes a table of.
+    Where dequantize, op, quantize isn't how int8 is written, an op is int8 by its own tensors;
+    between explicit pairs it is float, but for what XNNPACK makes a table of.
     """
 
     def __init__(self, graph: FileGraph):
@@ -122,13 +122,13 @@ class NumberFormats:
             if dtype in dtypes:
                 return FLOAT, dtype
         # Elsewhere 16-bit whole numbers are places in a tensor.
-        wide = "int16" in dtypes and self.graph.target == "tflite"
+        wide = "int16" in dtypes and self.graph.facts.int16
         return (INT16, "int16") if wide else (OTHER, "other")
 
     def _weighted(self, node: FileNode) -> tuple[int, str]:
         data, weight = self._stored(node.inputs[0]), self._stored(node.inputs[1])
         read = self.graph.tensors[node.inputs[0]].dtype
-        if self.graph.target != "coreml":
+        if not self.graph.facts.explicit_int8:
             data = read  # float kernels run behind a dequantize
         if data in EIGHT_BITS and weight in WEIGHT_CODES:
             return INT8, _words(data, weight)
@@ -137,9 +137,8 @@ class NumberFormats:
         if data == DYNAMIC:
             return DYNAMIC_INT8, _words(data, weight)
         if read in FLOATS and weight in WEIGHT_CODES and self._constant(node.inputs[1]):
-            # A TFLite kernel with float data and int8 weights quantizes the data as it runs.
             direct = self.graph.tensors[node.inputs[1]].dtype in WEIGHT_CODES
-            if self.graph.target == "tflite" and direct:
+            if self.graph.facts.dynamic_int8 and direct:
                 return DYNAMIC_INT8, _words(DYNAMIC, weight)
         narrow = WIDTHS.get(weight, 1) < WIDTHS.get(read, 0)
         if narrow and self._constant(node.inputs[1]):
@@ -167,7 +166,7 @@ class NumberFormats:
                 seen = True
                 continue
             source = self.index.made_by(name)
-            if self.graph.target != "coreml" or source is None or source.op != DEQUANTIZE:
+            if not self.graph.facts.explicit_int8 or source is None or source.op != DEQUANTIZE:
                 return False
             seen = True
         if not seen:
@@ -175,8 +174,8 @@ class NumberFormats:
         if any(self.graph.tensors[o].dtype in EIGHT_BITS for o in node.outputs):
             return True
         uses = [i for out in node.outputs for i in self.index.readers.get(out, [])]
-        coreml = self.graph.target == "coreml"
-        return coreml and bool(uses) and all(self.graph.nodes[i].op == QUANTIZE for i in uses)
+        explicit = self.graph.facts.explicit_int8
+        return explicit and bool(uses) and all(self.graph.nodes[i].op == QUANTIZE for i in uses)
 
 
 def _words(data: str, weight: str) -> str:

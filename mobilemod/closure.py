@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
     """Paths below `root` of these modules and of all that they import, sorted.
 
-    Imports inside functions count, those under `if TYPE_CHECKING` don't, and what is imported by a
-    computed name has to be given. `FileNotFoundError` where a given module isn't there.
+    Imports inside functions count, those under `if TYPE_CHECKING` don't; a package that lists its
+    own `__path__` imports every module in it. What else is imported by a computed name has to be
+    given. `FileNotFoundError` where a given module isn't there.
     """
     found: set[str] = set()
     todo = list(modules)
@@ -31,6 +33,8 @@ def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
         found.add(path)
         parent = name.rpartition(".")[0]
         todo += [n for n in (parent, *_imported(root / path)) if n]
+        if _lists_itself(root / path):
+            todo += [f"{name}.{m.name}" for m in pkgutil.iter_modules([str((root / path).parent)])]
     return tuple(sorted(found))
 
 
@@ -52,6 +56,15 @@ def _file(root: Path, name: str) -> str | None:
 @functools.cache
 def _imported(path: Path) -> tuple[str, ...]:
     return tuple(_names(ast.parse(path.read_bytes())))
+
+
+@functools.cache
+def _lists_itself(path: Path) -> bool:
+    """Whether a package imports what it finds in its own folder."""
+    return path.name == "__init__.py" and any(
+        isinstance(node, ast.Name) and node.id == "__path__"
+        for node in ast.walk(ast.parse(path.read_bytes()))
+    )
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

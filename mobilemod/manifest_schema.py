@@ -25,6 +25,7 @@ from pydantic import (
 
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.values import check_path
+from mobilemod.targets import TARGETS
 
 SCHEMA = "mobilemod/manifest/1"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -98,7 +99,7 @@ class Audit(_Object):
 class ModelFile(Part):
     """A file that a runtime runs."""
 
-    target: Literal["tflite", "executorch", "coreml"]
+    target: Literal[*TARGETS]
     precision: Literal["int8", "float16", "float32"]
     audit: Audit
 

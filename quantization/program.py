@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
+from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration
 from quantization.hooks import forward_hooks
 from quantization.params import (
@@ -167,7 +168,7 @@ def make_table(
         if isinstance(module, MobileDepthwise):
             fit_summands(module, entries)
     fit_biases(form, entries)
-    if form_name == "coreml":
+    if any(t.form == form_name and t.twin == "float16" for t in TARGETS.values()):
         for entry in entries.values():
             _require_float16(entry)
         entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}

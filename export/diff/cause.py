@@ -20,14 +20,6 @@ from mobilemod.evaluation.agreement import sqnr_db
 PARAMETER, STRUCTURE, APPROXIMATION = "parameter", "structure", "approximation"
 ROUNDING, PRECISION, INHERITED = "rounding", "precision", "inherited"
 NEAR_MIDDLE = 1e-4
-COREML = "coreml"
-XNNPACK = "sums codes exactly, scales in float32, rounds ties to even"
-ARITHMETIC = {
-    "executorch": XNNPACK,
-    "tflite": XNNPACK,
-    COREML: "rounds every op's result to float16, as its scales, weights and biases are",
-    "program": "computes in float32",
-}
 
 
 @dataclass(frozen=True)
@@ -110,8 +102,8 @@ def _real_rounding(sides: list[_Side]) -> Cause:
         figures[f"{key}_exact_db"] = decibel if math.isfinite(decibel) else None
         far = "exact" if decibel == math.inf else f"{decibel:.0f} dB from the exact result"
         parts.append(f"{side.named.label} is {far}")
-    half = [f"{s.named.label} {ARITHMETIC[COREML]}" for s in sides if s.named.half]
-    rule = half[0] if half else "float32 sums in another order"
+    rules = [_rule(s) for s in sides if s.named.half]
+    rule = rules[0] if rules else "float32 sums in another order"
     return Cause(ROUNDING, f"{', '.join(parts)}: {rule}", figures)
 
 
@@ -139,9 +131,13 @@ def _code_rounding(sides: list[_Side]) -> Cause:
         parts.append(f"all within {middle.max():.1g} step of the middle between two codes")
     elif explained:
         parts.append(f"parameters as stored explain {explained} of {int(differ.sum())} codes")
-    rules = {s.named.label: ARITHMETIC[s.named.taps.graph.target] for s in sides}
-    rule = "; ".join(f"{label} {text}" for label, text in rules.items())
+    rule = "; ".join(dict.fromkeys(map(_rule, sides)))
     return Cause(ROUNDING, f"{'; '.join(parts)}: {rule}", figures)
+
+
+def _rule(side: _Side) -> str:
+    """How one file computes, in words."""
+    return f"{side.named.label} {side.named.taps.graph.facts.arithmetic}"
 
 
 def _structure(sides: list[_Side], extra: list[list[str]], figures: dict[str, Any]) -> Cause:

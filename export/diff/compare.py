@@ -17,7 +17,7 @@ from export.diff.parameters import parameter_differences
 from export.diff.rules import exactness
 from export.diff.taps import PROGRAM, BundleTaps, NamedTaps, TappedTensor
 from export.quiet import quiet
-from export.targets.base import backend_for
+from export.targets.target import target_of_file
 from mobilemod.data.image_file import DamagedImage
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.errors import UserError, shown
@@ -105,7 +105,7 @@ def _bundle(config: DiffConfig) -> Bundle:
     for path in paths:
         if not path.exists():
             raise UserError(f"no such model file: {path}")
-        backend_for(path)
+        target_of_file(path)
     around = [(path, bundle_around(path)) for path in paths]
     for path, bundle in around:
         if bundle is not None and path.name in bundle.hashes:
@@ -144,10 +144,10 @@ def _labels(a: Path, b: Path) -> tuple[str, str]:
 
 def _run(named: NamedTaps, path: Path) -> Run:
     """What maps an image to the logits of the file as it is, or of the program."""
-    if _is_program(path) or named.taps.graph.target == "coreml":
-        return named.logits  # Core ML's by the evaluator, on every system
+    if named.taps.as_is:
+        return named.logits
     with quiet():
-        return backend_for(path).load(path).run
+        return target_of_file(path).load(path).run
 
 
 def _described(named: NamedTaps, path: Path) -> dict[str, Any]:

@@ -5,44 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from export.bundle_parts import OpenedBundle
 from export.diff.taps_names import Naming, NoMatch, name_tensors
 from export.diff.taps_program import ProgramTaps
-from export.graph import DEPTHWISE, FileGraph, FileNode, FileTensor
-from export.targets.base import FORMS, backend_for
+from export.graph import DEPTHWISE, PROGRAM_FACTS, FileGraph, FileNode, FileTensor
+from export.targets.base import FORMS, Taps
+from export.targets.target import target_of_file
 from mobilemod.errors import UserError
 from mobilemod.manifest import Bundle
-from mobilemod.targets import TARGETS
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 
-PROGRAM = "program"
-CHANNELS_LAST = ("executorch", "tflite")
+PROGRAM = PROGRAM_FACTS.name
 # Of the weights' power: int8 rounding leaves 1e-4, weights of another training 1 and more.
 MAX_WEIGHT_ERROR = 0.1
-
-
-class Taps(Protocol):
-    """A runtime's way to a file's tensors, which are named and laid out as in the file.
-
-    graph: the file's; description: what runs it. run: the `wanted` tensors on the image `x`,
-    float32 (1, 3, S, S); `given` values take a tensor's place for all that read it. constant: a
-    stored tensor's codes or values. settings: what the op that makes a tensor is set to.
-    """
-
-    graph: FileGraph
-    description: str
-
-    def run(
-        self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
-    ) -> dict[str, np.ndarray]: ...
-
-    def constant(self, name: str) -> np.ndarray | None: ...
-
-    def settings(self, output: str) -> dict[str, float | str]: ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +117,7 @@ class NamedTaps:
     def _channels_last(self, name: str) -> bool:
         shape, held = self._shape(name), self.tensor(name).shape
         moved = len(shape) == 4 and held == (shape[0], *shape[2:], shape[1])
-        return moved and self.taps.graph.target in CHANNELS_LAST
+        return moved and self.taps.graph.facts.channels_last
 
     def _published(self, name: str, values: np.ndarray) -> np.ndarray:
         if self._channels_last(name):
@@ -195,7 +173,7 @@ def conv_weight(taps: Taps, node: FileNode) -> np.ndarray:
     weight = real_constant(taps, node.inputs[1])
     if weight is None:
         raise NoMatch(f"the weight of {node.outputs[0]} is not stored")
-    if taps.graph.target in CHANNELS_LAST:
+    if taps.graph.facts.channels_last:
         return weight.transpose((3, 0, 1, 2) if node.op == DEPTHWISE else (0, 3, 1, 2))
     return weight
 
@@ -211,14 +189,14 @@ class BundleTaps:
         """A model file of this network. Raises `UserError` where it is damaged, or another's."""
         if not path.exists():
             raise UserError(f"no such model file: {path}")
-        backend = backend_for(path)
-        taps = _opened(backend.TARGET, path)
+        target = target_of_file(path)
+        taps = target.open_taps(path)
         shape, size = taps.graph.tensors[taps.graph.inputs[0]].shape, self.bundle.preprocess.size
         if sorted(shape) != sorted((1, 3, size, size)):
             raise UserError(
                 f"{path}: takes {shape}, the images of {self.bundle.folder} are {size} pixels"
             )
-        form = TARGETS[backend.TARGET].form
+        form = target.facts.form
         program = self._record(form, is_int8(taps.graph))
         try:
             naming = name_tensors(
@@ -260,17 +238,3 @@ class BundleTaps:
                 errors.append(difference / max(np.square(weight).sum(), 1e-30))
         if not np.median(errors) < MAX_WEIGHT_ERROR:
             raise UserError(f"{path}: its weights aren't the network's in {self.bundle.folder}")
-
-
-def _opened(target: str, path: Path) -> Taps:
-    if target == "tflite":
-        from export.targets.tflite.taps import TfliteTaps
-
-        return TfliteTaps(path)
-    if target == "executorch":
-        from export.targets.executorch.taps import PteTaps
-
-        return PteTaps(path)
-    from export.targets.coreml.taps import CoremlTaps
-
-    return CoremlTaps(path)

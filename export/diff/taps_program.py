@@ -21,6 +21,7 @@ from export.graph import (
     CONV,
     DEQUANTIZE,
     MATMUL,
+    PROGRAM_FACTS,
     QUANTIZE,
     RESHAPE,
     TRANSPOSE,
@@ -31,7 +32,6 @@ from export.graph import (
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Constant, MergedColumns, MobileNorm, NamedConv2d, Tap
 
-TARGET = "program"
 IMAGE = "image"
 OPS = {
     "aten.convolution": CONV,
@@ -82,6 +82,7 @@ class ProgramTaps:
     lies in it. constants: tensors that no image changes, as real values.
     """
 
+    as_is = True
     description = f"the program in PyTorch {torch.__version__}"
 
     def __init__(self, program: nn.Module, form: MobileForm, size: int):
@@ -128,7 +129,7 @@ class ProgramTaps:
                     old.name, old.shape, old.dtype, (float(scale),), (int(zero),)
                 )
         nodes = tuple(FileNode(c.op, c.inputs, (c.output,)) for c in self.calls)
-        return FileGraph(TARGET, tensors, nodes, (IMAGE,), (logits,))
+        return FileGraph(PROGRAM_FACTS.name, tensors, nodes, (IMAGE,), (logits,))
 
     def run(
         self,

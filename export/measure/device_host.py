@@ -8,7 +8,7 @@ import numpy as np
 
 from export.measure.validation import candidates, predict
 from export.quiet import quiet
-from export.targets.base import get_backend
+from export.targets.target import get_target
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.harness.record.host_side import HostAnswers
@@ -42,6 +42,6 @@ class BundleHost:
         if file not in self._runners:
             entry = self._bundle.model_file(file)
             with quiet():
-                runner = get_backend(entry.target).load(self._bundle.folder / file)
+                runner = get_target(entry.target).load(self._bundle.folder / file)
             self._runners[file] = runner.run
         return np.stack([self._runners[file](image[None]) for image in x])

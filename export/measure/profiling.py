@@ -14,15 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from export.audit import Names, node_modules, tables_beside
 from export.graph import CONV, DEPTHWISE, FileGraph, FileNode
 from export.number_formats import GraphIndex
-from export.targets.base import SubProgram, backend_for
+from export.targets.target import target_of_file
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
-from mobilemod.targets import TARGETS
 
 SCHEMA = "mobilemod/profile/1"
 SLICE_SECONDS = 0.004
@@ -32,22 +31,6 @@ MIN_RATED_MACS = 2_000_000  # a shorter op's rate is mostly noise
 NAME_WIDTH = 52
 # What the mobile form makes of one published module: pieces of a kernel, of a norm, of qkv.
 PARTS = re.compile(r"\.(part\d+|sum\d+|mean|variance|[qkv])$")
-
-
-class Cutter(Protocol):
-    """A model file that comes apart; nodes are numbered as in `graph.nodes`.
-
-    weights: constant -> published weight, where the file itself doesn't tell.
-    """
-
-    graph: FileGraph
-    weights: dict[str, str]
-
-    def signature(self, nodes: tuple[int, ...]) -> str: ...
-
-    def program(self, nodes: tuple[int, ...]) -> SubProgram: ...
-
-    def whole_program(self) -> SubProgram: ...
 
 
 @dataclass(frozen=True)
@@ -104,9 +87,10 @@ class Profile:
 
 
 def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
-    """Time every op of a `.pte` or `.tflite`; `rounds` measurements each, in turn.
+    """Time every op of a file; `rounds` measurements each, in turn.
 
-    Raises `UserError` for other files, for damaged ones and for those whose ops don't run alone.
+    Raises `UserError` for files that can't be taken apart here, damaged ones and those whose ops
+    don't run alone.
     """
     try:
         return _profile(path, threads, rounds)
@@ -120,8 +104,8 @@ def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
 def _profile(path: Path, threads: int, rounds: int) -> Profile:
     if not path.exists():
         raise UserError(f"no such model file: {path}")
-    backend = backend_for(path)
-    cutter = _cutter(backend.TARGET, path, threads)
+    target = target_of_file(path)
+    cutter = target.open_cutter(path, threads)
     modules = node_modules(cutter.graph, Names(tables_beside(path)), cutter.weights)
     groups = fused_groups(cutter.graph)
     programs: dict[str, Callable[[], None]] = {}
@@ -143,22 +127,7 @@ def _profile(path: Path, threads: int, rounds: int) -> Profile:
         _unit(cutter.graph, nodes, modules, least[key] - overhead)
         for nodes, key in zip(groups, keys, strict=True)
     )
-    return Profile(path.name, backend.TARGET, threads, whole_s * 1e3, overhead * 1e6, units)
-
-
-def _cutter(target: str, path: Path, threads: int) -> Cutter:
-    if not TARGETS[target].profiled:
-        raise UserError(
-            f"{path}: no profile of Core ML files here; "
-            "'mobilemod bench --device mac' records where each op ran"
-        )
-    if target == "tflite":
-        from export.targets.tflite.cut import TfliteCutter
-
-        return TfliteCutter(path, threads)
-    from export.targets.executorch.cut import PteCutter
-
-    return PteCutter(path, threads)
+    return Profile(path.name, target.facts.name, threads, whole_s * 1e3, overhead * 1e6, units)
 
 
 def _measure(run: Callable[[], None], seconds: float) -> float:

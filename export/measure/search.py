@@ -18,7 +18,8 @@ from export.measure.search_costs import (
 )
 from export.measure.search_judge import BATCH, Judge
 from export.measure.sensitivity import SensitivityConfig, make_setup
-from export.targets.base import FORMS, get_backend
+from export.targets.base import FORMS
+from export.targets.target import get_target
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
@@ -63,7 +64,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         if self.target is not None:
-            get_backend(self.target)
+            get_target(self.target)
         if self.cost is not None and self.cost not in COSTS:
             raise UserError(f"--cost {self.cost!r} is not one of {', '.join(COSTS)}")
         if self.profiles and (len(self.profiles) != 2 or self.cost == "macs"):
@@ -104,7 +105,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     flows, modules = _flows(opened)
     flow = flows[form]
     costs, profiles = mac_costs(flow), ()
-    if TARGETS[target].profiled and config.cost != "macs":
+    if get_target(target).has("cut") and config.cost != "macs":
         profiles = (
             saved_profiles(target, *config.profiles)
             if config.profiles
@@ -178,7 +179,7 @@ def _target(bundle: Bundle, config: SearchConfig) -> str:
             f"{bundle.folder} holds no file of {target or 'any target'}; "
             f"it has {', '.join(sorted(there)) or 'none'}"
         )
-    if not TARGETS[target].profiled and (config.cost == "ms" or config.profiles):
+    if not get_target(target).has("cut") and (config.cost == "ms" or config.profiles):
         raise UserError(f"{target} files can't be profiled here; give --cost macs")
     return target
 

@@ -12,8 +12,9 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from export.bundle_parts import BundleKey, OpenedBundle, open_bundle, table_file
+from export.bundle_parts import BundleKey, OpenedBundle, open_bundle
 from export.measure.batches import Batch, cached, over_batches
+from export.tables import table_file
 from export.targets.base import FORMS
 from mobilemod.closure import code_digest
 from mobilemod.data.dataset import DataSet

@@ -18,7 +18,7 @@ from export.bundle_parts import BundleKey, OpenedBundle, open_bundle
 from export.lowering import tool_versions
 from export.measure.batches import Batch, cached, over_batches
 from export.quiet import quiet
-from export.targets.base import get_backend
+from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.corruptions import Condition
 from mobilemod.data.dataset import DataSet
@@ -110,22 +110,14 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
     opened = open_bundle(key)
     bundle = opened.bundle
     if candidate.target is not None:
-        backend = get_backend(candidate.target)
+        target = get_target(candidate.target)
         path = bundle.file(candidate.file)
         with quiet():
-            runner = backend.load(path)
-        batched = getattr(backend, "load_batched", None)
-        if batched is not None:
-            run = functools.partial(in_batches, batched(path))
-        else:
-
-            def run(x: np.ndarray) -> np.ndarray:
-                return np.stack([runner.run(i[None]) for i in x])
-
+            runner = target.load(path)
         # Looked at again: it may have been replaced while it was loaded.
         bundle.file(candidate.file)
-        read = bundle.hashes[candidate.file][0], code_digest(backend.__name__)
-        return _Predictor(run, runner.description, " ".join(read))
+        read = bundle.hashes[candidate.file][0], code_digest(*target.code("running"))
+        return _Predictor(runner.run_many, runner.description, " ".join(read))
     network = opened.reference if candidate.form is None else opened.quantized_network
     read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]
     read.append(code_digest(module_of(network)))

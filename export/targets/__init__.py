@@ -1,3 +1,3 @@
-"""The runtimes: a folder each, behind the protocol in `base`. Imports nothing of export but
+"""The runtimes: a folder each, behind the protocol in `target`. Imports nothing of export but
 `graph`, `quiet` and the audit's text.
 """

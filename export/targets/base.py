@@ -1,22 +1,16 @@
-"""What every runtime's module offers, and the list of runtimes."""
+"""What the parts of targets are given and give back."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from torch import nn
 
 from export.graph import FileGraph
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.errors import NOT_EVERYWHERE, UserError, unknown
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, FormOptions
-from mobilemod.targets import TARGETS, target_of
 
 FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 
@@ -53,6 +47,32 @@ class Runner:
     description: str
     run: Callable[[np.ndarray], np.ndarray]
 
+    def run_many(self, x: np.ndarray) -> np.ndarray:
+        """float32 (N, 3, S, S) to float32 logits (N, K), an image at a time as on a phone."""
+        return np.stack([self.run(image[None]) for image in x])
+
+
+class Taps(Protocol):
+    """A runtime's way to a file's tensors, which are named and laid out as in the file.
+
+    graph: the file's; description: what runs it. as_is: whether `run` alone runs the file, with
+    nothing of it rewritten for the taps. run: the `wanted` tensors on the image `x`, float32
+    (1, 3, S, S); `given` values take a tensor's place for all that read it. constant: a stored
+    tensor's codes or values. settings: what the op that makes a tensor is set to.
+    """
+
+    graph: FileGraph
+    description: str
+    as_is: bool
+
+    def run(
+        self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]: ...
+
+    def constant(self, name: str) -> np.ndarray | None: ...
+
+    def settings(self, output: str) -> dict[str, float | str]: ...
+
 
 @dataclass(frozen=True)
 class SubProgram:
@@ -66,50 +86,18 @@ class SubProgram:
     outputs: Callable[[], tuple[np.ndarray, ...]]
 
 
-class Backend(Protocol):
-    """One runtime's module.
+class Cutter(Protocol):
+    """A model file that comes apart; nodes are numbered as in `graph.nodes`.
 
-    lower: write `module` (a mobile form, or its quantized program) to `path`, whole or not at all.
-    label: write a lowered file again with other labels and name, in a moment.
-    load: a `Runner` of the file. read_graph: the file's graph, from the file alone.
+    weights: constant -> published weight, where the file itself doesn't tell. signature: equal for
+    sub-programs that cost the same. program, whole_program: some nodes, or all, to be run.
     """
 
-    TARGET: str
-    FOLD: bool
+    graph: FileGraph
+    weights: dict[str, str]
 
-    def lower(self, module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None: ...
+    def signature(self, nodes: tuple[int, ...]) -> str: ...
 
-    def label(self, source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None: ...
+    def program(self, nodes: tuple[int, ...]) -> SubProgram: ...
 
-    def load(self, path: Path, threads: int = 1) -> Runner: ...
-
-    def read_graph(self, path: Path) -> FileGraph: ...
-
-
-def get_backend(target: str) -> Backend:
-    """The module of a target; `UserError` lists the known ones."""
-    if target not in TARGETS:
-        raise unknown("target", target, TARGETS)
-    return importlib.import_module(f"export.targets.{target}.target")  # type: ignore[return-value]
-
-
-def require_packages(target: str) -> None:
-    """Raises `UserError` where what writes a target's files isn't installed here."""
-    missing = [name for name in TARGETS[target].packages if importlib.util.find_spec(name) is None]
-    if missing:
-        there = (t for t in TARGETS.values() if all(map(importlib.util.find_spec, t.packages)))
-        rest = ",".join(t.name for t in there)
-        raise UserError(
-            f"target {target} needs {' and '.join(missing)}, not installed here: run 'make setup', "
-            f"or give --targets {rest} (TARGETS=…); {NOT_EVERYWHERE}"
-        )
-
-
-def backend_for(path: Path) -> Backend:
-    """The backend that reads a file, by its suffix."""
-    target = target_of(path)
-    if target is not None:
-        return get_backend(target.name)
-    if path.suffix in (".mlmodel", ".mlmodelc", ".aimodel", ".ptd", ".bpte"):
-        raise UserError(f"{path}: not supported: {path.suffix}; give .pte, .tflite or .mlpackage")
-    raise UserError(f"{path}: no known model file; expected .pte, .tflite or .mlpackage")
+    def whole_program(self) -> SubProgram: ...

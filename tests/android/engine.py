@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilemod.harness.worker.runtimes import LOADERS
+from mobilemod.harness.worker.runtimes import RUNTIMES
 
 
 def main(path: Path) -> None:
     """Answers until the input ends."""
     target = "tflite" if path.suffix == ".tflite" else "executorch"
-    loaded = LOADERS[target](path, 1, "xnnpack")
+    loaded = RUNTIMES[target].load(path, 1, "xnnpack")
     channels_last = _channels_last(path)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(4):

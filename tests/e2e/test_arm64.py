@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.targets.base import backend_for
+from export.targets.target import target_of_file
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
@@ -159,7 +159,7 @@ def test_logits_are_those_of_this_machine(emulator, bundle):
     (step,) = (t["scale"][0] for t in table if t["tensor"] == "head:out")
     for precision, images, limit in (("int8", x, 3.01 * step), ("float32", x[:1], 2e-5)):
         path = bundle / f"efficientmod_xxs_{precision}.tflite"
-        run = backend_for(path).load(path).run
+        run = target_of_file(path).load(path).run
         here = np.stack([run(image[None]) for image in images])
         there = emulator.infer(path, images, repeats=1).logits
         assert there.shape == here.shape == (len(images), 10)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from export.source import bundled_checkpoint
-from export.targets.base import backend_for
+from export.targets.target import target_of_file
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
 from mobilemod.targets import TARGETS
@@ -68,7 +68,7 @@ def test_golden_images_reproduce_their_logits(bundle):
         assert pixels.shape == (64, 64, 3)
         x = loaded.preprocess.normalize(pixels[None])
         for file in loaded.manifest.files:
-            got = backend_for(out / file.file).load(out / file.file).run(x)
+            got = target_of_file(out / file.file).load(out / file.file).run(x)
             want = np.array(entry.logits[file.file])
             assert np.allclose(got.ravel(), want, atol=2e-5), file.file
             if file.precision == "float32":

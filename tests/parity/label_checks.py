@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from export.targets.base import Backend, ModelInfo
+from export.targets.base import ModelInfo
+from export.targets.target import Target
 
 
 def check_labels(
-    backend: Backend, path: Path, info: ModelInfo, int8: bool, x: np.ndarray, folder: Path
+    backend: Target, path: Path, info: ModelInfo, int8: bool, x: np.ndarray, folder: Path
 ) -> Path:
     """Label a copy of `path` anew and back again; the newly labelled copy, named "new"."""
     new, back = (

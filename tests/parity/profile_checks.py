@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from export.graph import QUANTIZE
-from export.measure.profiling import Cutter, fused_groups, profile_file
-from export.targets.base import SubProgram, backend_for
+from export.measure.profiling import fused_groups, profile_file
+from export.targets.base import Cutter, SubProgram
+from export.targets.target import target_of_file
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 from quantization.params import ParameterTable
 
@@ -26,7 +27,7 @@ def check_profile(path: Path, table: ParameterTable, variant: Variant, folder: P
     assert {u.dtype for u in profile.units if u.op == "depthwise_conv"} == {"int8"}
     assert profile.whole_ms > 0 and profile.sum_ms > 0
     assert sum(u.macs for u in profile.units) == sum(
-        n.macs for n in backend_for(copy).read_graph(copy).nodes
+        n.macs for n in target_of_file(copy).read_graph(copy).nodes
     )
     assert any(u.op.endswith("(table)") for u in profile.units)
     assert min(u.ms for u in profile.units) >= 0

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, MATMUL, QUANTIZE, TRANSPOSE
 from export.targets.base import ModelInfo
 from export.targets.coreml import check as mil_check
-from export.targets.coreml import target as coreml
 from export.targets.coreml.evaluator import load_program
+from export.targets.coreml.lowering import unique_labels
 from export.targets.coreml.reader import MODEL_PATH, WEIGHTS_FOLDER, open_package, quantization
+from export.targets.coreml.running import pixels_of
+from export.targets.coreml.toolkit import known_ops, model_type
+from export.targets.target import get_target
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -30,12 +33,13 @@ from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.mobile_ops import COREML_FORM, NamedConv2d
 from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.networks.registry import get_variant
-from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
 from tests.parity.label_checks import check_labels
+
+coreml = get_target("coreml")
 
 SIZE, CLASSES = 64, 10
 RECIPES = ("cpu", "npu")
@@ -74,8 +78,8 @@ def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -
         table, module = None, form
         if name != "float":
             table = make_table(form, "coreml", load_recipe(name), calibration)
-            module = quantize(form, table, coreml.FOLD)
-        path = folder / f"{name}{TARGETS[coreml.TARGET].suffix}"
+            module = quantize(form, table, coreml.facts.fold)
+        path = folder / f"{name}{coreml.facts.suffix}"
         coreml.lower(module, info, path, int8=table is not None)
         made[name] = Lowered(path, module, table, info)
     return made
@@ -144,7 +148,7 @@ def test_every_weight_has_the_tables_scales_and_the_programs_codes(lowered, reci
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_agree_with_the_program(lowered, name):
     made, x = lowered[name], pictures(6, seed=1)
-    y = coreml.load_batched(made.path)(x)
+    y = coreml.load(made.path).run_many(x)
     assert y.shape == (6, CLASSES) and y.dtype == np.float32
     assert sqnr_db(program_logits(made, x), y) >= MIN_SQNR[name]
 
@@ -153,19 +157,19 @@ def test_logits_agree_with_the_program(lowered, name):
 def test_a_batch_gives_what_single_images_give(lowered, name):
     x = pictures(3, seed=2)
     program = load_program(lowered[name].path)
-    pixels = torch.from_numpy(coreml.pixels_of(x, Preprocess(size=SIZE)))
+    pixels = torch.from_numpy(pixels_of(x, Preprocess(size=SIZE)))
     runner = coreml.load(lowered[name].path)
     assert "MIL evaluator (not Core ML)" in runner.description
     together = program.run(pixels).numpy()
     single = np.stack([runner.run(image[None]) for image in x])
     # A batch may sum a matrix product in another order: float32, hidden by most roundings.
     assert sqnr_db(single, together) >= (60.0 if name == "float" else 20.0)
-    assert np.array_equal(single, coreml.load_batched(lowered[name].path)(x))
+    assert np.array_equal(single, runner.run_many(x))
 
 
 def test_the_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
     made = lowered["cpu"]
-    again = tmp_path / f"again{TARGETS[coreml.TARGET].suffix}"
+    again = tmp_path / f"again{coreml.facts.suffix}"
     capfd.readouterr()
     coreml.lower(made.module, made.info, again, int8=True)
     assert capfd.readouterr() == ("", "")
@@ -200,7 +204,7 @@ def test_xcode_sees_an_image_classifier(lowered):
 
 
 def test_labels(lowered, tmp_path):
-    assert coreml.unique_labels(("crane", "owl", "crane")) == ["crane (0)", "owl", "crane (2)"]
+    assert unique_labels(("crane", "owl", "crane")) == ["crane (0)", "owl", "crane (2)"]
     made = lowered["float"]
     info = dataclasses.replace(made.info, labels=("one",))
     with pytest.raises(UserError, match="1 labels for 10 classes"):
@@ -211,7 +215,7 @@ def test_labels(lowered, tmp_path):
 def test_pixels_come_back_exactly():
     preprocess = Preprocess()
     pixels = np.tile(np.arange(256, dtype=np.uint8)[:, None, None], (1, 1, 3))
-    back = coreml.pixels_of(preprocess.normalize(pixels)[None], preprocess)
+    back = pixels_of(preprocess.normalize(pixels)[None], preprocess)
     assert np.array_equal(back[0], np.moveaxis(pixels, -1, 0))
 
 
@@ -272,7 +276,7 @@ def test_a_damaged_package_is_one_line(lowered, tmp_path, damage):
     path = tmp_path / "broken.mlpackage"
     shutil.copytree(lowered["cpu"].path, path)
     DAMAGE[damage](path)
-    for use in (coreml.load, coreml.load_batched, coreml.read_graph):
+    for use in (coreml.load, coreml.read_graph):
         with pytest.raises(UserError, match="broken.mlpackage") as caught:
             use(path)
         assert "\n" not in str(caught.value)
@@ -447,7 +451,7 @@ def test_xxs_on_real_images(golden_state, data_dir, tmp_path):
     x = read("val", 8)
     for name, one in made.items():
         assert mil_check.check(one.path, one.module, x[:2]).failure is None
-        y = coreml.load_batched(one.path)(x)
+        y = coreml.load(one.path).run_many(x)
         assert sqnr_db(program_logits(one, x), y) >= MIN_SQNR_XXS[name]
 
 
@@ -458,3 +462,13 @@ def test_other_labels(lowered, tmp_path, kind):
     new = check_labels(coreml, made.path, made.info, kind != "float", x, tmp_path)
     classify = next(o for o in open_package(new).operations if o.op_type == "classify")
     assert str(classify.inputs["classes"].val[1]) == "étiquette 1 x"
+
+
+def test_what_is_read_without_coremltools_is_what_it_says():
+    """The names of its operations, and the classes of its messages."""
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+    from coremltools.proto import Model_pb2
+
+    assert known_ops() == {*SSAOpRegistry.core_ops, "write_state"}
+    assert len(known_ops()) > 100
+    assert model_type() is Model_pb2.Model

@@ -18,13 +18,11 @@ from export.bundle_parts import REFERENCE_FILE
 from export.diff.compare import SCHEMA, DiffConfig, diff_files
 from export.diff.rules import exact, inputs_of
 from export.diff.taps import BundleTaps
-from export.targets.base import FORMS, Backend, ModelInfo, backend_for
-from export.targets.coreml import target as coreml
+from export.targets.base import FORMS, ModelInfo
 from export.targets.coreml.reader import WEIGHTS_FOLDER
-from export.targets.executorch import target as executorch
 from export.targets.executorch.taps import PteTaps
 from export.targets.executorch.xnnpack_pack import pack_delegate
-from export.targets.tflite import target as tflite
+from export.targets.target import Target, get_target, target_of_file
 from export.targets.tflite.edit import TfliteModel
 from export.verbs.main import main
 from export.verbs.options import EXIT_OK, EXIT_USER
@@ -37,7 +35,6 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.results.diff.text import text
-from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
@@ -47,9 +44,9 @@ from tests.parity.test_coreml import change, edited, nth, set_mode, weight_scale
 
 SIZE = 64
 FILES = {
-    "pte": ("tiny_int8.pte", executorch),
-    "tflite": ("tiny_int8.tflite", tflite),
-    "mlpackage": ("tiny_int8.mlpackage", coreml),
+    "pte": ("tiny_int8.pte", get_target("executorch")),
+    "tflite": ("tiny_int8.tflite", get_target("tflite")),
+    "mlpackage": ("tiny_int8.mlpackage", get_target("coreml")),
 }
 FLOAT = "tiny_float16.mlpackage"
 # One block of each kind, for lowering's sake.
@@ -77,15 +74,15 @@ def pictures(count: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
 
 
-def lower(backend: Backend, model, folder: Path, name: str, calibration: Calibration | None):
+def lower(backend: Target, model, folder: Path, name: str, calibration: Calibration | None):
     """One file of `model`, and its table beside it; the float twin without a calibration."""
 
     info = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
-    module = build_mobile(model, FORMS[TARGETS[backend.TARGET].form])
+    module = build_mobile(model, FORMS[backend.facts.form])
     if calibration is not None:
-        table = make_table(module, TARGETS[backend.TARGET].form, load_recipe("cpu"), calibration)
-        table.save(folder / f"parameters-{TARGETS[backend.TARGET].form}.json")
-        module = quantize(module, table, backend.FOLD)
+        table = make_table(module, backend.facts.form, load_recipe("cpu"), calibration)
+        table.save(folder / f"parameters-{backend.facts.form}.json")
+        module = quantize(module, table, backend.facts.fold)
     backend.lower(module, info, folder / name, int8=calibration is not None)
 
 
@@ -108,7 +105,7 @@ def made(model, tmp_path_factory) -> Made:
         calibration = Calibration("w", "i", 8, observe(form, list(pictures(8).split(4)), 8))
         for name, backend in FILES.values():
             lower(backend, model, folder, name, calibration)
-        lower(coreml, model, folder, FLOAT, None)
+        lower(get_target("coreml"), model, folder, FLOAT, None)
         state = model.state_dict()
         save_checkpoint(folder / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
         labels = [{"id": str(i), "label": f"class {i}"} for i in range(10)]
@@ -152,7 +149,7 @@ def test_every_int8_tensor_is_named_with_the_tables_parameters(made, network, su
 @pytest.mark.parametrize("suffix", FILES)
 def test_reading_and_replacing_changes_nothing(made, network, x, suffix):
     named = network.file(made.file(suffix))
-    untouched = backend_for(made.file(suffix)).load(made.file(suffix)).run(x)
+    untouched = target_of_file(made.file(suffix)).load(made.file(suffix)).run(x)
     assert np.array_equal(named.logits(x), untouched)
     values = named.tensors(x, named.names)
     np.testing.assert_allclose(values["head:out"].real.ravel(), untouched, atol=1e-3)

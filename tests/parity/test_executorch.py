@@ -15,9 +15,10 @@ from torch import nn
 
 from export.graph import CONV, DEPTHWISE, LINEAR, QUANTIZE, TRANSPOSE
 from export.targets.base import ModelInfo
-from export.targets.executorch import target as backend
 from export.targets.executorch.cut import PteCutter
+from export.targets.executorch.lowering import lower
 from export.targets.executorch.reader import read_pte
+from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
@@ -31,6 +32,8 @@ from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
 from tests.parity.label_checks import check_labels
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
+
+backend = get_target("executorch")
 
 SIZE = 64
 INFO = ModelInfo("narrow", ("tench", "golf ball", "ünïcode"), Preprocess(size=SIZE))
@@ -58,7 +61,7 @@ def quantized(form: MobileForm, recipe: str, size: int) -> tuple[nn.Module, Para
     """The quantized program of `form` and its table, calibrated on `images`."""
     observed = observe(form, images(8, size).split(4), 2)
     table = make_table(form, "xnnpack", load_recipe(recipe), Calibration("", "", 8, observed))
-    return quantize(form, table, fold=backend.FOLD), table
+    return quantize(form, table, fold=backend.facts.fold), table
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +229,7 @@ def count_macs(form: MobileForm) -> int:
 def test_same_bytes_again_and_with_all_passes(lowered, tmp_path):
     """The delegate's passes that the lowering leaves out change nothing."""
     again = tmp_path / "again.pte"
-    backend.lower(lowered["cpu"].module, INFO, again, int8=True, all_passes=True)
+    lower(lowered["cpu"].module, INFO, again, int8=True, all_passes=True)
     assert again.read_bytes() == lowered["cpu"].path.read_bytes()
 
 

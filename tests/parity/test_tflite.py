@@ -17,11 +17,12 @@ from torch import nn
 
 from export.graph import CONV, DEPTHWISE, FileGraph
 from export.targets.base import ModelInfo
-from export.targets.tflite import target as tflite
+from export.targets.target import get_target
 from export.targets.tflite.cut import TfliteCutter
 from export.targets.tflite.edit import BUFFER_ALIGNMENT, TfliteModel
 from export.targets.tflite.metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
-from export.targets.tflite.reader import open_interpreter, read_constants, read_metadata
+from export.targets.tflite.reader import read_constants, read_metadata
+from export.targets.tflite.running import open_interpreter
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import MobileForm, build_mobile
@@ -34,6 +35,8 @@ from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
 from tests.parity.label_checks import check_labels
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
+
+tflite = get_target("tflite")
 
 SIZE, CLASSES = 64, 1000
 LABELS = tuple(f"label {i}" for i in range(CLASSES))
@@ -83,7 +86,7 @@ def lowered(form, tmp_path_factory):
         table, module = None, form
         if name != "float":
             table = make_table(form, "xnnpack", load_recipe(name), calibration)
-            module = quantize(form, table, tflite.FOLD)
+            module = quantize(form, table, tflite.facts.fold)
         path = folder / f"{name}.tflite"
         tflite.lower(module, info, path, int8=table is not None)
         made[name] = Lowered(path, module, table, info)
@@ -410,7 +413,7 @@ def test_xxs(golden_state, tmp_path, recipe):
     calibration = Calibration("w", "i", 16, observe(form, batches, 16))
     table = make_table(form, "xnnpack", load_recipe(recipe), calibration)
     info = ModelInfo("efficientmod_xxs", LABELS, Preprocess())
-    program = quantize(form, table, tflite.FOLD)
+    program = quantize(form, table, tflite.facts.fold)
     path = tmp_path / "xxs.tflite"
     tflite.lower(program, info, path, int8=True)
     graph = tflite.read_graph(path)

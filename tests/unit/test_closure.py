@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from export.lowering import LoweringJob
-from export.targets.base import ModelInfo, get_backend
+from export.lowering import LoweringJob, made_by
+from export.targets.base import ModelInfo
 from mobilemod import closure
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.targets import TARGETS
@@ -22,7 +22,7 @@ PACKAGES = ("mobilemod", "quantization", "export")
 # What the cached things are made by; `code_digest` is given the same names.
 FAMILY = "mobilemod.networks.efficientmod"
 MADE_BY = {
-    **{t: ("export.lowering", get_backend(t).__name__, FAMILY) for t in TARGETS},
+    **{t: (*made_by(t), FAMILY) for t in TARGETS},
     "prepared": (preparation.__name__, FAMILY),
 }
 
@@ -83,7 +83,7 @@ def test_closures_hold_what_decides(modules, inside, outside):
 
 @pytest.mark.parametrize(
     "module",
-    ["export.lowering", "export.targets.tflite.target", "quantization.prepare.preparation"],
+    ["export.lowering", "export.targets.tflite.lowering", "quantization.prepare.preparation"],
 )
 def test_nothing_imported_is_missed(module):
     """What Python itself imports of the packages is in the closure."""

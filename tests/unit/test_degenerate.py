@@ -15,10 +15,8 @@ from torch import Tensor
 
 from export.bundle import ExportConfig, export_bundle
 from export.targets.base import FORMS, ModelInfo
-from export.targets.coreml import target as coreml
 from export.targets.coreml.check import check
-from export.targets.executorch import target as executorch
-from export.targets.tflite import target as tflite
+from export.targets.target import get_target
 from mobilemod.data.classes import ClassNames
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.preprocess import Preprocess
@@ -39,6 +37,7 @@ from quantization.qat.network import QatProgram
 from quantization.recipe import load_recipe
 from quantization.sensitivity.program import SwitchedProgram, code_counts
 
+coreml, executorch, tflite = map(get_target, ("coreml", "executorch", "tflite"))
 LONG = pytest.mark.long
 BINS = 2048
 SIZE = 64
@@ -185,7 +184,7 @@ def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
     calibration = Calibration("w", "i", 4, observe(form, [x], 1))
     table = make_table(form, "xnnpack", load_recipe("cpu"), calibration)
     assert [e for e in table.entries.values() if "fit int32" in e.note]
-    program = quantize(form, table, executorch.FOLD)
+    program = quantize(form, table, executorch.facts.fold)
     path = tmp_path / "model.pte"
     info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
     executorch.lower(program, info, path, int8=True)
@@ -283,7 +282,7 @@ def test_values_beyond_float16_are_named(narrow_variant, tmp_path, int8):
     if int8:
         calibration = Calibration("w", "i", 1, observe(module, [pictures(1)], 1))
         table = make_table(module, "coreml", load_recipe("cpu"), calibration)
-        module = quantize(module, table, coreml.FOLD)
+        module = quantize(module, table, coreml.facts.fold)
     info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
     path = tmp_path / "model.mlpackage"
     coreml.lower(module, info, path, int8=int8)

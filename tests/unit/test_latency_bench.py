@@ -221,7 +221,8 @@ def test_published_form_is_the_published_network(network, expected):
 
 def test_plain_file_is_lowered_from_the_published_form(litert_file, network, expected):
     """Its depthwise kernels are whole, its norms are there, and its logits are the network's."""
-    from export.targets.tflite.reader import read_constants, read_graph
+    from export.targets.tflite.graph import read_graph
+    from export.targets.tflite.reader import read_constants
 
     depthwise = [
         graph.tensors[n.inputs[1]].shape

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 
 from export.lowering import LoweringJob
-from export.targets.base import FORMS, ModelInfo, Origin, get_backend
+from export.targets.base import ModelInfo, Origin
 from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.targets import TARGETS
@@ -57,7 +55,7 @@ def test_whose_weights_a_file_holds_stands_in_its_format():
     from coremltools.proto import Model_pb2
 
     from export.source import open_source
-    from export.targets.coreml.target import _describe
+    from export.targets.coreml.lowering import _describe
     from export.targets.tflite.metadata import model_metadata
 
     origin = Origin("Ada", "MIT", "0.1.0+abcdef01")
@@ -91,19 +89,3 @@ def test_other_labels_and_authors_lower_nothing_again():
         job, info=dataclasses.replace(INFO, name="x", labels=("a", "b"), origin=Origin("Ada"))
     )
     assert job.key() != other.key() and job.program.key() == other.program.key()
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_target_has_a_folder_of_its_name(target):
-    assert target == get_backend(target).TARGET
-    assert TARGETS[target].form in FORMS
-
-
-@pytest.mark.parametrize("suffix,others", [(".tflite", "coreml"), (".pte", "tflite")])
-def test_reading_a_file_imports_its_own_runtime_alone(suffix, others):
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom export.targets.base import backend_for\n"
-        f"backend_for(Path('a{suffix}'))\n"
-        f"sys.exit('export.targets.{others}.target' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -20,15 +20,12 @@ from export.graph import CONV, DEPTHWISE
 from export.measure.profiling import Profile, UnitTime
 from export.measure.search_costs import load_profile, mac_costs, saved_profiles, time_costs
 from export.targets.base import FORMS, ModelInfo
-from export.targets.coreml import target as coreml
-from export.targets.executorch import target as executorch
-from export.targets.tflite import target as tflite
+from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.results.search.page import write_page
 from mobilemod.results.search.table import text_table
-from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe, parse_recipe
@@ -355,7 +352,7 @@ def test_rules_are_few_and_readable(narrow_model):
     ]
 
 
-BACKENDS = {"tflite": tflite, "executorch": executorch, "coreml": coreml}
+BACKENDS = {name: get_target(name) for name in ("tflite", "executorch", "coreml")}
 FAST = {("tflite", "cpu")}
 
 
@@ -372,11 +369,11 @@ def test_file_has_exactly_these_modules_float(narrow_model, images, tmp_path, ta
     backend = BACKENDS[target]
     flows = {form: flow_of(narrow_model, form, recipe) for form in FORMS}
     mixed = mixed_recipe(load_recipe(recipe), list(flows.values()), dict.fromkeys(CHOSEN, "a"), "")
-    facts = TARGETS[backend.TARGET]
+    facts = backend.facts
     form = build_mobile(narrow_model, FORMS[facts.form])
     observed = observe(build_mobile(narrow_model, FORMS["xnnpack"]), [images], 1)
     table = make_table(form, facts.form, mixed, Calibration("w", "i", 8, observed))
-    program = quantize(form, table, backend.FOLD)
+    program = quantize(form, table, backend.facts.fold)
     path = tmp_path / f"mixed{facts.suffix}"
     info = ModelInfo("narrow", tuple(f"class {i}" for i in range(10)), Preprocess(size=SIZE))
     backend.lower(program, info, path, int8=True)

@@ -1,3 +1,3 @@
 """Core ML: lowering to `.mlpackage`, evaluating and checking a saved program, and reading it.
-`target` is what `get_backend` returns.
+Each module that `export.targets.target.PARTS` names is a part of the target.
 """

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from export.targets.coreml.evaluator import INT_RANGE, Step, compile_program
 from export.targets.coreml.reader import constant, open_package
-from export.targets.coreml.target import pixels_of
+from export.targets.coreml.running import pixels_of
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile_ops import MobileNorm, NamedConv2d
 from quantization.program import QuantizedConv2d, QuantizeDequantize
@@ -110,8 +110,9 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     return comparison.result(failure, len(images))
 
 
-def require(result: CheckResult, path: Path) -> None:
-    """`UserError` where the check failed."""
+def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
+    """As `check`; `UserError` with the first op that parts."""
+    result = check(path, program, images)
     if result.failure is not None:
         raise UserError(
             f"{path}: the file doesn't compute what the quantized program does: {result.failure}; "

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from export.graph import FileGraph, FileNode, FileTensor
-from export.quiet import quiet
 from export.targets import isolated
 from export.targets.coreml.reader import WEIGHTS_FOLDER, blocks, model_path, operations, read_spec
-from export.targets.coreml.shapes import default_shapes, infer_shapes
+from export.targets.coreml.shapes import default_shapes, infer_shapes, prepare_to_infer
+from export.targets.coreml.toolkit import known_ops
 from export.targets.coreml.values import Values, bindings, names, tensor_type
 from export.targets.coreml.work import is_data, operands, work
+from mobilemod.targets.coreml import FACTS
 
-TARGET = "coreml"
 CONTROL = ("cond", "while_loop")
 # Constants are values, not work: they become tensors of the graph. What a stored weight is
 # called: its codes' type, "sparse" and "palette" where zeros or few values are stored.
@@ -36,6 +36,7 @@ def read_graph(path: Path) -> FileGraph:
     given, notes = default_shapes(spec)
     shapes = dict(given)
     if given:
+        prepare_to_infer()
         try:
             shapes |= isolated.call(infer_shapes, spec, given, str(folder))
         except isolated.IsolatedError as error:
@@ -54,7 +55,7 @@ def read_graph(path: Path) -> FileGraph:
     if any(n.op in CONTROL for n in reading.nodes):
         notes.append("branches and loops: the work is of each branch and one turn of a loop")
     return FileGraph(
-        TARGET, reading.tensors, tuple(reading.nodes), tuple(inputs), tuple(outputs),
+        FACTS.name, reading.tensors, tuple(reading.nodes), tuple(inputs), tuple(outputs),
         notes=tuple(notes),
     )  # fmt: skip
 
@@ -66,7 +67,7 @@ class _Reading:
         self.values, self.shapes = values, shapes
         self.tensors: dict[str, FileTensor] = {}
         self.nodes: list[FileNode] = []
-        self.known = _known_ops()
+        self.known = known_ops()
         self.scales_left = MOST_SCALES
 
     def start(self, method: str, function: str) -> None:
@@ -169,11 +170,3 @@ class _Reading:
             tensor = self.tensors.get(self.prefix + binding.name)
             return tensor.dtype if tensor else None
         return None
-
-
-def _known_ops() -> frozenset[str]:
-    """The operations that coremltools documents; a custom one may do anything."""
-    with quiet():
-        from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
-
-    return frozenset(SSAOpRegistry.core_ops) | {"write_state"}

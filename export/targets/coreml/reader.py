@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from export.quiet import quiet
+from export.targets.coreml.toolkit import model_type
 from export.targets.flatbuffer import DamagedError, UnsupportedError
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 
 MODEL_PATH = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS_FOLDER = Path("Data/com.apple.CoreML/weights")
-PREPROCESS_KEY = "preprocessing"
+PREPROCESS_KEY, INPUT_NAME = "preprocessing", "image"
 SENTINEL = b"\xef\xbe\xad\xde"
 BLOB_HEADER = 64
 
@@ -100,10 +101,9 @@ def read_spec(path: Path) -> Any:
     model = model_path(path)
     if not model.is_file():
         raise UserError(f"{path}: not a Core ML package ({model.relative_to(path)} is missing)")
-    with quiet():
-        from coremltools.proto import Model_pb2
-        from google.protobuf.message import DecodeError
-    spec = Model_pb2.Model()
+    from google.protobuf.message import DecodeError
+
+    spec = model_type()()
     try:
         spec.ParseFromString(model.read_bytes())
         kind = spec.WhichOneof("Type")

@@ -58,6 +58,12 @@ def _default(feature: Any) -> tuple[int, ...]:
     return ()
 
 
+def prepare_to_infer() -> None:
+    """Import what `infer_shapes` needs: seconds that a call with a time limit shouldn't count."""
+    with quiet():
+        import coremltools.converters.mil.frontend.milproto.load  # noqa: F401
+
+
 def infer_shapes(
     spec: Any, given: dict[Key, tuple[int, ...]], folder: str
 ) -> dict[Key, tuple[int, ...]]:

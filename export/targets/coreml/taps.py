@@ -13,11 +13,18 @@ from torch import Tensor
 from export.targets.coreml.evaluator import Step, compile_program, half
 from export.targets.coreml.graph import read_graph
 from export.targets.coreml.reader import constant, open_package
-from export.targets.coreml.target import pixels_of
+from export.targets.coreml.running import pixels_of
+
+
+def open_taps(path: Path) -> CoremlTaps:
+    """The taps of a package; `UserError` where it is damaged."""
+    return CoremlTaps(path)
 
 
 class CoremlTaps:
     """An opened `.mlpackage`; tensors are named as in `graph`, float16 ones are held in float32."""
+
+    as_is = True
 
     def __init__(self, path: Path):
         self.graph = read_graph(path)

@@ -1,3 +1,3 @@
-"""ExecuTorch: lowering to `.pte`, running, and reading a file from its bytes. `target` is what
-`get_backend` returns.
+"""ExecuTorch: lowering to `.pte`, running, and reading a file from its bytes. Each module that
+`export.targets.target.PARTS` names is a part of the target.
 """

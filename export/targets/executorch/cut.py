@@ -57,6 +57,11 @@ def _refuse(path: Path, found: PteFile) -> None:
         raise UserError(f"{path}: not supported: no profile, since {why}")
 
 
+def open_cutter(path: Path, threads: int = 1) -> PteCutter:
+    """The cutter of a file; `UserError` for one that doesn't come apart."""
+    return PteCutter(path, threads)
+
+
 class PteCutter:
     """Cuts a file; nodes are numbered as in `graph.nodes`."""
 

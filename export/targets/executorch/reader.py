@@ -24,8 +24,8 @@ from export.targets.executorch.work import portable_node
 from export.targets.executorch.xnnpack_reader import Content, add_xnnpack_graph, read_xnnpack_graph
 from export.targets.flatbuffer import DamagedError, Schema, UnsupportedError, at
 from mobilemod.errors import UserError
+from mobilemod.targets.executorch import FACTS
 
-TARGET = "executorch"
 METADATA_METHOD = "metadata"
 XNNPACK = "XnnpackBackend"
 SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
@@ -132,7 +132,7 @@ class _Program:
             count = len(content.elsewhere)
             self.notes.append(f"{count} constants lie outside the file, in a .ptd")
         graph = FileGraph(
-            TARGET,
+            FACTS.name,
             content.tensors,
             tuple(content.nodes),
             tuple(edges["inputs"]),

@@ -31,8 +31,15 @@ from export.targets.executorch.xnnpack_reader import INVALID_ID
 from mobilemod.errors import UserError
 
 
+def open_taps(path: Path) -> PteTaps:
+    """The taps of a file; `UserError` where it is damaged, or not XNNPACK's alone."""
+    return PteTaps(path)
+
+
 class PteTaps:
     """An opened `.pte` whose one delegate is XNNPACK; tensors are named as in `graph`."""
+
+    as_is = False
 
     def __init__(self, path: Path):
         self.path = path

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from export.bundle_parts import REFERENCE_FILE, OpenedBundle
-from export.targets.executorch.reader import TARGET
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.manifest import bundle_around
-from mobilemod.targets import TARGETS
+from mobilemod.targets.executorch import FACTS
 
 
 def weight_names(path: Path, constants: dict[str, np.ndarray]) -> dict[str, str]:
@@ -24,7 +23,7 @@ def weight_names(path: Path, constants: dict[str, np.ndarray]) -> dict[str, str]
     bundle = bundle_around(path)
     if bundle is None or REFERENCE_FILE not in bundle.hashes:
         return {}
-    form = OpenedBundle(bundle).mobile(TARGETS[TARGET].form, False)
+    form = OpenedBundle(bundle).mobile(FACTS.form, False)
     convs = [m for m in form.modules() if isinstance(m, NamedConv2d)]
     names: dict[str, list[str]] = defaultdict(list)
     for conv in convs:

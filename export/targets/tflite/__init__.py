@@ -1,3 +1,3 @@
-"""TFLite: lowering to `.tflite`, running, and reading a file from its bytes. `target` is what
-`get_backend` returns.
+"""TFLite: lowering to `.tflite`, running, and reading a file from its bytes. Each module that
+`export.targets.target.PARTS` names is a part of the target.
 """

@@ -13,7 +13,7 @@ from export.graph import FileGraph
 from export.quiet import quiet
 from export.targets.base import SubProgram
 from export.targets.tflite.edit import TfliteModel
-from export.targets.tflite.reader import read_graph
+from export.targets.tflite.graph import read_graph
 from mobilemod.errors import UserError
 
 
@@ -28,6 +28,11 @@ def _refuse(path: Path, graph: FileGraph, subgraphs: int) -> None:
         why = "it has ops that keep a state or read text"
     if why:
         raise UserError(f"{path}: not supported: no profile, since {why}")
+
+
+def open_cutter(path: Path, threads: int = 1) -> TfliteCutter:
+    """The cutter of a file; `UserError` for one that doesn't come apart."""
+    return TfliteCutter(path, threads)
 
 
 class TfliteCutter:

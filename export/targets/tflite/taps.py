@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.quiet import quiet
 from export.targets.tflite.edit import TfliteModel
-from export.targets.tflite.reader import read_graph
+from export.targets.tflite.graph import read_graph
 from mobilemod.errors import UserError
 
 CONSTANTS = {
@@ -27,8 +27,15 @@ CONSTANTS = {
 }
 
 
+def open_taps(path: Path) -> TfliteTaps:
+    """The taps of a file; `UserError` where it is damaged."""
+    return TfliteTaps(path)
+
+
 class TfliteTaps:
     """An opened `.tflite`; tensors are named as in `graph`."""
+
+    as_is = False
 
     def __init__(self, path: Path):
         self.path = path

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from export.verbs.options import EXIT_OK, emit
+from mobilemod.targets import suffixes_in_words
 
 SUMMARY = "where two model files part on an image, and why"
 EXAMPLE = "mobilemod diff int8.pte int8.mlpackage --image photo.jpg"
@@ -13,7 +14,7 @@ EXAMPLE = "mobilemod diff int8.pte int8.mlpackage --image photo.jpg"
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    p.add_argument("a", type=Path, help="model file: .pte, .tflite or .mlpackage")
+    p.add_argument("a", type=Path, help=f"model file: {suffixes_in_words()}")
     p.add_argument("b", type=Path, help="another one of the same network, or the word program")
     p.add_argument("--image", type=Path, action="append", default=[], metavar="FILE",
                    help="image file; may be given several times")  # fmt: skip

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from export.verbs.options import EXIT_OK, EXIT_USER, emit, fail, os_error
 from mobilemod.errors import UserError
+from mobilemod.targets import suffixes_in_words
 
-SUMMARY = "what is int8 in a .pte, .tflite or .mlpackage"
+SUMMARY = f"what is int8 in a {suffixes_in_words()}"
 EXAMPLE = "mobilemod inspect dist/efficientmod_xxs/efficientmod_xxs_int8.tflite"
 
 

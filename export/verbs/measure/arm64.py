@@ -21,10 +21,12 @@ def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
     from mobilemod.harness.arm64.emulator import default_folder
     from mobilemod.harness.arm64.install import set_up
+    from mobilemod.harness.worker.runtimes import RUNTIMES
 
     folder = args.out or default_folder()
     stamp = set_up(folder, args.executorch)
-    runtimes = [w for w in stamp["wheels"] if w.startswith(("ai-edge-litert", "executorch"))]
+    packages = tuple(r.package for r in RUNTIMES.values())
+    runtimes = [w for w in stamp["wheels"] if w.startswith(packages)]
     text = f"{folder}: emulated {stamp['cpu']}, {', '.join(runtimes)}"
     emit(args, {**stamp, "folder": str(folder)}, text)
     return EXIT_OK

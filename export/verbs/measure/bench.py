@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load_quietly(path: Path, threads: int) -> Any:
     from export.quiet import quiet
-    from export.targets.base import backend_for
+    from export.targets.target import target_of_file
 
     with quiet():
-        return backend_for(path).load(path, threads)
+        return target_of_file(path).load(path, threads)

@@ -19,6 +19,8 @@ from mobilemod.harness.arm64.pins import CPU, PYTHON
 from mobilemod.harness.arm64.plugin import COMPILE, HERE, SOURCES
 from mobilemod.harness.arm64.process import reason
 from mobilemod.harness.worker import copy_to
+from mobilemod.harness.worker.runtimes import RUNTIMES
+from mobilemod.targets import suffixes_of
 
 STAMP, PLUGIN = "stamp.json", "icount.so"
 FOLDER_VARIABLE, DEFAULT_FOLDER = "MOBILEMOD_ARM64", ".arm64"
@@ -59,7 +61,7 @@ class Emulator:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """The model files that the guest can run."""
-        return (".tflite", ".pte") if self.stamp["executorch"] else (".tflite",)
+        return suffixes_of(t for t in RUNTIMES if self.stamp.get(t, True))
 
     def run(
         self, program: Sequence[str], counts: Path | None = None, cwd: Path | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobilemod.harness.worker.runtimes import LOADERS
+from mobilemod.harness.worker.runtimes import runtime_of_file
 
 # icount.c: a system call that doesn't exist; 1 sets the counts to zero, 2 writes them.
 MARK = 0x6D6F6264
@@ -21,9 +21,7 @@ MARK = 0x6D6F6264
 
 def main(model: str, given: str, out: str, repeats: str) -> None:
     x = np.load(given)
-    loaded = LOADERS["executorch" if model.endswith(".pte") else "tflite"](
-        Path(model), 1, "xnnpack"
-    )
+    loaded = runtime_of_file(Path(model)).load(Path(model), 1, "xnnpack")
     invoke = loaded.invoke
     syscall = ctypes.CDLL(None).syscall
     syscall.argtypes = (ctypes.c_long, ctypes.c_long)

@@ -11,6 +11,7 @@ from mobilemod.harness.bench.coreml_placement import by_device, fallback_verdict
 from mobilemod.harness.bench.devices import ModelFile
 from mobilemod.harness.bench.latency import Latency
 from mobilemod.results.verdict import Verdict
+from mobilemod.targets import suffixes_of
 
 LOADS = 5
 
@@ -23,7 +24,7 @@ def check_macos(device: str) -> None:
 
 def suffixes() -> tuple[str, ...]:
     """Core ML's packages alone."""
-    return (".mlpackage",)
+    return suffixes_of(["coreml"])
 
 
 async def measure_package(

@@ -10,7 +10,9 @@ from typing import Any
 from mobilemod.harness.bench.devices import Job, Measurement
 from mobilemod.harness.bench.latency import Latency, alternate, compare
 from mobilemod.harness.worker.facts import processor
+from mobilemod.harness.worker.runtimes import RUNTIMES
 from mobilemod.progress import progress
+from mobilemod.targets import suffixes_of
 
 
 def check(threads: int) -> None:
@@ -19,7 +21,7 @@ def check(threads: int) -> None:
 
 def suffixes() -> tuple[str, ...]:
     """Not Core ML's, which the devices `mac` and `iphone` measure where it runs."""
-    return (".tflite", ".pte")
+    return suffixes_of(RUNTIMES)
 
 
 def measure(job: Job) -> Measurement:

@@ -76,10 +76,10 @@ class Driver(Protocol):
         """Raises `UserError` where the device can't be used here: what is missing, and the fix."""
 
     def suffixes(self) -> tuple[str, ...]:
-        """The model files that it runs: ".tflite", ".pte", ".mlpackage"."""
+        """The model files that it runs."""
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        """What a target ("tflite", "executorch", "coreml") can run on there, by the protocol's
+        """What a target can run on there, by the protocol's
         names; the first is used unless the user chooses another."""
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:

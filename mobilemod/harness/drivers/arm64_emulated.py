@@ -12,9 +12,9 @@ from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import Emulator, load_emulator
 from mobilemod.harness.bench.arm64_emulated import instruction_entry
 from mobilemod.harness.drivers import JobFolder, Receive, Resume
-from mobilemod.harness.drivers.host import DELEGATES
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE, copy_to
+from mobilemod.harness.worker.runtimes import delegates_of
 from mobilemod.manifest import load_bundle
 from mobilemod.progress import progress
 
@@ -38,7 +38,7 @@ class EmulatedDriver:
         return self.emulator.suffixes
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        return DELEGATES[target]
+        return delegates_of(target)
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Executed instructions of one inference by class, by file."""

@@ -29,6 +29,7 @@ from mobilemod.harness.run.serve import (
     qr_code,
     serving,
 )
+from mobilemod.targets import suffixes_of
 
 BINARIES = (
     "chromium",
@@ -57,6 +58,7 @@ SILENCE_SECONDS, TAKE_OVER_SECONDS = 180.0, 15.0
 # For the last answer to reach the page before the server goes.
 GOODBYE_SECONDS = 0.5
 PHONE = "phone"
+DELEGATES = {"tflite": ("wasm", "webgpu")}
 
 
 class BrowserDriver:
@@ -85,10 +87,10 @@ class BrowserDriver:
         built_app(self.app)
 
     def suffixes(self) -> tuple[str, ...]:
-        return (".tflite",)
+        return suffixes_of(DELEGATES)
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        return ("wasm", "webgpu")
+        return DELEGATES.get(target, ())
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         return {}

@@ -12,10 +12,8 @@ from mobilemod.errors import UserError
 from mobilemod.harness.drivers import JobFolder, Receive, Resume
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE
-from mobilemod.harness.worker.runtimes import version_of
-
-SUFFIXES = {"tflite": ".tflite", "executorch": ".pte"}
-DELEGATES = {"tflite": ("xnnpack", "cpu"), "executorch": ("xnnpack",)}
+from mobilemod.harness.worker.runtimes import RUNTIMES, delegates_of
+from mobilemod.targets import suffixes_of
 
 
 class HostDriver:
@@ -30,13 +28,14 @@ class HostDriver:
 
     def check(self) -> None:
         if not self.suffixes():
-            raise UserError("neither LiteRT nor ExecuTorch is installed here; run 'make setup'")
+            names = " nor ".join(r.name for r in RUNTIMES.values())
+            raise UserError(f"neither {names} is installed here; run 'make setup'")
 
     def suffixes(self) -> tuple[str, ...]:
-        return tuple(suffix for target, suffix in SUFFIXES.items() if _installed(target))
+        return suffixes_of(t for t, r in RUNTIMES.items() if r.version is not None)
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        return DELEGATES[target]
+        return delegates_of(target)
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         return {}
@@ -47,14 +46,6 @@ class HostDriver:
         path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "-m", MODULE, str(folder.folder.resolve()), "--kind", "host"]
         stream_process(command, receive, {**os.environ, "PYTHONPATH": path})
-
-
-def _installed(target: str) -> bool:
-    try:
-        version_of(target)
-    except ModuleNotFoundError:  # PackageNotFoundError is one
-        return False
-    return True
 
 
 def create(device_id: str | None) -> HostDriver:

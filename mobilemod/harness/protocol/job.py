@@ -1,6 +1,6 @@
 """The job of docs/harness-protocol.md as dataclasses, and job folders, which nobody has to trust.
 
-Needs the standard library and two small modules of mobilemod: this file also runs on devices.
+Needs the standard library and a few small modules of mobilemod: this file also runs on devices.
 `job_build.py` makes a job folder from a bundle; here one is read and checked.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.protocol.values import Values, check_path, short
+from mobilemod.targets import TARGETS
 
 SCHEMA, RESUME_SCHEMA = "mobilemod/job/1", "mobilemod/resume/1"
 JOB_FILE, RESUME_FILE, MANIFEST_FILE = "job.json", "resume.json", "manifest.json"
 KINDS = ("images", "pixels")
-TARGETS = ("tflite", "executorch", "coreml")
 DELEGATES = (
     "cpu", "xnnpack", "gpu", "nnapi",
     "all", "cpu_only", "cpu_and_ne", "cpu_and_gpu",
@@ -243,7 +243,7 @@ def _job_file(v: Values) -> JobFile:
         v.path(),
         v.digest(),
         v.whole("bytes"),
-        v.text("target", TARGETS),
+        v.text("target", tuple(TARGETS)),
         v.text("precision", most=64),
         v.maybe("twin", v.text),
     )

@@ -12,6 +12,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mobilemod import targets
+
 MODULE = "mobilemod.harness.worker"
 # Below the folder that holds the package `mobilemod`; nothing else of it is imported.
 FILES = (
@@ -36,6 +38,7 @@ FILES = (
     "mobilemod/harness/worker/facts.py",
     "mobilemod/harness/worker/runtimes.py",
     "mobilemod/harness/worker/timing.py",
+    *sorted(f"mobilemod/targets/{p.name}" for p in Path(targets.__file__).parent.glob("*.py")),
 )
 
 

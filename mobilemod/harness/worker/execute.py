@@ -22,7 +22,7 @@ from mobilemod.harness.protocol.job import JobFolder, LatencyPlan, Resume, load_
 from mobilemod.harness.protocol.lines import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top
-from mobilemod.harness.worker.runtimes import LOADERS, Loaded, import_runtime, versions
+from mobilemod.harness.worker.runtimes import RUNTIMES, Loaded, versions
 from mobilemod.harness.worker.timing import Series, run_in_turns, warm_up
 
 STATE_SECONDS = 5.0
@@ -127,13 +127,13 @@ class _Run:
     def _load(self, index: int) -> Loaded:
         c = self.job.configurations[index]
         file = self.job.file(c.file)
-        return LOADERS[file.target](self.folder.path(file.path), c.threads, c.delegate)
+        return RUNTIMES[file.target].load(self.folder.path(file.path), c.threads, c.delegate)
 
     def _load_and_tell(self, index: int, cold: int) -> Loaded:
         target = self.job.file(self.job.configurations[index].file).target
-        if target not in LOADERS:
+        if target not in RUNTIMES:
             raise UserError(f"this device runs no {target} files")
-        import_runtime(target)
+        RUNTIMES[target].prepare()
         begin = time.perf_counter()
         loaded = self._load(index)
         seconds = time.perf_counter() - begin

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-PACKAGES = {"tflite": ("LiteRT", "ai-edge-litert"), "executorch": ("ExecuTorch", "executorch")}
+from mobilemod.errors import UserError
+from mobilemod.targets import facts_of_file, suffixes_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def load_tflite(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Load
         return interpreter.get_tensor(target["index"]).reshape(-1).astype(np.float32)
 
     by = "XNNPACK" if delegate == "xnnpack" else "built-in kernels"
-    version = f"LiteRT {version_of('tflite')}, {by}, {_threads(threads)}"
+    version = f"LiteRT {metadata.version('ai-edge-litert')}, {by}, {_threads(threads)}"
     where = tflite_placement(interpreter, target["index"])
     return Loaded(prepare, set_input, interpreter.invoke, logits, version, *where)
 
@@ -120,7 +121,7 @@ def load_pte(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Loaded:
     def logits() -> np.ndarray:
         return result[0].numpy().reshape(-1).astype(np.float32)
 
-    version = f"ExecuTorch {version_of('executorch')}, XNNPACK delegate, {_threads(threads)}"
+    version = f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate, {_threads(threads)}"
     return Loaded(prepare, set_input, invoke, logits, version)
 
 
@@ -128,32 +129,68 @@ def _threads(threads: int) -> str:
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-LOADERS: dict[str, Callable[[Path, int, str], Loaded]] = {
-    "tflite": load_tflite,
-    "executorch": load_pte,
+def _import_litert() -> None:
+    import ai_edge_litert.interpreter  # noqa: F401
+
+
+def _import_executorch() -> None:
+    import torch  # noqa: F401
+    from executorch.extension.pybindings import _portable_lib  # noqa: F401
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs a target's files in Python.
+
+    package: as installed; module: as imported. delegates: what it can run a file on, by the
+    protocol's names, the usual one first. load: (file, threads, delegate) -> a file ready to run.
+    prepare: import it, so that a timed load is the file's and not Python's.
+    """
+
+    name: str
+    package: str
+    module: str
+    delegates: tuple[str, ...]
+    load: Callable[[Path, int, str], Loaded]
+    prepare: Callable[[], None]
+
+    @property
+    def version(self) -> str | None:
+        """Of the package, None where it isn't installed."""
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            return None
+
+
+RUNTIMES = {
+    "tflite": Runtime(
+        "LiteRT",
+        "ai-edge-litert",
+        "ai_edge_litert",
+        ("xnnpack", "cpu"),
+        load_tflite,
+        _import_litert,
+    ),
+    "executorch": Runtime(
+        "ExecuTorch", "executorch", "executorch", ("xnnpack",), load_pte, _import_executorch
+    ),
 }
 
 
-def import_runtime(target: str) -> None:
-    """Import a target's package, so that a timed load is the file's and not Python's."""
-    if target == "tflite":
-        import ai_edge_litert.interpreter  # noqa: F401
-    else:
-        import torch  # noqa: F401
-        from executorch.extension.pybindings import _portable_lib  # noqa: F401
+def delegates_of(target: str) -> tuple[str, ...]:
+    """What a target's files can run on here, () where no runtime runs them."""
+    return RUNTIMES[target].delegates if target in RUNTIMES else ()
 
 
-def version_of(target: str) -> str:
-    """The version of a target's package; raises PackageNotFoundError."""
-    return metadata.version(PACKAGES[target][1])
+def runtime_of_file(path: Path) -> Runtime:
+    """What runs a file, by its suffix; `UserError` where nothing here does."""
+    facts = facts_of_file(path)
+    if facts is None or facts.name not in RUNTIMES:
+        raise UserError(f"{path}: Python runs {', '.join(suffixes_of(RUNTIMES))} files")
+    return RUNTIMES[facts.name]
 
 
 def versions() -> dict[str, str]:
     """Runtime -> version, of those that are installed."""
-    found = {}
-    for name, package in PACKAGES.values():
-        try:
-            found[name] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {r.name: r.version for r in RUNTIMES.values() if r.version is not None}

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from export.bundle import ExportConfig, export_bundle
 from export.quiet import quiet
-from export.targets.base import get_backend
+from export.targets.target import get_target
 from mobilemod.data.classes import ClassNames
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_folder
@@ -98,7 +98,7 @@ def write_answers(bundle: Bundle, data: Path, limit: int, out: Path) -> None:
     logits = {}
     for entry in bundle.model_files():
         with quiet():
-            runner = get_backend(entry["target"]).load(bundle.folder / entry["file"], 1)
+            runner = get_target(entry["target"]).load(bundle.folder / entry["file"], 1)
         rows = progress(pixels, entry["file"], len(pixels), "image")
         logits[entry["file"]] = [runner.run(spec.normalize(p[None])).tolist() for p in rows]
     write_camera(out / "camera.mjpeg", [s.path for s in folder.samples])

@@ -16,18 +16,22 @@ from mobilemod.harness import worker
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb.client import Device
 from mobilemod.harness.drivers.bounded import last_line, whole
+from mobilemod.harness.worker.runtimes import RUNTIMES, delegates_of
+from mobilemod.targets import suffixes_of
 
 PACKAGE, ACTIVITY = "io.mobilemod.app", "io.mobilemod.app/.HarnessActivity"
 RECORDS = f"/sdcard/Android/data/{PACKAGE}/files/records"
+# What the app runs each target's files on.
+DELEGATES = {"tflite": ("xnnpack", "gpu"), "executorch": ("xnnpack",)}
 # With less than this on its disk a runner's end needs no other explanation.
 LEAST_FREE = 256 << 10
 _REASON = re.compile(r"\breason=\d+ \(([A-Z _]{1,40})\)")
 
 
 # What a device's Python can run: its words are ours, whatever else it prints.
-PROBE = """
+PROBE = f"""
 import importlib.util as u
-names = ("numpy", "PIL", "ai_edge_litert", "executorch")
+names = {("numpy", "PIL", *(r.module for r in RUNTIMES.values()))}
 print("mobilemod", *[n for n in names if u.find_spec(n)])
 """
 HAS_PYTHON = 'command -v python3 >/dev/null 2>&1 || exit 1; exec python3 -c "$1"'
@@ -85,10 +89,10 @@ class App:
     device: Device
 
     def suffixes(self) -> tuple[str, ...]:
-        return (".tflite", ".pte")
+        return suffixes_of(DELEGATES)
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        return {"tflite": ("xnnpack", "gpu"), "executorch": ("xnnpack",)}.get(target, ())
+        return DELEGATES.get(target, ())
 
     def luggage(self) -> dict[str, Path]:
         return {}
@@ -127,11 +131,10 @@ class PythonWorker:
     packages: frozenset[str]
 
     def suffixes(self) -> tuple[str, ...]:
-        known = {"ai_edge_litert": ".tflite", "executorch": ".pte"}
-        return tuple(suffix for package, suffix in known.items() if package in self.packages)
+        return suffixes_of(t for t, r in RUNTIMES.items() if r.module in self.packages)
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        return {"tflite": ("xnnpack", "cpu"), "executorch": ("xnnpack",)}.get(target, ())
+        return delegates_of(target)
 
     def luggage(self) -> dict[str, Path]:
         root = Path(worker.__file__).parents[3]

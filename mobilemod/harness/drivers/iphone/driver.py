@@ -23,8 +23,9 @@ from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone.placement import placement_by_file
 from mobilemod.harness.drivers.iphone.tools import Phone, Tool
 from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE, plain_files
+from mobilemod.targets import suffixes_of
 
-DELEGATES = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
+DELEGATES = {"coreml": ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")}
 # What of a job is on the phone: path -> sha256. Beside the job, so that the app need not know it.
 HELD = "Documents/jobs/held.json"
 
@@ -67,11 +68,11 @@ class IPhoneDriver:
 
     def suffixes(self) -> tuple[str, ...]:
         """Core ML's packages."""
-        return (".mlpackage",)
+        return suffixes_of(DELEGATES)
 
     def delegates(self, target: str) -> tuple[str, ...]:
         """Core ML's compute units."""
-        return DELEGATES if target == "coreml" else ()
+        return DELEGATES.get(target, ())
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Of each file: the battery before and after, and on a Mac where its ops ran."""

@@ -1,4 +1,4 @@
-"""TFLite: lowering by litert-torch, running by LiteRT with its default XNNPACK delegate.
+"""TFLite: a mobile form or its quantized program as a `.tflite`, by litert-torch.
 
 The file takes float32 (1, S, S, 3) and gives float32 logits (1, K): the layout that mobile image
 pipelines have, and the edges that LiteRT.js accepts.
@@ -6,15 +6,13 @@ pipelines have, and the edges that LiteRT.js accepts.
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from export.quiet import quiet
-from export.targets.base import ModelInfo, Runner
+from export.targets.base import ModelInfo
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.metadata import (
     METADATA_NAME,
@@ -23,14 +21,8 @@ from export.targets.tflite.metadata import (
     model_metadata,
     preprocess_json,
 )
-from export.targets.tflite.reader import open_interpreter, read_graph
-from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
 
-__all__ = ["FOLD", "TARGET", "label", "load", "lower", "read_graph"]
-
-TARGET = "tflite"
-FOLD = False
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
 
 
@@ -130,25 +122,3 @@ def _common_path(module: nn.Module) -> str:
             break
         shared.append(parts[0])
     return ".".join(shared)
-
-
-def load(path: Path, threads: int = 1) -> Runner:
-    """A `Runner` of the file; takes float32 (1, 3, S, S) whatever the file's own layout is."""
-    interpreter = open_interpreter(path, threads)
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0]["dtype"] != np.float32:
-        raise UserError(f"{path}: not an image classifier with one float32 input and one output")
-    source, target = inputs[0]["index"], outputs[0]["index"]
-    shape = tuple(int(d) for d in inputs[0]["shape"])
-    channels_last = shape[-1] == 3
-
-    def run(x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, np.float32)
-        if channels_last:
-            x = x.transpose(0, 2, 3, 1)
-        interpreter.set_tensor(source, np.ascontiguousarray(x))
-        interpreter.invoke()
-        return interpreter.get_tensor(target).reshape(-1).astype(np.float32)
-
-    version = metadata.version("ai-edge-litert")
-    return Runner(f"LiteRT {version}, XNNPACK, {threads} thread{'s'[: threads != 1]}", run)

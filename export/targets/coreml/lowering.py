@@ -1,4 +1,4 @@
-"""Core ML: lowering by coremltools to an ML program, running by Core ML or the MIL evaluator.
+"""Core ML: a mobile form or its quantized program as an ML program, by coremltools.
 
 The package takes an RGB image, size x size, and is a classifier: Xcode previews it with its
 labels. Its outputs are the label, the probabilities by label and the logits, float32 (1, K).
@@ -10,12 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
-import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from export.quiet import quiet
-from export.targets.base import ModelInfo, Runner
-from export.targets.coreml.evaluator import LOGITS, MilProgram, compile_program
-from export.targets.coreml.graph import read_graph
+from export.targets.base import ModelInfo
+from export.targets.coreml.evaluator import LOGITS
 from export.targets.coreml.reader import (
+    INPUT_NAME,
     MODEL_PATH,
     PREPROCESS_KEY,
     WEIGHTS_FOLDER,
@@ -37,21 +33,8 @@ from export.targets.coreml.reader import (
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.targets import TARGETS
 
-__all__ = [
-    "FOLD",
-    "TARGET",
-    "label",
-    "load",
-    "load_batched",
-    "lower",
-    "read_graph",
-]
-
-TARGET = "coreml"
-FOLD = True
-INPUT_NAME, LABEL = "image", "classLabel"
+LABEL = "classLabel"
 REMOVED_PASSES = (
     # It turns a constant multiply and add into a batch norm with eps 1e-5: 20 dB lost.
     "common::fuse_elementwise_to_batchnorm",
@@ -61,8 +44,6 @@ REMOVED_PASSES = (
     "common::nullify_redundant_quantization_zero_point",
 )
 NAMESPACE = uuid.UUID("6c1f7b54-9b0d-5c65-8f1e-2a0f4f0f7a11")
-# Images per evaluator call: two already fall out of the processor's cache.
-BATCH = 1
 
 
 class ImageClassifier(nn.Module):
@@ -258,65 +239,3 @@ def _check_scales(folder: Path) -> None:
                     f"Core ML: the scale of {op.name} doesn't fit float16 ({min(scales):g}); "
                     f"leave that tensor float in the recipe"
                 )
-
-
-def pixels_of(normalized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """The whole pixel values float32 (N, 3, S, S), 0..255, behind normalized images."""
-    mean, std = (
-        np.asarray(v, np.float32)[:, None, None] for v in (preprocess.mean, preprocess.std)
-    )
-    return np.clip(np.rint((normalized * std + mean) * np.float32(255)), 0, 255)
-
-
-def load(path: Path, threads: int = 1) -> Runner:
-    """A runner of the package: Core ML itself on macOS, elsewhere the MIL evaluator.
-
-    It takes normalized pixels; values between two 8-bit pixels become the nearer one, because
-    the file takes an image. Raises `UserError` for a damaged file.
-    """
-    if sys.platform == "darwin":
-        return Runner(*_core_ml(Path(path)))
-    program = compile_program(open_package(path))
-    version = metadata.version("coremltools")
-    description = f"MIL evaluator (not Core ML), torch {torch.__version__}, coremltools {version}"
-    return Runner(description, lambda x: _evaluate(program, x, threads)[0])
-
-
-def load_batched(path: Path, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
-    """As `load`, for many images: normalized float32 (N, 3, S, S) to logits float32 (N, K)."""
-    if sys.platform == "darwin":
-        run = load(path).run
-        return lambda x: np.stack([run(image[None]) for image in x])
-    program = compile_program(open_package(path))
-    return lambda x: _evaluate(program, x, threads)
-
-
-def _evaluate(program: MilProgram, x: np.ndarray, threads: int) -> np.ndarray:
-    pixels = torch.from_numpy(pixels_of(x, program.package.preprocess))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return torch.cat([program.run(part) for part in pixels.split(BATCH)]).numpy()
-    finally:
-        torch.set_num_threads(before)
-
-
-def _core_ml(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    import platform
-
-    import coremltools as ct
-    from PIL import Image
-
-    preprocess = open_package(path).preprocess
-    if path.suffix == TARGETS[TARGET].suffix:
-        model = ct.models.MLModel(str(path))
-    else:  # Core ML goes by the suffix
-        holder = Path(tempfile.mkdtemp()) / f"model{TARGETS[TARGET].suffix}"
-        shutil.copytree(path, holder)
-        model = ct.models.MLModel(str(holder))
-
-    def run(x: np.ndarray) -> np.ndarray:
-        pixels = np.moveaxis(pixels_of(x, preprocess)[0], 0, -1).astype(np.uint8)
-        return np.asarray(model.predict({INPUT_NAME: Image.fromarray(pixels)})[LOGITS])[0]
-
-    return f"Core ML, macOS {platform.mac_ver()[0]}", run

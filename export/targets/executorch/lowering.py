@@ -6,26 +6,18 @@ import contextlib
 import functools
 import json
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_decomposed)
 from torch import nn
 
-from export.graph import FileGraph
 from export.quiet import quiet
-from export.targets.base import ModelInfo, Runner
-from export.targets.executorch.reader import METADATA_METHOD, TARGET, read_pte
+from export.targets.base import ModelInfo
+from export.targets.executorch.reader import METADATA_METHOD
 from export.targets.executorch.xnnpack_graph import simplify
-from mobilemod.errors import UserError
 from mobilemod.files import atomic_path
-
-__all__ = ["FOLD", "TARGET", "label", "load", "lower", "read_graph"]
-
-FOLD = True
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
@@ -98,44 +90,6 @@ def _notes(info: ModelInfo) -> str:
         "preprocess": info.preprocess.to_dict(),
     }
     return json.dumps(notes, sort_keys=True)
-
-
-def load(path: Path, threads: int = 1) -> Runner:
-    """A `Runner` of a `.pte`. The thread count holds for all files loaded in this process.
-
-    Raises `UserError` for a missing, cut off or damaged file, or where the wheel lacks XNNPACK.
-    """
-    read_pte(path)
-    try:
-        with quiet():
-            from executorch.extension.pybindings import portable_lib
-    except ImportError as error:
-        raise UserError(f"running {path} needs the package 'executorch' ({error})") from None
-    with quiet():
-        if portable_lib._threadpool_get_thread_count() != threads:
-            portable_lib._unsafe_reset_threadpool(threads)
-        try:
-            program = portable_lib._load_for_executorch(str(path))
-            shape = tuple(program.method_meta("forward").input_tensor_meta(0).sizes())
-            program.forward((torch.zeros(shape),))
-        except (RuntimeError, IndexError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"{path}: ExecuTorch can't run it ({reason}); export it again"
-            ) from None
-
-    def run(x: np.ndarray) -> np.ndarray:
-        # Checked here: the runtime prints a page and names no shape.
-        if x.shape != shape or x.dtype != np.float32:
-            raise ValueError(f"expected float32 {shape}, got {x.dtype} {x.shape}")
-        return program.forward((torch.from_numpy(np.ascontiguousarray(x)),))[0].numpy()[0]
-
-    return Runner(f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate", run)
-
-
-def read_graph(path: Path) -> FileGraph:
-    """The graph of a `.pte`, delegates opened; `UserError` where the file is damaged."""
-    return read_pte(path).graph
 
 
 def _split_dequantize(graph: torch.fx.Graph) -> None:

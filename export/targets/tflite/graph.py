@@ -1,0 +1,162 @@
+"""The graph of a `.tflite` file: ops, tensors, delegate partitions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.graph import (
+    CONCAT,
+    DEQUANTIZE,
+    QUANTIZE,
+    RECURRENT,
+    RESHAPE,
+    TRANSPOSE,
+    FileGraph,
+    FileNode,
+    FileTensor,
+)
+from export.targets.tflite.edit import OPERATORS
+from export.targets.tflite.partitions import RuntimeRefusal, ask_partitions
+from export.targets.tflite.reader import DTYPES, called, names_of, read_model
+from export.targets.tflite.work import OPS, SHAPE_FIRST, UNKNOWN, macs
+from mobilemod.targets.tflite import FACTS
+
+NORMALISED = OPS | {
+    "QUANTIZE": QUANTIZE,
+    "DEQUANTIZE": DEQUANTIZE,
+    "DENSIFY": DEQUANTIZE,  # of constants: a sparse weight becomes dense
+    "TRANSPOSE": TRANSPOSE,
+    "RESHAPE": RESHAPE,
+    "CONCATENATION": CONCAT,
+}
+CUSTOM = "CUSTOM"
+
+
+def read_graph(path: Path) -> FileGraph:
+    """The file's graph, with the partitions that the default XNNPACK delegate makes of it here.
+
+    Ops and work come from the file alone. The runtime is asked for the partitions in a process of
+    its own; where it can't load the file (custom ops, say), `partitions` is None and a note tells.
+    """
+    model = read_model(path)
+    subgraphs = model["subgraphs"]
+    owner = _methods(model)
+    tensors: dict[str, FileTensor] = {}
+    nodes: list[FileNode] = []
+    notes: list[str] = []
+    names: list[list[str]] = []
+    for i, graph in enumerate(subgraphs):
+        names.append(names_of(graph, "" if i == 0 else f"{graph['name'] or 'subgraph'}.{i}/"))
+        for name, tensor in zip(names[i], graph["tensors"], strict=True):
+            constant = _is_constant(model, tensor)
+            tensors[name] = _tensor(name, tensor, constant)
+        for op in graph["operators"]:
+            nodes.append(replace(_node(model, graph, op, names[i]), method=owner[i]))
+    first = subgraphs[0]
+    count: int | None = None
+    try:
+        inside, count = ask_partitions(str(path.resolve()))
+        nodes[: len(inside)] = [
+            replace(n, partition=p) for n, p in zip(nodes, inside, strict=False)
+        ]
+    except RuntimeRefusal as error:
+        notes.append(f"no partitions: the TFLite runtime here doesn't load it ({error})")
+    notes += _notes(model)
+    edges = [tuple(names[0][i] for i in first[side]) for side in ("inputs", "outputs")]
+    return FileGraph(FACTS.name, tensors, tuple(nodes), *edges, count, notes=tuple(notes))
+
+
+def _methods(model: dict[str, Any]) -> list[str]:
+    """Subgraph -> the method that it belongs to: a signature's, and what that calls."""
+    subgraphs = model["subgraphs"]
+    entries = {s["subgraph_index"]: s["signature_key"] for s in model["signature_defs"]}
+    entries.setdefault(0, subgraphs[0]["name"] or "main")
+    owner: dict[int, str] = {}
+    for start, name in sorted(entries.items()):
+        pending = [start]
+        while pending:
+            i = pending.pop()
+            if i in owner or (i != start and i in entries):
+                continue
+            owner[i] = name
+            pending += [j for op in subgraphs[i]["operators"] for j in called(op)]
+    alone = [owner.get(i, f"subgraph {i}, never called") for i in range(len(subgraphs))]
+    return alone if len(set(alone)) > 1 else [""] * len(alone)
+
+
+def _notes(model: dict[str, Any]) -> list[str]:
+    notes = []
+    for i in model["subgraphs"][0]["inputs"]:
+        tensor = model["subgraphs"][0]["tensors"][i]
+        signature, shape = ([int(d) for d in tensor[k]] for k in ("shape_signature", "shape"))
+        if -1 in signature:
+            free, given = (
+                "x".join("?" if d < 0 else str(d) for d in dims) for dims in (signature, shape)
+            )
+            notes.append(f"input {tensor['name']} is {free}: the work is of {given}")
+    calls = {
+        _kind(model, op) for graph in model["subgraphs"] for op in graph["operators"] if called(op)
+    }
+    if calls - {"STABLEHLO_COMPOSITE", "CALL_ONCE", "CALL"}:
+        notes.append("branches and loops: the work is of each branch and one turn of a loop")
+    return notes
+
+
+def _node(model: dict[str, Any], graph: dict[str, Any], op: dict[str, Any], names: list[str]):
+    kind = _kind(model, op)
+    inputs, outputs = ([int(i) for i in op[side]] for side in ("inputs", "outputs"))
+    normal = NORMALISED.get(kind, kind if kind not in OPERATORS.values() else kind.lower())
+    if kind in SHAPE_FIRST:
+        inputs = [*inputs[1:3][::-1], *inputs[3:], *inputs[:1]]
+    elif normal == RECURRENT:
+        states = {i for i in inputs if i >= 0 and graph["tensors"][i]["is_variable"]}
+        inputs = [i for i in inputs if i not in states]
+    shapes = [_ints(graph["tensors"][i]["shape"]) if i >= 0 else () for i in inputs]
+    out = _ints(graph["tensors"][outputs[0]]["shape"]) if outputs and outputs[0] >= 0 else ()
+    options = op["builtin_options"]
+    transposed = bool(options and options[0] == "BatchMatMulOptions" and options[1]["adj_x"])
+    work = macs(kind, shapes, out, transposed)
+    custom = kind not in OPERATORS.values() and kind not in OPS
+    known = work is not None and not custom and kind not in UNKNOWN
+    return FileNode(
+        normal,
+        tuple(names[i] for i in inputs if i >= 0),
+        tuple(names[i] for i in outputs if i >= 0),
+        work or 0,
+        known=known,
+    )
+
+
+def _kind(model: dict[str, Any], op: dict[str, Any]) -> str:
+    """The builtin operator's name, or a custom one's own."""
+    code = model["operator_codes"][op["opcode_index"]]
+    number = max(code["builtin_code"], code["deprecated_builtin_code"])
+    kind = OPERATORS.get(number, f"builtin {number}")
+    return (code["custom_code"] or "custom") if kind == CUSTOM else kind
+
+
+def _tensor(name: str, tensor: dict[str, Any], constant: bool) -> FileTensor:
+    params = tensor["quantization"]
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
+    if params is not None and len(params["scale"]):
+        scale = tuple(float(s) for s in params["scale"])
+        zeros = params["zero_point"] if len(params["zero_point"]) else [0] * len(scale)
+        zero_point = tuple(int(z) for z in zeros)
+    axis = int(params["quantized_dimension"]) if len(scale) > 1 else None
+    dtype = DTYPES[tensor["type"]]
+    return FileTensor(name, _ints(tensor["shape"]), dtype, scale, zero_point, axis, constant)
+
+
+def _ints(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(v) for v in values)
+
+
+def _is_constant(model: dict[str, Any], tensor: dict[str, Any]) -> bool:
+    buffer = model["buffers"][tensor["buffer"]]
+    # A constant beyond 2 GB lies behind the flatbuffer, at an offset.
+    return len(buffer["data"]) > 0 or buffer["offset"] > 1 or tensor["external_buffer"] > 0

@@ -1,0 +1,19 @@
+"""Core ML: an ML program in float16, int8 where its graph says so."""
+
+from mobilemod.targets.facts import Facts
+
+FACTS = Facts(
+    name="coreml",
+    suffix=".mlpackage",
+    place=30,
+    form="coreml",
+    twin="float16",
+    packages=("coremltools",),
+    arithmetic="rounds every op's result to float16, as its scales, weights and biases are",
+    relatives=(".mlmodel", ".mlmodelc", ".aimodel"),
+    lacks={
+        "cut": "no profile of Core ML files here; "
+        "'mobilemod bench --device mac' records where each op ran"
+    },
+    explicit_int8=True,
+)

@@ -1,0 +1,16 @@
+"""ExecuTorch, whose files name XNNPACK as their delegate."""
+
+from mobilemod.targets.facts import Facts
+
+FACTS = Facts(
+    name="executorch",
+    suffix=".pte",
+    place=10,
+    form="xnnpack",
+    twin="float32",
+    packages=("executorch",),
+    arithmetic="sums codes exactly, scales in float32, rounds ties to even",
+    relatives=(".ptd", ".bpte"),
+    lacks={"check": "ExecuTorch files aren't compared with their program op by op"},
+    channels_last=True,
+)
