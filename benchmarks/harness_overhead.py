@@ -101,8 +101,13 @@ def _harness(call: Callable[[], object], out: Any) -> Callable[[], None]:
     def pause() -> None:
         writer.line("state", **state())
 
+    def failed(_: int, error: Exception) -> None:
+        raise error
+
     def block() -> None:
-        run_in_turns([Series(writer, 0, call)], TIMES_PER_LINE, 0.0, "steady", pause)
+        series = Series(writer, 0, call)
+        over = lambda _: series.count >= TIMES_PER_LINE  # noqa: E731
+        run_in_turns([series], "steady", over, failed, pause)
 
     return block
 

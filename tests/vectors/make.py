@@ -15,7 +15,7 @@ from PIL import Image
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import write_text
-from tests.vectors import png
+from tests.vectors import png, runs
 
 FOLDER = Path(__file__).parent
 ORIENTATION_TAG = 0x0112
@@ -300,6 +300,7 @@ def contents() -> dict[str, str]:
         "top_k.json": {"cases": top_k_cases()},
         "statistics.json": statistics_cases(),
         "protocol.json": protocol_cases(),
+        "runs.json": runs.contents(),
     }
     return {k: json.dumps(v, indent=None, ensure_ascii=True) + "\n" for k, v in values.items()}
 

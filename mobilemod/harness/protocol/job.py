@@ -133,6 +133,22 @@ class Job:
         wanted = None if twin is None else Configuration(twin, own.threads, own.delegate)
         return self.configurations.index(wanted) if wanted in self.configurations else None
 
+    def timed_groups(self) -> list[tuple[int, ...]]:
+        """Configurations that are timed in turns, (int8, its twin), and others alone.
+
+        Each is in one group: of several int8 files with one twin, the first has it. In the order of
+        the groups' first configurations.
+        """
+        taken: set[int] = set()
+        groups: list[tuple[int, ...]] = []
+        for index in range(len(self.configurations)):
+            twin = self.twin_of(index)
+            if twin is not None and taken.isdisjoint((index, twin)):
+                groups.append((index, twin))
+                taken |= {index, twin}
+        groups += [(i,) for i in range(len(self.configurations)) if i not in taken]
+        return sorted(groups, key=min)
+
     def to_dict(self) -> dict[str, Any]:
         """As `job.json` has it. Keys that don't go with the kind of inputs are left out."""
         values = {"schema": SCHEMA, **asdict(self)}

@@ -120,10 +120,10 @@ def _longest(values: Sequence[Value]) -> list[Value]:
 def comparisons(job: Job, series: Series) -> list[dict[str, Any]]:
     """Each int8 configuration against its float twin, inference by inference of the same turn."""
     found = []
-    for index, c in enumerate(job.configurations):
-        twin = job.twin_of(index)
-        if twin is None:
+    for index, *others in job.timed_groups():
+        if not others:
             continue
+        c, twin = job.configurations[index], others[0]
         mine = {(v.run, v.index): v.ms for v in series.get((index, "steady"), ())}
         other = {(v.run, v.index): v.ms for v in series.get((twin, "steady"), ())}
         turns = [turn for turn in mine if turn in other and mine[turn] > 0]

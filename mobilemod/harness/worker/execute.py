@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mobilemod import __version__
-from mobilemod.data.image_file import DamagedImage, read_image
-from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.image_file import DamagedImage
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import JobFolder, LatencyPlan, Resume, load_job, verify_files
+from mobilemod.harness.protocol.job import JobFolder, Resume, load_job, verify_files
 from mobilemod.harness.protocol.lines import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top
+from mobilemod.harness.worker.inputs import Feed
 from mobilemod.harness.worker.runtimes import RUNTIMES, Loaded, versions
-from mobilemod.harness.worker.timing import Series, run_in_turns, warm_up
+from mobilemod.harness.worker.timing import Series, run_in_turns, warmed_up
 
 STATE_SECONDS = 5.0
+FAILURES_IN_A_ROW = 3
 
 
 class Refused(Exception):
     """The job can't be run here; a fatal `error` line has been written."""
 
 
-def execute(folder: Path, send: Callable[[bytes], None], kind: str, held: bytes = b"") -> None:
+def execute(
+    folder: Path,
+    send: Callable[[bytes], None],
+    kind: str,
+    held: bytes = b"",
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
     """Run the job in `folder`, handing every line to `send`.
 
     kind: as `hello` says it. held: this device's own stream of earlier starts; what stands there of
-    the same job isn't run again. Raises `Refused` after a fatal `error` line, `UserError` where
-    there is no job that a line could name, and what `send` raises.
+    the same job isn't run again. clock: monotonic seconds, of lines and of what is timed. Raises
+    `Refused` after a fatal `error` line, `UserError` where there is no job that a line could name,
+    and what `send` raises.
     """
     job_folder = load_job(folder, verify=False)
-    writer = Writer(job_folder.job.id, send)
+    writer = Writer(job_folder.job.id, send, clock)
     writer.line(
         "hello",
         protocol=PROTOCOL,
@@ -51,20 +59,12 @@ def execute(folder: Path, send: Callable[[bytes], None], kind: str, held: bytes 
     )
     try:
         verify_files(job_folder)
-        preprocess = _preprocess(job_folder)
+        feed = Feed(job_folder)
         resume = with_stream(job_folder, held)
     except UserError as error:
         writer.line("error", where="job", message=str(error), fatal=True)
         raise Refused from None
-    _Run(job_folder, resume, writer, preprocess).all()
-
-
-def _preprocess(folder: JobFolder) -> Preprocess:
-    path = folder.path(folder.job.manifest.path)
-    try:
-        return Preprocess.from_dict(json.loads(path.read_text("utf-8"))["preprocess"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} holds no preprocessing ({type(error).__name__})") from None
+    _Run(job_folder, resume, writer, feed).all()
 
 
 def with_stream(folder: JobFolder, held: bytes) -> Resume:
@@ -81,121 +81,120 @@ def with_stream(folder: JobFolder, held: bytes) -> Resume:
 
 
 class _Run:
-    """One start of the job."""
+    """One start of the job. ended: configurations that are not run any further."""
 
-    def __init__(self, folder: JobFolder, resume: Resume, writer: Writer, preprocess: Preprocess):
-        self.folder, self.job, self.resume, self.writer = folder, folder.job, resume, writer
-        self.preprocess = preprocess
-        self.answered = self.timed = self.errors = 0
+    def __init__(self, folder: JobFolder, resume: Resume, writer: Writer, feed: Feed):
+        self.folder, self.job, self.resume = folder, folder.job, resume
+        self.writer, self.feed = writer, feed
+        self.counts: Counter[str] = Counter()
+        self.ended: set[int] = set()
         self.unreadable: set[int] = set()
-        self.last_state = -STATE_SECONDS
-        self.pixels: np.ndarray | None = None
-        if self.job.inputs.kind == "pixels":
-            path = folder.path(self.job.inputs.path or "")
-            self.pixels = np.memmap(path, np.uint8, "r", shape=self.job.inputs.shape)
+        self.last_state = 0.0
 
     def all(self) -> None:
         """Everything that isn't finished, then `done`."""
-        for index in range(len(self.job.configurations)):
-            self._guarded("configuration", index, self._check_and_answer)
+        self._state()
+        everyone = range(len(self.job.configurations))
+        for index in everyone:
+            self._check_and_answer(index)
         if self.job.latency is not None:
-            for group in self._groups():
-                self._guarded("latency", group[0], lambda _, g=group: self._latency(g))
+            for group in self.job.timed_groups():
+                self._latency(group)
         if self.job.sustained_seconds:
-            for index in range(len(self.job.configurations)):
-                self._guarded("sustained", index, self._sustained)
-        self._state(force=True)
-        counts = {"answered": self.answered, "timed": self.timed, "errors": self.errors}
-        self.writer.line("done", **counts)
+            for index in everyone:
+                self._sustained(index)
+        self._state()
+        self.writer.line("done", **{k: self.counts[k] for k in ("answered", "timed", "errors")})
 
-    def _guarded(self, where: str, index: int, work: Callable[[int], None]) -> None:
-        """A configuration that fails is reported and left; the others go on."""
+    # -- what fails
+
+    def _fail(self, where: str, index: int, error: Exception, image: int | None = None) -> None:
+        self.counts["errors"] += 1
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        message = f"{self.job.configurations[index].file}: {said}"
+        place = {"configuration": index, "image": image}
+        self.writer.line("error", where=where, message=message, **place, fatal=False)
+
+    @contextmanager
+    def _ending(self, where: str, index: int) -> Iterator[None]:
+        """What fails inside is told and ends the configuration; an `OSError`, the stream's or the
+        disk's, ends the run."""
         try:
-            work(index)
+            yield
         except OSError:
-            raise  # the stream itself, or the disk
+            raise
         except Exception as error:
-            self.errors += 1
-            said = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-            message = f"{self.job.configurations[index].file}: {said}"
-            self.writer.line(
-                "error", where=where, message=message, configuration=index, fatal=False
-            )
+            self._end(where, index, error)
+
+    def _end(self, where: str, index: int, error: Exception) -> None:
+        self._fail(where, index, error)
+        self.ended.add(index)
+
+    def _wants(self, index: int, phase: str) -> bool:
+        return index not in self.ended and (index, phase) not in self.resume.finished
 
     # -- loading
 
-    def _load(self, index: int) -> Loaded:
+    def _load(self, index: int, cold: int) -> Loaded | None:
+        """A fresh load and its line; None where it failed. cold: as the line has it."""
         c = self.job.configurations[index]
         file = self.job.file(c.file)
-        return RUNTIMES[file.target].load(self.folder.path(file.path), c.threads, c.delegate)
+        with self._ending("load", index):
+            if file.target not in RUNTIMES:
+                raise UserError(f"this device runs no {file.target} files")
+            runtime = RUNTIMES[file.target]
+            runtime.prepare()
+            begin = self.writer.now()
+            loaded = runtime.load(self.folder.path(file.path), c.threads, c.delegate)
+            seconds = self.writer.now() - begin
+            prepared = loaded.prepare(self.feed.timed())
+            begin = self.writer.now()
+            loaded.infer(prepared)
+            self.writer.line(
+                "load",
+                configuration=index,
+                seconds=seconds,
+                first_inference_ms=1e3 * (self.writer.now() - begin),
+                cold=cold,
+                runtime=loaded.description,
+                partitions=loaded.partitions,
+                fallback=loaded.fallback,
+            )
+            return loaded
+        return None
 
-    def _load_and_tell(self, index: int, cold: int) -> Loaded:
-        target = self.job.file(self.job.configurations[index].file).target
-        if target not in RUNTIMES:
-            raise UserError(f"this device runs no {target} files")
-        RUNTIMES[target].prepare()
-        begin = time.perf_counter()
-        loaded = self._load(index)
-        seconds = time.perf_counter() - begin
-        prepared = loaded.prepare(self._first_input())
-        begin = time.perf_counter()
-        loaded.infer(prepared)
-        self.writer.line(
-            "load",
-            configuration=index,
-            seconds=seconds,
-            first_inference_ms=1e3 * (time.perf_counter() - begin),
-            cold=cold,
-            runtime=loaded.description,
-            partitions=loaded.partitions,
-            fallback=loaded.fallback,
-        )
+    def _cold_starts(self, index: int) -> Loaded | None:
+        loaded = None
+        for cold in range(1, self._latency_loads() + 1):
+            loaded = None  # the one before goes first
+            gc.collect()
+            loaded = self._load(index, cold)
+            if loaded is None:
+                return None
         return loaded
 
-    def _first_input(self) -> np.ndarray:
-        """float32 (1, 3, S, S): what is timed. The first golden image, else grey."""
-        size = self.preprocess.size
-        if self.job.golden:
-            pixels = self._golden_pixels(0)
-        else:
-            pixels = np.full((size, size, 3), 128, np.uint8)
-        return self.preprocess.normalize(pixels[None])
+    def _latency_loads(self) -> int:
+        return 0 if self.job.latency is None else max(1, self.job.latency.cold_starts)
 
     # -- self-test and accuracy
 
     def _check_and_answer(self, index: int) -> None:
-        file = self.job.configurations[index].file
-        wants_golden = (index, "golden") not in self.resume.finished
-        first = self.job.accuracy and self.job.first_configuration(file) == index
-        wants_answers = first and (index, "accuracy") not in self.resume.finished
+        first = self.job.first_configuration(self.job.configurations[index].file) == index
+        wants_golden = self._wants(index, "golden")
+        wants_answers = self.job.accuracy and first and self._wants(index, "accuracy")
         if not wants_golden and not wants_answers:
             return
-        loaded = self._load_and_tell(index, 0)
-        if wants_golden:
-            self._golden(index, loaded)
-            self._finished(index, "golden")
-        if wants_answers:
-            for i in range(self.job.inputs.count):
-                if not self.resume.has(file, i) and i not in self.unreadable:
-                    self._answer(index, i, loaded)
-                    self._state()
-            self._finished(index, "accuracy")
-
-    def _golden_image(self, number: int) -> Image.Image:
-        image = Image.open(self.folder.path(self.job.golden[number].path))
-        image.load()
-        return image
-
-    def _golden_pixels(self, number: int) -> np.ndarray:
-        return np.asarray(self._golden_image(number).convert("RGB"))
+        loaded = self._load(index, 0)
+        if loaded is not None and wants_golden:
+            with self._ending("golden", index):
+                self._golden(index, loaded)
+        if loaded is not None and wants_answers and index not in self.ended:
+            self._accuracy(index, loaded)
 
     def _golden(self, index: int, loaded: Loaded) -> None:
         for number in range(len(self.job.golden)):
-            pixels = self._golden_pixels(number)
-            own = self.preprocess.pixels(self._golden_image(number))
-            for source, values in (("pixels", pixels), ("image", own)):
-                x = self.preprocess.normalize(values[None])
-                logits = loaded.infer(loaded.prepare(x))
+            for source, pixels in self.feed.golden(number).items():
+                logits = loaded.infer(loaded.prepare(self.feed.normalize(pixels)))
                 self.writer.line(
                     "golden",
                     configuration=index,
@@ -203,19 +202,42 @@ class _Run:
                     source=source,
                     logits=_floats(logits),
                 )
+        self._finished(index, "golden")
 
-    def _answer(self, index: int, image: int, loaded: Loaded) -> None:
-        begin = time.perf_counter()
+    def _accuracy(self, index: int, loaded: Loaded) -> None:
+        file = self.job.configurations[index].file
+        failed = in_a_row = 0
+        for image in range(self.job.inputs.count):
+            if self.resume.has(file, image) or image in self.unreadable:
+                continue
+            try:
+                if self._answer(index, image, loaded):
+                    in_a_row = 0
+            except OSError:
+                raise
+            except Exception as error:
+                self._fail("accuracy", index, error, image)
+                failed, in_a_row = failed + 1, in_a_row + 1
+                if in_a_row == FAILURES_IN_A_ROW:
+                    self.ended.add(index)
+                    return
+            self._state_if_due()
+        if not failed:
+            self._finished(index, "accuracy")
+
+    def _answer(self, index: int, image: int, loaded: Loaded) -> bool:
+        """Write an image's answer, or that it can't be decoded; whether there was an answer."""
+        begin = self.writer.now()
         try:
-            pixels = self._pixels(image)
+            pixels = self.feed.image(image)
         except DamagedImage as error:
             self.unreadable.add(image)
             self.writer.line("unreadable", image=image, message=str(error))
-            return
-        prepared = loaded.prepare(self.preprocess.normalize(pixels[None]))
-        middle = time.perf_counter()
+            return False
+        prepared = loaded.prepare(self.feed.normalize(pixels))
+        middle = self.writer.now()
         logits = loaded.infer(prepared)
-        end = time.perf_counter()
+        end = self.writer.now()
         more: dict[str, Any] = {"logits": _floats(logits)} if self.job.logits else {}
         self.writer.line(
             "image",
@@ -227,86 +249,75 @@ class _Run:
             preprocess_ms=1e3 * (middle - begin),
             inference_ms=1e3 * (end - middle),
         )
-        self.answered += 1
-
-    def _pixels(self, image: int) -> np.ndarray:
-        if self.pixels is not None:
-            return np.asarray(self.pixels[image])
-        path = self.folder.path(self.job.inputs.items[image].path or "")
-        return read_image(path, self.preprocess.pixels)
+        self.counts["answered"] += 1
+        return True
 
     # -- time
-
-    def _groups(self) -> list[tuple[int, ...]]:
-        """Configurations to time: an int8 one with its twin, others alone."""
-        groups, taken = [], set()
-        for index in range(len(self.job.configurations)):
-            twin = self.job.twin_of(index)
-            if twin is not None:
-                groups.append((index, twin))
-                taken |= {index, twin}
-        groups += [(i,) for i in range(len(self.job.configurations)) if i not in taken]
-        return [
-            group
-            for group in sorted(groups)
-            if any((i, "latency") not in self.resume.finished for i in group)
-        ]
 
     def _latency(self, group: tuple[int, ...]) -> None:
         plan = self.job.latency
         assert plan is not None
-        loaded: dict[int, Loaded] = {}
-        for index in group:
-            # A file that doesn't load leaves its twin to be timed alone.
-            self._guarded(
-                "latency", index, lambda i: loaded.update({i: self._cold_starts(i, plan)})
-            )
-        series = [self._series(index, file) for index, file in loaded.items()]
-        for one in series:
-            warm_up(one, plan)
-        if series:
-            self._time(series, plan.min_runs, plan.min_seconds, "steady")
-        for index in loaded:
-            self._finished(index, "latency")
-
-    def _cold_starts(self, index: int, plan: LatencyPlan) -> Loaded:
-        loaded = None
-        for cold in range(1, plan.cold_starts + 1):
-            loaded = None  # the one before goes first
-            gc.collect()
-            loaded = self._load_and_tell(index, cold)
-        return loaded or self._load(index)
+        if not any(self._wants(index, "latency") for index in group):
+            return
+        series = [
+            self._series(index, loaded)
+            for index in group
+            if index not in self.ended and (loaded := self._cold_starts(index)) is not None
+        ]
+        self._time(
+            series,
+            "latency",
+            {
+                "warm-up": lambda seconds: warmed_up(series, plan, seconds),
+                "steady": lambda seconds: (
+                    seconds >= plan.min_seconds and series[0].count >= plan.min_runs
+                ),
+            },
+        )
 
     def _sustained(self, index: int) -> None:
-        if (index, "sustained") in self.resume.finished:
+        if not self._wants(index, "sustained"):
             return
-        series = self._series(index, self._load(index))
-        self._time([series], 1, self.job.sustained_seconds, "sustained")
-        self._finished(index, "sustained")
+        loaded = self._load(index, self._latency_loads() + 1)
+        if loaded is not None:
+            over = {"sustained": lambda seconds: seconds >= self.job.sustained_seconds}
+            self._time([self._series(index, loaded)], "sustained", over)
 
     def _series(self, index: int, loaded: Loaded) -> Series:
-        prepared = loaded.prepare(self._first_input())
+        prepared = loaded.prepare(self.feed.timed())
         return Series(self.writer, index, lambda: loaded.infer(prepared))
 
-    def _time(self, group: list[Series], runs: int, seconds: float, phase: str) -> None:
+    def _time(
+        self, group: list[Series], where: str, phases: dict[str, Callable[[float], bool]]
+    ) -> None:
+        """Time a group in turns; what fails leaves it. phases: name in `times` -> when it ends."""
+        everyone = group[:]
         # Python's own collector would show as outliers that no app has.
         gc.collect()
         gc.disable()
         try:
-            run_in_turns(group, runs, seconds, phase, self._state)
+            for phase, over in phases.items():
+                run_in_turns(
+                    group, phase, over, lambda i, e: self._end(where, i, e), self._state_if_due
+                )
         finally:
             gc.enable()
-            self.timed += sum(series.total for series in group)
+        self.counts["timed"] += sum(series.total for series in everyone)
+        for series in group:
+            self._finished(series.configuration, where)
 
     # -- lines between
 
-    def _state(self, force: bool = False) -> None:
-        if force or self.writer.now() - self.last_state >= STATE_SECONDS:
-            self.last_state = self.writer.now()
-            self.writer.line("state", **facts.state())
+    def _state_if_due(self) -> None:
+        if self.writer.now() - self.last_state >= STATE_SECONDS:
+            self._state()
+
+    def _state(self) -> None:
+        self.last_state = self.writer.now()
+        self.writer.line("state", **facts.state())
 
     def _finished(self, index: int, phase: str) -> None:
-        self._state(force=True)
+        self._state()
         self.writer.line("finished", configuration=index, phase=phase)
 
 

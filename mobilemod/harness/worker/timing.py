@@ -1,8 +1,8 @@
-"""Latency on the device: warm-up until stable, then runs in turns, every value kept."""
+"""Latency on the device: configurations in turns, every value kept."""
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -11,13 +11,15 @@ from mobilemod.harness.protocol.job import LatencyPlan
 from mobilemod.harness.protocol.lines import TIMES_PER_LINE, Writer
 
 STABLE_RUNS, STABLE_WITHIN = 8, 0.05
+LINE_SECONDS = 1.0
 
 
 @dataclass
 class Series:
-    """One configuration's values on their way out; a line is written for every 64.
+    """One configuration's values on their way out.
 
-    call: one inference. written: values of this phase that are out; total: of all phases.
+    call: one inference. ms, at: what isn't written yet. count: values of this phase; recent: the
+    last of them, ms; total: values of all phases.
     """
 
     writer: Writer
@@ -25,92 +27,97 @@ class Series:
     call: Callable[[], object]
     ms: list[float] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
-    written: int = 0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=2 * STABLE_RUNS))
+    count: int = 0
     total: int = 0
 
-    def measure(self) -> float:
-        """Run once; the milliseconds."""
-        begin = time.perf_counter()
+    def measure(self) -> None:
+        """Run once. Raises what the inference does."""
+        begin = self.writer.now()
         self.call()
-        ms = (time.perf_counter() - begin) * 1e3
+        ms = (self.writer.now() - begin) * 1e3
         self.at.append(begin)
         self.ms.append(ms)
-        return ms
+        self.recent.append(ms)
+        self.count += 1
+        self.total += 1
 
     @property
-    def pending(self) -> int:
-        """Values that aren't written yet."""
-        return len(self.ms)
+    def due(self) -> bool:
+        """Whether what isn't written fills a line, or spans more than a second."""
+        if not self.ms:
+            return False
+        span = self.at[-1] + self.ms[-1] / 1e3 - self.at[0]
+        return len(self.ms) >= TIMES_PER_LINE or span > LINE_SECONDS
 
-    def write(self, phase: str, offset: float) -> None:
-        """Write what is pending. offset: to be added to perf_counter's seconds to give `t`."""
-        for start in range(0, self.pending, TIMES_PER_LINE):
-            part = slice(start, start + TIMES_PER_LINE)
+    def write(self, phase: str) -> None:
+        """Write what isn't yet, at most `TIMES_PER_LINE` values."""
+        if self.ms:
             self.writer.line(
                 "times",
                 configuration=self.configuration,
                 phase=phase,
-                first=self.written + start,
-                ms=[round(v, 6) for v in self.ms[part]],
-                at=[round(max(v + offset, 0.0), 6) for v in self.at[part]],
+                first=self.count - len(self.ms),
+                ms=[round(v, 6) for v in self.ms],
+                at=[round(v, 6) for v in self.at],
             )
-        self.written += self.pending
-        self.total += self.pending
         self.ms.clear()
         self.at.clear()
 
     def restart(self) -> None:
         """Begin another phase: indices count from 0 again."""
-        self.written = 0
+        self.count = 0
+        self.recent.clear()
 
 
 def stable(ms: Sequence[float]) -> bool:
     """Whether the median of the last eight is within 5 % of that of the eight before."""
     if len(ms) < 2 * STABLE_RUNS:
         return False
-    before = median(ms[-2 * STABLE_RUNS : -STABLE_RUNS])
-    return abs(median(ms[-STABLE_RUNS:]) - before) <= STABLE_WITHIN * before
+    last = list(ms)[-2 * STABLE_RUNS :]
+    before = median(last[:STABLE_RUNS])
+    return abs(median(last[STABLE_RUNS:]) - before) <= STABLE_WITHIN * before
 
 
-def clock_offset(writer: Writer) -> float:
-    """What makes perf_counter's seconds the run's `t`."""
-    return writer.now() - time.perf_counter()
-
-
-def warm_up(series: Series, plan: LatencyPlan) -> None:
-    """Run until stable, at most `warm_up_max` runs, at least `warm_up_seconds`."""
-    begin, ms = time.perf_counter(), []
-    while True:
-        enough = time.perf_counter() - begin >= plan.warm_up_seconds
-        if enough and (stable(ms) or len(ms) >= plan.warm_up_max):
-            break
-        ms.append(series.measure())
-        if series.pending >= TIMES_PER_LINE:
-            series.write("warm-up", clock_offset(series.writer))
-    series.write("warm-up", clock_offset(series.writer))
-    series.restart()
+def warmed_up(group: Sequence[Series], plan: LatencyPlan, seconds: float) -> bool:
+    """Whether warm-up may end: long enough, and each stable or at `warm_up_max` runs."""
+    return seconds >= plan.warm_up_seconds and all(
+        series.count >= plan.warm_up_max or stable(series.recent) for series in group
+    )
 
 
 def run_in_turns(
-    group: Sequence[Series],
-    min_runs: int,
-    min_seconds: float,
+    group: list[Series],
     phase: str,
+    over: Callable[[float], bool],
+    failed: Callable[[int, Exception], None],
     pause: Callable[[], None],
 ) -> None:
-    """One inference of each in turn, the one to begin alternating, until both limits are reached.
+    """One inference of each in turn, the one to begin alternating, until `over`.
 
-    pause: called between groups of 64 values, outside any timing.
+    over: asked before every round with the phase's seconds so far. failed: told the configuration
+    whose inference failed, once its values are written; it leaves `group`, the others go on.
+    pause: called between lines, outside any timing. An `OSError`, the stream's, is raised.
     """
-    begin, number = time.perf_counter(), 0
-    while number < min_runs or time.perf_counter() - begin < min_seconds:
-        for series in group if number % 2 == 0 else reversed(group):
-            series.measure()
+    if not group:
+        return
+    now = group[0].writer.now
+    begin, number = now(), 0
+    while group and not over(now() - begin):
+        for series in group[:] if number % 2 == 0 else group[::-1]:
+            try:
+                series.measure()
+            except OSError:
+                raise
+            except Exception as error:
+                series.write(phase)
+                group.remove(series)
+                failed(series.configuration, error)
         number += 1
-        if number % TIMES_PER_LINE == 0:
+        if any(series.due for series in group):
             for series in group:
-                series.write(phase, clock_offset(series.writer))
+                series.write(phase)
             pause()
     for series in group:
-        series.write(phase, clock_offset(series.writer))
+        series.write(phase)
         series.restart()

@@ -117,6 +117,7 @@ export class BenchmarkView implements View {
     let drawn = 0;
     for (let elapsed = 0; elapsed < seconds && !this.stopped; ) {
       const times = await model.time(4);
+      if (times.failed !== null) throw new Error(times.failed);
       start ??= times.at[0]!;
       at.push(...times.at.map((t) => t - start!));
       ms.push(...times.ms);

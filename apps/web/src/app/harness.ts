@@ -51,7 +51,7 @@ export class HarnessPage {
 
   private async work(link: Link): Promise<void> {
     const job = parseJob(new TextDecoder().decode(await link.read("job.json")));
-    const progress = new Progress(job.id, job.configurations);
+    const progress = new Progress(job);
     const held = await link.resume();
     if (held !== null) progress.addResume(held);
     if (progress.isComplete(job)) return;
@@ -108,7 +108,11 @@ class BrowserDevice implements Device {
     return this.link.read(path);
   }
 
-  async load(file: Uint8Array, { file: name, threads, delegate }: Configuration): Promise<Session> {
+  async load(
+    file: Uint8Array,
+    { file: name, threads, delegate }: Configuration,
+    first: Uint8Array | null,
+  ): Promise<Session> {
     if (this.job.files.find((f) => f.name === name)?.target !== "tflite") {
       throw new InputError(`${name} is no .tflite file, and a browser runs no other`);
     }
@@ -121,7 +125,8 @@ class BrowserDevice implements Device {
       throw new InputError(`${threads} threads: this browser gives at most ${mostThreads()} (${why})`);
     }
     const preprocess = this.preprocess!;
-    const model = await Model.load({ wasm: runtimeFolder(), model: file, preprocess, threads, delegate });
+    const wasm = runtimeFolder();
+    const model = await Model.load({ wasm, model: file, preprocess, threads, delegate, first });
     this.open.add(model);
     return model;
   }

@@ -153,14 +153,13 @@ export class Progress {
   private readonly unreadable = new Set<number>();
 
   constructor(
-    private readonly jobId: string,
-    private readonly configurations: readonly Configuration[],
+    private readonly job: Pick<Job, "id" | "configurations"> & { inputs: Pick<Inputs, "count"> },
   ) {}
 
   /** Takes in `resume.json`; one of another job is an error. */
   addResume(text: string): void {
     const root = parseObject(text, "resume.json", RESUME_SCHEMA);
-    if (root.job !== this.jobId) throw new InputError("resume.json belongs to another job");
+    if (root.job !== this.job.id) throw new InputError("resume.json belongs to another job");
     for (const [file, ranges] of Object.entries(asObject(root.answered, "answered"))) {
       for (const range of asArray(ranges, "answered")) {
         const [first, last] = asArray(range, "answered") as [number, number];
@@ -180,12 +179,12 @@ export class Progress {
   /** Takes in a line of a stream; damaged and repeated ones, and other jobs', count for nothing. */
   addLine(text: string): void {
     const line = decodeLine(text);
-    if (line === null || line.job !== this.jobId.slice(0, 16)) return;
+    if (line === null || line.job !== this.job.id.slice(0, 16)) return;
     const name = `${String(line.run)} ${String(line.seq)}`;
     if (this.seen.has(name)) return;
     this.seen.add(name);
     if (line.type === "image" && typeof line.configuration === "number") {
-      const file = this.configurations[line.configuration]?.file;
+      const file = this.job.configurations[line.configuration]?.file;
       if (file !== undefined && typeof line.image === "number") this.of(file).add(line.image);
     }
     if (line.type === "unreadable" && typeof line.image === "number") this.unreadable.add(line.image);
@@ -200,8 +199,9 @@ export class Progress {
     return this.of(file).has(image) || this.unreadable.has(image);
   }
 
-  /** Indices still to do of a file's `count` inputs. */
-  left(file: string, count: number): number[] {
+  /** Indices of the inputs that a file has still to answer. */
+  left(file: string): number[] {
+    const { count } = this.job.inputs;
     return Array.from({ length: count }, (_, i) => i).filter((i) => !this.isAnswered(file, i));
   }
 
@@ -219,8 +219,10 @@ export class Progress {
     });
   }
 
+  /** Accuracy isn't, whatever was said, while an answer is missing: its line may be damaged. */
   isFinished(configuration: number, phase: string): boolean {
-    return this.over.has(`${configuration} ${phase}`);
+    if (!this.over.has(`${configuration} ${phase}`)) return false;
+    return phase !== "accuracy" || this.left(this.job.configurations[configuration]!.file).length === 0;
   }
 
   private of(file: string): Set<number> {

@@ -1,13 +1,16 @@
 /**
- * Runs a harness job in the protocol's order, on whatever runs models here: the loads, the self-test
- * and accuracy of each configuration, then latency, then sustained runs.
+ * Runs a harness job in the protocol's order, on whatever runs models here: the self-test and accuracy
+ * of each configuration, then latency, then sustained runs (docs/harness-protocol.md).
  */
 import { InputError, messageOf } from "./errors";
 import type { Configuration, HashedPath, Job, JobFile, Progress } from "./job";
 import { round, type LineWriter, type Values } from "./protocol";
 import { sha256, sha256OfFloats } from "./sha256";
-import { warmedUp } from "./statistics";
+import * as timing from "./timing";
+import type { Phase, Timed, TimedRun, Times } from "./timing";
 import { topK } from "./topk";
+
+export type { Times } from "./timing";
 
 /** An image that can't be decoded on this device. */
 export class UnreadableImage extends Error {
@@ -23,12 +26,6 @@ export interface ImageAnswer extends Answer {
   readonly preprocessMs: number;
 }
 
-/** Milliseconds of each inference, and its begin on the device's clock in seconds. */
-export interface Times {
-  readonly ms: number[];
-  readonly at: number[];
-}
-
 /** A model file that is loaded, with its own preprocessing. */
 export interface Session {
   readonly seconds: number;
@@ -40,6 +37,7 @@ export interface Session {
   pixels(rgb: Uint8Array): Promise<Answer>;
   /** A lossless image's own values, fed as they are. */
   exactPixels(png: Uint8Array): Promise<Answer>;
+  /** The input that was fed last, or `load`'s. */
   time(runs: number): Promise<Times>;
   close(): void;
 }
@@ -51,7 +49,8 @@ export interface Device {
   read(path: string): Promise<Uint8Array>;
   /** Takes in the bundle's manifest; throws where it can't be used. */
   begin(manifest: string): void;
-  load(file: Uint8Array, configuration: Configuration): Promise<Session>;
+  /** first: the PNG whose values, as they are, the first inference is fed; grey where null. */
+  load(file: Uint8Array, configuration: Configuration, first: Uint8Array | null): Promise<Session>;
   /** The keys of `state`. */
   state(): Promise<Values>;
   /** Seconds, monotonic: the clock of `Times.at`. */
@@ -60,9 +59,9 @@ export interface Device {
   flush(): Promise<void>;
 }
 
-const GROUP = 64;
 const STATE_SECONDS = 5;
 const TOP = 5;
+const FAILURES_IN_A_ROW = 3;
 
 /** Where a job stands, for people. */
 export interface Status {
@@ -75,7 +74,7 @@ class Run {
   answered = 0;
   timed = 0;
   errors = 0;
-  private readonly cold = new Map<number, number>();
+  private readonly ended = new Set<number>();
   private readonly files = new Map<string, Uint8Array>();
   private readonly start: number;
   private lastState = -Infinity;
@@ -90,15 +89,34 @@ class Run {
     this.start = device.now() - lines.seconds();
   }
 
-  /** Seconds since the run's start of a value of the device's clock. */
-  since(at: number): number {
-    return round(at - this.start, 6);
-  }
-
   error(where: string, error: unknown, place: Values = {}, fatal = false): void {
     this.errors++;
     const none = { configuration: null, image: null };
     this.lines.emit("error", { where, message: messageOf(error), ...none, ...place, fatal });
+  }
+
+  /** Nothing more of this configuration is run. */
+  end(configuration: number): void {
+    this.ended.add(configuration);
+  }
+
+  /** What `act` gives; null where it fails, which is told and ends the configuration. */
+  async guarded<T>(where: string, configuration: number, act: () => Promise<T>): Promise<T | null> {
+    try {
+      return await act();
+    } catch (error) {
+      this.error(where, error, { configuration });
+      this.end(configuration);
+      return null;
+    }
+  }
+
+  isGoing(configuration: number): boolean {
+    return !this.ended.has(configuration);
+  }
+
+  wants(configuration: number, phase: string): boolean {
+    return this.isGoing(configuration) && !this.progress.isFinished(configuration, phase);
   }
 
   async state(always = true): Promise<void> {
@@ -108,9 +126,15 @@ class Run {
   }
 
   async finish(configuration: number, phase: string): Promise<void> {
-    this.lines.emit("finished", { configuration, phase });
     await this.state();
+    this.lines.emit("finished", { configuration, phase });
     await this.device.flush();
+  }
+
+  times(configuration: number, phase: string, first: number, ms: number[], at: number[]): void {
+    const values = timing.rounded(ms, at, this.start);
+    this.lines.emit("times", { configuration, phase, first, ...values });
+    this.timed += ms.length;
   }
 
   /** A file of the job, checked by its hash; model files are kept for later loads. */
@@ -125,12 +149,14 @@ class Run {
     return bytes;
   }
 
-  async load(index: number): Promise<Session> {
+  /** A fresh load and its line; null where it failed. */
+  async load(index: number, cold: number): Promise<Session | null> {
     const configuration = this.job.configurations[index]!;
     const bytes = await this.read(fileOf(this.job, configuration), true);
-    const session = await this.device.load(bytes, configuration);
-    const cold = this.cold.get(index) ?? 0;
-    this.cold.set(index, cold + 1);
+    const [golden] = this.job.golden;
+    const first = golden === undefined ? null : await this.read(golden);
+    const session = await this.guarded("load", index, () => this.device.load(bytes, configuration, first));
+    if (session === null) return null;
     this.lines.emit("load", {
       configuration: index,
       seconds: round(session.seconds, 6),
@@ -159,54 +185,46 @@ export async function runJob(
   const run = new Run(job, device, lines, progress, report);
   lines.emit("hello", await device.facts());
   try {
-    device.begin(new TextDecoder().decode(await run.read(job.manifest)));
-    for (const entry of job.golden) await run.read(entry, true);
-    for (const file of job.files) await run.read(file, true);
-    if (job.inputs.kind === "pixels") await run.read(job.inputs.packed, true);
+    await runPhases(run);
   } catch (error) {
+    // Of the job's files or of the way back: what a model does wrong is told where it happens.
     run.error("job", error, {}, true);
     await device.flush();
     throw error;
   }
-  for (const index of job.configurations.keys()) await attempt(run, index, () => check(run, index));
-  if (job.latency !== null) {
-    for (const group of groups(job)) {
-      if (group.every((index) => progress.isFinished(index, "latency"))) continue;
-      await attempt(run, group[0]!, () => latency(run, group));
-    }
-  }
-  if (job.sustainedSeconds > 0) {
-    for (const index of job.configurations.keys()) {
-      if (!progress.isFinished(index, "sustained")) await attempt(run, index, () => sustained(run, index));
-    }
-  }
-  const { answered, timed, errors } = run;
-  lines.emit("done", { answered, timed, errors });
   await device.flush();
 }
 
-/** A configuration that fails is told, and the next one runs. */
-async function attempt(run: Run, configuration: number, act: () => Promise<void>): Promise<void> {
-  try {
-    await act();
-  } catch (error) {
-    run.error("configuration", error, { configuration });
-    await run.device.flush();
+async function runPhases(run: Run): Promise<void> {
+  const { job, device } = run;
+  device.begin(new TextDecoder().decode(await run.read(job.manifest)));
+  for (const entry of job.golden) await run.read(entry, true);
+  for (const file of job.files) await run.read(file, true);
+  if (job.inputs.kind === "pixels") await run.read(job.inputs.packed, true);
+  await run.state();
+  for (const index of job.configurations.keys()) await check(run, index);
+  if (job.latency !== null) for (const group of groups(job)) await latency(run, group);
+  if (job.sustainedSeconds > 0) {
+    for (const index of job.configurations.keys()) await sustained(run, index);
   }
+  await run.state();
+  const { answered, timed, errors } = run;
+  run.lines.emit("done", { answered, timed, errors });
 }
 
 /** The self-test and, with a file's first configuration, accuracy. */
 async function check(run: Run, index: number): Promise<void> {
-  const { job, progress } = run;
+  const { job } = run;
   const { file } = job.configurations[index]!;
   const first = job.configurations.findIndex((c) => c.file === file) === index;
-  const golden = !progress.isFinished(index, "golden");
-  const accuracy = job.accuracy && first && !progress.isFinished(index, "accuracy");
+  const golden = run.wants(index, "golden");
+  const accuracy = job.accuracy && first && run.wants(index, "accuracy");
   if (!golden && !accuracy) return;
-  const session = await run.load(index);
+  const session = await run.load(index, 0);
+  if (session === null) return;
   try {
     if (golden) await selfTest(run, index, session);
-    if (accuracy) await answer(run, index, session);
+    if (accuracy && run.isGoing(index)) await answer(run, index, session);
   } finally {
     session.close();
   }
@@ -215,12 +233,15 @@ async function check(run: Run, index: number): Promise<void> {
 async function selfTest(run: Run, index: number, session: Session): Promise<void> {
   for (const [image, entry] of run.job.golden.entries()) {
     const png = await run.read(entry);
-    const results: [string, Answer][] = [
-      ["pixels", await session.exactPixels(png)],
-      ["image", await session.image(png)],
+    const ways: [string, () => Promise<Answer>][] = [
+      ["pixels", () => session.exactPixels(png)],
+      ["image", () => session.image(png)],
     ];
-    for (const [source, { logits }] of results) {
-      run.lines.emit("golden", { configuration: index, image, source, logits: Array.from(logits) });
+    for (const [source, act] of ways) {
+      const result = await run.guarded("golden", index, act);
+      if (result === null) return;
+      const logits = Array.from(result.logits);
+      run.lines.emit("golden", { configuration: index, image, source, logits });
     }
   }
   await run.finish(index, "golden");
@@ -229,12 +250,16 @@ async function selfTest(run: Run, index: number, session: Session): Promise<void
 async function answer(run: Run, index: number, session: Session): Promise<void> {
   const { job } = run;
   const { file } = job.configurations[index]!;
-  const left = run.progress.left(file, job.inputs.count);
+  const left = run.progress.left(file);
   let done = job.inputs.count - left.length;
+  let failures = 0;
+  let inARow = 0;
   for (const image of left) {
     run.report({ text: `${file}: images`, done: done++, total: job.inputs.count });
+    const act = await inputOf(run, session, image);
     try {
-      const result = await answerOne(run, session, image);
+      const result = await act();
+      inARow = 0;
       run.lines.emit("image", {
         configuration: index,
         image,
@@ -246,23 +271,32 @@ async function answer(run: Run, index: number, session: Session): Promise<void> 
       });
       run.answered++;
     } catch (error) {
-      if (!(error instanceof UnreadableImage)) throw error;
-      run.progress.addUnreadable(image);
-      run.lines.emit("unreadable", { image, message: messageOf(error) });
+      if (error instanceof UnreadableImage) {
+        run.progress.addUnreadable(image);
+        run.lines.emit("unreadable", { image, message: messageOf(error) });
+      } else {
+        failures++;
+        run.error("accuracy", error, { configuration: index, image });
+        if (++inARow === FAILURES_IN_A_ROW) return run.end(index);
+      }
     }
     await run.state(false);
     await run.device.flush();
   }
-  await run.finish(index, "accuracy");
+  if (failures === 0) await run.finish(index, "accuracy");
 }
 
-async function answerOne(run: Run, session: Session, image: number): Promise<ImageAnswer> {
+/** An input's bytes, read, and what answers them. */
+async function inputOf(run: Run, session: Session, image: number): Promise<() => Promise<ImageAnswer>> {
   const { inputs } = run.job;
-  if (inputs.kind === "images") return session.image(await run.read(inputs.items[image]!));
+  if (inputs.kind === "images") {
+    const encoded = await run.read(inputs.items[image]!);
+    return () => session.image(encoded);
+  }
   const length = inputs.size * inputs.size * 3;
   const packed = await run.read(inputs.packed, true);
   const pixels = packed.slice(image * length, (image + 1) * length);
-  return { ...(await session.pixels(pixels)), preprocessMs: 0 };
+  return async () => ({ ...(await session.pixels(pixels)), preprocessMs: 0 });
 }
 
 /** Configurations that are timed together: an int8 file's and its twin's, others alone. */
@@ -284,120 +318,91 @@ export function groups(job: Job): number[][] {
     found.push([i, twin]);
   }
   for (const i of configurations.keys()) if (!taken.has(i)) found.push([i]);
-  return found.sort((a, b) => a[0]! - b[0]!);
+  return found.sort((a, b) => Math.min(...a) - Math.min(...b));
 }
 
-/** Gathers a phase's times of one configuration into lines of at most `GROUP` values. */
-class Series {
-  private held: Times = { ms: [], at: [] };
-  private first = 0;
-  readonly ms: number[] = [];
+/** Loads for latency: 0 where it isn't measured. */
+function latencyLoads({ latency: plan }: Job): number {
+  return plan === null ? 0 : Math.max(1, plan.coldStarts);
+}
 
-  constructor(
-    private readonly run: Run,
-    private readonly configuration: number,
-    private readonly phase: string,
-  ) {}
+/** A loaded configuration that is timed. */
+interface Loaded extends Timed {
+  readonly session: Session;
+}
 
-  add(times: Times): void {
-    this.ms.push(...times.ms);
-    this.held.ms.push(...times.ms);
-    this.held.at.push(...times.at);
-    while (this.held.ms.length >= GROUP) this.write(GROUP);
-  }
-
-  end(): void {
-    if (this.held.ms.length > 0) this.write(this.held.ms.length);
-  }
-
-  private write(count: number): void {
-    const ms = this.held.ms.splice(0, count);
-    const at = this.held.at.splice(0, count);
-    this.run.lines.emit("times", {
-      configuration: this.configuration,
-      phase: this.phase,
-      first: this.first,
-      ms: ms.map((v) => round(v, 4)),
-      at: at.map((v) => this.run.since(v)),
-    });
-    this.first += count;
-    this.run.timed += count;
-  }
+function loaded(configuration: number, session: Session): Loaded {
+  return { configuration, session, time: (runs) => session.time(runs) };
 }
 
 async function latency(run: Run, group: readonly number[]): Promise<void> {
   const plan = run.job.latency!;
-  const sessions: Session[] = [];
+  if (!group.some((index) => run.wants(index, "latency"))) return;
+  const open: Loaded[] = [];
   try {
     for (const index of group) {
-      // The last load is the one that is timed.
-      for (let extra = 1; extra < plan.coldStarts; extra++) (await run.load(index)).close();
-      sessions.push(await run.load(index));
-      await feed(run, sessions.at(-1)!);
+      if (!run.isGoing(index)) continue;
+      const session = await coldStarts(run, index);
+      if (session !== null) open.push(loaded(index, session));
     }
-    for (const [i, index] of group.entries()) {
-      const text = `${run.job.configurations[index]!.file}: warm-up`;
-      const over = ([ms]: number[][], seconds: number): boolean =>
-        warmedUp(ms!, plan.warmUpMax) && seconds >= plan.warmUpSeconds;
-      await phase(run, [index], [sessions[i]!], "warm-up", text, plan.warmUpMax, over);
-    }
-    const text = `${group.map((i) => run.job.configurations[i]!.file).join(" and ")}: latency`;
-    const over = ([ms]: number[][], seconds: number): boolean =>
-      ms!.length >= plan.minRuns && seconds >= plan.minSeconds;
-    await phase(run, group, sessions, "steady", text, plan.minRuns, over);
+    await time(run, open, "latency", [
+      [timing.warmUp(plan.warmUpSeconds, plan.warmUpMax), plan.warmUpMax],
+      [timing.steady(plan.minSeconds, plan.minRuns), plan.minRuns],
+    ]);
   } finally {
-    sessions.forEach((s) => s.close());
+    open.forEach(({ session }) => session.close());
   }
-  for (const index of group) await run.finish(index, "latency");
 }
 
-/** What is timed is the first golden image. */
-async function feed(run: Run, session: Session): Promise<void> {
-  const [first] = run.job.golden;
-  if (first !== undefined) await session.exactPixels(await run.read(first));
+/** The last of the cold starts, which is timed; null where one failed. */
+async function coldStarts(run: Run, index: number): Promise<Session | null> {
+  let session: Session | null = null;
+  for (let cold = 1; cold <= latencyLoads(run.job); cold++) {
+    session?.close();
+    session = await run.load(index, cold);
+    if (session === null) return null;
+  }
+  return session;
 }
 
 async function sustained(run: Run, index: number): Promise<void> {
-  const session = await run.load(index);
-  await feed(run, session);
-  const { sustainedSeconds, configurations } = run.job;
-  const text = `${configurations[index]!.file}: sustained`;
+  if (!run.wants(index, "sustained")) return;
+  const session = await run.load(index, latencyLoads(run.job) + 1);
+  if (session === null) return;
   try {
-    const over = (_: number[][], seconds: number): boolean => seconds >= sustainedSeconds;
-    await phase(run, [index], [session], "sustained", text, 0, over);
+    const phase = timing.sustained(run.job.sustainedSeconds);
+    await time(run, [loaded(index, session)], "sustained", [[phase, 0]]);
   } finally {
     session.close();
   }
-  await run.finish(index, "sustained");
 }
 
-/** Times the sessions in turns, who begins alternating, until `over` of all series and seconds. */
-async function phase(
+/** Times a group through phases, each with how many runs to show; what fails leaves it. */
+async function time(
   run: Run,
-  group: readonly number[],
-  sessions: readonly Session[],
-  name: string,
-  text: string,
-  total: number,
-  over: (ms: number[][], seconds: number) => boolean,
+  group: readonly Loaded[],
+  where: string,
+  phases: readonly [Phase, number][],
 ): Promise<void> {
-  const series = group.map((index) => new Series(run, index, name));
-  const start = run.device.now();
-  const order = [...series.keys()];
-  // Alone, eight in one call keep the page's messages out of the way; sixteen decide on warm-up.
-  const runs = group.length === 1 ? 8 : 1;
-  for (let round = 0; ; round++) {
-    for (const i of order) series[i]!.add(await sessions[i]!.time(runs));
-    order.reverse();
-    const seconds = run.device.now() - start;
-    if (over(series.map((s) => s.ms), seconds)) break;
-    if (round % 8 === 0) {
-      run.report({ text, done: series[0]!.ms.length, total });
-      await run.state(false);
-      await run.device.flush();
-    }
+  let going = [...group];
+  for (const [phase, total] of phases) {
+    const files = going.map(({ configuration }) => run.job.configurations[configuration]!.file);
+    const text = `${files.join(" and ")}: ${phase.name}`;
+    const timed: TimedRun = {
+      now: () => run.device.now(),
+      times: (...line) => run.times(...line),
+      failed: async (configuration, why) => {
+        run.error(where, why, { configuration });
+        run.end(configuration);
+      },
+      pause: async (done) => {
+        run.report({ text, done, total });
+        await run.state(false);
+        await run.device.flush();
+      },
+    };
+    if (going.length > 0) run.report({ text, done: 0, total });
+    going = await timing.inTurns(timed, going, phase);
   }
-  series.forEach((s) => s.end());
-  await run.state();
-  await run.device.flush();
+  for (const { configuration } of going) await run.finish(configuration, where);
 }

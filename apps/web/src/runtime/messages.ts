@@ -12,6 +12,8 @@ export interface LoadRequest {
   readonly preprocess: Preprocess;
   readonly threads: number;
   readonly delegate: Delegate;
+  /** A PNG whose values, as they are, the first inference is fed; grey where there is none. */
+  readonly first?: Uint8Array | null;
 }
 
 export interface Loaded {

@@ -24,7 +24,8 @@ interface Ready {
 }
 
 let ready: Ready | null = null;
-/** What `time` runs: the last input, at first an empty one. */
+const GREY = 128;
+/** What `time` runs: the last input. */
 let lastInput: Float32Array<ArrayBuffer> = new Float32Array(0);
 
 function current(): Ready {
@@ -42,8 +43,8 @@ async function load(request: LoadRequest): Promise<Loaded> {
   const model = await loadAndCompile(request.model, options);
   const input = inputOf(model, request.preprocess.size);
   ready = { model, preprocess: request.preprocess, ...input };
-  lastInput = new Float32Array(input.shape.reduce((a, b) => a * b, 1));
   const seconds = (performance.now() - start) / 1000;
+  lastInput = inputFrom(await firstPixels(request));
   const first = await infer(lastInput);
   const on =
     request.delegate === "webgpu"
@@ -56,6 +57,11 @@ async function load(request: LoadRequest): Promise<Loaded> {
     classes: first.logits.length,
     fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
   };
+}
+
+async function firstPixels({ first, preprocess: { size } }: LoadRequest): Promise<Pixels> {
+  if (first != null) return valuesOf(first);
+  return toPixels(new Uint8Array(size * size * 3).fill(GREY));
 }
 
 /** Starts LiteRT.js as the request needs it. */
@@ -142,17 +148,24 @@ async function preprocessed(decode: () => Promise<Pixels> | Pixels): Promise<Ima
   return { ...(await infer(lastInput)), preprocessMs };
 }
 
-async function exactPixels(png: Uint8Array): Promise<Answer> {
-  return inferPixels(toPixels(toRgb(await decodeImage(png)).data));
+/** A lossless image's own values. */
+async function valuesOf(png: Uint8Array): Promise<Pixels> {
+  return toPixels(toRgb(await decodeImage(png)).data);
 }
 
 async function time(runs: number): Promise<Times> {
-  const times: Times = { ms: [], at: [] };
+  const ms: number[] = [];
+  const at: number[] = [];
   for (let i = 0; i < runs; i++) {
-    times.at.push((performance.timeOrigin + performance.now()) / 1000);
-    times.ms.push((await infer(lastInput)).inferenceMs);
+    const begin = (performance.timeOrigin + performance.now()) / 1000;
+    try {
+      ms.push((await infer(lastInput)).inferenceMs);
+    } catch (error) {
+      return { ms, at, failed: messageOf(error) };
+    }
+    at.push(begin);
   }
-  return times;
+  return { ms, at, failed: null };
 }
 
 async function deviating(runs: number): Promise<number> {
@@ -179,7 +192,7 @@ const methods: Methods = {
   image: (encoded) => preprocessed(() => decodeImage(encoded)),
   frame: (frame) => preprocessed(() => readBitmap(frame)),
   pixels: (rgb) => inferPixels(toPixels(rgb)),
-  exactPixels,
+  exactPixels: async (png) => inferPixels(await valuesOf(png)),
   time,
   deviating,
   decodings,

@@ -34,19 +34,22 @@ test("paths and ids that a device may not take are refused", () => {
 });
 
 describe("what is left after an interruption", () => {
+  const { job: id, configurations, count } = resume;
+  const held = { id, configurations, inputs: { count } };
+
   test("equals Python's", () => {
-    const progress = new Progress(resume.job, resume.configurations);
+    const progress = new Progress(held);
     for (const line of resume.lines) progress.addLine(line);
     const answered = { schema: "mobilemod/resume/1", job: resume.job, answered: resume.answered, finished: [[1, "golden"]] };
     progress.addResume(JSON.stringify(answered));
     for (const [file, left] of Object.entries(resume.left)) {
-      expect(progress.left(file, resume.count)).toEqual(left);
+      expect(progress.left(file)).toEqual(left);
     }
     expect([progress.isFinished(1, "golden"), progress.isFinished(0, "golden")]).toEqual([true, false]);
   });
 
   test("another job's is refused", () => {
-    const progress = new Progress(resume.job, resume.configurations);
+    const progress = new Progress(held);
     const other = { schema: "mobilemod/resume/1", job: "f".repeat(64), answered: {}, finished: [] };
     expect(() => progress.addResume(JSON.stringify(other))).toThrow("another job");
   });

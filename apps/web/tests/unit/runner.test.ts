@@ -88,6 +88,7 @@ class CountingDevice implements Device {
       time: async (runs) => ({
         ms: Array.from({ length: runs }, () => 5),
         at: Array.from({ length: runs }, () => (this.clock += 0.005)),
+        failed: null,
       }),
       close: () => void this.open--,
     };
@@ -112,7 +113,7 @@ async function run(
   held: string[] = [],
 ): Promise<{ lines: Values[]; texts: string[]; error: unknown }> {
   const texts: string[] = [];
-  const progress = new Progress(job.id, job.configurations);
+  const progress = new Progress(job);
   held.forEach((line) => progress.addLine(line));
   const start = device.now();
   const writer = new LineWriter(job.id, `${held.length}`.padStart(16, "0"), () => device.now() - start, (l) => texts.push(l));
@@ -179,7 +180,7 @@ test("a configuration that fails is told, and the others run", async () => {
   const errors = of(lines, "error");
   expect(errors.every((l) => l.fatal === false && l.message === "no such thread")).toBe(true);
   expect(new Set(errors.map((l) => l.configuration))).toEqual(new Set([1, 3]));
-  expect(lines.at(-1)).toMatchObject({ type: "done", errors: 3 });
+  expect(lines.at(-1)).toMatchObject({ type: "done", errors: 2 });
 });
 
 test("a file that isn't the job's is fatal, and named", async () => {
@@ -188,6 +189,17 @@ test("a file that isn't the job's is fatal, and named", async () => {
   const { lines, error } = await run(job, new CountingDevice(folder));
   expect(String(error)).toContain("models/a_int8.tflite");
   expect(lines.at(-1)).toMatchObject({ type: "error", fatal: true });
+});
+
+test("an input that isn't the job's is fatal too, though it is fetched late", async () => {
+  const { job, folder } = makeJob();
+  folder.set("inputs/2.jpg", encoder.encode("another"));
+  const device = new CountingDevice(folder);
+  const { lines, error } = await run(job, device);
+  expect(String(error)).toContain("inputs/2.jpg");
+  expect(of(lines, "image").map((l) => l.image)).toEqual([0, 1]);
+  expect(lines.at(-1)).toMatchObject({ type: "error", where: "job", fatal: true });
+  expect(device.open).toBe(0);
 });
 
 test("a job that is none is refused with a reason", () => {

@@ -131,9 +131,10 @@ final class RunnerTests: XCTestCase {
         XCTAssertEqual(types.last, "done")
         XCTAssertEqual(lines.map { $0["seq"]?.int }, Array(0..<lines.count))
         XCTAssertEqual(images(lines), (0..<6).map { "0/\($0)" } + (0..<6).map { "1/\($0)" })
-        // Each configuration once for its answers, then three cold starts of each.
+        // Each configuration once for its answers, three cold starts of each, and the sustained runs.
         XCTAssertEqual(lines.filter { $0["type"]?.string == "load" }.map { "\($0["configuration"]!.int!)/\($0["cold"]!.int!)" },
-                       ["0/0", "1/0", "2/0", "0/1", "0/2", "0/3", "1/1", "1/2", "1/3", "2/1", "2/2", "2/3"])
+                       ["0/0", "1/0", "2/0", "0/1", "0/2", "0/3", "1/1", "1/2", "1/3", "2/1", "2/2", "2/3",
+                        "0/4", "1/4", "2/4"])
         let finished = lines.filter { $0["type"]?.string == "finished" }
             .map { "\($0["configuration"]!.int!) \($0["phase"]!.string!)" }
         XCTAssertEqual(finished, [
@@ -248,8 +249,8 @@ final class RunnerTests: XCTestCase {
             XCTAssertTrue(error.message.contains("models/a_float32.pte"), error.message)
         }
         let lines = try lines(id)
-        XCTAssertEqual(lines.compactMap { $0["type"]?.string }, ["hello", "state", "error", "done"])
-        XCTAssertEqual(lines[2]["fatal"]?.bool, true)
+        XCTAssertEqual(lines.compactMap { $0["type"]?.string }, ["hello", "error"])
+        XCTAssertEqual(lines[1]["fatal"]?.bool, true)
     }
 
     func testRefusals() throws {

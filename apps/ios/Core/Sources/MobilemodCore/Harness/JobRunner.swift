@@ -6,7 +6,8 @@ import Foundation
 /// counts, and the next start goes on from there.
 public final class JobRunner {
     public static let protocolName = "mobilemod/harness/1"
-    static let failuresInARow = 5
+    static let failuresInARow = 3
+    static let grey: UInt8 = 128
 
     private let folder: JobFolder
     private let device: Device
@@ -15,6 +16,9 @@ public final class JobRunner {
     private var remaining: Remaining
     private var progress: @Sendable (String) -> Void
     private var unreadable: Set<Int> = []
+    private var timedPixels: PixelImage?
+    /// Configurations of which nothing more is run.
+    private var ended: Set<Int> = []
 
     private var job: Job { folder.job }
 
@@ -45,9 +49,10 @@ public final class JobRunner {
             try folder.checkHashes()
         } catch let error as BadInput {
             try lines.error("job", error.message, fatal: true)
-            try lines.done()
+            try lines.flush()
             throw error
         }
+        try lines.state()
         for index in job.configurations.indices { try await answer(index) }
         if let latency = job.latency {
             for group in job.timedGroups { try await time(group, "latency", latency) }
@@ -55,65 +60,90 @@ public final class JobRunner {
         if job.sustainedSeconds > 0 {
             for index in job.configurations.indices { try await time([index], "sustained", nil) }
         }
+        try lines.state()
         try lines.done()
+    }
+
+    // MARK: What fails
+
+    /// What `body` gives; nil where it fails, which the record tells and which ends the configuration.
+    private func guarded<T>(_ place: String, _ index: Int, _ body: () throws -> T) throws -> T? {
+        do {
+            return try body()
+        } catch let error where !error.endsRun {
+            try end(place, index, error)
+            return nil
+        }
+    }
+
+    private func end(_ place: String, _ index: Int, _ error: Error) throws {
+        try fail(place, index, error)
+        ended.insert(index)
+    }
+
+    private func fail(_ place: String, _ index: Int, _ error: Error, image: Int? = nil) throws {
+        let message = "\(job.configurations[index].file): \(error)"
+        try lines.error(place, message, configuration: index, image: image)
+    }
+
+    private func wants(_ index: Int, _ phase: String) -> Bool {
+        !ended.contains(index) && !remaining.isFinished(index, phase)
     }
 
     // MARK: Golden self-test and accuracy
 
     private func answer(_ index: Int) async throws {
-        let configuration = job.configurations[index]
-        let images = job.accuracyConfigurations.contains(index) ? remaining.images(of: configuration.file) : []
-        let needsGolden = !remaining.isFinished(index, "golden")
-        let needsAccuracy = job.accuracyConfigurations.contains(index)
-            && !remaining.isFinished(index, "accuracy")
-        guard needsGolden || needsAccuracy else { return }
-        guard let engine = try await load(index, cold: 0) else { return }
+        let needsGolden = wants(index, "golden")
+        let needsAccuracy = job.accuracyConfigurations.contains(index) && wants(index, "accuracy")
+        guard needsGolden || needsAccuracy, let engine = try await load(index, cold: 0) else { return }
         if needsGolden { try golden(index, engine) }
-        if needsAccuracy { try accuracy(index, engine, images) }
+        if needsAccuracy, !ended.contains(index) { try accuracy(index, engine) }
     }
 
     private func golden(_ index: Int, _ engine: Engine) throws {
         for (number, file) in job.golden.enumerated() {
-            do {
-                let image = try device.decode(folder.data(file.path))
-                let size = manifest.preprocess.size
-                if image.width == size, image.height == size {
-                    try goldenLine(index, number, "pixels", engine, image)
-                } else {
-                    try lines.error(
-                        "golden", "\(file.path) is \(image.width) x \(image.height), not \(size)",
-                        configuration: index
-                    )
+            guard let image = try guarded("golden", index, { try device.decode(folder.data(file.path)) })
+            else { return }
+            let ways: [(String, () throws -> PixelImage)] = [
+                ("pixels", { try self.exact(image, file.path) }),
+                ("image", { self.manifest.preprocess.pixels(image) }),
+            ]
+            for (source, pixels) in ways {
+                let logits = try guarded("golden", index) {
+                    try engine.prepare(pixels())
+                    return try engine.run()
                 }
-                try goldenLine(index, number, "image", engine, manifest.preprocess.pixels(image))
-            } catch let error where !(error is CancellationError || error is RecordFault) {
-                try lines.error("golden", "\(file.path): \(error)", configuration: index)
+                guard let logits else { return }
+                try lines.write("golden", [
+                    .init("configuration", .integer(index)), .init("image", .integer(number)),
+                    .init("source", .string(source)), .init("logits", .array(logits.map { .real($0) })),
+                ])
             }
         }
         try finish(index, "golden")
     }
 
-    private func goldenLine(
-        _ index: Int, _ number: Int, _ source: String, _ engine: Engine, _ pixels: PixelImage
-    ) throws {
-        try engine.prepare(pixels)
-        let logits = try engine.run()
-        try lines.write("golden", [
-            .init("configuration", .integer(index)), .init("image", .integer(number)),
-            .init("source", .string(source)), .init("logits", .array(logits.map { .real($0) })),
-        ])
+    /// An image whose values are fed as they are.
+    private func exact(_ image: PixelImage, _ path: String) throws -> PixelImage {
+        let size = manifest.preprocess.size
+        guard image.width == size, image.height == size else {
+            throw BadInput("\(path) is \(image.width) x \(image.height), not \(size)")
+        }
+        return image
     }
 
-    private func accuracy(_ index: Int, _ engine: Engine, _ images: [Int]) throws {
+    private func accuracy(_ index: Int, _ engine: Engine) throws {
+        let file = job.configurations[index].file
+        let images = remaining.images(of: file)
         var failures = (all: 0, inARow: 0)
         for (count, image) in images.enumerated() where !unreadable.contains(image) {
             try Task.checkCancellation()
-            progress("\(job.configurations[index].file): image \(count + 1) of \(images.count)")
+            progress("\(file): image \(count + 1) of \(images.count)")
             let began = device.now()
             let pixels: PixelImage
             do {
                 pixels = try inputPixels(image)
-            } catch let error where !(error is CancellationError) {
+            } catch let error where !error.endsRun {
                 unreadable.insert(image)
                 try lines.write("unreadable", [
                     .init("image", .integer(image)), .init("message", .string("\(error)")),
@@ -124,13 +154,16 @@ public final class JobRunner {
                 try engine.prepare(pixels)
                 let prepared = device.now()
                 let logits = try engine.run()
-                let ended = device.now()
-                try imageLine(index, image, logits, 1e3 * (prepared - began), 1e3 * (ended - prepared))
+                let inferred = device.now()
+                try imageLine(index, image, logits, 1e3 * (prepared - began), 1e3 * (inferred - prepared))
                 failures.inARow = 0
-            } catch let error where !(error is CancellationError || error is RecordFault) {
-                try lines.error("inference", "\(error)", configuration: index, image: image)
+            } catch let error where !error.endsRun {
+                try fail("accuracy", index, error, image: image)
                 failures = (failures.all + 1, failures.inARow + 1)
-                if failures.inARow == JobRunner.failuresInARow { return }
+                if failures.inARow == JobRunner.failuresInARow {
+                    ended.insert(index)
+                    return
+                }
             }
             try lines.stateIfDue()
         }
@@ -169,51 +202,57 @@ public final class JobRunner {
 
     // MARK: Times
 
+    /// Loads for latency: 0 where it isn't measured.
+    private var latencyLoads: Int { job.latency.map { max(1, $0.coldStarts) } ?? 0 }
+
     private func time(_ group: [Int], _ phase: String, _ latency: Job.Latency?) async throws {
-        if group.allSatisfy({ remaining.isFinished($0, phase) }) { return }
+        guard group.contains(where: { wants($0, phase) }) else { return }
+        let sustained = latencyLoads + 1
+        let colds = latency == nil ? sustained...sustained : 1...latencyLoads
         var runs: [TimedRun] = []
-        for index in group {
-            var engine: Engine?
-            for cold in 0..<(latency?.coldStarts ?? 0) {
-                engine = nil  // the one before is gone before the next is loaded
-                engine = try await load(index, cold: 1 + cold)
-            }
-            if engine == nil { engine = try await load(index, cold: nil) }
-            guard let engine else { continue }
-            try engine.prepare(timedInput)
-            runs.append(TimedRun(configuration: index, engine: engine))
+        for index in group where !ended.contains(index) {
+            guard let engine = try await load(index, colds) else { continue }
+            let input: Void? = try guarded(phase, index) { try engine.prepare(timedInput()) }
+            if input != nil { runs.append(TimedRun(configuration: index, engine: engine)) }
         }
         guard !runs.isEmpty else { return }
         progress("timing " + runs.map { job.configurations[$0.configuration].file }.joined(separator: " and "))
-        let timing = Timing(runs: runs, lines: lines, now: device.now)
-        do {
-            if let latency {
-                try timing.warmUp(latency)
-                try timing.steady(latency)
-            } else {
-                try timing.sustained(job.sustainedSeconds)
-            }
-        } catch let error where !(error is CancellationError || error is RecordFault) {
-            return try lines.error("timing", "\(error)", configuration: group[0])
+        let timing = Timing(lines: lines, now: device.now) { try self.end(phase, $0, $1) }
+        if let latency {
+            try timing.warmUp(&runs, latency)
+            try timing.steady(&runs, latency)
+        } else {
+            try timing.sustained(&runs, job.sustainedSeconds)
         }
         for run in runs { try finish(run.configuration, phase) }
     }
 
-    /// What is timed: the first golden image, else grey.
-    private lazy var timedInput: PixelImage = {
+    /// What is timed, and fed first after a load: the first golden image as it is, else grey.
+    private func timedInput() throws -> PixelImage {
+        if let timedPixels { return timedPixels }
         let size = manifest.preprocess.size
-        if let file = job.golden.first, let image = try? device.decode(folder.data(file.path)),
-           image.width == size, image.height == size {
-            return image
-        }
-        return PixelImage(unchecked: size, size, [UInt8](repeating: 128, count: 3 * size * size))
-    }()
+        let pixels = try job.golden.first.map { try exact(device.decode(folder.data($0.path)), $0.path) }
+            ?? PixelImage(unchecked: size, size, [UInt8](repeating: JobRunner.grey, count: 3 * size * size))
+        timedPixels = pixels
+        return pixels
+    }
 
     // MARK: Loading
 
-    /// A fresh load and its line; nil where it fails, which the record tells. cold: which cold start
-    /// it is; nil for a load that isn't told.
-    private func load(_ index: Int, cold: Int?) async throws -> Engine? {
+    /// The last of several fresh loads; nil where one fails.
+    private func load(_ index: Int, _ colds: ClosedRange<Int>) async throws -> Engine? {
+        var engine: Engine?
+        for cold in colds {
+            engine = nil  // the one before is gone before the next is loaded
+            engine = try await load(index, cold: cold)
+            if engine == nil { return nil }
+        }
+        return engine
+    }
+
+    /// A fresh load and its line; nil where it fails, which ends the configuration. cold: as the line
+    /// has it.
+    private func load(_ index: Int, cold: Int) async throws -> Engine? {
         let configuration = job.configurations[index]
         guard let file = job.file(of: configuration) else { return nil }
         try Task.checkCancellation()
@@ -223,17 +262,16 @@ public final class JobRunner {
             try await device.install(file, at: url)
             let began = device.now()
             let engine = try await device.load(file, at: url, configuration: configuration, manifest: manifest)
-            let seconds = device.now() - began
-            if let cold { try await loadLine(index, cold, seconds, engine) }
+            try await loadLine(index, cold, device.now() - began, engine)
             return engine
-        } catch let error where !(error is CancellationError || error is RecordFault) {
-            try lines.error("load", "\(file.name): \(error)", configuration: index)
+        } catch let error where !error.endsRun {
+            try end("load", index, error)
             return nil
         }
     }
 
     private func loadLine(_ index: Int, _ cold: Int, _ seconds: Double, _ engine: Engine) async throws {
-        try engine.prepare(timedInput)
+        try engine.prepare(timedInput())
         let began = device.now()
         let logits = try engine.run()
         let milliseconds = 1e3 * (device.now() - began)

@@ -6,6 +6,11 @@ public struct RecordFault: LocalizedError {
     public var errorDescription: String? { "the record can't be written: \(cause.localizedDescription)" }
 }
 
+extension Error {
+    /// Whether it ends the run of a job, instead of being told in its record.
+    var endsRun: Bool { self is CancellationError || self is RecordFault }
+}
+
 /// Writes the lines of one run of a job: numbers them, dates them and counts them.
 final class LineWriter {
     static let stateSeconds = 5.0
@@ -51,7 +56,6 @@ final class LineWriter {
         let head: [JSON.Member] = [.init("protocol", .string(JobRunner.protocolName))]
         let wall = JSON.Member("wall", .string(ISO8601DateFormatter().string(from: Date())))
         try write("hello", head + device.facts.members + [wall])
-        try state()
     }
 
     func state() throws {

@@ -39,13 +39,13 @@ class Benchmark(
     ) {
         runtime = engine.runtime
         val input = FloatArray(Preprocessor(manifest.preprocess).inputSize)
-        val warmUp = WarmUp(plan.warmUpMax)
-        while (!warmUp.done && !stopped()) {
+        val warmUp = ArrayList<Double>()
+        while (!WarmUp.isOver(warmUp, plan.warmUpMax) && !stopped()) {
             val began = device.nanos()
             engine.run(input)
             warmUp.add((device.nanos() - began) / NANOS_PER_MS)
-            warmUpRuns++
         }
+        warmUpRuns = warmUp.size
         start = device.nanos()
         var nextState = 0.0
         while (!stopped()) {

@@ -55,37 +55,27 @@ class RollingWindow(
     fun summary(): Summary? = if (values.isEmpty()) null else Summary.of(values.toList())
 }
 
-/**
- * When warm-up ends: the median of the last eight within 5 % of the median of the eight before, or
- * [max] values.
- */
-class WarmUp(
-    private val max: Int,
-) {
-    private val values = ArrayList<Double>()
+/** When warm-up ends. */
+object WarmUp {
+    private const val GROUP = 8
+    private const val TOLERANCE = 0.05
 
-    /** Whether warm-up has ended; stays true. */
-    var done = max <= 0
-        private set
-
-    /** Adds a measured value in ms. */
-    fun add(value: Double) {
-        values.add(value)
-        done = done || values.size >= max || (values.size >= 2 * GROUP && stable())
-    }
-
-    private fun stable(): Boolean {
+    /**
+     * Whether [values] in ms are [max] or more, or stable: the median of the last eight within 5 % of
+     * the median of the eight before.
+     */
+    fun isOver(
+        values: List<Double>,
+        max: Int,
+    ): Boolean {
+        if (values.size >= max) return true
+        if (values.size < 2 * GROUP) return false
         val last = median(values.takeLast(GROUP))
         val before = median(values.takeLast(2 * GROUP).take(GROUP))
         return abs(last - before) <= TOLERANCE * before
     }
 
     private fun median(eight: List<Double>): Double = eight.sorted().let { (it[GROUP / 2 - 1] + it[GROUP / 2]) / 2 }
-
-    private companion object {
-        const val GROUP = 8
-        const val TOLERANCE = 0.05
-    }
 }
 
 /** How a sustained run changes: its first minute against its last. */

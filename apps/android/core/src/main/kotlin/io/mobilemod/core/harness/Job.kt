@@ -73,6 +73,26 @@ data class Job(
     /** The id as lines carry it. */
     val shortId: String get() = id.take(SHORT)
 
+    /**
+     * Configurations that are timed in turns, an int8 file's and its twin's of the same threads and
+     * delegate, and others alone; in the order of the groups' first configurations.
+     */
+    fun timedGroups(): List<List<Configuration>> {
+        val taken = HashSet<Configuration>()
+        val groups = ArrayList<List<Configuration>>()
+        for (one in configurations) {
+            val twin =
+                configurations.find {
+                    it.file.name == one.file.twin && it.threads == one.threads && it.delegate == one.delegate && it !in taken
+                }
+            if (twin == null || one in taken) continue
+            groups.add(listOf(one, twin))
+            taken.addAll(listOf(one, twin))
+        }
+        configurations.filter { it !in taken }.mapTo(groups) { listOf(it) }
+        return groups.sortedBy { group -> group.minOf { it.index } }
+    }
+
     companion object {
         const val SCHEMA = "mobilemod/job/1"
         const val FILE = "job.json"

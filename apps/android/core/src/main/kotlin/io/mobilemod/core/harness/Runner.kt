@@ -4,7 +4,6 @@ import io.mobilemod.core.JsonException
 import io.mobilemod.core.Manifest
 import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.Preprocessor
-import io.mobilemod.core.WarmUp
 import io.mobilemod.core.hex
 import io.mobilemod.core.logitsSha256
 import io.mobilemod.core.topK
@@ -37,7 +36,7 @@ class Runner(
     private val stopped: () -> Boolean = { false },
 ) {
     private val out = Stream(sink, job.shortId, newRun(), device::nanos)
-    private val colds = IntArray(job.configurations.size)
+    private val ended = HashSet<Int>()
     private var lastState = 0L
     private lateinit var manifest: Manifest
     private lateinit var preprocessor: Preprocessor
@@ -53,7 +52,7 @@ class Runner(
         }
         state()
         job.configurations.forEach { if (!stopped()) answer(it) }
-        for (group in latencyGroups()) if (!stopped()) latency(group)
+        if (job.latency != null) for (group in job.timedGroups()) if (!stopped()) latency(group, job.latency)
         if (job.sustainedSeconds > 0) job.configurations.forEach { if (!stopped()) sustained(it) }
         if (stopped()) return false
         state()
@@ -87,25 +86,55 @@ class Runner(
     }
 
     private fun answer(configuration: Configuration) {
-        val accuracy = job.accuracy && isFirstOfFile(configuration) && !progress.isFinished(configuration, ACCURACY)
-        val golden = job.golden.isNotEmpty() && !progress.isFinished(configuration, GOLDEN)
+        val accuracy = job.accuracy && isFirstOfFile(configuration) && wants(configuration, ACCURACY)
+        val golden = wants(configuration, GOLDEN)
         if (!accuracy && !golden) return
-        withEngine(configuration) { engine ->
-            if (golden) phase(configuration, GOLDEN) { golden(configuration, engine) }
-            if (accuracy && !stopped()) phase(configuration, ACCURACY) { accuracy(configuration, engine) }
+        load(configuration, 0)?.use { engine ->
+            if (golden) golden(configuration, engine)
+            if (accuracy && isGoing(configuration) && !stopped()) accuracy(configuration, engine)
         }
     }
 
-    /** Does a phase; it is finished where nothing stopped it. */
-    private fun phase(
+    private fun isGoing(configuration: Configuration) = configuration.index !in ended
+
+    private fun wants(
         configuration: Configuration,
-        name: String,
-        body: () -> Unit,
+        phase: String,
+    ) = isGoing(configuration) && !progress.isFinished(configuration, phase)
+
+    /** Says that a phase is finished, where nothing stopped it. */
+    private fun finish(
+        configuration: Configuration,
+        phase: String,
     ) {
-        body()
+        if (stopped()) return
         state()
-        if (!stopped()) out.write("finished", "configuration" to configuration.index, "phase" to name)
+        out.write("finished", "configuration" to configuration.index, "phase" to phase)
     }
+
+    /** What [body] gives; null where it fails, which is told and ends the configuration. */
+    private fun <T> guarded(
+        where: String,
+        configuration: Configuration,
+        body: () -> T,
+    ): T? = attempt(body) { end(where, configuration, it) }
+
+    /** Nothing more of [configuration] is run. */
+    private fun end(
+        where: String,
+        configuration: Configuration,
+        error: Throwable,
+    ) {
+        failed(where, configuration, error)
+        ended.add(configuration.index)
+    }
+
+    private fun failed(
+        where: String,
+        configuration: Configuration,
+        error: Throwable,
+        image: Int? = null,
+    ) = out.error(where, "${configuration.file.name}: ${describe(error)}", configuration.index, image)
 
     private fun golden(
         configuration: Configuration,
@@ -113,22 +142,24 @@ class Runner(
     ) {
         job.golden.forEachIndexed { index, content ->
             listener.progress("${configuration.file.name}: golden", index, job.golden.size)
-            val image = device.decode(File(folder, content.path))
+            val image = guarded(GOLDEN, configuration) { device.decode(File(folder, content.path)) } ?: return
             val inputs =
                 mapOf(
-                    "pixels" to preprocessor.normalize(preprocessor.asIs(image), engine.layout),
-                    "image" to preprocessor.tensor(image, engine.layout),
+                    "pixels" to { preprocessor.normalize(preprocessor.asIs(image), engine.layout) },
+                    "image" to { preprocessor.tensor(image, engine.layout) },
                 )
             for ((source, input) in inputs) {
+                val logits = guarded(GOLDEN, configuration) { engine.run(input()) } ?: return
                 out.write(
                     "golden",
                     "configuration" to configuration.index,
                     "image" to index,
                     "source" to source,
-                    "logits" to engine.run(input),
+                    "logits" to logits,
                 )
             }
         }
+        finish(configuration, GOLDEN)
     }
 
     private fun accuracy(
@@ -137,22 +168,27 @@ class Runner(
     ) {
         val left = progress.left(configuration.file)
         var failures = 0
+        var inARow = 0
         left.forEachIndexed { done, image ->
             if (stopped()) return
             listener.progress(configuration.file.name, job.inputs.count - left.size + done, job.inputs.count)
             stateIfDue()
             val began = device.nanos()
             val input = input(image, engine.layout) ?: return@forEachIndexed
-            try {
-                image(configuration, engine, image, input, (device.nanos() - began) / NANOS_PER_MS)
-                failures = 0
-            } catch (error: SinkException) {
-                throw error
-            } catch (error: Exception) {
-                if (++failures == MOST_FAILURES) throw error
-                failed(configuration, error, image)
+            val preprocessMs = (device.nanos() - began) / NANOS_PER_MS
+            val answered =
+                attempt({ image(configuration, engine, image, input, preprocessMs) }) {
+                    failed(ACCURACY, configuration, it, image)
+                    failures++
+                    inARow++
+                }
+            if (answered != null) inARow = 0
+            if (inARow == FAILURES_IN_A_ROW) {
+                ended.add(configuration.index)
+                return
             }
         }
+        if (failures == 0) finish(configuration, ACCURACY)
     }
 
     private fun image(
@@ -165,13 +201,11 @@ class Runner(
         val began = device.nanos()
         val logits = engine.run(input)
         val inferenceMs = (device.nanos() - began) / NANOS_PER_MS
-        val top = topK(logits, TOP)
-        check(top.isNotEmpty()) { "no logit is finite" }
         val members =
             linkedMapOf<String, Any?>(
                 "configuration" to configuration.index,
                 "image" to image,
-                "top" to top.map { listOf(it.index, it.logit) },
+                "top" to topK(logits, TOP).map { listOf(it.index, it.logit) },
                 "logits_sha256" to logitsSha256(logits),
             )
         if (job.logits) members["logits"] = logits
@@ -212,117 +246,67 @@ class Runner(
         return null
     }
 
-    /** int8 and its float twin together, where both run with the same threads and delegate. */
-    private fun latencyGroups(): List<List<Configuration>> {
-        if (job.latency == null) return emptyList()
-        val groups = ArrayList<List<Configuration>>()
-        val taken = HashSet<Int>()
-        for (one in job.configurations) {
-            if (!taken.add(one.index)) continue
-            val twin =
-                job.configurations.find {
-                    it.index !in taken && it.threads == one.threads && it.delegate == one.delegate &&
-                        (it.file.name == one.file.twin || it.file.twin == one.file.name)
-                }
-            twin?.let { taken.add(it.index) }
-            groups.add(listOfNotNull(one, twin))
-        }
-        return groups.filter { group -> group.any { !progress.isFinished(it, LATENCY) } }
-    }
-
-    private fun latency(group: List<Configuration>) {
-        val plan = job.latency!!
-        repeat(plan.coldStarts - 1) { start ->
-            group.forEach { if (colds[it.index] <= start && !stopped()) withEngine(it) {} }
-        }
-        withEngines(group, emptyList()) { engines ->
-            val inputs = engines.map { sample(it.layout) }
-            val warmUp = engines.map { WarmUp(plan.warmUpMax) }
-            turns(group, engines, "warm-up", inputs, plan.warmUpSeconds, { warmUp.all { it.done } }) { i, ms -> warmUp[i].add(ms) }
-            val counts = IntArray(engines.size)
-            turns(group, engines, "steady", inputs, plan.minSeconds, { counts.all { it >= plan.minRuns } }) { i, _ -> counts[i]++ }
-            group.forEach { phase(it, LATENCY) {} }
-        }
-    }
-
-    /** Runs [engines] one inference each, who begins alternating, until [seconds] passed and [enough]. */
-    private fun turns(
+    private fun latency(
         group: List<Configuration>,
-        engines: List<Engine>,
-        phase: String,
-        inputs: List<FloatArray>,
-        seconds: Double,
-        enough: () -> Boolean,
-        add: (Int, Double) -> Unit,
+        plan: LatencyPlan,
     ) {
-        val times = group.map { out.Times(it.index, phase) }
-        val start = device.nanos()
-        var round = 0
-        while (!stopped() && (!enough() || device.nanos() - start < seconds * NANOS_PER_S)) {
-            for (turn in engines.indices) {
-                val i = (turn + round) % engines.size
-                val began = device.nanos()
-                engines[i].run(inputs[i])
-                val ms = (device.nanos() - began) / NANOS_PER_MS
-                times[i].add(began, ms)
-                add(i, ms)
-            }
-            round++
-            listener.progress("${group[0].file.name}: $phase", times[0].count, 0)
-            stateIfDue()
+        if (group.none { wants(it, LATENCY) }) return
+        val open = ArrayList<Timed>()
+        try {
+            for (one in group.filter(::isGoing)) coldStarts(one)?.let { open.add(timed(one, it)) }
+            time(open, LATENCY, Phase.warmUp(plan), Phase.steady(plan))
+        } finally {
+            open.forEach { it.engine.close() }
         }
-        times.forEach { it.flush() }
     }
+
+    /** The last of the cold starts, which is timed; null where one failed. */
+    private fun coldStarts(configuration: Configuration): Engine? {
+        for (cold in 1 until latencyLoads) load(configuration, cold)?.close() ?: return null
+        return load(configuration, latencyLoads)
+    }
+
+    private val latencyLoads get() = job.latency?.coldStarts?.coerceAtLeast(1) ?: 0
 
     private fun sustained(configuration: Configuration) {
-        if (progress.isFinished(configuration, SUSTAINED)) return
-        withEngine(configuration) { engine ->
-            phase(configuration, SUSTAINED) {
-                turns(
-                    listOf(configuration),
-                    listOf(engine),
-                    SUSTAINED,
-                    listOf(sample(engine.layout)),
-                    job.sustainedSeconds,
-                    { true },
-                ) { _, _ -> }
+        if (!wants(configuration, SUSTAINED)) return
+        load(configuration, latencyLoads + 1)?.use {
+            time(listOf(timed(configuration, it)), SUSTAINED, Phase.sustained(job.sustainedSeconds))
+        }
+    }
+
+    private fun timed(
+        configuration: Configuration,
+        engine: Engine,
+    ) = Timed(configuration, engine, sample(engine.layout))
+
+    /** Times a group in turns through [phases]; what fails leaves it. */
+    private fun time(
+        group: List<Timed>,
+        where: String,
+        vararg phases: Phase,
+    ) {
+        val going = group.toMutableList()
+        for (phase in phases) {
+            val turns = Turns(phase, out, device::nanos, stopped, { one, error -> end(where, one, error) })
+            turns.run(going) { count ->
+                listener.progress("${group[0].configuration.file.name}: ${phase.name}", count, 0)
+                stateIfDue()
             }
         }
+        going.forEach { finish(it.configuration, where) }
     }
 
-    private fun withEngine(
+    /** A fresh load and its line; null where it failed, or where the run is stopped. */
+    private fun load(
         configuration: Configuration,
-        body: (Engine) -> Unit,
-    ) = withEngines(listOf(configuration), emptyList()) { body(it[0]) }
+        cold: Int,
+    ): Engine? = if (stopped()) null else guarded(LOAD, configuration) { loaded(configuration, cold) }
 
-    /** Loads what of [group] isn't in [open] yet, then calls [body]; what fails is an `error` line. */
-    private fun withEngines(
-        group: List<Configuration>,
-        open: List<Engine>,
-        body: (List<Engine>) -> Unit,
-    ) {
-        if (open.size == group.size) return body(open)
-        val configuration = group[open.size]
-        try {
-            load(configuration).use { withEngines(group, open + it, body) }
-        } catch (error: SinkException) {
-            throw error
-        } catch (error: Exception) {
-            failed(configuration, error)
-        } catch (error: LinkageError) {
-            failed(configuration, error)
-        } catch (error: OutOfMemoryError) {
-            failed(configuration, error)
-        }
-    }
-
-    private fun failed(
+    private fun loaded(
         configuration: Configuration,
-        error: Throwable,
-        image: Int? = null,
-    ) = out.error("run", "${configuration.file.name}: ${describe(error)}", configuration.index, image)
-
-    private fun load(configuration: Configuration): Engine {
+        cold: Int,
+    ): Engine {
         val request =
             LoadRequest(
                 File(folder, configuration.file.content.path),
@@ -333,34 +317,38 @@ class Runner(
             )
         val began = device.nanos()
         val engine = device.open(request)
-        val loaded = device.nanos()
-        val first: Long
+        val seconds = (device.nanos() - began) / NANOS_PER_S
         try {
             val input = sample(engine.layout)
-            first = device.nanos()
+            val first = device.nanos()
             engine.run(input)
-        } catch (error: Exception) {
+            out.write(
+                "load",
+                "configuration" to configuration.index,
+                "seconds" to seconds,
+                "first_inference_ms" to (device.nanos() - first) / NANOS_PER_MS,
+                "cold" to cold,
+                "runtime" to engine.runtime,
+                "partitions" to engine.partitions,
+                "fallback" to engine.fallback,
+            )
+        } catch (error: Throwable) {
             engine.close()
             throw error
         }
-        val ended = device.nanos()
-        out.write(
-            "load",
-            "configuration" to configuration.index,
-            "seconds" to (loaded - began) / NANOS_PER_S,
-            "first_inference_ms" to (ended - first) / NANOS_PER_MS,
-            "cold" to colds[configuration.index]++,
-            "runtime" to engine.runtime,
-            "partitions" to engine.partitions,
-            "fallback" to engine.fallback,
-        )
         return engine
     }
 
-    /** What latency is measured on: the first golden image, or zeros. */
+    /** What is timed, and fed first after a load: the first golden image as it is, or grey. */
     private fun sample(layout: PreprocessSpec.Layout): FloatArray {
-        val golden = job.golden.firstOrNull() ?: return FloatArray(preprocessor.inputSize)
-        return preprocessor.normalize(preprocessor.asIs(device.decode(File(folder, golden.path))), layout)
+        val golden = job.golden.firstOrNull()
+        val pixels =
+            if (golden == null) {
+                ByteArray(preprocessor.inputSize) { GREY.toByte() }
+            } else {
+                preprocessor.asIs(device.decode(File(folder, golden.path)))
+            }
+        return preprocessor.normalize(pixels, layout)
     }
 
     private fun isFirstOfFile(configuration: Configuration) =
@@ -376,6 +364,7 @@ class Runner(
     }
 
     companion object {
+        private const val LOAD = "load"
         private const val GOLDEN = "golden"
         private const val ACCURACY = "accuracy"
         private const val LATENCY = "latency"
@@ -385,7 +374,8 @@ class Runner(
         private const val NANOS_PER_MS = 1e6
         private const val NANOS_PER_S = 1e9
         private const val STATE_EVERY = 5.0
-        private const val MOST_FAILURES = 3
+        private const val FAILURES_IN_A_ROW = 3
+        private const val GREY = 128
 
         private fun describe(error: Throwable): String = error.message ?: error.javaClass.simpleName
 

@@ -58,50 +58,54 @@ class Stream(
         "fatal" to fatal,
     )
 
-    /** Collects a phase's times and writes them in lines of up to 64 values, none older than a second. */
+    /** One configuration's values of a phase, written in lines. */
     inner class Times(
         private val configuration: Int,
         private val phase: String,
     ) {
-        private val ms = ArrayList<Double>()
+        private val values = ArrayList<Double>()
         private val at = ArrayList<Double>()
-        private var first = 0
+        private var written = 0
+
+        /** Milliseconds so far. */
+        val ms: List<Double> get() = values
+
+        /** Whether what isn't written fills a line, or spans more than a second. */
+        val isDue: Boolean
+            get() =
+                values.size > written &&
+                    (values.size - written >= LONGEST_SERIES || at.last() + values.last() / MS_PER_S - at[written] > LONGEST_SPAN)
 
         /** Adds a value that began at [began], in [nanos]. */
         fun add(
             began: Long,
             milliseconds: Double,
         ) {
-            ms.add(milliseconds)
+            values.add(milliseconds)
             at.add(seconds(began))
             timed++
-            if (ms.size == LONGEST_SERIES || seconds() - at[0] > OLDEST) flush()
         }
-
-        /** How many values there were. */
-        val count: Int get() = first + ms.size
 
         /** Writes what isn't yet. */
         fun flush() {
-            if (ms.isEmpty()) return
+            if (values.size == written) return
             write(
                 "times",
                 "configuration" to configuration,
                 "phase" to phase,
-                "first" to first,
-                "ms" to ms.toList(),
-                "at" to at.toList(),
+                "first" to written,
+                "ms" to values.drop(written),
+                "at" to at.drop(written),
             )
-            first += ms.size
-            ms.clear()
-            at.clear()
+            written = values.size
         }
     }
 
     private companion object {
         const val NANOS = 1e9
         const val LONGEST_SERIES = 64
-        const val OLDEST = 1.0
+        const val LONGEST_SPAN = 1.0
+        const val MS_PER_S = 1e3
         const val LONGEST_MESSAGE = 2000
     }
 }

@@ -98,8 +98,7 @@ class RunnerTest {
         assertEquals(12, of("golden").size)
         for (configuration in 0L..2L) {
             val cold = of("load").filter { it["configuration"] == configuration }.map { it["cold"] }
-            assertEquals(listOf<Any?>(0L, 1L, 2L, 3L).take(cold.size), cold)
-            assertTrue(cold.size >= 3)
+            assertEquals(listOf<Any?>(0L, 1L, 2L, 3L), cold)
         }
     }
 
@@ -229,7 +228,7 @@ class RunnerTest {
     }
 
     @Test
-    fun logitsThatArentNumbersAreErrors() {
+    fun logitsThatArentNumbersAreAnswers() {
         val device =
             TestDevice(engine = { _, _ ->
                 object : Engine by LinearEngine(TestBundle.SEED, 4) {
@@ -237,8 +236,9 @@ class RunnerTest {
                 }
             })
         assertTrue(run(device))
-        assertTrue(of("image").isEmpty())
-        assertTrue(of("error").first { it["image"] != null }["message"].toString().endsWith("no logit is finite"))
+        assertTrue(of("error").isEmpty())
+        assertEquals(2 * images, of("image").size)
+        assertTrue(of("image").all { it["top"] == emptyList<Any?>() })
         assertEquals(listOf<Any?>(null, null, null, null), of("golden").first()["logits"])
     }
 
