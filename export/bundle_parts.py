@@ -36,6 +36,7 @@ class OpenedBundle:
 
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
+        self._tables: dict[str, ParameterTable] = {}
 
     @cached_property
     def reference(self) -> EfficientMod:
@@ -91,7 +92,9 @@ class OpenedBundle:
 
     def table(self, form: str) -> ParameterTable:
         """The parameter table of a form."""
-        return load_table(self.bundle, form)
+        if form not in self._tables:
+            self._tables[form] = load_table(self.bundle, form)
+        return self._tables[form]
 
     def mobile(self, form: str, quantized: bool) -> MobileForm:
         """A mobile form in float: of the network whose weights are quantized, or the reference."""

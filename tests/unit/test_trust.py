@@ -34,7 +34,7 @@ from mobilemod.results.gates import Gates
 from mobilemod.sealed import sealed
 from quantization.calibration import Calibration, observe, weights_digest
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
-from quantization.program import make_table
+from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
 from tests.manifests import accept, checkpoint, read_manifest, resign
 from tests.tiny_bundle import IDS, SIZE, make_bundle
@@ -193,6 +193,28 @@ def test_a_reference_signed_anew_must_still_be_that_of_the_checkpoint(folder, im
     with pytest.raises(UserError, match=r"reference\.safetensors is not the network of its manif"):
         run(BundleKey.of(bundle), images, FLOAT)
     assert not cache.exists()
+
+
+def test_the_parts_of_a_bundle_fit_each_other_and_are_read_once(folder):
+    opened = OpenedBundle(load_bundle(folder))
+    weights = weights_digest(opened.quantized_network.state_dict())
+    assert weights_digest(opened.reference.state_dict()) != weights == opened.calibration.weights
+    assert opened.forms == ["xnnpack"] and opened.recipe.calibration_images == 4
+    assert opened.calibrated_on == ()
+    x = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    table = opened.table("xnnpack")
+    form = build_mobile(opened.quantized_network, FORMS["xnnpack"])
+    with torch.no_grad():
+        answers = opened.program("xnnpack")(x)
+        assert torch.equal(answers, quantize(form, table, True)(x))
+        for quantized, network in ((True, opened.quantized_network), (False, opened.reference)):
+            mobile = opened.mobile("xnnpack", quantized)
+            assert torch.allclose(mobile(x), network(x), atol=1e-4)
+    for name in PARTS:
+        damage(folder / name)
+    assert opened.table("xnnpack") is table and torch.equal(opened.program("xnnpack")(x), answers)
+    with pytest.raises(UserError, match="is not the file of its manifest"):
+        OpenedBundle(opened.bundle).table("xnnpack")
 
 
 def test_prepared_weights_must_be_the_references(folder, images, cache):
