@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from export.graph import QUANTIZE
-from export.measure.profiling import Cutter, fused_groups, profile_file
-from export.targets.base import SubProgram
+from export.measure.profiling import fused_groups, profile_file
+from export.targets.base import Cutter, SubProgram
 from export.targets.target import target_of_file
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 from quantization.params import ParameterTable
