@@ -15,6 +15,7 @@ from mobilemod import ranges, targets
 from mobilemod.data.classes import SORTED, ClassNames
 from mobilemod.data.dataset import MEASURED, DataSet
 from mobilemod.errors import UserError
+from mobilemod.harness.drivers import DRIVERS
 from mobilemod.networks import registry
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
@@ -22,7 +23,7 @@ EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 MODEL = "efficientmod_xxs"
 VARIANTS = ", ".join(registry.variants())
 TARGETS = ",".join(targets.TARGETS)
-DEVICES = "host, arm64-emulated, adb, iphone, browser"
+DEVICES = ", ".join(DRIVERS)
 
 
 def fail(message: str, debug: bool, code: int = EXIT_USER) -> int:

@@ -15,7 +15,7 @@ from mobilemod.harness.run.validate import folder_name
 
 def test_an_unknown_device_lists_the_known_ones():
     with pytest.raises(
-        UserError, match="unknown device 'toaster'; known: host, arm64-emulated, adb"
+        UserError, match="unknown device 'toaster'; known: adb, arm64-emulated, browser"
     ):
         get_driver("toaster")
 

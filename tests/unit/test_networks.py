@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 import mobilemod
@@ -159,53 +155,6 @@ def test_a_new_family_builds_its_form(toy):
         assert torch.allclose(form(x), model(x), atol=1e-5)
     with pytest.raises(UserError, match="Toy has no way back"):
         published_state(form)
-
-
-def test_a_new_family_is_exported(tmp_path):
-    """From the command line, with its file added to the folder and no other one changed."""
-    for name in PACKAGES:
-        skip = shutil.ignore_patterns("*.safetensors", "__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=skip)
-    shutil.copy(TOY, tmp_path / "mobilemod" / "networks" / "toy.py")
-    rng = np.random.default_rng(0)
-    for split, label in ((s, c) for s in ("train", "val") for c in ("bird", "cat", "dog")):
-        (tmp_path / "data" / split / label).mkdir(parents=True)
-        for i in range(2):
-            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            image = Image.fromarray(pixels).resize((80, 72), Image.Resampling.BICUBIC)
-            image.save(tmp_path / "data" / split / label / f"{i}.png")
-    code = (
-        "import torch\nfrom mobilemod.networks.registry import get_variant\n"
-        "from mobilemod.networks.synthetic import trained_like_state\n"
-        "torch.save(trained_like_state(get_variant('toy_small'), 3), 'toy.pth')"
-    )
-    command = [
-        "-m", "export.verbs", "export", "--model", "toy_small", "--checkpoint", "toy.pth",
-        "--data", "data", "--targets", "tflite", "--out", "bundle", "--json", "-",
-    ]  # fmt: skip
-    environment = {
-        **os.environ, "PYTHONPATH": str(tmp_path), "MOBILEMOD_CACHE": str(tmp_path / "cache"),
-    }  # fmt: skip
-
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "toy_small, toy_large" in " ".join(run("-m", "export.verbs", "export", "--help").split())
-    run("-c", code)
-    record = json.loads(run(*command))
-    assert record["calibration"] == "images" and len(record["files"]) == 2
-    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    assert manifest["model"] == "toy_small"
-    assert [label["id"] for label in manifest["labels"]] == ["dog", "cat", "bird"]
-    assert manifest["preprocess"]["size"] == 64 and manifest["preprocess"]["std"] == [0.25] * 3
-    assert manifest["files"][0]["audit"]["int8_share"] == 1.0
-    for golden in manifest["golden"]:
-        expected, int8 = (golden["logits"][k] for k in ("reference", "toy_small_int8.tflite"))
-        assert np.allclose(expected, int8, atol=0.1 * np.abs(expected).max())
 
 
 def uses(tree: ast.AST, name: str) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""What a device driver offers to the harness, and the list of drivers.
+"""What a device driver offers to the harness; drivers are found by listing this folder.
 
 A driver is one module `mobilemod/harness/drivers/NAME.py` (or `NAME/driver.py`) with a function
 
@@ -30,8 +30,10 @@ What `run` must keep to:
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from mobilemod.errors import UserError, unknown
@@ -41,14 +43,19 @@ __all__ = ["DRIVERS", "DeviceLost", "Driver", "JobFolder", "Receive", "Resume", 
 
 Receive = Callable[[bytes], None]
 
-# Kind on the command line -> module in this folder.
-DRIVERS = {
-    "host": "host",
-    "arm64-emulated": "arm64_emulated",
-    "adb": "adb.driver",
-    "iphone": "iphone.driver",
-    "browser": "browser",
-}
+
+def _listed() -> dict[str, str]:
+    """Kind on the command line -> module of this folder: those that have `create`."""
+    found = {}
+    for info in pkgutil.iter_modules(__path__):
+        name = f"{info.name}.driver" if info.ispkg else info.name
+        path = Path(info.module_finder.path, *name.split(".")).with_suffix(".py")
+        if path.is_file() and b"\ndef create(" in path.read_bytes():
+            found[info.name.replace("_", "-")] = name
+    return found
+
+
+DRIVERS = _listed()
 _ID = re.compile(r"[A-Za-z0-9._:\[\]%-]{1,128}\Z")
 
 
