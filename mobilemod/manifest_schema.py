@@ -210,7 +210,7 @@ def check_manifest(values: Any, where: str, mend: str) -> Manifest:
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first(error)}; {mend}") from None
+        raise UserError(f"{where}: {first_error(error)}; {mend}") from None
 
 
 def check_labels(labels: Iterable[dict[str, str]]) -> None:
@@ -219,17 +219,20 @@ def check_labels(labels: Iterable[dict[str, str]]) -> None:
         found = TypeAdapter(list[Label]).validate_python(list(labels))
         _unique("labels", (label.id for label in found))
     except ValidationError as error:
-        raise UserError(f"labels{_first(error)}; rename the class") from None
+        raise UserError(f"labels{first_error(error)}; rename the class") from None
     except ValueError as error:
         raise UserError(f"{error}; rename the class") from None
 
 
-def _first(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
+    """What is wrong first, with its path, in a line."""
     found = error.errors(include_url=False, include_context=False)[0]
     where = "".join(map(_step, found["loc"])).removeprefix(".")
     text = found["msg"].removeprefix("Value error, ")
     if found["type"] == "missing":
         return f"{where} is missing"
+    if found["type"] == "extra_forbidden":
+        return f"{where} is not a key of it"
     if not where:
         return text
     return f"{where}: {text[0].lower()}{text[1:]}, not {reprlib.repr(found['input'])}"

@@ -1,93 +1,172 @@
-"""The keys of a validation record and their types, and the check of a record against them."""
+"""The schema of a validation record: its keys, their types, and how they fit each other."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import ROLES
+from mobilemod.manifest_schema import first_error
 
 SCHEMA_VERSION = "mobilemod/validation/1"
 
-
-class _Optional:
-    """A value that may be null."""
-
-    def __init__(self, spec: Any) -> None:
-        self.spec = spec
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class _Newer(_Optional):
-    """A key that older records lack."""
+class _Object(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-_NUMBER = (int, float)
-_DROP = {
-    "points": _NUMBER,
-    "low": _NUMBER,
-    "high": _NUMBER,
-    "mcnemar_p": _NUMBER,
-    "lost": int,
-    "won": int,
-}
-_PREDICTION = {
-    "name": str,
-    "role": str,
-    "file": _Optional(str),
-    "runner": _Optional(str),
-    "bytes": _Optional(int),
-    "top1_percent": _NUMBER,
-    "top5_percent": _NUMBER,
-    "non_finite": int,
-    "drop": _Optional(_DROP),
-}
-_PAIR = {
-    "reference": str,
-    "other": str,
-    "top1_percent": _NUMBER,
-    "sqnr_db": _Optional(_NUMBER),
-    "identical": bool,
-}
-_CLASS = {"class": int, "label": str, "images": int, "top1_percent": [_NUMBER]}
-_DISAGREEMENT = {"index": int, "image": str, "target": int, "top1": [int], "margin": [_NUMBER]}
-_WORST = {
-    "name": str,
-    "images": [{"index": int, "image": str, "target": int, "rms_error": _Optional(_NUMBER)}],
-}
-_VERDICT = {
-    "name": str,
-    "passed": bool,
-    "state": str,
-    "line": str,
-    "kind": str,
-    "value": _Optional(_NUMBER),
-    "limit": _Optional(_NUMBER),
-    "reason": _Optional(str),
-    "images_needed": _Optional(int),
-}
-_RECORD = {
-    "schema": str,
-    "measured": bool,
-    "bundle": dict,
-    "data": {
-        "images": int,
-        "labels": [str],
-        "damaged": [str],
-        "reasons": _Newer([str]),
-        "left_out": _Newer(dict),
-        "folder": _Newer(str),
-        "split": _Newer(str),
-        "calibrated_on": _Newer(_Optional(int)),
-    },
-    "predictions": [_PREDICTION],
-    "agreement": [_PAIR],
-    "per_class": [_CLASS],
-    "disagreements": [_DISAGREEMENT],
-    "worst_images": [_WORST],
-    "audits": dict,
-    "verdicts": _Optional([_VERDICT]),
-}
+class Data(_Object):
+    """Which images; older records lack what has a default."""
+
+    images: int
+    labels: list[str]
+    damaged: list[str]
+    reasons: list[str] = []
+    left_out: dict[str, Any] = {}
+    folder: str = ""
+    split: str = ""
+    calibrated_on: int | None = None
+
+
+class Drop(_Object):
+    """Of a model against the reference, in points of top-1."""
+
+    points: float
+    low: float
+    high: float
+    mcnemar_p: float
+    lost: int
+    won: int
+
+
+class Prediction(_Object):
+    """One model that was run."""
+
+    name: str
+    role: Literal[*ROLES]
+    file: str | None
+    runner: str | None
+    bytes: int | None
+    top1_percent: Percent
+    top5_percent: Percent
+    non_finite: int
+    drop: Drop | None
+
+
+class Pair(_Object):
+    """Agreement of two models."""
+
+    reference: str
+    other: str
+    top1_percent: float
+    sqnr_db: float | None
+    identical: bool
+
+
+class ClassRow(_Object):
+    """One class; `top1_percent` has an entry per prediction."""
+
+    class_: int = Field(alias="class")
+    label: str
+    images: int
+    top1_percent: list[float]
+
+
+class Shown(_Object):
+    """An image that the report shows."""
+
+    index: int
+    image: str
+    target: int
+
+
+class Disagreement(Shown):
+    """`top1` and `margin` have an entry per prediction."""
+
+    top1: list[int]
+    margin: list[float]
+
+
+class WorstImage(Shown):
+    """rms_error: of the logits."""
+
+    rms_error: float | None
+
+
+class Worst(_Object):
+    """A model's images with the largest errors."""
+
+    name: str
+    images: list[WorstImage]
+
+
+class VerdictEntry(_Object):
+    """As of `mobilemod.results.verdict.Verdict`."""
+
+    name: str
+    passed: bool
+    state: str
+    line: str
+    kind: str
+    value: float | None
+    limit: float | None
+    reason: str | None
+    images_needed: int | None
+
+
+class ValidationRecord(_Object):
+    """The whole; docs/results-schema.md has what each key means."""
+
+    schema_: Literal["mobilemod/validation/1"] = Field(alias="schema")
+    measured: bool
+    bundle: dict[str, Any]
+    data: Data
+    predictions: list[Prediction]
+    agreement: list[Pair]
+    per_class: list[ClassRow]
+    disagreements: list[Disagreement]
+    worst_images: list[Worst]
+    audits: dict[str, Any]
+    verdicts: list[VerdictEntry] | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> ValidationRecord:
+        names = [p.name for p in self.predictions]
+        _require(self.measured == bool(names), "measured", "true where there are predictions")
+        for i, name in enumerate(names):
+            _require(name not in names[:i], f"predictions[{i}].name", f"unique, {name!r} isn't")
+        for i, pair in enumerate(self.agreement):
+            for key in ("reference", "other"):
+                named = getattr(pair, key) in names
+                _require(named, f"agreement[{i}].{key}", "a prediction's name")
+        each = f"{len(names)} long, one per prediction"
+        for i, row in enumerate(self.per_class):
+            _require(len(row.top1_percent) == len(names), f"per_class[{i}].top1_percent", each)
+        for i, row in enumerate(self.disagreements):
+            where = f"disagreements[{i}]"
+            _require(len(row.top1) == len(names), f"{where}.top1", each)
+            _require(len(row.margin) == len(names), f"{where}.margin", each)
+            known = all(-1 <= c < len(self.data.labels) for c in row.top1)
+            _require(known, f"{where}.top1", f"of {len(self.data.labels)} classes, or -1")
+            self._require_image(row, where)
+        for i, worst in enumerate(self.worst_images):
+            for j, row in enumerate(worst.images):
+                self._require_image(row, f"worst_images[{i}].images[{j}]")
+        return self
+
+    def _require_image(self, row: Shown, where: str) -> None:
+        images, classes = self.data.images, len(self.data.labels)
+        _require(0 <= row.index < images, f"{where}.index", f"one of {images} images")
+        _require(0 <= row.target < classes, f"{where}.target", f"one of {classes} classes")
+
+
+def _require(fits: bool, where: str, expected: str) -> None:
+    if not fits:
+        raise ValueError(f"{where} must be {expected}")
 
 
 def validate_record(record: Any) -> None:
@@ -96,74 +175,7 @@ def validate_record(record: Any) -> None:
         raise UserError(
             f"schema: {record['schema']!r}, this version reads {SCHEMA_VERSION!r}; validate again"
         )
-    _check(record, _RECORD, "")
-    names = [p["name"] for p in record["predictions"]]
-    images, classes = record["data"]["images"], len(record["data"]["labels"])
-    if record["measured"] != bool(names):
-        _fail("measured", "true exactly where there are predictions")
-    for i, p in enumerate(record["predictions"]):
-        at = f"predictions[{i}]"
-        if p["role"] not in ROLES:
-            _fail(f"{at}.role", f"one of {', '.join(ROLES)}, not {p['role']!r}")
-        if p["name"] in names[:i]:
-            _fail(f"{at}.name", f"unique, {p['name']!r} comes twice")
-        for key in ("top1_percent", "top5_percent"):
-            if not 0 <= p[key] <= 100:
-                _fail(f"{at}.{key}", f"between 0 and 100, not {p[key]}")
-    for i, pair in enumerate(record["agreement"]):
-        for key in ("reference", "other"):
-            if pair[key] not in names:
-                _fail(f"agreement[{i}].{key}", f"a prediction's name, not {pair[key]!r}")
-    for key in ("per_class", "disagreements"):
-        for i, row in enumerate(record[key]):
-            for column in ("top1_percent",) if key == "per_class" else ("top1", "margin"):
-                if len(row[column]) != len(names):
-                    _fail(f"{key}[{i}].{column}", f"{len(names)} long, one per prediction")
-    shown = [(f"disagreements[{i}]", row) for i, row in enumerate(record["disagreements"])]
-    for i, worst in enumerate(record["worst_images"]):
-        shown += [(f"worst_images[{i}].images[{j}]", row) for j, row in enumerate(worst["images"])]
-    for at, row in shown:
-        if not 0 <= row["index"] < images:
-            _fail(f"{at}.index", f"one of {images} images, not {row['index']}")
-        if not 0 <= row["target"] < classes:
-            _fail(f"{at}.target", f"one of {classes} classes, not {row['target']}")
-        if any(not -1 <= c < classes for c in row.get("top1", [])):
-            _fail(f"{at}.top1", f"each one of {classes} classes, or -1")
-
-
-def _fail(path: str, expected: str) -> None:
-    raise UserError(f"validation record: {path or 'the record'} must be {expected}")
-
-
-def _check(value: Any, spec: Any, path: str) -> None:
-    if isinstance(spec, _Optional):
-        if value is not None:
-            _check(value, spec.spec, path)
-    elif isinstance(spec, list):
-        if not isinstance(value, list):
-            _fail(path, f"a list, not {type(value).__name__}")
-        for i, item in enumerate(value):
-            _check(item, spec[0], f"{path}[{i}]")
-    elif isinstance(spec, dict):
-        if not isinstance(value, dict):
-            _fail(path, f"an object, not {type(value).__name__}")
-        prefix = f"{path}." if path else ""
-        for key, part in spec.items():
-            if key not in value:
-                if isinstance(part, _Newer):
-                    continue
-                raise UserError(f"validation record: {prefix}{key} is missing")
-            _check(value[key], part, prefix + key)
-        unknown = next((k for k in value if k not in spec), None)
-        if unknown is not None:
-            raise UserError(
-                f"validation record: {prefix}{unknown} is not a key of {SCHEMA_VERSION}"
-            )
-    else:
-        kinds = spec if isinstance(spec, tuple) else (spec,)
-        wanted = "number" if spec is _NUMBER else spec.__name__
-        # bool is an int to Python, not to JSON.
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            _fail(path, f"{wanted}, not {type(value).__name__}")
-        if isinstance(value, float) and not math.isfinite(value):
-            _fail(path, f"a finite number, not {value}")
+    try:
+        ValidationRecord.model_validate(record)
+    except ValidationError as error:
+        raise UserError(f"validation record: {first_error(error)}") from None

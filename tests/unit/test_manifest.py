@@ -110,7 +110,7 @@ def test_everything_that_is_read_is_named_with_hash_and_size(source):
         ("preprocess.crop_fraction", 0, "preprocess.crop_fraction: "),
         ("preprocess.interpolation", "area", "preprocess.interpolation: "),
         ("preprocess.layout", "NHWC", "preprocess.layout: "),
-        ("preprocess.gamma", 2.2, "preprocess.gamma: extra inputs are not permitted"),
+        ("preprocess.gamma", 2.2, "preprocess.gamma is not a key of it"),
         ("num_classes", 9, "labels: 10 for 9 classes"),
         ("num_classes", 0, "num_classes: "),
         ("labels", "tench", "labels: "),

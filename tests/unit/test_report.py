@@ -150,16 +150,19 @@ def _set(path: str, value: object) -> Callable[[dict], None]:
         (_set("measured", False), "measured must be"),
         (
             _set("predictions[0].top1_percent", "91"),
-            r"predictions\[0\]\.top1_percent must be number",
+            r"predictions\[0\]\.top1_percent: input should be a valid number",
         ),
-        (_set("predictions[0].top1_percent", 101), "between 0 and 100"),
+        (_set("predictions[0].top1_percent", 101), "less than or equal to 100"),
         (_set("predictions[1].top5_percent", float("nan")), "finite"),
-        (_set("predictions[1].non_finite", True), "non_finite must be int, not bool"),
+        (
+            _set("predictions[1].non_finite", True),
+            "non_finite: input should be a valid integer, not True",
+        ),
         (_set("predictions[1].role", "int4"), r"predictions\[1\]\.role"),
-        (_set("predictions[1].name", "torch float"), "comes twice"),
+        (_set("predictions[1].name", "torch float"), "predictions.1..name must be unique"),
         (_set("agreement[0].other", "nobody"), r"agreement\[0\]\.other"),
-        (_set("agreement", {}), "agreement must be a list"),
-        (_set("data", []), "data must be an object"),
+        (_set("agreement", {}), "agreement: input should be a valid list"),
+        (_set("data", []), "data: input should be a valid dictionary"),
         (_set("per_class[3].top1_percent", [1.0]), r"per_class\[3\]\.top1_percent must be 5 long"),
         (_set("disagreements[0].index", IMAGES), r"disagreements\[0\]\.index"),
         (_set("disagreements[0].top1[1]", CLASSES), r"disagreements\[0\]\.top1"),
@@ -177,7 +180,7 @@ def test_schema_names_what_is_wrong(record: dict, change: Callable, named: str):
 
 
 def test_not_even_an_object():
-    with pytest.raises(UserError, match="the record must be an object"):
+    with pytest.raises(UserError, match="(?i)input should be a valid dictionary"):
         validate_record([])
 
 
