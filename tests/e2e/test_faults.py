@@ -138,7 +138,7 @@ def test_a_float_recipe_fails_with_module_and_remedy(run, lowered, out, tmp_path
     ]
     recipe.write_text(json.dumps({"name": "mine", "rules": rules}))
     words = ("export", *SMALL, "--recipe", recipe, "--out", out)
-    process = run(*words, MOBILEMOD_CACHE=str(lowered))
+    process = run(*words, MOBILEMOD_CACHE=str(copy_of(lowered, tmp_path / "cache")))
     fails(process, "int8", ":weight", "recipe")
 
 
@@ -167,8 +167,9 @@ def lowered(export, tmp_path_factory) -> Path:
 
 def programs(cache: Path) -> dict[str, Path]:
     """The lowered programs of a cache, by precision, without the labelled copies."""
-    found = {p.stem.rpartition("_")[2]: p for p in cache.glob("lowered/*/model_*.pte")}
-    assert set(found) == {"int8", "float32"}
+    files = list(cache.glob("lowered/*/model_*.pte"))
+    found = {p.stem.rpartition("_")[2]: p for p in files}
+    assert set(found) == {"int8", "float32"} and len(files) == 2
     return found
 
 

@@ -306,7 +306,7 @@ def test_the_report_is_of_this_bundle_and_as_it_was_written(source, folder, caps
     path.write_text(text[:-20], "utf-8")
     refused(capsys, ["report", place], "validation.json is damaged")
     path.write_text(json.dumps(sealed({**record, "measured": None})), "utf-8")
-    refused(capsys, ["report", place], "validation record: measured: input should be a valid boolean")
+    refused(capsys, ["report", place], "record: measured: input should be a valid boolean")
     record["bundle"]["manifest"] = "0" * 64
     path.write_text(json.dumps(sealed(record)), "utf-8")
     refused(capsys, ["report", place], "is the record of another bundle")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gc
 import hashlib
 import json
 import struct
@@ -382,6 +383,8 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         held = "\n".join(case["held"]).encode()
         with (
             patch.dict(worker.RUNTIMES, {"tflite": runtime}),
+            # In a process of many modules it takes half a second, and there are hundreds of loads.
+            patch.object(gc, "collect"),
             suppress(worker.Refused),
         ):
             worker.execute(folder, sent.append, "test", held, lambda: scripted.seconds)
