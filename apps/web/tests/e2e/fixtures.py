@@ -96,11 +96,11 @@ def write_answers(bundle: Bundle, data: Path, limit: int, out: Path) -> None:
             pixels.append(spec.pixels(image))
     (out / "pixels.bin").write_bytes(np.stack(pixels).tobytes())
     logits = {}
-    for entry in bundle.model_files():
+    for entry in bundle.manifest.files:
         with quiet():
-            runner = get_target(entry["target"]).load(bundle.folder / entry["file"], 1)
-        rows = progress(pixels, entry["file"], len(pixels), "image")
-        logits[entry["file"]] = [runner.run(spec.normalize(p[None])).tolist() for p in rows]
+            runner = get_target(entry.target).load(bundle.folder / entry.file, 1)
+        rows = progress(pixels, entry.file, len(pixels), "image")
+        logits[entry.file] = [runner.run(spec.normalize(p[None])).tolist() for p in rows]
     write_camera(out / "camera.mjpeg", [s.path for s in folder.samples])
     expected = {
         "images": [f"{i:06d}{s.path.suffix.lower()}" for i, s in enumerate(folder.samples)],
