@@ -225,7 +225,6 @@ def count_macs(form: MobileForm) -> int:
     return total
 
 
-@pytest.mark.slow
 def test_same_bytes_again_and_with_all_passes(lowered, tmp_path):
     """The delegate's passes that the lowering leaves out change nothing."""
     again = tmp_path / "again.pte"

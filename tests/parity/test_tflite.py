@@ -310,7 +310,6 @@ def test_cpu_file_has_its_linears_in_int8(lowered):
     assert floats and all(".norm" in n or n.startswith("norm.") for n in floats)
 
 
-@pytest.mark.slow
 def test_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
     made = lowered["cpu"]
     again = tmp_path / "again.tflite"
