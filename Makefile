@@ -157,7 +157,7 @@ test-apps: setup web
 
 # A file's tests share what is expensive, so that a file stays in one process.
 test: setup
-	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not alone and not long" $(BESIDE)
+	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not alone" $(BESIDE)
 	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "not slow and alone"
 
 test-slow: setup

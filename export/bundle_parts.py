@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from export.tables import load_table, table_file
+from export.tables import load_table, table_forms
 from export.targets.base import FORMS
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
@@ -88,7 +88,7 @@ class OpenedBundle:
     @property
     def forms(self) -> list[str]:
         """The forms that there is a parameter table of."""
-        return [form for form in FORMS if table_file(form) in self.bundle.hashes]
+        return table_forms(self.bundle)
 
     def table(self, form: str) -> ParameterTable:
         """The parameter table of a form."""

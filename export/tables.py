@@ -22,7 +22,12 @@ def table_file(form: str) -> str:
     return f"parameters-{form}.json"
 
 
+def table_forms(bundle: Bundle) -> list[str]:
+    """The forms that a bundle has a table of, in the order of the targets."""
+    forms = dict.fromkeys(t.form for t in TARGETS.values())
+    return [form for form in forms if table_file(form) in bundle.hashes]
+
+
 def load_tables(bundle: Bundle) -> list[ParameterTable]:
     """All tables that a bundle has."""
-    forms = dict.fromkeys(t.form for t in TARGETS.values())
-    return [load_table(bundle, form) for form in forms if table_file(form) in bundle.hashes]
+    return [load_table(bundle, form) for form in table_forms(bundle)]

@@ -123,7 +123,7 @@ class Label(_Object):
 class Preprocess(_Object):
     """As of `mobilemod.data.preprocess.Preprocess`."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
     size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
     crop_fraction: Annotated[float, Field(ge=0.05, le=1)]
@@ -161,7 +161,7 @@ class CalibrationEntry(_Object):
 class Manifest(_Object):
     """The whole."""
 
-    schema_: Literal["mobilemod/manifest/1"] = Field(alias="schema")
+    schema_: Literal[SCHEMA] = Field(alias="schema")
     model: Annotated[Text, StringConstraints(max_length=200)]
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
     labels: Annotated[list[Label], FailFast()]

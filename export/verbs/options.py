@@ -19,7 +19,7 @@ from mobilemod.harness.drivers import DRIVERS
 from mobilemod.networks import registry
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
-# What the help lists; their own tables are behind imports that take seconds.
+# What the help lists.
 MODEL = "efficientmod_xxs"
 VARIANTS = ", ".join(registry.variants())
 TARGETS = ",".join(targets.TARGETS)

@@ -121,7 +121,7 @@ class VerdictEntry(_Object):
 class ValidationRecord(_Object):
     """The whole; docs/results-schema.md has what each key means."""
 
-    schema_: Literal["mobilemod/validation/1"] = Field(alias="schema")
+    schema_: Literal[SCHEMA_VERSION] = Field(alias="schema")
     measured: bool
     bundle: dict[str, Any]
     data: Data

@@ -9,9 +9,7 @@ import pytest
 from tests.exports import CASES, RECORDED, digests, export_command
 
 # On another kind of processor a sum may round otherwise, so that CI leaves them out.
-pytestmark = pytest.mark.long
-
-
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 RECORDS = json.loads(RECORDED.read_text("utf-8"))
 
 

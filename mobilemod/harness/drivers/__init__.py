@@ -86,8 +86,8 @@ class Driver(Protocol):
         """The model files that it runs."""
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        """What a target can run on there, by the protocol's
-        names; the first is used unless the user chooses another."""
+        """What a target can run on there, by the protocol's names; the first is used unless the
+        user chooses another."""
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """What only this driver can tell, by model file name, JSON-ready; merged into the record's
