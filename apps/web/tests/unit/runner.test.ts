@@ -2,8 +2,9 @@
 import { expect, test } from "vitest";
 import { parseJob, Progress, type Job } from "../../src/core/job";
 import { decodeLine, LineWriter, type Values } from "../../src/core/protocol";
-import { groups, runJob, UnreadableImage, type Answer, type Device, type Session } from "../../src/core/runner";
+import { groups, runJob, UnreadableImage, type Answer, type Session } from "../../src/core/runner";
 import { sha256 } from "../../src/core/sha256";
+import { QuietDevice } from "./device";
 
 const encoder = new TextEncoder();
 const INPUTS = 5;
@@ -47,25 +48,16 @@ function makeJob(changes: Record<string, unknown> = {}): {
   return { job: parseJob(text), text, folder };
 }
 
-class CountingDevice implements Device {
-  open = 0;
-  private clock = 0;
-
+class CountingDevice extends QuietDevice {
   constructor(
     private readonly folder: Map<string, Uint8Array>,
     private readonly broken: (threads: number) => boolean = () => false,
-  ) {}
-
-  async facts(): Promise<Values> {
-    return {};
+  ) {
+    super();
   }
 
   async read(path: string): Promise<Uint8Array> {
     return this.folder.get(path)!;
-  }
-
-  begin(): void {
-    // Nothing of the manifest is needed here.
   }
 
   async load(_: Uint8Array, { threads }: { threads: number }): Promise<Session> {
@@ -92,18 +84,6 @@ class CountingDevice implements Device {
       }),
       close: () => void this.open--,
     };
-  }
-
-  async state(): Promise<Values> {
-    return {};
-  }
-
-  now(): number {
-    return this.clock;
-  }
-
-  async flush(): Promise<void> {
-    // Lines are written at once.
   }
 }
 

@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { parseJob, Progress, type Configuration, type Job } from "../../src/core/job";
 import { decodeLine, LineWriter, type Values } from "../../src/core/protocol";
-import { runJob, UnreadableImage, type Answer, type Device, type Session, type Times } from "../../src/core/runner";
+import { runJob, UnreadableImage, type Answer, type Session, type Times } from "../../src/core/runner";
+import { QuietDevice } from "./device";
 import { vectors } from "./vectors";
 
 interface Script {
@@ -45,10 +46,8 @@ function decode(encoded: Uint8Array): number {
 }
 
 /** Models of a case, a clock that they alone move, and a log of what they are fed. */
-class ScriptedDevice implements Device {
+class ScriptedDevice extends QuietDevice {
   readonly calls: [number, number, number][] = [];
-  private clock = 0;
-  private open = 0;
   private readonly loads: number[];
   private readonly inferences: number[];
 
@@ -56,20 +55,13 @@ class ScriptedDevice implements Device {
     private readonly job: Job,
     private readonly one: Case,
   ) {
+    super();
     this.loads = one.engines.map(() => 0);
     this.inferences = one.engines.map(() => 0);
   }
 
-  async facts(): Promise<Values> {
-    return {};
-  }
-
   async read(path: string): Promise<Uint8Array> {
     return bytesOf(this.one.changed[path] ?? files[path]!);
-  }
-
-  begin(): void {
-    // Nothing of the manifest is needed here.
   }
 
   async load(_: Uint8Array, configuration: Configuration, first: Uint8Array | null): Promise<Session> {
@@ -118,22 +110,6 @@ class ScriptedDevice implements Device {
     };
   }
 
-  async state(): Promise<Values> {
-    return {};
-  }
-
-  now(): number {
-    return this.clock;
-  }
-
-  async flush(): Promise<void> {
-    // Lines are written at once.
-  }
-
-  get left(): number {
-    return this.open;
-  }
-
   private log(index: number, shade: number): void {
     const last = this.calls.at(-1);
     if (last !== undefined && last[0] === index && last[1] === shade) last[2]++;
@@ -164,5 +140,5 @@ test.each(cases.map((one) => [one.name, one] as const))("%s", async (_, one) => 
   });
   expect(texts.map((text) => skeleton(decodeLine(text)!))).toEqual(one.lines);
   expect(device.calls).toEqual(one.calls);
-  expect(device.left).toBe(0);
+  expect(device.open).toBe(0);
 });
