@@ -59,6 +59,15 @@ class _Reporter:
             with self._lock:
                 self._works.remove(entry)
 
+    def lines(self) -> list[str]:
+        """What there is to tell now."""
+        with self._lock:
+            innermost = dict(self._works)
+        if len(innermost) > 1:
+            # What only waits for the others has nothing to say.
+            innermost = {k: w for k, w in innermost.items() if w.unit} or innermost
+        return [work.line() for work in innermost.values()]
+
     def _run(self) -> None:
         while True:
             self._wake.wait(SECONDS)
@@ -66,12 +75,8 @@ class _Reporter:
                 if not self._works:
                     self._thread = None
                     return
-                innermost = dict(self._works)
-            if len(innermost) > 1:
-                # What only waits for the others has nothing to say.
-                innermost = {k: w for k, w in innermost.items() if w.unit} or innermost
-            for work in innermost.values():
-                print(work.line(), file=sys.stderr, flush=True)
+            for line in self.lines():
+                print(line, file=sys.stderr, flush=True)
 
 
 _report = _Reporter()

@@ -3,70 +3,86 @@
 from __future__ import annotations
 
 import io
-import sys
 import threading
 import time
+from types import SimpleNamespace
+
+import pytest
 
 from mobilemod import progress as module
 from mobilemod.progress import progress, working
 
 
-def lines_of(monkeypatch, work, seconds: float = 0.05) -> list[str]:
-    """What `work` prints when a line is due every `seconds`."""
+@pytest.fixture
+def said(monkeypatch) -> io.StringIO:
+    """What is printed where a line is due every hundredth of a second."""
     said = io.StringIO()
-    monkeypatch.setattr(module, "SECONDS", seconds)
+    monkeypatch.setattr(module, "SECONDS", 0.01)
     monkeypatch.setattr(module, "_report", module._Reporter())
-    monkeypatch.setattr(sys, "stderr", said)
-    work()
-    time.sleep(2 * seconds)
-    return said.getvalue().splitlines()
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=said))
+    return said
 
 
-def test_one_long_step_is_told_too(monkeypatch):
+def now() -> list[str]:
+    """What is told at this moment, whatever the clock says."""
+    return module._report.lines()
+
+
+def wait_for(said: io.StringIO, text: str) -> None:
+    end = time.monotonic() + 30
+    while text not in said.getvalue():
+        assert time.monotonic() < end, f"{text!r} was not told in 30 s"
+        time.sleep(0.01)
+
+
+def test_one_long_step_is_told_too(said):
     """A line is due by the clock, not by the next item."""
-
-    def work():
-        with working("export"):
-            for _ in progress(range(2), "lowering", 2, "file"):
-                time.sleep(0.18)
-            time.sleep(0.12)
-
-    lines = lines_of(monkeypatch, work)
-    assert any(line.startswith("lowering: 0 of 2 file, ") for line in lines)
-    assert any(line.startswith("lowering: 1 of 2 file, ") and "left" in line for line in lines)
-    assert lines[-1] == "export: 0 s so far"
-    assert 5 <= len(lines) <= 12
+    with working("export"):
+        for done in progress(range(2), "lowering", 2, "file"):
+            wait_for(said, f"lowering: {done} of 2 file, ")
+        assert now() == ["export: 0 s so far"]
+        wait_for(said, "export: 0 s so far\n")
+    (second,) = {x for x in said.getvalue().splitlines() if x.startswith("lowering: 1")}
+    assert second.endswith("left")
 
 
-def test_batches_and_unknown_totals_read_well(monkeypatch):
-    def work():
-        for _ in progress(range(1), "calibration", 32, "8 img"):
-            time.sleep(0.08)
-        for _ in progress(iter(range(1)), "unpack", None, "file"):
-            time.sleep(0.08)
+def test_nothing_is_told_after_the_end(said):
+    with working("export"):
+        wait_for(said, "export")
+    end = time.monotonic() + 30
+    while module._report._thread:
+        assert time.monotonic() < end, "the reporter goes on"
+        time.sleep(0.01)
+    told = said.getvalue()
+    assert list(progress(range(9), "short", 9, "img")) == list(range(9))
+    time.sleep(0.05)
+    assert now() == []
+    assert not [x for x in said.getvalue()[len(told) :].splitlines() if x.startswith("export")]
 
-    lines = lines_of(monkeypatch, work)
-    assert lines[0].startswith("calibration: 0 of 32 × 8 img, ")
-    assert lines[-1].startswith("unpack: 0 file, ")
+
+def test_batches_and_unknown_totals_read_well(said):
+    for _ in progress(range(1), "calibration", 32, "8 img"):
+        assert now() == ["calibration: 0 of 32 × 8 img, 0 s"]
+    for _ in progress(iter(range(1)), "unpack", None, "file"):
+        assert now() == ["unpack: 0 file, 0 s"]
 
 
-def test_threads_tell_each_their_own_and_nothing_after_the_end(monkeypatch):
-    def work():
-        with working("validate"):
-            threads = [
-                threading.Thread(
-                    target=lambda n=n: [
-                        time.sleep(0.15) for _ in progress(range(1), f"device {n}", 1, "job")
-                    ]
-                )
-                for n in range(2)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+def test_threads_tell_each_their_own_and_not_who_waits_for_them(said):
+    inside, told = threading.Barrier(3, timeout=30), threading.Barrier(3, timeout=30)
 
-    lines = lines_of(monkeypatch, work)
-    assert {line.split(":")[0] for line in lines} >= {"device 0", "device 1"}
-    assert not any(line.startswith("validate") for line in lines)
-    assert lines_of(monkeypatch, lambda: list(progress(range(9), "short", 9, "img"))) == []
+    def device(n: int) -> None:
+        for _ in progress(range(1), f"device {n}", 1, "job"):
+            inside.wait()
+            told.wait()
+
+    with working("validate"):
+        threads = [threading.Thread(target=device, args=(n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        inside.wait()
+        lines = now()
+        told.wait()
+        for thread in threads:
+            thread.join()
+        assert now() == ["validate: 0 s so far"]
+    assert sorted(lines) == ["device 0: 0 of 1 job, 0 s", "device 1: 0 of 1 job, 0 s"]
