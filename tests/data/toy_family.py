@@ -24,7 +24,11 @@ class Variant:
     width: int
 
 
-VARIANTS = {"toy_small": Variant("toy_small", 16), "toy_large": Variant("toy_large", 24)}
+VARIANTS = {
+    "toy_small": Variant("toy_small", 16),
+    # Files of some megabytes.
+    "toy_large": Variant("toy_large", 512),
+}
 
 
 class Toy(nn.Module):

@@ -3,80 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.commands import ROOT
-
-TOYS = ROOT / "tests" / "data"
-PACKAGES = ("mobilemod", "quantization", "export")
-RECIPE = {
-    "schema": "mobilemod/recipe/1",
-    "name": "toy",
-    "description": "Everything in int8.",
-    "observer": "minmax",
-    "calibration_images": 8,
-    "rules": [{"tensors": "*", "dtype": "int8"}],
-}
-LABELS = ("dog", "cat", "bird")
-MAKE_CHECKPOINT = (
-    "import torch\nfrom mobilemod.networks.registry import get_variant\n"
-    "from mobilemod.networks.synthetic import trained_like_state\n"
-    "torch.save(trained_like_state(get_variant('toy_small'), 3), 'toy.pth')"
-)
+from tests import toys
+from tests.toys import LABELS, make_checkpoint, make_tree
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """The packages with a network, a target, a recipe and a driver added, and images."""
-    root = tmp_path_factory.mktemp("tree")
-    for name in PACKAGES:
-        skip = shutil.ignore_patterns("*.safetensors", "__pycache__")
-        shutil.copytree(ROOT / name, root / name, ignore=skip)
-    shutil.copy(TOYS / "toy_family.py", root / "mobilemod" / "networks" / "toy.py")
-    shutil.copy(TOYS / "toy_target" / "facts.py", root / "mobilemod" / "targets" / "toy.py")
-    parts = shutil.ignore_patterns("facts.py", "__pycache__")
-    shutil.copytree(TOYS / "toy_target", root / "export" / "targets" / "toy", ignore=parts)
-    shutil.copy(TOYS / "toy_driver.py", root / "mobilemod" / "harness" / "drivers" / "toy.py")
-    (root / "quantization" / "recipes" / "toy.json").write_text(json.dumps(RECIPE))
-    rng = np.random.default_rng(0)
-    for split, label in ((s, c) for s in ("train", "val") for c in LABELS):
-        (root / "data" / split / label).mkdir(parents=True)
-        for i in range(2):
-            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            image = Image.fromarray(pixels).resize((80, 72), Image.Resampling.BICUBIC)
-            image.save(root / "data" / split / label / f"{i}.png")
-    return root
+    return make_tree(tmp_path_factory.mktemp("tree"))
 
 
 @pytest.fixture(scope="module")
 def at(tree) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`at(*words)`: Python in the tree; the finished process."""
-    cache = str(tree / "cache")
-    environment = {**os.environ, "PYTHONPATH": str(tree), "MOBILEMOD_CACHE": cache}
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *words], cwd=tree, env=environment, capture_output=True, text=True
-        )
-
-    return run
+    return partial(toys.at, tree)
 
 
 @pytest.fixture(scope="module")
-def record(at) -> dict:
+def record(tree, at) -> dict:
     """What the export of the toy network with the toy recipe printed."""
-    assert at("-c", MAKE_CHECKPOINT).returncode == 0
+    checkpoint = make_checkpoint(tree, "toy_small")
     done = at(
-        "-m", "export.verbs", "export", "--model", "toy_small", "--checkpoint", "toy.pth",
+        "-m", "export.verbs", "export", "--model", "toy_small", "--checkpoint", checkpoint,
         "--data", "data", "--recipe", "toy", "--targets", "tflite,toy", "--out", "bundle",
         "--json", "-",
     )  # fmt: skip

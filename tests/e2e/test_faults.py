@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,13 @@ from PIL import Image
 
 from export.source import bundled_checkpoint
 from mobilemod.networks.checkpoints import load_checkpoint
-from tests.commands import COMMAND, ROOT, said
+from tests.commands import COMMAND, said
+from tests.toys import at, environment, make_checkpoint, make_tree
 
-SMALL = ("--targets", "executorch", "--size", "64")
+TOY = (
+    *("--model", "toy_large", "--checkpoint", "toy_large.pth", "--data", "data"),
+    *("--targets", "executorch"),
+)
 
 
 def fails(process: subprocess.CompletedProcess[str], *says: str) -> None:
@@ -129,16 +134,15 @@ def test_no_checkpoint_for_the_variant(here, out):
     fails(here("export", "--model", "efficientmod_s", "--out", out), "CHECKPOINT")
 
 
-def test_a_float_recipe_fails_with_module_and_remedy(run, lowered, out, tmp_path):
+def test_a_float_recipe_fails_with_module_and_remedy(toy, lowered, out, tmp_path):
     recipe = tmp_path / "recipe.json"
     rules = [
         {"tensors": "*", "dtype": "float"},
-        {"tensors": "head*", "dtype": "int8"},
-        {"tensors": "norm:pooled", "dtype": "int8"},
+        {"tensors": "fc*", "dtype": "int8"},
     ]
     recipe.write_text(json.dumps({"name": "mine", "rules": rules}))
-    words = ("export", *SMALL, "--recipe", recipe, "--out", out)
-    process = run(*words, MOBILEMOD_CACHE=str(copy_of(lowered, tmp_path / "cache")))
+    words = ("export", *TOY, "--recipe", recipe, "--out", out)
+    process = toy(*words, MOBILEMOD_CACHE=str(copy_of(lowered, tmp_path / "cache")))
     fails(process, "int8", ":weight", "recipe")
 
 
@@ -157,12 +161,25 @@ def small_disk(folder: Path, size: str):
 
 
 @pytest.fixture(scope="module")
-def lowered(export, tmp_path_factory) -> Path:
-    """A cache that holds what `SMALL` lowers, and nothing else."""
-    cache = tmp_path_factory.mktemp("faults") / "cache"
-    made = export(cache.with_name("bundle"), *SMALL, MOBILEMOD_CACHE=str(cache))
-    assert "peak" in made.stdout
-    return cache
+def tree(tmp_path_factory) -> Path:
+    """A tree with a network that is lowered soon and yet has files of some megabytes."""
+    tree = make_tree(tmp_path_factory.mktemp("tree"))
+    make_checkpoint(tree, "toy_large")
+    return tree
+
+
+@pytest.fixture(scope="module")
+def toy(tree):
+    """As `run`, in the tree."""
+    return partial(at, tree, *COMMAND[1:])
+
+
+@pytest.fixture(scope="module")
+def lowered(toy, tree) -> Path:
+    """A cache that holds what `TOY` lowers, and nothing else."""
+    made = toy("export", *TOY, "--out", "bundle")
+    assert made.returncode == 0 and "peak" in made.stdout, made.stderr
+    return tree / "cache"
 
 
 def programs(cache: Path) -> dict[str, Path]:
@@ -175,42 +192,45 @@ def programs(cache: Path) -> dict[str, Path]:
 
 def copy_of(cache: Path, to: Path) -> Path:
     """`cache` without the labelled files."""
-    to.mkdir(parents=True)
-    for name in programs(cache).values():
-        shutil.copytree(name.parent, to / "lowered" / name.parent.name)
+    kept = {p.parent.name for p in programs(cache).values()}
+    for folder in cache.glob("*/*"):
+        if folder.parent.name != "lowered" or folder.name in kept:
+            shutil.copytree(folder, to / folder.parent.name / folder.name)
     return to
 
 
-def test_full_disk(run, lowered, tmp_path):
+def test_full_disk(toy, lowered, tmp_path):
     disk = tmp_path / "disk"
     with small_disk(disk, "3m"):
         out = disk / "bundle"
-        words = ("export", *SMALL, "--out", out)
-        fails(run(*words, MOBILEMOD_CACHE=str(lowered)), "no space left")
+        words = ("export", *TOY, "--out", out)
+        fails(toy(*words, MOBILEMOD_CACHE=str(lowered)), "no space left")
         assert list(disk.iterdir()) == []
 
 
-def test_full_disk_of_the_cache(run, lowered, tmp_path):
+def test_full_disk_of_the_cache(toy, lowered, tmp_path):
     disk = tmp_path / "disk"
-    with small_disk(disk, "25m"):
-        cache = copy_of(lowered, disk / "cache")
+    ready = copy_of(lowered, tmp_path / "ready")
+    held = sum(p.stat().st_size for p in ready.rglob("*"))
+    with small_disk(disk, f"{held + 2_000_000}"):
+        cache = shutil.copytree(ready, disk / "cache")
         before = {p for p in cache.rglob("*") if p.is_file()}
         out = tmp_path / "bundle"
-        words = ("export", *SMALL, "--author", "me", "--out", out)
-        fails(run(*words, MOBILEMOD_CACHE=str(cache)), "no space left")
+        words = ("export", *TOY, "--author", "me", "--out", out)
+        fails(toy(*words, MOBILEMOD_CACHE=str(cache)), "no space left")
         assert not out.exists()
         files = {p for p in disk.rglob("*") if p.is_file()}
         assert before <= files and all(p.suffix == ".json" for p in files - before)
 
 
-def test_kill_in_mid_export_then_again(run, environment, lowered, tmp_path):
+def test_kill_in_mid_export_then_again(toy, tree, lowered, tmp_path):
     cache, out = copy_of(lowered, tmp_path / "cache"), tmp_path / "out" / "bundle"
     shutil.rmtree(programs(cache)["int8"].parent)
-    arguments = ["export", *SMALL, "--out", str(out)]
+    arguments = ["export", *TOY, "--out", str(out)]
     process = subprocess.Popen(
         [*COMMAND, *arguments],
-        cwd=ROOT,
-        env={**environment, "MOBILEMOD_CACHE": str(cache)},
+        cwd=tree,
+        env={**environment(tree), "MOBILEMOD_CACHE": str(cache)},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -227,7 +247,7 @@ def test_kill_in_mid_export_then_again(run, environment, lowered, tmp_path):
     while _session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _session(process.pid), "workers outlive their parent"
-    again = run(*arguments, MOBILEMOD_CACHE=str(cache))
+    again = toy(*arguments, MOBILEMOD_CACHE=str(cache))
     assert again.returncode == 0, again.stderr
     assert (out / "manifest.json").is_file()
     assert [p.name for p in out.parent.iterdir()] == ["bundle"]
@@ -246,12 +266,12 @@ def _session(leader: int) -> list[str]:
     return found
 
 
-def test_a_changed_model_file_is_refused(run, lowered, tmp_path):
+def test_a_changed_model_file_is_refused(toy, lowered, tmp_path):
     out = tmp_path / "bundle"
     shutil.copytree(lowered.with_name("bundle"), out)
     file = next(out.glob("*_int8.pte"))
     shutil.copyfile(next(out.glob("*_float32.pte")), file)
-    fails(run("validate", out, "--audit-only"), file.name, "sha256")
+    fails(toy("validate", out, "--audit-only"), file.name, "sha256")
 
 
 def test_no_bundle(here, tmp_path):
