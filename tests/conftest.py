@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -87,6 +88,12 @@ def narrow_variant() -> Variant:
     return Variant(
         "efficientmod_narrow", (16, 24, 32, 64), (2, 2, 2, 2), (0, 0, 1, 1), 6, (4, 4, 4, 5)
     )
+
+
+@pytest.fixture(scope="session")
+def shallow_variant(narrow_variant: Variant) -> Variant:
+    """`narrow_variant` with a block of each kind only: lowered in half the time."""
+    return dataclasses.replace(narrow_variant, name="efficientmod_shallow", blocks=(2, 0, 0, 0))
 
 
 @pytest.fixture(scope="session")

@@ -87,14 +87,14 @@ def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -
 
 
 @pytest.fixture(scope="module")
-def lowered(narrow_variant, golden_state, tmp_path_factory) -> dict[str, Lowered]:
+def lowered(shallow_variant, golden_state, tmp_path_factory) -> dict[str, Lowered]:
     torch.set_num_threads(1)
-    model = EfficientMod(narrow_variant, CLASSES)
-    state = golden_state(narrow_variant)
+    model = EfficientMod(shallow_variant, CLASSES)
+    state = golden_state(shallow_variant)
     state |= {k: v[:CLASSES] for k, v in state.items() if k.startswith("head.")}
     model.load_state_dict(state)
     info = ModelInfo(
-        "efficientmod_narrow",
+        "efficientmod_shallow",
         tuple(f"label {i}" for i in range(CLASSES)),
         Preprocess(size=SIZE),
     )

@@ -36,7 +36,7 @@ from tests.parity.profile_checks import check_cut_computes, check_groups, check_
 backend = get_target("executorch")
 
 SIZE = 64
-INFO = ModelInfo("narrow", ("tench", "golf ball", "ünïcode"), Preprocess(size=SIZE))
+INFO = ModelInfo("shallow", ("tench", "golf ball", "ünïcode"), Preprocess(size=SIZE))
 INT8 = ("cpu", "npu")
 
 
@@ -65,15 +65,15 @@ def quantized(form: MobileForm, recipe: str, size: int) -> tuple[nn.Module, Para
 
 
 @pytest.fixture(scope="module")
-def form(narrow_variant, golden_state) -> MobileForm:
-    model = EfficientMod(narrow_variant, 1000)
-    model.load_state_dict(golden_state(narrow_variant))
+def form(shallow_variant, golden_state) -> MobileForm:
+    model = EfficientMod(shallow_variant, 1000)
+    model.load_state_dict(golden_state(shallow_variant))
     return build_mobile(model, XNNPACK_FORM)
 
 
 @pytest.fixture(scope="module")
 def lowered(form, tmp_path_factory) -> dict[str, Lowered]:
-    """The narrow network under both recipes and in float, each as a `.pte`."""
+    """The shallow network under both recipes and in float, each as a `.pte`."""
     folder = tmp_path_factory.mktemp("pte")
     found = {}
     for recipe in (*INT8, "float"):
@@ -149,7 +149,7 @@ def test_weight_codes_are_the_programs(lowered, recipe):
             codes = module.weight.permute((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)).numpy()
             expected[codes.shape, codes.tobytes()] += 1
     assert stored == expected
-    assert sum(expected.values()) > 40
+    assert sum(expected.values()) > 30
 
 
 @pytest.mark.parametrize("recipe", INT8)
@@ -326,12 +326,12 @@ def test_published_network(golden_state, tmp_path, recipe):
     x = images(4, 224, seed=1)
     file = logits(tmp_path / "xxs.pte", x)
     # A deep int8 network is chaotic: the program agrees with itself to 33 (cpu) and 31 dB (npu)
-    # when the input is changed by 1e-6. The narrow one's test is the sharp one.
+    # when the input is changed by 1e-6. The shallow one's test is the sharp one.
     assert sqnr_db(logits(module, x), file) >= {"cpu": 29, "npu": 27}[recipe]
 
 
-def test_profile(lowered, narrow_variant, tmp_path):
-    check_profile(lowered["cpu"].path, lowered["cpu"].table, narrow_variant, tmp_path)
+def test_profile(lowered, shallow_variant, tmp_path):
+    check_profile(lowered["cpu"].path, lowered["cpu"].table, shallow_variant, tmp_path)
 
 
 def test_cut_programs(lowered):
@@ -346,7 +346,7 @@ def test_only_heads_and_edges_are_transposed(lowered):
     transposes = [n for n in read_pte(lowered["cpu"].path).graph.nodes if n.op == TRANSPOSE]
     shapes = [read_pte(lowered["cpu"].path).graph.tensors[n.inputs[0]].shape for n in transposes]
     edges = [s for s in shapes if s == (1, 3, SIZE, SIZE) or np.prod(s) == max(s)]
-    attention = 2  # blocks of the narrow network
+    attention = 2  # blocks of the shallow network
     assert len(transposes) - len(edges) == 4 * attention
 
 

@@ -68,10 +68,10 @@ def images(count: int, size: int = SIZE, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def form(narrow_variant, golden_state) -> MobileForm:
+def form(shallow_variant, golden_state) -> MobileForm:
     torch.set_num_threads(1)
-    model = EfficientMod(narrow_variant, CLASSES)
-    model.load_state_dict(golden_state(narrow_variant))
+    model = EfficientMod(shallow_variant, CLASSES)
+    model.load_state_dict(golden_state(shallow_variant))
     return build_mobile(model, XNNPACK_FORM)
 
 
@@ -79,7 +79,7 @@ def form(narrow_variant, golden_state) -> MobileForm:
 def lowered(form, tmp_path_factory):
     """`lowered["cpu"]`, `["npu"]`, `["float"]`."""
     folder = tmp_path_factory.mktemp("tflite")
-    info = ModelInfo("efficientmod_narrow", LABELS, Preprocess(size=SIZE))
+    info = ModelInfo("efficientmod_shallow", LABELS, Preprocess(size=SIZE))
     calibration = Calibration("w", "i", 8, observe(form, list(images(8).split(4)), 8))
     made = {}
     for name in (*RECIPES, "float"):
@@ -427,8 +427,8 @@ def test_xxs(golden_state, tmp_path, recipe):
         assert graph.partitions == 1
 
 
-def test_profile(lowered, narrow_variant, tmp_path):
-    check_profile(lowered["cpu"].path, lowered["cpu"].table, narrow_variant, tmp_path)
+def test_profile(lowered, shallow_variant, tmp_path):
+    check_profile(lowered["cpu"].path, lowered["cpu"].table, shallow_variant, tmp_path)
 
 
 def test_cut_programs(lowered):
@@ -439,7 +439,7 @@ def test_cut_programs(lowered):
 
 @pytest.mark.parametrize("kind", ["cpu", "float"])
 def test_other_labels(lowered, tmp_path, kind):
-    info = ModelInfo("efficientmod_narrow", LABELS, Preprocess(size=SIZE))
+    info = ModelInfo("efficientmod_shallow", LABELS, Preprocess(size=SIZE))
     x = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE), np.float32)
     new = check_labels(tflite, lowered[kind].path, info, kind != "float", x, tmp_path)
     with zipfile.ZipFile(new) as archive:
