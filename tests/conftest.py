@@ -102,11 +102,21 @@ def narrow_model(narrow_variant: Variant) -> EfficientMod:
 
     Shared by the whole session: copy it before changing it.
     """
+    return _trained_like(narrow_variant)
+
+
+@pytest.fixture(scope="session")
+def shallow_model(shallow_variant: Variant) -> EfficientMod:
+    """As `narrow_model`, of `shallow_variant`."""
+    return _trained_like(shallow_variant)
+
+
+def _trained_like(variant: Variant) -> EfficientMod:
     from mobilemod.networks.efficientmod import EfficientMod
     from mobilemod.networks.synthetic import trained_like_state
 
-    model = EfficientMod(narrow_variant, 10)
-    model.load_state_dict(trained_like_state(narrow_variant, 10))
+    model = EfficientMod(variant, 10)
+    model.load_state_dict(trained_like_state(variant, 10))
     return model.eval()
 
 

@@ -50,9 +50,9 @@ def images(data_dir) -> CalibrationImages:
 
 
 @pytest.fixture
-def model(narrow_model):
+def model(shallow_model):
     """A copy that a test may change."""
-    return copy.deepcopy(narrow_model)
+    return copy.deepcopy(shallow_model)
 
 
 def _ranges(model, images) -> dict[str, torch.Tensor]:

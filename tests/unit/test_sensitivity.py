@@ -83,8 +83,8 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def case(narrow_model, images) -> Case:
-    return Case(narrow_model, images)
+def case(shallow_model, images) -> Case:
+    return Case(shallow_model, images)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def record(case, found) -> dict:
 
 @pytest.mark.parametrize("recipe", ["cpu", "npu"])
 @pytest.mark.parametrize("form", list(FORMS))
-def test_any_selection_is_the_quantized_program_of_that_part(narrow_model, images, form, recipe):
-    case = Case(narrow_model, images, form, recipe)
+def test_any_selection_is_the_quantized_program_of_that_part(shallow_model, images, form, recipe):
+    case = Case(shallow_model, images, form, recipe)
     names = list(case.table.entries)
     rng = np.random.default_rng(5)
     parts = [names, [], *(list(rng.choice(names, len(names) // 2, False)) for _ in range(3))]
@@ -148,11 +148,11 @@ def test_nothing_int8_loses_nothing_and_everything_what_the_program_loses(case, 
 
 
 @pytest.mark.parametrize(
-    "form, block", [("xnnpack", "layers.2.blocks.2"), ("coreml", "layers.3.blocks.2")]
+    "form, block", [("xnnpack", "layers.2.blocks.0"), ("coreml", "layers.3.blocks.0")]
 )
-def test_a_blown_up_channel_is_found(narrow_model, images, form, block):
+def test_a_blown_up_channel_is_found(shallow_model, images, form, block):
     """One channel 50 times larger, which the next layer undoes: its range ruins all others."""
-    model = copy.deepcopy(narrow_model)
+    model = copy.deepcopy(shallow_model)
     mlp = model.get_submodule(f"{block}.mlp")
     with torch.no_grad():
         mlp.fc1.weight[3] *= 50
@@ -163,44 +163,44 @@ def test_a_blown_up_channel_is_found(narrow_model, images, form, block):
     culprit = f"{block}.mlp.fc1"
     assert got.worst_alone()[0].item.name == culprit
     assert got.worst_left_float()[0].item.name == culprit
-    sound = Case(narrow_model, images, form, observer="minmax").summary(images)
+    sound = Case(shallow_model, images, form, observer="minmax").summary(images)
     assert sound.worst_alone()[0].item.name != culprit
     assert got.quantized.sqnr_db < sound.quantized.sqnr_db - 3
 
 
-def test_by_tensor_the_blown_up_channel_is_in_its_activation(narrow_model, images):
-    model = copy.deepcopy(narrow_model)
-    mlp = model.get_submodule("layers.3.blocks.2.mlp")
+def test_by_tensor_the_blown_up_channel_is_in_its_activation(shallow_model, images):
+    model = copy.deepcopy(shallow_model)
+    mlp = model.get_submodule("layers.3.blocks.0.mlp")
     with torch.no_grad():
         mlp.fc1.weight[3] *= 50
         mlp.fc1.bias[3] *= 50
         mlp.fc2.weight[:, 3] /= 50
     got = Case(model, images, observer="minmax", by="tensor").summary(images)
     worst = {f.item.name for f in got.worst_alone()[:2]}
-    assert worst == {f"layers.3.blocks.2.mlp.fc1:{role}" for role in ("out", "gelu")}
+    assert worst == {f"layers.3.blocks.0.mlp.fc1:{role}" for role in ("out", "gelu")}
     assert got.worst_left_float()[0].item.name in worst
 
 
 @pytest.mark.parametrize("by", ["module", "tensor"])
-def test_items_hold_every_tensor_once(narrow_model, images, case, by):
+def test_items_hold_every_tensor_once(shallow_model, images, case, by):
     items = make_items(case.program, case.table, by, case.modules)
     held = [tensor for item in items for tensor in item.tensors]
-    assert sorted(held) == sorted(case.table.entries) and len(held) > 100
+    assert sorted(held) == sorted(case.table.entries) and len(held) > 80
     owner = {tensor: item for item in items for tensor in item.tensors}
     for name, entry in case.table.entries.items():
         if entry.source in case.table.entries:
             assert owner[name] is owner[entry.source]
     if by == "module":
         assert {item.name for item in items} <= case.modules
-        qkv = next(i for i in items if i.name == "layers.3.blocks.2.attn.qkv")
+        qkv = next(i for i in items if i.name == "layers.3.blocks.0.attn.qkv")
         assert {f"{qkv.name}.{part}:weight" for part in "qkv"} <= set(qkv.tensors)
     else:
         assert {item.name for item in items} <= set(case.table.entries)
         assert {item.kind for item in items} == {"activation", "weight"}
 
 
-def test_the_same_images_give_the_same_findings(case, found, images, narrow_model):
-    again = Case(narrow_model, images).summary(images)
+def test_the_same_images_give_the_same_findings(case, found, images, shallow_model):
+    again = Case(shallow_model, images).summary(images)
     key = lambda f: (f.item, f.alone, f.left_float, f.gain_db)  # noqa: E731
     assert [key(f) for f in again.findings] == [key(f) for f in found.findings]
 
