@@ -146,9 +146,9 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_weights_becomes_a_program(narrow_variant, kind):
+def test_every_kind_of_weights_becomes_a_program(shallow_variant, kind):
     """Both forms, both recipes: calibrated, finite parameters, finite logits, near the float's."""
-    model, x = network(narrow_variant, weights(narrow_variant, kind)), pictures(4)
+    model, x = network(shallow_variant, weights(shallow_variant, kind)), pictures(4)
     forms = {name: build_mobile(model, options) for name, options in FORMS.items()}
     calibration = Calibration("w", "i", 4, observe(forms["xnnpack"], [x], 1))
     with torch.no_grad():
@@ -195,9 +195,11 @@ def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_check_lets_silent_layers_underflow(narrow_variant, tmp_path):
+def test_the_check_lets_silent_layers_underflow(shallow_variant, tmp_path):
     """Layer scales of 1e-4 put a fresh network's outputs below float16's normal numbers."""
-    form = build_mobile(network(narrow_variant, weights(narrow_variant, "fresh")), FORMS["coreml"])
+    form = build_mobile(
+        network(shallow_variant, weights(shallow_variant, "fresh")), FORMS["coreml"]
+    )
     info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
     path = tmp_path / "model.mlpackage"
     coreml.lower(form, info, path, int8=False)
@@ -210,8 +212,8 @@ def test_the_check_lets_silent_layers_underflow(narrow_variant, tmp_path):
     assert not check(path, wrong, image).passed
 
 
-def test_dead_channels_dont_make_outliers_of_the_others(narrow_variant):
-    model = network(narrow_variant, weights(narrow_variant, "trained-like"))
+def test_dead_channels_dont_make_outliers_of_the_others(shallow_variant):
+    model = network(shallow_variant, weights(shallow_variant, "trained-like"))
     found = {p.tensor: torch.ones(_channels(p)) for p in pairs(model)}
     assert choose(model, found) == {}
     for values in found.values():
@@ -232,16 +234,18 @@ def _channels(pair) -> int:
     return len(pair.first.weight[slice(None) if pair.rows is None else pair.rows])
 
 
-def test_overflow_is_named_by_tensor(narrow_variant):
-    state = weights(narrow_variant, "trained-like")
+def test_overflow_is_named_by_tensor(shallow_variant):
+    state = weights(shallow_variant, "trained-like")
     state["patch_embed.norm.weight"] *= 1e25
-    form = build_mobile(network(narrow_variant, state), FORMS["xnnpack"])
+    form = build_mobile(network(shallow_variant, state), FORMS["xnnpack"])
     where = r"tensor layers\.0\.blocks\.0\.norm:square is not finite"
     with pytest.raises(UserError, match=where):
         refuse_overflow(form, pictures(1))
     with pytest.raises(UserError, match=where):
         observe(form, [pictures(1)], 1)
-    sane = build_mobile(network(narrow_variant, weights(narrow_variant, "fresh")), FORMS["xnnpack"])
+    sane = build_mobile(
+        network(shallow_variant, weights(shallow_variant, "fresh")), FORMS["xnnpack"]
+    )
     observed = observe(sane, [pictures(1)], 1)
     table = make_table(sane, "xnnpack", load_recipe("npu"), Calibration("w", "i", 1, observed))
     with pytest.raises(UserError, match=r"tensor patch_embed\.proj:in is not finite"):
@@ -252,10 +256,10 @@ def test_overflow_is_named_by_tensor(narrow_variant):
         program.refresh()
 
 
-def test_scales_beyond_float16(narrow_variant):
-    state = weights(narrow_variant, "trained-like")
+def test_scales_beyond_float16(shallow_variant):
+    state = weights(shallow_variant, "trained-like")
     state["head.weight"] *= 1e9
-    form = build_mobile(network(narrow_variant, state), FORMS["xnnpack"])
+    form = build_mobile(network(shallow_variant, state), FORMS["xnnpack"])
     calibration = Calibration("w", "i", 1, observe(form, [pictures(1)], 1))
     make_table(form, "xnnpack", load_recipe("cpu"), calibration)
     with pytest.raises(UserError, match=r"Core ML: the scale of head:\w+ .* beyond float16"):
@@ -263,8 +267,8 @@ def test_scales_beyond_float16(narrow_variant):
 
 
 @pytest.mark.parametrize("low,high", [(float("nan"), 1.0), (0.0, float("inf")), (2.0, 1.0)])
-def test_a_table_without_ranges(tmp_path, narrow_model, low, high):
-    form = build_mobile(narrow_model, FORMS["xnnpack"])
+def test_a_table_without_ranges(tmp_path, shallow_model, low, high):
+    form = build_mobile(shallow_model, FORMS["xnnpack"])
     path = tmp_path / "calibration.json"
     Calibration("w", "i", 1, observe(form, [pictures(1)], 1)).save(path)
     values = json.loads(path.read_text("utf-8"))
@@ -275,9 +279,9 @@ def test_a_table_without_ranges(tmp_path, narrow_model, low, high):
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_values_beyond_float16_are_named(narrow_variant, tmp_path, int8):
+def test_values_beyond_float16_are_named(shallow_variant, tmp_path, int8):
     module = build_mobile(
-        network(narrow_variant, weights(narrow_variant, "saturated")), FORMS["coreml"]
+        network(shallow_variant, weights(shallow_variant, "saturated")), FORMS["coreml"]
     )
     if int8:
         calibration = Calibration("w", "i", 1, observe(module, [pictures(1)], 1))
@@ -298,7 +302,7 @@ def test_values_beyond_float16_are_named(narrow_variant, tmp_path, int8):
         # Saturated as here, its values are beyond float16, which Core ML computes in.
         pytest.param("efficientmod_s_conv", "coreml", coreml, "fresh", marks=LONG),
         pytest.param("efficientmod_s_conv", "coreml", coreml, "trained-like", marks=LONG),
-        ("efficientmod_s_conv", "executorch", executorch, "saturated"),
+        pytest.param("efficientmod_s_conv", "executorch", executorch, "saturated", marks=LONG),
         pytest.param("efficientmod_s", "tflite", tflite, "fresh", marks=LONG),
         pytest.param("efficientmod_s", "tflite", tflite, "trained-like", marks=LONG),
         ("efficientmod_s", "tflite", tflite, "saturated"),

@@ -353,16 +353,17 @@ def test_rules_are_few_and_readable(narrow_model):
 
 
 BACKENDS = {name: get_target(name) for name in ("tflite", "executorch", "coreml")}
-FAST = {("tflite", "cpu")}
+MARKS = {
+    ("tflite", "cpu"): (),
+    ("executorch", "cpu"): pytest.mark.slow,
+    ("coreml", "npu"): pytest.mark.slow,
+}
+LONG = (pytest.mark.slow, pytest.mark.long)
 
 
 @pytest.mark.parametrize(
     "target,recipe",
-    [
-        pytest.param(t, r, marks=() if (t, r) in FAST else pytest.mark.slow)
-        for t in BACKENDS
-        for r in ("cpu", "npu")
-    ],
+    [pytest.param(t, r, marks=MARKS.get((t, r), LONG)) for t in BACKENDS for r in ("cpu", "npu")],
 )
 def test_file_has_exactly_these_modules_float(narrow_model, images, tmp_path, target, recipe):
     """The lowered file's own graph, by share of MACs and, where named, by module."""
