@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import toys
-from tests.toys import LABELS, make_checkpoint, make_tree
+from tests.toys import LABELS, make_tree
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,8 @@ def at(tree) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="module")
 def record(tree, at) -> dict:
     """What the export of the toy network with the toy recipe printed."""
-    checkpoint = make_checkpoint(tree, "toy_small")
     done = at(
-        "-m", "export.verbs", "export", "--model", "toy_small", "--checkpoint", checkpoint,
+        "-m", "export.verbs", "export", "--model", "toy_small", "--checkpoint", "toy_small.pth",
         "--data", "data", "--recipe", "toy", "--targets", "tflite,toy", "--out", "bundle",
         "--json", "-",
     )  # fmt: skip

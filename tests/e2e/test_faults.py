@@ -21,12 +21,7 @@ from PIL import Image
 from export.source import bundled_checkpoint
 from mobilemod.networks.checkpoints import load_checkpoint
 from tests.commands import COMMAND, said
-from tests.toys import at, environment, make_checkpoint, make_tree
-
-TOY = (
-    *("--model", "toy_large", "--checkpoint", "toy_large.pth", "--data", "data"),
-    *("--targets", "executorch"),
-)
+from tests.toys import TOY, at, environment, make_tree
 
 
 def fails(process: subprocess.CompletedProcess[str], *says: str) -> None:
@@ -162,10 +157,7 @@ def small_disk(folder: Path, size: str):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """A tree with a network that is lowered soon and yet has files of some megabytes."""
-    tree = make_tree(tmp_path_factory.mktemp("tree"))
-    make_checkpoint(tree, "toy_large")
-    return tree
+    return make_tree(tmp_path_factory.mktemp("tree"))
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,19 @@ import pytest
 
 from tests.commands import COMMAND, ROOT
 from tests.interrupts import interruptible
+from tests.toys import TOY, at, environment, make_tree
 
 pytestmark = pytest.mark.alone
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
-def start(environment, *words: object, **more: str) -> subprocess.Popen:
+def start(folder: Path, environment: dict, *words: object) -> subprocess.Popen:
     """The command in a session of its own, so that what it leaves can be found."""
     return interruptible(
         [*COMMAND, *map(str, words)],
-        cwd=ROOT,
-        env={**environment, **more},
+        cwd=folder,
+        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,12 +61,12 @@ def stop(process: subprocess.Popen, number: int, code: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_an_export_that_is_stopped_leaves_nothing_and_goes_on(environment, tmp_path, number, code):
+def test_an_export_that_is_stopped_leaves_nothing_and_goes_on(tmp_path, number, code):
     """Stopped while its workers lower; what one of them had finished is kept."""
-    cache = tmp_path / "cache"
-    out = tmp_path / "bundle"
-    words = ("export", "--size", 64, "--targets", "executorch", "--out", out)
-    process = start(environment, *words, MOBILEMOD_CACHE=str(cache))
+    tree = make_tree(tmp_path / "tree")
+    cache, out = tree / "cache", tmp_path / "bundle"
+    words = ("export", *TOY, "--out", out)
+    process = start(tree, environment(tree), *words)
     deadline = time.monotonic() + 240
     while not list(cache.glob("lowered/*/*.pte")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
@@ -73,13 +74,7 @@ def test_an_export_that_is_stopped_leaves_nothing_and_goes_on(environment, tmp_p
     stop(process, number, code)
     assert not out.exists() and not list(tmp_path.glob(".bundle*"))
     kept = {p: p.stat().st_mtime_ns for p in cache.glob("lowered/*/*.pte")}
-    done = subprocess.run(
-        [*COMMAND, *map(str, words)],
-        cwd=ROOT,
-        env={**environment, "MOBILEMOD_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-    )
+    done = at(tree, *COMMAND[1:], *words)
     assert done.returncode == 0 and "from cache" in done.stdout, done.stderr
     assert (out / "manifest.json").is_file()
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
@@ -87,9 +82,10 @@ def test_an_export_that_is_stopped_leaves_nothing_and_goes_on(environment, tmp_p
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_command_that_is_stopped_while_it_starts(environment, tmp_path, number, code):
+def test_a_command_that_is_stopped_while_it_starts(request, tmp_path, number, code):
     """Frameworks take seconds to import, and a signal comes then too."""
-    process = start(environment, "export", "--out", tmp_path / "bundle")
+    own = request.getfixturevalue("environment")
+    process = start(ROOT, own, "export", "--out", tmp_path / "bundle")
     time.sleep(1.5)
     assert process.poll() is None
     stop(process, number, code)
