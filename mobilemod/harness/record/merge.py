@@ -29,9 +29,9 @@ from mobilemod.harness.record.times import (
 )
 from mobilemod.manifest import Bundle
 from mobilemod.manifest_schema import Audit
+from mobilemod.results.device.spec import RECORD_SCHEMA
 from mobilemod.results.schema import json_ready
 
-SCHEMA = "mobilemod/harness-record/1"
 RECORD_FILE = "record.json"
 STATES_KEPT = 600
 
@@ -94,7 +94,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             **sources.extra.get(f.name, {}),
         })  # fmt: skip
     record = {
-        "schema": SCHEMA,
+        "schema": RECORD_SCHEMA,
         "started": sources.started,
         "device": {
             "name": sources.device,
