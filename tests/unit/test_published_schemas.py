@@ -10,6 +10,7 @@ import json
 import pytest
 from pydantic import BaseModel
 
+from mobilemod.harness.run.job_schema import JobSchema
 from mobilemod.manifest_schema import Manifest
 from mobilemod.results.device.spec import DeviceRecord
 from mobilemod.results.spec import ValidationRecord
@@ -19,6 +20,7 @@ FOLDER = ROOT / "docs" / "schemas"
 SCHEMAS: dict[str, type[BaseModel]] = {
     "manifest": Manifest,
     "validation": ValidationRecord,
+    "job": JobSchema,
     "harness-record": DeviceRecord,
 }
 

@@ -14,7 +14,8 @@ from PIL import Image
 from mobilemod.harness.bench.latency import Distribution
 from mobilemod.harness.drivers import kind_of
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import Job, JobFolder, ranges
+from mobilemod.harness.protocol.job import Job, ranges
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import THERMAL, Line, Reader, printable
 from mobilemod.harness.record.answers import accuracy_entry, by_file
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
