@@ -29,7 +29,6 @@ from benchmarks.machine import machine, packages
 from benchmarks.network import test_images
 from benchmarks.plain_onnx import onnx2tf_environment
 from export.bundle_parts import OpenedBundle
-from export.diff.compare import LOGITS
 from export.diff.taps import BundleTaps, NamedTaps, TappedTensor
 from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.errors import UserError
@@ -37,12 +36,14 @@ from mobilemod.evaluation.accuracy import Predictions, top1_class
 from mobilemod.evaluation.agreement import margins, sqnr_db
 from mobilemod.files import write_json, write_text
 from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.networks.efficientmod import FAMILY
 from mobilemod.progress import progress
 from mobilemod.results.schema import json_ready
 from quantization.params import ACTIVATION_MAX
 
 SCHEMA = "mobilemod/agreement/1"
 NEAR = (0, 1, 4)  # steps of the logits between the two best classes
+LOGITS = FAMILY.logits
 # What is changed by one code, and where the change is looked at again.
 STAGES = tuple(f"layers.{i}.blocks.0.norm:out" for i in range(4))
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError, meant, unknown
+from mobilemod.targets import TARGETS
 from quantization.observers import OBSERVERS
 
 SCHEMA = "mobilemod/recipe/1"
 DTYPES = ("int8", "float")
 ROUNDINGS = ("nearest", "learned")
-FORMS = ("xnnpack", "coreml")
+FORMS = tuple(dict.fromkeys(facts.form for facts in TARGETS.values()))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from mobilemod.errors import UserError, shown
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
+from mobilemod.networks.registry import family_of
 from mobilemod.progress import progress
 
 SCHEMA = "mobilemod/diff/1"
 NO_SIGNAL_DB = -300.0
-LOGITS = "head:out"
 Run = Callable[[np.ndarray], np.ndarray]
 Tensors = Mapping[str, TappedTensor]
 
@@ -75,7 +75,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     a = network.file(config.a)
     b = network.program(a.form, a.int8) if _is_program(config.b) else network.file(config.b)
     a.label, b.label = _labels(config.a, config.b)
-    comparison = _Comparison(a, b, (_run(a, config.a), _run(b, config.b)), bundle.label_names)
+    comparison = _Comparison(a, b, (_run(a, config.a), _run(b, config.b)), bundle)
     pairs = list(zip(config.images, images, strict=True))
     results = [
         {"image": str(path), **comparison.image(x, config.exact)}
@@ -182,8 +182,9 @@ def difference(one: TappedTensor, other: TappedTensor) -> Difference:
 class _Comparison:
     """Two files side by side; parameters: where theirs differ."""
 
-    def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], labels: Sequence[str]):
-        self.a, self.b, self.runs, self.labels = a, b, runs, labels
+    def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], bundle: Bundle):
+        self.a, self.b, self.runs, self.labels = a, b, runs, bundle.label_names
+        self.logits = family_of(bundle.manifest.model).logits
         self.names = [name for name in a.names if name in b.names]
         self.kinds = {name: op_kind(a, name, set(self.names)) for name in self.names}
         self.parameters = parameter_differences(a, b, self.names)
@@ -213,7 +214,7 @@ class _Comparison:
             cause = None if row is None else self._cause(row, x, values, others, forced)
             parts[key] = cause and {"tensor": row["tensor"], "op": row["op"], **asdict(cause)}
         logits = [run(x) for run in self.runs]
-        tapped = [tensors[LOGITS].real.ravel() for tensors in (values, others)]
+        tapped = [tensors[self.logits].real.ravel() for tensors in (values, others)]
         same = [np.allclose(*v, rtol=1e-3, atol=1e-6) for v in zip(tapped, logits, strict=True)]
         top = [int(v.argmax()) for v in logits]
         return {

@@ -39,13 +39,13 @@ from quantization.search.recipe import mixed_recipe
 
 SCHEMA = "mobilemod/search/1"
 COSTS = ("ms", "macs")
-FIRST = "tflite"  # of several
 LOOK = 0.75  # after a failed check the divergence falls by a quarter before the next
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What to search for; `target` None is the first that the bundle holds.
+    """What to search for; `target` None is the one that is `searched_first`, else the first that
+    the bundle holds.
 
     max_drop: points of top-1. cost: "ms" or "macs", None: time where it can be measured.
     profiles: saved ones of the int8 and the float file. images: training images that guide.
@@ -172,8 +172,8 @@ def _outcome(last: FrontPoint, max_drop: float, reference: Reference) -> tuple[s
 
 def _target(bundle: Bundle, config: SearchConfig) -> str:
     there = {entry.target for entry in bundle.manifest.files}
-    known = (t for t in (FIRST, *TARGETS) if t in there)
-    target = config.target or next(known, None)
+    known = sorted((t for t in TARGETS if t in there), key=lambda t: not TARGETS[t].searched_first)
+    target = config.target or next(iter(known), None)
     if target is None or target not in there:
         raise UserError(
             f"{bundle.folder} holds no file of {target or 'any target'}; "

@@ -337,4 +337,6 @@ FAMILY = Family(
     published=_published,
     pairs=_pairs,
     bias_factor=_bias_factor,
+    unbiased=(".qkv.",),
+    refactored=(".qkv.q:",),  # by the softmax scale
 )

@@ -67,7 +67,8 @@ class Family:
     mobile: (network, options) -> the same function in mobile form.
     preprocess: how the published network's accuracy is measured.
 
-    Checkpoints. head: the linear layer whose rows are the classes. names: pattern of what the
+    Checkpoints. head: the linear layer whose rows are the classes; in the mobile form its output is
+    the tap `logits`. names: pattern of what the
     network's own parameter names begin with, which tells prefixes of tools from them; "" is any
     first part of its names. adapt: the tensors of a checkpoint by the names that `build` gives
     them, for files in which they are called otherwise. make_room: parameters that prepared weights
@@ -81,7 +82,9 @@ class Family:
     Quantization. published: the way back, float32 weights by published name whose mobile form is
     the given one; None where there is none. pairs: for equalization, in the network's order.
     bias_factor: (network, published module) -> what its bias is multiplied by in the mobile form,
-    float (C,), None for 1.
+    float (C,), None for 1. unbiased: parts of the names of weights that have a bias in the mobile
+    form and none in published weights. refactored: parts of the names of tensors whose factor the
+    way back divides out: it comes back but for the last bit.
     """
 
     title: str
@@ -100,3 +103,10 @@ class Family:
     published: Callable[[MobileForm], dict[str, Tensor]] | None = None
     pairs: Callable[[nn.Module], Iterator[Pair]] = lambda model: iter(())
     bias_factor: Callable[[nn.Module, str], Tensor | None] = lambda model, module: None
+    unbiased: tuple[str, ...] = ()
+    refactored: tuple[str, ...] = ()
+
+    @property
+    def logits(self) -> str:
+        """The tensor of the mobile form that holds the logits."""
+        return f"{self.head}:out"

@@ -1,4 +1,6 @@
-"""Outlier channels, planted in a network without changing what it computes.
+"""Outlier channels, planted in an EfficientMod without changing what it computes.
+
+A test input for that family alone: no other part needs to know where it could have outliers.
 
 Networks trained for long on much data have channels far larger than the others, in the scale of a
 LayerNorm and in the modulation: int8 with one scale per tensor then has few codes left for the

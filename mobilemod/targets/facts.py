@@ -13,7 +13,8 @@ class Facts:
     place: where its files stand among those of a bundle, the least first. suffix: of its files;
     relatives: of files of its family that nothing here reads. form: the mobile form that it is
     lowered from; fold: whether int8 weights are folded into their codes before. twin: the
-    precision of its float file. packages: what writes its files; not every machine has a build of
+    precision of its float file. searched_first: whether a search for a recipe takes it where a
+    bundle holds several. packages: what writes its files; not every machine has a build of
     them. lacks: part of `export.targets.target.Target` that it doesn't have -> what a user is told.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
@@ -38,3 +39,4 @@ class Facts:
     explicit_int8: bool = False
     dynamic_int8: bool = False
     int16: bool = False
+    searched_first: bool = False

@@ -16,4 +16,5 @@ FACTS = Facts(
     named=True,
     dynamic_int8=True,
     int16=True,
+    searched_first=True,
 )

@@ -6,9 +6,12 @@ ICCV 2019, in its empirical form: each layer is measured with all before it corr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from mobilemod.networks.registry import load_family
 from quantization.hooks import forward_hooks
 from quantization.sensitivity.program import SwitchedConv2d, SwitchedProgram
 
@@ -26,36 +29,46 @@ def measure_corrections(program: SwitchedProgram, x: Tensor) -> Corrections:
     spread are corrected: the rest would bring the spread of B images into the weights.
     """
     found: Corrections = {}
+    unbiased = load_family(program.form.family).unbiased
     real = quantized = x
     for step in [*program.form.layers, program.tail]:
         program.select(())
-        real, means = _record(step, real)
+        convs = _convolutions(step, unbiased)
+        real, means = _record(step, convs, real)
         program.select(frozenset(program.switches))
-        quantized = _correct(step, quantized, means, found)
+        quantized = _correct(step, convs, quantized, means, found)
     return found
 
 
-def _convolutions(step: nn.Module) -> list[SwitchedConv2d]:
-    """Those with a published bias: attention's q, k and v have none, `proj` takes their error.
+def _convolutions(step: nn.Module, unbiased: tuple[str, ...]) -> list[SwitchedConv2d]:
+    """Those with a published bias; the layer after an `unbiased` one takes its error.
 
     A norm's averages aren't published at all.
     """
     convs = [m for m in step.modules() if isinstance(m, SwitchedConv2d) and m.bias is not None]
-    return [m for m in convs if not any(p in m.tensor for p in (".qkv.", ".variance:"))]
+    return [m for m in convs if not any(p in m.tensor for p in (*unbiased, ".variance:"))]
 
 
-def _record(step: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def _record(
+    step: nn.Module, convs: Sequence[SwitchedConv2d], x: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The step's output and, (B, C), the mean of each convolution's output over positions."""
     means: dict[str, Tensor] = {}
 
     def keep(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> None:
         means[conv.tensor] = out.mean((2, 3))
 
-    with forward_hooks(_convolutions(step), keep):
+    with forward_hooks(convs, keep):
         return step(x), means
 
 
-def _correct(step: nn.Module, x: Tensor, means: dict[str, Tensor], found: Corrections) -> Tensor:
+def _correct(
+    step: nn.Module,
+    convs: Sequence[SwitchedConv2d],
+    x: Tensor,
+    means: dict[str, Tensor],
+    found: Corrections,
+) -> Tensor:
     """The step's output with every convolution corrected as soon as it has run."""
 
     def add(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -65,5 +78,5 @@ def _correct(step: nn.Module, x: Tensor, means: dict[str, Tensor], found: Correc
         found[conv.tensor] = change
         return out + change[:, None, None]
 
-    with forward_hooks(_convolutions(step), add):
+    with forward_hooks(convs, add):
         return step(x)

@@ -17,7 +17,7 @@ from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256, write_text
 from mobilemod.forms.mobile import MobileForm, build_mobile, published_state
-from mobilemod.networks.registry import network, preprocess_of
+from mobilemod.networks.registry import load_family, network, preprocess_of
 from mobilemod.training.device import choose_device
 from mobilemod.training.images import load_images
 from quantization.calibration import Observed, calibrate, weights_digest
@@ -32,7 +32,7 @@ from quantization.qat.train import QatTrainer
 from quantization.recipe import Recipe, load_recipe
 
 SCHEMA = "mobilemod/qat/1"
-# Dividing the softmax scale out of q and multiplying it in again moves a weight by its last bit.
+# Dividing a factor out of a weight and multiplying it in again moves it by its last bit.
 LAST_BIT = 3e-7
 
 
@@ -151,10 +151,11 @@ def finish(
 
 def require_trained(program: QatProgram, table: ParameterTable) -> None:
     """RuntimeError unless `table` has the very scales and zero points that were trained."""
+    refactored = load_family(program.form.family).refactored
     for name, params in program.parameters_now().items():
         entry = table.entries.get(name)
         scales = zip(params.scale, entry.scale if entry else (), strict=False)
-        near = LAST_BIT if ".qkv.q:" in name else 0.0
+        near = LAST_BIT if any(part in name for part in refactored) else 0.0
         same = entry is not None and params.zero_point == entry.zero_point
         if not same or any(abs(a - b) > near * a for a, b in scales):
             raise RuntimeError(f"{name} was trained with other parameters than it is lowered with")

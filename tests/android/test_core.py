@@ -18,7 +18,8 @@ from PIL import Image
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import JobFolder, LatencyPlan
+from mobilemod.harness.protocol.job import LatencyPlan
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Line, Reader
 from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.worker.execute import execute

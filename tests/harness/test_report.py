@@ -15,7 +15,7 @@ import pytest
 
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.run.validate import validate_devices
-from mobilemod.results.device.page import write_pages
+from mobilemod.results.device.page import read_records, write_pages
 from mobilemod.results.device.plot import log_scale
 from mobilemod.results.device.rows_csv import CSV_COLUMNS
 from mobilemod.sealed import sealed
@@ -138,6 +138,30 @@ def test_a_record_that_was_changed_is_left_out_and_said(devices, records, tmp_pa
     write_pages(folder, "tiny")
     assert f"{path} was changed after it was written" in capsys.readouterr().err
     assert "e" * 64 not in (folder / "report.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda r: r["counts"].update(anwsered=1), "counts.anwsered is not a key of it"),
+        (lambda r: r["counts"].pop("answered"), "counts.answered is missing"),
+        (lambda r: r["files"][0].update(bytes="9"), "files[0].bytes: input should be a valid int"),
+        (lambda r: r["files"][0]["configurations"][0]["latency"].update(p90_ms=-1.0),
+         "files[0].configurations[0].latency.p90_ms: input should be greater than or equal to 0"),
+    ],
+)  # fmt: skip
+def test_a_record_of_another_form_is_left_out_and_said(records, tmp_path, capsys, changed, said):
+    record = copy.deepcopy(records[0])
+    record["files"][0]["only_a_driver_knows"] = {"of": 1}
+    path = tmp_path / "devices" / "host" / "t" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(sealed(record)))
+    assert read_records(tmp_path / "devices") == [record]
+    changed(record)
+    path.write_text(json.dumps(sealed(record)))
+    assert read_records(tmp_path / "devices") == []
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith(f"{path}: {said}")
 
 
 def test_nothing_measured_is_a_page_too(tmp_path):

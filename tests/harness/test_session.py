@@ -21,7 +21,7 @@ import pytest
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.host import HostDriver
-from mobilemod.harness.protocol.job import load_job
+from mobilemod.harness.protocol.job_folder import load_job
 from mobilemod.harness.protocol.lines import decode
 from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.run.session import (

@@ -28,17 +28,8 @@ from mobilemod.harness.drivers.adb.store import Store, batched, entries_of
 from mobilemod.harness.drivers.adb.stream import Follower
 from mobilemod.harness.drivers.bounded import last_line, run_bounded
 from mobilemod.harness.drivers.following import End
-from mobilemod.harness.protocol.job import (
-    Configuration,
-    Hashed,
-    Inputs,
-    Item,
-    Job,
-    JobFile,
-    JobFolder,
-    job_id,
-    load_job,
-)
+from mobilemod.harness.protocol.job import Configuration, Hashed, Inputs, Item, Job, JobFile, job_id
+from mobilemod.harness.protocol.job_folder import JobFolder, load_job
 from mobilemod.harness.protocol.lines import Writer
 from tests.adbd.device import EmulatedDevice, emulated, plug
 from tests.phone.tool import DATA

@@ -19,7 +19,7 @@ from mobilemod import networks
 from mobilemod.closure import ROOT
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile, published_state
-from mobilemod.forms.mobile_ops import XNNPACK_FORM
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, Tap
 from mobilemod.networks import registry
 from mobilemod.networks.checkpoints import identify, load_checkpoint, save_checkpoint
 from mobilemod.networks.synthetic import trained_like_state
@@ -150,6 +150,9 @@ def test_a_new_family_brings_labels_and_preprocessing(toy, toy_file, tmp_path):
 def test_a_new_family_builds_its_form(toy):
     model = registry.network(toy, 3, trained_like_state(registry.get_variant(toy), 3))
     form = build_mobile(model, XNNPACK_FORM)
+    assert registry.family_of(toy).logits in {
+        m.tensor for m in form.modules() if isinstance(m, Tap)
+    }
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(form(x), model(x), atol=1e-5)

@@ -10,12 +10,19 @@ import json
 import pytest
 from pydantic import BaseModel
 
+from mobilemod.harness.run.job_schema import JobSchema
 from mobilemod.manifest_schema import Manifest
+from mobilemod.results.device.spec import DeviceRecord
 from mobilemod.results.spec import ValidationRecord
 from tests.commands import ROOT
 
 FOLDER = ROOT / "docs" / "schemas"
-SCHEMAS: dict[str, type[BaseModel]] = {"manifest": Manifest, "validation": ValidationRecord}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "manifest": Manifest,
+    "validation": ValidationRecord,
+    "job": JobSchema,
+    "harness-record": DeviceRecord,
+}
 
 
 def text(model: type[BaseModel]) -> str:

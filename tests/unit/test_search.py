@@ -8,6 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from export.audit import Names, audit_graph, node_modules
 from export.graph import CONV, DEPTHWISE
 from export.measure.profiling import Profile, UnitTime
+from export.measure.search import SearchConfig, _target
 from export.measure.search_costs import load_profile, mac_costs, saved_profiles, time_costs
 from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target
@@ -350,6 +352,19 @@ def test_rules_are_few_and_readable(narrow_model):
         ("layers.2.blocks.2.attn.qkv.*", "float", ()),
         ("layers.2.blocks.2.norm1:out", "float", ()),
     ]
+
+
+def test_the_target_that_is_searched_first():
+    def chosen(*targets: str, asked: str | None = None) -> str:
+        files = [SimpleNamespace(target=t) for t in targets]
+        bundle = SimpleNamespace(folder="b", manifest=SimpleNamespace(files=files))
+        return _target(bundle, SearchConfig(Path("b"), Path("d"), target=asked))
+
+    assert chosen("executorch", "coreml", "tflite") == "tflite"
+    assert chosen("coreml", "executorch") == "executorch"
+    assert chosen("tflite", "executorch", asked="executorch") == "executorch"
+    with pytest.raises(UserError, match="b holds no file of any target; it has none"):
+        chosen()
 
 
 BACKENDS = {name: get_target(name) for name in ("tflite", "executorch", "coreml")}

@@ -18,7 +18,8 @@ from mobilemod.apps import APPS, put_in_apps
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import get_driver
 from mobilemod.harness.drivers.browser import BrowserDriver, Seat
-from mobilemod.harness.protocol.job import JobFolder, Resume
+from mobilemod.harness.protocol.job import Resume
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Writer
 from mobilemod.harness.run.http_server import Limits
 from mobilemod.harness.run.job_build import Plan, build_job

@@ -37,7 +37,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mobilemod.errors import UserError, unknown
-from mobilemod.harness.protocol.job import JobFolder, Resume
+from mobilemod.harness.protocol.job import Resume
+from mobilemod.harness.protocol.job_folder import JobFolder
 
 __all__ = ["DRIVERS", "DeviceLost", "Driver", "JobFolder", "Receive", "Resume", "get_driver"]
 

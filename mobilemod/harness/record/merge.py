@@ -14,7 +14,8 @@ from PIL import Image
 from mobilemod.harness.bench.latency import Distribution
 from mobilemod.harness.drivers import kind_of
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import Job, JobFolder, ranges
+from mobilemod.harness.protocol.job import Job, ranges
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import THERMAL, Line, Reader, printable
 from mobilemod.harness.record.answers import accuracy_entry, by_file
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
@@ -29,9 +30,9 @@ from mobilemod.harness.record.times import (
 )
 from mobilemod.manifest import Bundle
 from mobilemod.manifest_schema import Audit
+from mobilemod.results.device.spec import RECORD_SCHEMA
 from mobilemod.results.schema import json_ready
 
-SCHEMA = "mobilemod/harness-record/1"
 RECORD_FILE = "record.json"
 STATES_KEPT = 600
 
@@ -94,7 +95,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             **sources.extra.get(f.name, {}),
         })  # fmt: skip
     record = {
-        "schema": SCHEMA,
+        "schema": RECORD_SCHEMA,
         "started": sources.started,
         "device": {
             "name": sources.device,

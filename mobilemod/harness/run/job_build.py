@@ -23,11 +23,12 @@ from mobilemod.harness.protocol.job import (
     Item,
     Job,
     JobFile,
-    JobFolder,
     LatencyPlan,
-    check_path,
     job_id,
 )
+from mobilemod.harness.protocol.job_folder import JobFolder
+from mobilemod.harness.protocol.values import check_path
+from mobilemod.harness.run.job_schema import check_job
 from mobilemod.manifest import Bundle, write_manifest
 from mobilemod.manifest_schema import ModelFile
 from mobilemod.progress import progress
@@ -114,6 +115,7 @@ def build_job(
         )
         values = job.to_dict()
         values["id"] = job_id(values)
+        check_job(values, JOB_FILE, "no device takes such a job, change what is measured")
         write_text(folder / JOB_FILE, json.dumps(values, ensure_ascii=False) + "\n")
     return Built(JobFolder(out, replace(job, id=values["id"])), damaged)
 

@@ -24,7 +24,8 @@ from urllib.parse import parse_qs
 
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE, JobFolder
+from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Reader
 from mobilemod.harness.run.http_server import JSON, Answer, HttpServer, Limits, Request, Work, say
 

@@ -20,7 +20,8 @@ from mobilemod.files import write_json
 from mobilemod.harness.drivers import DeviceLost, Driver
 from mobilemod.harness.protocol.domains import Domains
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import RESUME_FILE, Job, JobFolder
+from mobilemod.harness.protocol.job import RESUME_FILE, Job
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Line, Reader, printable
 from mobilemod.manifest import load_bundle
 

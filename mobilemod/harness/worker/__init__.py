@@ -29,6 +29,8 @@ FILES = (
     "mobilemod/harness/protocol/__init__.py",
     "mobilemod/harness/protocol/held.py",
     "mobilemod/harness/protocol/job.py",
+    "mobilemod/harness/protocol/job_folder.py",
+    "mobilemod/harness/protocol/job_read.py",
     "mobilemod/harness/protocol/lines.py",
     "mobilemod/harness/protocol/values.py",
     "mobilemod/harness/worker/__init__.py",

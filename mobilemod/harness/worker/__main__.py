@@ -58,7 +58,7 @@ def main() -> int:
 
 def _last_words(folder: Path, send, message: str) -> None:
     from mobilemod.errors import UserError
-    from mobilemod.harness.protocol.job import load_job
+    from mobilemod.harness.protocol.job_folder import load_job
 
     try:
         job = load_job(folder, verify=False).job

@@ -17,7 +17,8 @@ from mobilemod import __version__
 from mobilemod.data.image_file import DamagedImage
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import JobFolder, Resume, load_job, verify_files
+from mobilemod.harness.protocol.job import Resume
+from mobilemod.harness.protocol.job_folder import JobFolder, load_job, verify_files
 from mobilemod.harness.protocol.lines import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top

@@ -10,7 +10,7 @@ from PIL import Image
 from mobilemod.data.image_file import read_image
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.harness.protocol.job import JobFolder
+from mobilemod.harness.protocol.job_folder import JobFolder
 
 GREY = 128
 

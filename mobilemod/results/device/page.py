@@ -17,6 +17,7 @@ from mobilemod.results.device.plot import (
     role_of,
 )
 from mobilemod.results.device.rows_csv import configurations, csv_text
+from mobilemod.results.device.spec import RECORD_SCHEMA, validate_device_record
 from mobilemod.results.device.table import (
     cold_start,
     comparison_text,
@@ -32,7 +33,7 @@ from mobilemod.results.verdict import PASS, headline, overall
 from mobilemod.results.verdict_list import gate, worst_first
 from mobilemod.sealed import read_sealed
 
-RECORD_SCHEMA, RECORDS_SCHEMA = "mobilemod/harness-record/1", "mobilemod/harness-records/1"
+RECORDS_SCHEMA = "mobilemod/harness-records/1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -59,11 +60,13 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     for path in folder.glob("*/*/record.json"):
         try:
             record = read_sealed(path, "it is left out")
+            if record.get("schema") != RECORD_SCHEMA:
+                continue
+            validate_device_record(record, str(path), "it is left out")
         except UserError as error:
             print(error, file=sys.stderr, flush=True)
             continue
-        if record.get("schema") == RECORD_SCHEMA:
-            found.append((str(record["started"]), path.parent.name, record))
+        found.append((record["started"], path.parent.name, record))
     return [record for *_, record in sorted(found, key=lambda entry: entry[:2])]
 
 

@@ -79,6 +79,7 @@ def find_program() -> Path:
     on_path = shutil.which("adb")
     if on_path:
         return Path(on_path)
+    # Only the program that lies in adbutils is used; the package itself isn't imported.
     spec = importlib.util.find_spec("adbutils")
     name = "adb.exe" if os.name == "nt" else "adb"
     for folder in (spec.submodule_search_locations or ()) if spec else ():

@@ -17,7 +17,9 @@ from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers.adb.client import MINUTE, Device, DiskFull
 from mobilemod.harness.drivers.bounded import last_line, whole
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE, JobFolder, check_path, plain_files
+from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
+from mobilemod.harness.protocol.job_folder import JobFolder, plain_files
+from mobilemod.harness.protocol.values import check_path
 from mobilemod.progress import progress
 
 BATCH_BYTES, BATCH_FILES = 32 << 20, 256

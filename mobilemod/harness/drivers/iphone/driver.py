@@ -22,7 +22,8 @@ from mobilemod.harness.drivers.iphone.devicectl import DeviceCtl, has_devicectl
 from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone.placement import placement_by_file
 from mobilemod.harness.drivers.iphone.tools import Phone, Tool
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE, plain_files
+from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
+from mobilemod.harness.protocol.job_folder import plain_files
 from mobilemod.targets import suffixes_of
 
 DELEGATES = {"coreml": ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")}

@@ -1,0 +1,158 @@
+"""The schema of one model file's entry in a device's record."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mobilemod.manifest_schema import Count, Sha256
+from mobilemod.results.spec import Drop, Percent
+
+Milliseconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Entry(BaseModel):
+    """An object of a record: its keys and no others, no value of another type, no NaN."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Placement(Entry):
+    """Where ops ran, as the device said or as the file's audit expects."""
+
+    source: Literal["device", "file"]
+    partitions: Count | None
+    fallback: dict[str, Count] | list[str] | Count | None
+
+
+class SelfTestEntry(Entry):
+    """As of `mobilemod.harness.record.selftest.SelfTest`."""
+
+    verdict: Literal["right", "preprocessing", "runtime", "not run"]
+    fault: str | None
+    pixels_error: float | None
+    image_error: float | None
+    tolerance: float | None
+
+
+class ReferenceEntry(Entry):
+    """The float network on the paired images: `classes` of `of` have images."""
+
+    top1_percent: Percent
+    images: Count
+    classes: Count
+    of: Count
+
+
+class HostEntry(Entry):
+    """Agreement with the same file on this machine. differing: inputs, at most 100."""
+
+    images: Count
+    identical: Count
+    top1_percent: Percent | None
+    differing: list[Count]
+    sqnr_db: float | None
+
+
+class Accuracy(Entry):
+    """Of one file; older records lack what has a default."""
+
+    images: Count
+    top1_percent: Percent | None
+    top5_percent: Percent | None
+    non_finite: Count
+    answered_again: Count
+    answered_differently: Count
+    drop: Drop | None
+    paired_images: Count
+    reference: ReferenceEntry | None = None
+    host: HostEntry | None
+
+
+class Times(Entry):
+    """Percentiles are nearest ranks."""
+
+    runs: Count
+    p50_ms: Milliseconds
+    p90_ms: Milliseconds
+    p99_ms: Milliseconds
+    min_ms: Milliseconds
+    mean_ms: Milliseconds
+    max_ms: Milliseconds
+
+
+class Latency(Times):
+    """Of the steady runs. seconds: their sum."""
+
+    seconds: Seconds
+    warm_up_runs: Count
+    first_warm_up_ms: Milliseconds | None
+
+
+class PerImage(Entry):
+    """Times over the accuracy run."""
+
+    preprocess_ms: Times | None
+    inference_ms: Times | None
+
+
+class Load(Entry):
+    """One load of a file. cold: its number among cold starts."""
+
+    cold: Count
+    seconds: Seconds
+    first_inference_ms: Milliseconds | None
+
+
+class CurvePoint(Entry):
+    """seconds: the middle of its window."""
+
+    seconds: Seconds
+    p50_ms: Milliseconds
+    p90_ms: Milliseconds
+
+
+class Sustained(Entry):
+    """The first window against the last. loss_percent: by how much the last is slower."""
+
+    seconds: Seconds
+    runs: Count
+    window_seconds: Seconds
+    first_p50_ms: Milliseconds
+    last_p50_ms: Milliseconds
+    loss_percent: float | None
+    curve: list[CurvePoint]
+
+
+class ConfigurationEntry(Entry):
+    """What one configuration of a file took."""
+
+    threads: Count
+    delegate: str
+    loads: list[Load]
+    latency: Latency | None
+    sustained: Sustained | None
+
+
+class FileEntry(Entry):
+    """One model file. instructions, phone: where the device's driver knows them."""
+
+    # A driver may add what only it knows.
+    model_config = ConfigDict(extra="allow")
+
+    file: str
+    target: str
+    precision: str
+    sha256: Sha256
+    bytes: Count
+    twin: str | None
+    runtime: str | None
+    placement: Placement
+    self_test: SelfTestEntry
+    accuracy: Accuracy | None
+    per_image: PerImage
+    configurations: list[ConfigurationEntry]
+    instructions: dict[str, Any] | None = None
+    phone: dict[str, Any] | None = None
