@@ -30,6 +30,7 @@ from mobilemod.harness.record.times import (
 from mobilemod.manifest import Bundle
 from mobilemod.manifest_schema import Audit
 from mobilemod.results.schema import json_ready
+from mobilemod.tasks import task_field
 
 SCHEMA = "mobilemod/harness-record/1"
 RECORD_FILE = "record.json"
@@ -65,7 +66,7 @@ class Sources:
 def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any], Series]:
     """The record, JSON-ready, and every timed value. host: None where nothing is compared."""
     job, bundle = sources.folder.job, sources.bundle
-    classes = bundle.manifest.num_classes
+    outputs, task = bundle.manifest.num_classes, bundle.task
     lines = sources.lines
     series = series_of(lines)
     answers = by_file(job, lines)
@@ -88,13 +89,16 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
             "placement": _placement(loads, bundle.model_file(f.name).audit),
             "self_test": goldens.verdict(f.name, f.precision, configurations, lines, host),
-            "accuracy": accuracy_entry(job, f.name, answers[f.name], classes, host_answers),
+            "accuracy": accuracy_entry(
+                job, f.name, answers[f.name], outputs, host_answers, task
+            ),
             "per_image": _per_image(answers[f.name].lines.values()),
             "configurations": [_configuration(job, i, series, loads) for i in configurations],
             **sources.extra.get(f.name, {}),
         })  # fmt: skip
     record = {
         "schema": SCHEMA,
+        **task_field(task.name),
         "started": sources.started,
         "device": {
             "name": sources.device,
