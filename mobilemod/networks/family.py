@@ -60,7 +60,8 @@ class Pair:
 class Family:
     """How the networks of one family come to be, and how they get to phones.
 
-    title: the family's name, for people. variant: the class of its variants.
+    title: the family's name, for people. task: what its networks are for, of `mobilemod.tasks`.
+    variant: the class of its variants.
     build: (variant, number of classes, stochastic depth's rate) -> the network, with start values.
         Its class stands in the family's file; it maps float (B, 3, H, W), normalized, to logits
         (B, classes) and has the attributes `variant` and `num_classes`.
@@ -89,6 +90,7 @@ class Family:
     build: Callable[[Any, int, float], nn.Module]
     mobile: Callable[[Any, FormOptions], MobileForm]
     preprocess: Preprocess
+    task: str = "classification"
     head: str = "head"
     names: str = ""
     adapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict

@@ -30,19 +30,23 @@ LABELS = ("dog", "cat", "bird")
 MAKE_CHECKPOINT = (
     "import torch\nfrom mobilemod.networks.registry import get_variant\n"
     "from mobilemod.networks.synthetic import trained_like_state\n"
-    "torch.save(trained_like_state(get_variant('toy_small'), 3), 'toy.pth')"
+    "torch.save(trained_like_state(get_variant('{}'), {}), '{}')"
 )
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """The packages with a network, a target, a recipe and a driver added, and images."""
+    """The packages with networks, a task, a target, a recipe and a driver added, and images."""
     root = tmp_path_factory.mktemp("tree")
     for name in PACKAGES:
         skip = shutil.ignore_patterns("*.safetensors", "__pycache__")
         shutil.copytree(ROOT / name, root / name, ignore=skip)
     shutil.copy(TOYS / "toy_family.py", root / "mobilemod" / "networks" / "toy.py")
     shutil.copy(TOYS / "toy_target" / "facts.py", root / "mobilemod" / "targets" / "toy.py")
+    shutil.copy(TOYS / "toy_task.py", root / "mobilemod" / "tasks" / "brightness.py")
+    family = (TOYS / "toy_family.py").read_text("utf-8").replace('"toy_', '"grey_')
+    family = family.replace('labels=("dog", "cat", "bird")', 'labels=("grey",), task="brightness"')
+    (root / "mobilemod" / "networks" / "grey.py").write_text(family, "utf-8")
     parts = shutil.ignore_patterns("facts.py", "__pycache__")
     shutil.copytree(TOYS / "toy_target", root / "export" / "targets" / "toy", ignore=parts)
     shutil.copy(TOYS / "toy_driver.py", root / "mobilemod" / "harness" / "drivers" / "toy.py")
@@ -74,7 +78,7 @@ def at(tree) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="module")
 def record(at) -> dict:
     """What the export of the toy network with the toy recipe printed."""
-    assert at("-c", MAKE_CHECKPOINT).returncode == 0
+    assert at("-c", MAKE_CHECKPOINT.format("toy_small", 3, "toy.pth")).returncode == 0
     done = at(
         "-m", "export.verbs", "export", "--model", "toy_small", "--checkpoint", "toy.pth",
         "--data", "data", "--recipe", "toy", "--targets", "tflite,toy", "--out", "bundle",
@@ -86,7 +90,11 @@ def record(at) -> dict:
 
 def test_they_are_listed(at):
     text = " ".join(at("-m", "export.verbs", "export", "--help").stdout.split())
-    assert "toy_small, toy_large" in text and "executorch,tflite,coreml,toy" in text
+    assert (
+        "toy_small, toy_large" in text
+        and "grey_small" in text
+        and "executorch,tflite,coreml,toy" in text
+    )
 
 
 def test_a_new_network_is_lowered_to_a_new_target_by_a_new_recipe(tree, record):
@@ -129,3 +137,55 @@ def test_a_new_device_runs_them(at, record):
     assert all(f["toy"] for f in measured["files"])
     said = at("-m", "export.verbs", "validate", "bundle", "--device", "toi", "--audit-only").stderr
     assert "did you mean 'toy'?" in said
+
+
+@pytest.fixture(scope="module")
+def measured(at) -> dict:
+    """The record of `validate` of the new task's network, exported by the new target."""
+    assert at("-c", MAKE_CHECKPOINT.format("grey_small", 1, "grey.pth")).returncode == 0
+    done = at(
+        "-m", "export.verbs", "export", "--model", "grey_small", "--checkpoint", "grey.pth",
+        "--data", "data", "--recipe", "toy", "--targets", "toy", "--out", "grey",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    limits = ("--max-drop", "100", "--max-upper", "100", "--min-agreement", "0")
+    done = at("-m", "export.verbs", "validate", "grey", "--data", "data", *limits, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_new_task_is_measured_by_its_own_metric(tree, measured):
+    manifest = json.loads((tree / "grey" / "manifest.json").read_text())
+    assert manifest["task"] == measured["task"] == "brightness"
+    assert manifest["labels"] == [{"id": "grey", "label": "grey"}]
+    golden = [g["logits"]["reference"] for g in manifest["golden"][1:]]
+    found = {p["name"]: p for p in measured["predictions"]}
+    base, int8 = found["torch float"], found["toy int8"]
+    key = "mean_absolute_error"
+    names = [f"{c}/{i}.png" for c in sorted(LABELS) for i in range(2)]
+    assert measured["data"]["images"] == len(names)
+    truth = np.array([_brightness(tree / "data" / "val" / name) for name in names])
+    shown = [int(i) for i in np.linspace(0, len(names) - 1, len(golden)).round()]
+    errors = [abs(g[0] - truth[i]) for g, i in zip(golden, shown, strict=True)]
+    assert min(errors) - 1e-3 <= base[key] <= 255 and np.ptp(truth) > 0
+    # Less is better: what int8 loses is what its error grew by.
+    assert int8["drop"]["points"] == pytest.approx(int8[key] - base[key], abs=1e-6)
+    assert int8["drop"]["low"] <= int8["drop"]["points"] <= int8["drop"]["high"]
+    assert found["toy float32"][key] == pytest.approx(base[key], abs=1e-4)
+    assert {w["target"] for w in measured["worst_images"][0]["images"]} <= set(truth.tolist())
+
+
+def test_a_new_task_is_shown_in_its_own_words(tree, at, measured):
+    text = at("-m", "export.verbs", "report", "grey").stdout
+    assert "mean absolute error grey levels" in text and "top-1" not in text
+    page = (tree / "grey" / "report" / "report.html").read_text("utf-8")
+    assert "grey levels of mean absolute error" in page and "top-1" not in page
+
+
+def _brightness(path: Path) -> float:
+    """Of an image as the toy network sees it: its shorter side 64 pixels, the middle."""
+    from mobilemod.data.image_file import read_image
+    from mobilemod.data.preprocess import Preprocess
+
+    preprocess = Preprocess(64, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return float(read_image(path, preprocess.pixels).mean())
