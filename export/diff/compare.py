@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.progress import progress
+from mobilemod.tasks import task_field
 
 SCHEMA = "mobilemod/diff/1"
 NO_SIGNAL_DB = -300.0
@@ -75,7 +76,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     a = network.file(config.a)
     b = network.program(a.form, a.int8) if _is_program(config.b) else network.file(config.b)
     a.label, b.label = _labels(config.a, config.b)
-    comparison = _Comparison(a, b, (_run(a, config.a), _run(b, config.b)), bundle.label_names)
+    comparison = _Comparison(a, b, (_run(a, config.a), _run(b, config.b)), bundle)
     pairs = list(zip(config.images, images, strict=True))
     results = [
         {"image": str(path), **comparison.image(x, config.exact)}
@@ -85,6 +86,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     found = {p.parameter: asdict(p) for p in reversed(comparison.parameters)}
     return {
         "schema": SCHEMA,
+        **task_field(bundle.manifest.task),
         "model": bundle.manifest.model,
         "a": _described(a, config.a),
         "b": _described(b, config.b),
@@ -143,9 +145,9 @@ def _labels(a: Path, b: Path) -> tuple[str, str]:
 
 
 def _run(named: NamedTaps, path: Path) -> Run:
-    """What maps an image to the logits of the file as it is, or of the program."""
+    """What maps an image to the outputs of the file as it is, or of the program."""
     if named.taps.as_is:
-        return named.logits
+        return named.outputs
     with quiet():
         return target_of_file(path).load(path).run
 
@@ -182,8 +184,9 @@ def difference(one: TappedTensor, other: TappedTensor) -> Difference:
 class _Comparison:
     """Two files side by side; parameters: where theirs differ."""
 
-    def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], labels: Sequence[str]):
-        self.a, self.b, self.runs, self.labels = a, b, runs, labels
+    def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], bundle: Bundle):
+        self.a, self.b, self.runs = a, b, runs
+        self.task, self.names = bundle.task, bundle.label_names
         self.names = [name for name in a.names if name in b.names]
         self.kinds = {name: op_kind(a, name, set(self.names)) for name in self.names}
         self.parameters = parameter_differences(a, b, self.names)
@@ -212,10 +215,9 @@ class _Comparison:
         for key, row in chosen.items():
             cause = None if row is None else self._cause(row, x, values, others, forced)
             parts[key] = cause and {"tensor": row["tensor"], "op": row["op"], **asdict(cause)}
-        logits = [run(x) for run in self.runs]
+        outputs = [run(x) for run in self.runs]
         tapped = [tensors[LOGITS].real.ravel() for tensors in (values, others)]
-        same = [np.allclose(*v, rtol=1e-3, atol=1e-6) for v in zip(tapped, logits, strict=True)]
-        top = [int(v.argmax()) for v in logits]
+        same = [np.allclose(*v, rtol=1e-3, atol=1e-6) for v in zip(tapped, outputs, strict=True)]
         return {
             "tensors": rows,
             **parts,
@@ -227,10 +229,8 @@ class _Comparison:
             if judge
             else None,
             "undisturbed": all(same),
-            "logits": {k: v.tolist() for k, v in zip("ab", logits, strict=True)},
-            "top1": {
-                k: {"index": i, "label": self.labels[i]} for k, i in zip("ab", top, strict=True)
-            },
+            self.task.output: {k: v.tolist() for k, v in zip("ab", outputs, strict=True)},
+            **self.task.answered(dict(zip("ab", outputs, strict=True)), self.names),
         }
 
     def _cause(

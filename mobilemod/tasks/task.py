@@ -99,8 +99,8 @@ class Told:
 class Task:
     """One task. A subclass says `read`, `targets` and `scores`, and what else is different.
 
-    metrics: the first decides, all are shown. output: what the network's output is called;
-    truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
+    metrics: the first decides, all are shown. output: what the network's outputs are called; each:
+    one of them; truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
     class_folders: a data set has a folder for each class, whose name is an image's target.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike.
@@ -112,6 +112,7 @@ class Task:
     metrics: tuple[Metric, ...]
     agreement: Agreement = Agreement()
     output: str = "outputs"
+    each: str = "output"
     truths: str = "targets"
     loss: str = "error"
     loss_unit: str = "the outputs' unit"
@@ -246,6 +247,14 @@ class Task:
     def reference_in(self, record: Mapping[str, Any]) -> Reference | None:
         """The same, from a validation record; None without one."""
         return None
+
+    def answered(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+        """What a comparison's record says of two models' outputs (K,) on one image, by model."""
+        return {}
+
+    def answered_text(self, image: Mapping[str, Any]) -> list[str]:
+        """The same, from the record, in lines."""
+        return []
 
     # -- devices
 

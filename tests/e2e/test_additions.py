@@ -182,6 +182,17 @@ def test_a_new_task_is_shown_in_its_own_words(tree, at, measured):
     assert "grey levels of mean absolute error" in page and "top-1" not in page
 
 
+def test_a_new_task_runs_on_a_new_device(at, measured):
+    words = ("--data", "data", "--device", "toy", "--quick", "--json", "-")
+    done = at("-m", "export.verbs", "validate", "grey", *words)
+    assert done.returncode in (0, 1, 4), done.stderr
+    (record,) = json.loads(done.stdout)["records"]
+    assert record["task"] == "brightness" and record["complete"]
+    for file in record["files"]:
+        assert file["accuracy"]["host"]["agreement_percent"] == 100.0
+        assert file["self_test"]["verdict"] == "right"
+
+
 def _brightness(path: Path) -> float:
     """Of an image as the toy network sees it: its shorter side 64 pixels, the middle."""
     from mobilemod.data.image_file import read_image

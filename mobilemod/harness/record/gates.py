@@ -72,7 +72,7 @@ def check_record(record: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
     verdicts = [_complete(record)]
     for file in record["files"]:
         if gates.self_test:
-            verdicts.append(_self_test(file))
+            verdicts.append(_self_test(file, task_of(record).output))
         if record["counts"]["sent"]:
             verdicts += _accuracy(record, file, gates)
         if file["precision"] == "int8":
@@ -94,14 +94,12 @@ def _complete(record: dict[str, Any]) -> Verdict:
     return Verdict("complete", FAIL, line, "presence", counts["missing"], 0)
 
 
-def _self_test(file: dict[str, Any]) -> Verdict:
+def _self_test(file: dict[str, Any], output: str) -> Verdict:
     test, name = file["self_test"], f"self-test: {file['file']}"
     if test["verdict"] == RIGHT:
-        largest = test["pixels_error"]
-        line = (
-            f"{name}: logits within {largest:.2g} of the golden ones, gate {test['tolerance']:.2g}"
-        )
-        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, test["tolerance"])
+        largest, limit = test["pixels_error"], test["tolerance"]
+        line = f"{name}: {output} within {largest:.2g} of the golden ones, gate {limit:.2g}"
+        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, limit)
     what = f": {test['fault']}" if test["fault"] else ""
     said = "not run" if test["pixels_error"] is None and not test["fault"] else test["verdict"]
     line = f"{name}: {said if said == 'not run' else f'{said} fault'}{what}: fail"

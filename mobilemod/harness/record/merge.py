@@ -243,8 +243,8 @@ class _Goldens:
             for line in lines:
                 if line.type == "golden" and line["configuration"] == index:
                     values = [np.nan if v is None else v for v in line["logits"]]
-                    logits = np.array(values, np.float32)
-                    answered.setdefault(line["source"], {})[line["image"]] = logits
+                    outputs = np.array(values, np.float32)
+                    answered.setdefault(line["source"], {})[line["image"]] = outputs
             found.append(self._judge(file, precision, answered, host))
         order = (UNKNOWN, "right", "preprocessing", "runtime")
         return max(found, key=lambda t: order.index(t["verdict"]))

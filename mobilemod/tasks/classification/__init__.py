@@ -119,6 +119,18 @@ class Classification(Task):
         classes = len(record["per_class"])
         return Reference(found[TOP1.key], data["images"], classes, len(data["labels"]))
 
+    def answered(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+        """The classes named."""
+        best = {model: int(values.argmax()) for model, values in outputs.items()}
+        return {"top1": {k: {"index": i, "label": names[i]} for k, i in best.items()}}
+
+    def answered_text(self, image: Mapping[str, Any]) -> list[str]:
+        """Whether they are the same, and which."""
+        top = image["top1"]
+        same = "the same" if top["a"] == top["b"] else "different"
+        where = ", ".join(f"{top[s]['label']} ({top[s]['index']})" for s in "ab")
+        return [f"top-1 {same}: {where}"]
+
     def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
         """By the top five, which every line has."""
         best = best_classes(lines, outputs)
@@ -204,6 +216,7 @@ TASK = Classification(
     metrics=(TOP1, TOP5),
     agreement=Agreement(TOP1.key, "top-1 %", "the same top-1", "top1_agreement_percent"),
     output="logits",
+    each="class",
     truths="labels",
     loss="cross-entropy",
     loss_unit="nats",
