@@ -278,8 +278,7 @@ def _golden(
         indices, images_read, _ = read_batch(data, preprocess)
         for i, pixels in zip(indices, images_read, strict=True):
             origin = data.name(i).replace("/", "-").rpartition(".")[0]
-            target = data.samples[i].target if source.task.class_folders else None
-            images.append((origin, pixels, target))
+            images.append((origin, pixels, data.samples[i].target))
     runners = {f["file"]: get_target(f["target"]).load(folder / f["file"]) for f in files}
     programs = {name: quantize(form, tables[name], True) for name, form in forms.items()}
     (folder / "golden").mkdir()

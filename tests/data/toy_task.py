@@ -30,7 +30,7 @@ class Brightness(Task):
         files, others = list_images(root)
         if not files or outputs != 1:
             raise UserError(f"{root}: {len(files)} images for {outputs} outputs; give some for 1")
-        return ImageFolder(root, (), tuple(Sample(p, 0) for p in files), dict(others), split)
+        return ImageFolder(root, (), tuple(Sample(p, None) for p in files), dict(others), split)
 
     def targets(
         self, images: ImageFolder, indices: Sequence[int], preprocess: Preprocess
