@@ -40,12 +40,13 @@ from benchmarks.machine import machine, packages
 from benchmarks.network import bundle_network
 from benchmarks.plain_onnx import onnx2tf_environment
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Drop, drop, top_k
+from mobilemod.evaluation.accuracy import Drop
 from mobilemod.files import write_json, write_text
 from mobilemod.manifest import load_bundle
 from mobilemod.networks.registry import get_variant
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import drop_text
+from mobilemod.tasks.classification.accuracy import drop, top_k
 from quantization.calibration import cache_dir
 
 SCHEMA = "mobilemod/accuracy/1"
@@ -149,7 +150,7 @@ def missing_lines(rows: Sequence[AccuracyRow]) -> list[str]:
 
 def text(judge: Judge, rows: Sequence[AccuracyRow], checks: Sequence[Check], table: Any) -> str:
     """The result; table: `aligned` or `markdown`."""
-    top1 = top_k(judge.reference.logits, judge.targets, 1)
+    top1 = top_k(judge.reference.outputs, judge.targets, 1)
     parts = [
         f"{judge.bundle.manifest.model}, {len(judge.kept)} validation images, calibrated on "
         f"{judge.bundle.manifest.calibration.images} training images; float network: "

@@ -19,11 +19,12 @@ from export.bundle import ExportConfig, export_bundle
 from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Drop, Predictions, drop, top_k
+from mobilemod.evaluation.accuracy import Drop, Predictions
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import drop_text
+from mobilemod.tasks.classification.accuracy import drop, top_k
 
 OURS = "mobilemod"
 
@@ -76,8 +77,8 @@ class Judge:
             int8_share(path),
             logits,
             top_k(logits, self.targets, 1),
-            drop(self.reference.logits, logits, self.targets),
-            sqnr_db(self.reference.logits, logits),
+            drop(self.reference.outputs, logits, self.targets),
+            sqnr_db(self.reference.outputs, logits),
         )
 
 
@@ -99,7 +100,7 @@ def our_rows(bundle: Bundle, data: Path, limit: int | None) -> tuple[Judge, list
         if p.file is not None:
             path = bundle.folder / p.file
             key = f"{OURS}-{path.suffix[1:]}"
-            rows.append(judge.row(key, OURS, path, p.logits, p.runner or ""))
+            rows.append(judge.row(key, OURS, path, p.outputs, p.runner or ""))
     if not rows:
         raise UserError(f"{bundle.folder} holds no int8 file; export it again")
     return judge, rows

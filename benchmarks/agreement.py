@@ -32,18 +32,20 @@ from export.bundle_parts import OpenedBundle
 from export.diff.taps import BundleTaps, NamedTaps, TappedTensor
 from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Predictions, top1_class
-from mobilemod.evaluation.agreement import margins, sqnr_db
+from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_json, write_text
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.efficientmod import FAMILY
 from mobilemod.progress import progress
 from mobilemod.results.schema import json_ready
+from mobilemod.tasks.classification.accuracy import top1_class
+from mobilemod.tasks.classification.agreement import margins
 from quantization.params import ACTIVATION_MAX
 
 SCHEMA = "mobilemod/agreement/1"
 NEAR = (0, 1, 4)  # steps of the logits between the two best classes
-LOGITS = FAMILY.logits
+LOGITS = FAMILY.output
 # What is changed by one code, and where the change is looked at again.
 STAGES = tuple(f"layers.{i}.blocks.0.norm:out" for i in range(4))
 
@@ -101,9 +103,9 @@ def compare(files: Sequence[Predictions]) -> list[Pair]:
         Pair(
             a.name,
             b.name,
-            int((a.logits != b.logits).any(axis=1).sum()),
-            int((top1_class(a.logits) != top1_class(b.logits)).sum()),
-            sqnr_db(a.logits, b.logits),
+            int((a.outputs != b.outputs).any(axis=1).sum()),
+            int((top1_class(a.outputs) != top1_class(b.outputs)).sum()),
+            sqnr_db(a.outputs, b.outputs),
         )
         for a, b in itertools.combinations(files, 2)
     ]
@@ -115,8 +117,8 @@ def partings(
     """Where a pair's top-1 differ; a file that says what an earlier one says isn't listed again."""
     found = []
     seen: set[tuple[int, int, int]] = set()
-    classes = [top1_class(f.logits) for f in files]
-    leads = [margins(f.logits) / step for f in files]
+    classes = [top1_class(f.outputs) for f in files]
+    leads = [margins(f.outputs) / step for f in files]
     for a, b in itertools.combinations(range(len(files)), 2):
         for i in np.flatnonzero(classes[a] != classes[b]):
             says = int(classes[a][i]), int(classes[b][i])
@@ -124,7 +126,7 @@ def partings(
                 continue
             seen.add((int(i), *says))
             names = (labels[c] if c >= 0 else "not finite" for c in says)
-            near = sqnr_db(files[a].logits[i : i + 1], files[b].logits[i : i + 1])
+            near = sqnr_db(files[a].outputs[i : i + 1], files[b].outputs[i : i + 1])
             lead = float(leads[a][i]), float(leads[b][i])
             found.append(Parting(files[a].name, files[b].name, images[i], *names, *lead, near))
     return found
@@ -132,7 +134,7 @@ def partings(
 
 def close_calls(file: Predictions, step: float) -> dict[int, int]:
     """Steps -> how many images' two best classes lie no farther apart."""
-    lead = np.rint(margins(file.logits) / step)
+    lead = np.rint(margins(file.outputs) / step)
     return {n: int((lead <= n).sum()) for n in NEAR}
 
 

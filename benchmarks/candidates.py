@@ -15,12 +15,13 @@ from benchmarks.plain_routes import INT8, MOBILE, ROUTES, Route, build
 from benchmarks.rounds import examine
 from benchmarks.series import Spread, per_round, spread
 from mobilemod.errors import UserError
-from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
+from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
+from mobilemod.tasks.classification.agreement import top1_agreement
 from quantization.calibration import cache_dir
 
 OURS = "mobilemod"

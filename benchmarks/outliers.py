@@ -40,7 +40,6 @@ from benchmarks.network import bundle_network
 from benchmarks.plain_onnx import onnx2tf_environment
 from export.source import open_source
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import top_k
 from mobilemod.networks.checkpoints import load_checkpoint, save_checkpoint
 from mobilemod.networks.outliers import (
     MODULATION_FACTOR,
@@ -50,6 +49,7 @@ from mobilemod.networks.outliers import (
 )
 from mobilemod.networks.registry import get_variant
 from mobilemod.results.table import drop_text
+from mobilemod.tasks.classification.accuracy import top_k
 from quantization.calibration import cache_dir
 
 SCHEMA = "mobilemod/outliers/1"
@@ -119,7 +119,7 @@ def check_same(networks: Sequence[PlantedNetwork]) -> float:
 
     Raises `UserError` where it is over 1e-4.
     """
-    first, *others = (n.judge.reference.logits for n in networks)
+    first, *others = (n.judge.reference.outputs for n in networks)
     error = max((float(np.abs(x - first).max() / np.abs(first).max()) for x in others), default=0.0)
     if not error <= SAME_LOGITS:
         raise UserError(f"planting outliers changed the float network by {error:.1e}")
@@ -157,7 +157,7 @@ def verdicts(network: PlantedNetwork) -> list[tuple[str, bool]]:
 def text(networks: Sequence[PlantedNetwork], table: Any) -> str:
     """The result; table: `aligned` or `markdown`."""
     judge, last = networks[0].judge, networks[-1]
-    top1 = top_k(judge.reference.logits, judge.targets, 1)
+    top1 = top_k(judge.reference.outputs, judge.targets, 1)
     missing = accuracy.missing_lines([row for n in networks for row in n.rows])
     asked = [v for n in networks if n.strength for v in verdicts(n)]
     parts = [

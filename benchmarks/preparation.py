@@ -24,12 +24,12 @@ from export.source import open_source
 from export.targets.base import FORMS
 from mobilemod.data.imagefolder import read_split
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.evaluation.accuracy import drop, top1_class
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.networks.registry import network
 from mobilemod.progress import progress
+from mobilemod.tasks.classification.accuracy import drop, top1_class
 from mobilemod.training.images import load_images
 from quantization.prepare.preparation import prepare
 from quantization.program import make_table

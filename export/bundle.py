@@ -36,7 +36,7 @@ from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import read_batch, read_split
+from mobilemod.data.imagefolder import read_batch
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
@@ -48,6 +48,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import network, preprocess_of
 from mobilemod.progress import progress
 from mobilemod.targets import TARGETS
+from mobilemod.tasks import DEFAULT, task_field
 from mobilemod.workers import peak_memory, worker_pool
 from quantization.calibration import refuse_overflow
 from quantization.params import ParameterTable
@@ -123,7 +124,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
     labels = tuple(e["label"] for e in source.labels)
-    info = ModelInfo(config.model, labels, preprocess, source.origin)
+    classifier = source.task.name == DEFAULT
+    info = ModelInfo(config.model, labels, preprocess, source.origin, classifier)
     values = _manifest(source, recipe, prepared, preprocess)
     check_draft(values)
     results = _lower_all(source, prepared, config, tables, info)
@@ -271,8 +273,7 @@ def _golden(
     """
     images: list[tuple[str, np.ndarray, int | None]] = [("drawn", draw_card(preprocess.size), None)]
     if config.data is not None:
-        data = read_split(config.data, "val", source.label_ids, source.num_classes)
-        data = data.spread(GOLDEN_IMAGES)
+        data = source.read(config.data, "val").spread(GOLDEN_IMAGES)
         # A damaged one of these few is left out, whatever share of them it is.
         indices, images_read, _ = read_batch(data, preprocess)
         for i, pixels in zip(indices, images_read, strict=True):
@@ -311,6 +312,7 @@ def _manifest(
     return {
         "schema": SCHEMA,
         "model": source.variant,
+        **task_field(source.task.name),
         "num_classes": source.num_classes,
         **dataclasses.asdict(source.origin),
         "labels": list(source.labels),

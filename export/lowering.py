@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from export.quiet import quiet
-from export.targets.base import FORMS, ModelInfo
+from export.targets.base import FORMS, ModelInfo, Origin
 from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
@@ -68,7 +68,8 @@ class LoweringJob:
     def program(self) -> LoweringJob:
         """The job without its labels and name, which change nothing in the lowered program."""
         labels = tuple(f"class {i}" for i in range(self.num_classes))
-        return dataclasses.replace(self, info=ModelInfo("model", labels, self.info.preprocess))
+        info = dataclasses.replace(self.info, name="model", labels=labels, origin=Origin())
+        return dataclasses.replace(self, info=info)
 
     def key(self) -> str:
         """sha256 of everything that decides the file's bytes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,21 +11,19 @@ from torch import Tensor, nn
 
 from export.targets.base import Origin
 from mobilemod import __version__
-from mobilemod.data.classes import output_order
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import imagenet_synsets, read_split
-from mobilemod.data.listing import class_folders
+from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.networks.checkpoints import Taken, load_checkpoint
 from mobilemod.networks.registry import family_of
+from mobilemod.tasks import get_task
+from mobilemod.tasks.task import Name, Task
 from quantization.calibration import load_calibration, weights_digest
 from quantization.prepare.preparation import from_table, prepare
 from quantization.prepare.prepared import Prepared, load_prepared
 from quantization.recipe import Recipe
-
-Label = dict[str, str]
 
 
 def bundled_checkpoint(variant: str) -> Path | None:
@@ -45,7 +42,7 @@ def bundled_calibration(checkpoint: Path) -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The weights of an export: `state` float32 by published name, labels in output order."""
+    """The weights of an export: `state` float32 by published name, outputs' names in order."""
 
     variant: str
     num_classes: int
@@ -53,14 +50,19 @@ class Source:
     weights: str
     checkpoint: Path
     checkpoint_sha256: str
-    labels: tuple[Label, ...]
+    labels: tuple[Name, ...]
+    task: Task
     taken: Taken = Taken()
     origin: Origin = Origin()
 
     @property
     def label_ids(self) -> tuple[str, ...]:
-        """Class folder names in output order."""
+        """What the outputs are called in data sets (class folders), in output order."""
         return tuple(label["id"] for label in self.labels)
+
+    def read(self, data: Path | DataSet, split: str) -> ImageFolder:
+        """A split of `data` for this network; see `mobilemod.manifest.Bundle.read`."""
+        return self.task.read(data, split, self.label_ids, self.num_classes)
 
     @property
     def summary(self) -> str:
@@ -75,12 +77,10 @@ def open_source(
     author: str = "",
     license: str = "",
 ) -> Source:
-    """Load `checkpoint` (or the bundled one) as `variant`, and find its labels.
+    """Load `checkpoint` (or the bundled one) as `variant`, and find its outputs' names.
 
-    Labels come from the checkpoint's own metadata, else from the network's family where it has as
-    many, else ImageNet's for 1,000 classes, else the data folder's class names (see
-    `output_order`), else "class 0", "class 1" and so on. author and license: of the weights; "" is
-    what the checkpoint's metadata says.
+    These come from the checkpoint's own metadata, else as its task says: `Task.names`.
+    author and license: of the weights; "" is what the checkpoint's metadata says.
     """
     family = family_of(variant)
     path = checkpoint or bundled_checkpoint(variant)
@@ -91,7 +91,8 @@ def open_source(
         )
     own = family.bundled[variant] if checkpoint is None else Origin()
     loaded = load_checkpoint(path, variant)
-    labels = _labels(path, family.labels, loaded.metadata, loaded.num_classes, data)
+    task = get_task(family.task)
+    labels = task.names(path, family.labels, loaded.metadata, loaded.num_classes, data)
     return Source(
         variant,
         loaded.num_classes,
@@ -100,6 +101,7 @@ def open_source(
         path,
         loaded.sha256,
         labels,
+        task,
         loaded.taken,
         Origin(
             author or own.author or loaded.metadata.get("author", ""),
@@ -107,50 +109,6 @@ def open_source(
             f"{__version__}+{loaded.sha256[:8]}",
         ),
     )
-
-
-def _labels(
-    path: Path,
-    known: tuple[str, ...],
-    metadata: dict[str, str],
-    count: int,
-    data: Path | DataSet | None,
-) -> tuple[Label, ...]:
-    synsets = imagenet_synsets()
-    ids = _named_labels(path, metadata["labels"], count) if "labels" in metadata else []
-    if not ids and len(known) == count:
-        ids = list(known)
-    images = None if data is None else DataSet.of(data)
-    if not ids and count == 1000 and not (images and images.classes and images.classes.order):
-        ids = list(synsets)
-    if not ids and images is not None:
-        root = images.folder("train")
-        ids = list(output_order(root, list(class_folders(root)), count, images.classes))
-    if not ids:
-        return tuple({"id": str(i), "label": f"class {i}"} for i in range(count))
-    return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
-
-
-def _named_labels(path: Path, text: str, count: int) -> list[str]:
-    """The labels in a checkpoint's metadata; `UserError` where they don't fit its classes."""
-    try:
-        ids = json.loads(text)
-    except (ValueError, RecursionError):
-        ids = None
-    if not isinstance(ids, list) or not all(isinstance(i, str) and i.strip() for i in ids):
-        raise UserError(
-            f"{path}: its metadata's 'labels' ({ascii(text[:40])}) are no JSON list of names; "
-            "write them with json.dumps, or leave them out"
-        )
-    if ids and len(ids) != count:
-        raise UserError(
-            f"{path} names {len(ids)} labels for {count} classes; give a label for every class, "
-            "or leave them out"
-        )
-    if len(set(ids)) != len(ids):
-        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
-        raise UserError(f"{path} names the label {twice!r} twice; give every class its own")
-    return ids
 
 
 def find_prepared(
@@ -175,8 +133,7 @@ def find_prepared(
             )
         return prepared
     if data is not None:
-        folder = read_split(data, "train", source.label_ids, source.num_classes)
-        return prepare(model, recipe, folder, preprocess)
+        return prepare(model, recipe, source.read(data, "train"), preprocess)
     table = bundled_calibration(source.checkpoint)
     if not table.is_file():
         raise UserError(

@@ -23,7 +23,10 @@ from mobilemod.files import file_sha256, write_json
 from mobilemod.sealed import KEY, check_seal, digest_of, sealed
 
 if TYPE_CHECKING:
+    from mobilemod.data.dataset import DataSet
+    from mobilemod.data.imagefolder import ImageFolder
     from mobilemod.manifest_schema import Manifest, ModelFile
+    from mobilemod.tasks.task import Task
 
 SCHEMA = "mobilemod/manifest/1"
 FILE_NAME = "manifest.json"
@@ -55,13 +58,27 @@ class Bundle:
 
     @property
     def label_ids(self) -> tuple[str, ...]:
-        """Class folder names in output order."""
+        """What the outputs are called in data sets (class folders), in output order."""
         return tuple(label.id for label in self.manifest.labels)
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Labels for people, in output order."""
         return tuple(label.label for label in self.manifest.labels)
+
+    @property
+    def task(self) -> Task:
+        """What the network is for; `UserError` for a task that isn't known."""
+        from mobilemod.tasks import get_task
+
+        return get_task(self.manifest.task)
+
+    def read(self, data: Path | DataSet, split: str) -> ImageFolder:
+        """A split of `data` ("train", or "val" for what is measured) for this network.
+
+        Raises `UserError` where the images aren't this network's.
+        """
+        return self.task.read(data, split, self.label_ids, self.manifest.num_classes)
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pydantic import (
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.values import check_path
 from mobilemod.targets import TARGETS
+from mobilemod.tasks import DEFAULT
 
 SCHEMA = "mobilemod/manifest/1"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -163,6 +164,7 @@ class Manifest(_Object):
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
     model: Annotated[Text, StringConstraints(max_length=200)]
+    task: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")] = DEFAULT
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
     labels: Annotated[list[Label], FailFast()]
     preprocess: Preprocess

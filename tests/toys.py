@@ -34,8 +34,8 @@ LABELS = ("dog", "cat", "bird")
 MAKE_CHECKPOINTS = (
     "import torch\nfrom mobilemod.networks.registry import get_variant\n"
     "from mobilemod.networks.synthetic import trained_like_state\n"
-    "for name in ('toy_small', 'toy_large'):\n"
-    "    torch.save(trained_like_state(get_variant(name), 3), name + '.pth')"
+    "for name, outputs in (('toy_small', 3), ('toy_large', 3), ('grey_small', 1)):\n"
+    "    torch.save(trained_like_state(get_variant(name), outputs), name + '.pth')"
 )
 
 
@@ -46,6 +46,10 @@ def make_tree(root: Path) -> Path:
         shutil.copytree(ROOT / name, root / name, ignore=skip)
     shutil.copy(TOYS / "toy_family.py", root / "mobilemod" / "networks" / "toy.py")
     shutil.copy(TOYS / "toy_target" / "facts.py", root / "mobilemod" / "targets" / "toy.py")
+    shutil.copy(TOYS / "toy_task.py", root / "mobilemod" / "tasks" / "brightness.py")
+    family = (TOYS / "toy_family.py").read_text("utf-8").replace('"toy_', '"grey_')
+    family = family.replace('labels=("dog", "cat", "bird")', 'labels=("grey",), task="brightness"')
+    (root / "mobilemod" / "networks" / "grey.py").write_text(family, "utf-8")
     parts = shutil.ignore_patterns("facts.py", "__pycache__")
     shutil.copytree(TOYS / "toy_target", root / "export" / "targets" / "toy", ignore=parts)
     shutil.copy(TOYS / "toy_driver.py", root / "mobilemod" / "harness" / "drivers" / "toy.py")

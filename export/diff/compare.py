@@ -26,6 +26,7 @@ from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.networks.registry import family_of
 from mobilemod.progress import progress
+from mobilemod.tasks import task_field
 
 SCHEMA = "mobilemod/diff/1"
 NO_SIGNAL_DB = -300.0
@@ -85,6 +86,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     found = {p.parameter: asdict(p) for p in reversed(comparison.parameters)}
     return {
         "schema": SCHEMA,
+        **task_field(bundle.manifest.task),
         "model": bundle.manifest.model,
         "a": _described(a, config.a),
         "b": _described(b, config.b),
@@ -143,9 +145,9 @@ def _labels(a: Path, b: Path) -> tuple[str, str]:
 
 
 def _run(named: NamedTaps, path: Path) -> Run:
-    """What maps an image to the logits of the file as it is, or of the program."""
+    """What maps an image to the outputs of the file as it is, or of the program."""
     if named.taps.as_is:
-        return named.logits
+        return named.outputs
     with quiet():
         return target_of_file(path).load(path).run
 
@@ -183,8 +185,9 @@ class _Comparison:
     """Two files side by side; parameters: where theirs differ."""
 
     def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], bundle: Bundle):
-        self.a, self.b, self.runs, self.labels = a, b, runs, bundle.label_names
-        self.logits = family_of(bundle.manifest.model).logits
+        self.a, self.b, self.runs = a, b, runs
+        self.task, self.labels = bundle.task, bundle.label_names
+        self.last = family_of(bundle.manifest.model).output
         self.names = [name for name in a.names if name in b.names]
         self.kinds = {name: op_kind(a, name, set(self.names)) for name in self.names}
         self.parameters = parameter_differences(a, b, self.names)
@@ -213,10 +216,9 @@ class _Comparison:
         for key, row in chosen.items():
             cause = None if row is None else self._cause(row, x, values, others, forced)
             parts[key] = cause and {"tensor": row["tensor"], "op": row["op"], **asdict(cause)}
-        logits = [run(x) for run in self.runs]
-        tapped = [tensors[self.logits].real.ravel() for tensors in (values, others)]
-        same = [np.allclose(*v, rtol=1e-3, atol=1e-6) for v in zip(tapped, logits, strict=True)]
-        top = [int(v.argmax()) for v in logits]
+        outputs = [run(x) for run in self.runs]
+        tapped = [tensors[self.last].real.ravel() for tensors in (values, others)]
+        same = [np.allclose(*v, rtol=1e-3, atol=1e-6) for v in zip(tapped, outputs, strict=True)]
         return {
             "tensors": rows,
             **parts,
@@ -228,10 +230,8 @@ class _Comparison:
             if judge
             else None,
             "undisturbed": all(same),
-            "logits": {k: v.tolist() for k, v in zip("ab", logits, strict=True)},
-            "top1": {
-                k: {"index": i, "label": self.labels[i]} for k, i in zip("ab", top, strict=True)
-            },
+            self.task.output: {k: v.tolist() for k, v in zip("ab", outputs, strict=True)},
+            **self.task.answered(dict(zip("ab", outputs, strict=True)), self.labels),
         }
 
     def _cause(

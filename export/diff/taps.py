@@ -96,7 +96,7 @@ class NamedTaps:
         """The file's tensor of a published name."""
         return self.taps.graph.tensors[self.names[name]]
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
+    def outputs(self, x: np.ndarray) -> np.ndarray:
         """float32 (K,), of the untouched graph."""
         outputs = self.taps.graph.outputs
         last = "logits" if "logits" in outputs else outputs[0]

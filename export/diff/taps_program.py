@@ -91,7 +91,7 @@ class ProgramTaps:
         recorder.name(x, IMAGE)
         marks = _Marks()
         with torch.no_grad(), marks.hooked(program, form), recorder:
-            logits = program(x)
+            answer = program(x)
         self.calls, self.constants = recorder.folded(IMAGE)
         self.weights = {recorder.name(t): name for t, name in marks.convs}
         self.operands = {recorder.name(t): name for t, name in marks.constants}
@@ -99,7 +99,7 @@ class ProgramTaps:
         self.strides = {name: tensor.stride() for tensor, name in recorder.seen.values()}
         merged = [m for m in form.modules() if isinstance(m, MergedColumns)]
         self.columns = {m.conv.tensor: m.columns for m in merged}
-        self.graph = self._graph(recorder, recorder.name(logits))
+        self.graph = self._graph(recorder, recorder.name(answer))
         self.made = {call.output: call for call in self.calls}
         self.names: dict[str, str] = {}
         for tensor, tap in marks.taps:
@@ -117,7 +117,7 @@ class ProgramTaps:
         source = self.graph.tensors[self.names[tap.source]]
         return bool(self.graph.tensors[name].scale) and not source.scale
 
-    def _graph(self, recorder: _Recorder, logits: str) -> FileGraph:
+    def _graph(self, recorder: _Recorder, output: str) -> FileGraph:
         tensors = {}
         for tensor, name in recorder.seen.values():
             dtype, constant = str(tensor.dtype).removeprefix("torch."), name in self.constants
@@ -129,7 +129,7 @@ class ProgramTaps:
                     old.name, old.shape, old.dtype, (float(scale),), (int(zero),)
                 )
         nodes = tuple(FileNode(c.op, c.inputs, (c.output,)) for c in self.calls)
-        return FileGraph(PROGRAM_FACTS.name, tensors, nodes, (IMAGE,), (logits,))
+        return FileGraph(PROGRAM_FACTS.name, tensors, nodes, (IMAGE,), (output,))
 
     def run(
         self,

@@ -23,7 +23,7 @@ class BundleHost:
         self._runners: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
 
     def answers(self, files: Sequence[str]) -> HostAnswers:
-        """Logits on every readable image, cached by content; see `predict`."""
+        """Outputs on every readable image, cached by content; see `predict`."""
         if self._images is None:
             raise UserError("there are no images to answer on")
         wanted = [
@@ -31,14 +31,14 @@ class BundleHost:
         ]
         found = predict(self._bundle, self._images, wanted)
         predictions = found.predictions[None]
-        reference = next(p.logits for p in predictions if p.role == "reference")
+        reference = next(p.outputs for p in predictions if p.role == "reference")
         names = [self._images.name(i) for i in found.kept]
         return HostAnswers(
-            tuple(names), reference, {p.file: p.logits for p in predictions if p.file is not None}
+            tuple(names), reference, {p.file: p.outputs for p in predictions if p.file is not None}
         )
 
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
-        """float32 logits (N, K) of one file on x, float32 (N, 3, S, S)."""
+        """float32 outputs (N, K) of one file on x, float32 (N, 3, S, S)."""
         if file not in self._runners:
             entry = self._bundle.model_file(file)
             with quiet():

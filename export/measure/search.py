@@ -21,16 +21,17 @@ from export.measure.sensitivity import SensitivityConfig, make_setup
 from export.targets.base import FORMS
 from export.targets.target import get_target
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import ImageFolder, read_split
+from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
-from mobilemod.evaluation.doubt import Reference, doubt_of
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.search.page import write_page
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED
 from mobilemod.targets import TARGETS
+from mobilemod.tasks import task_field
+from mobilemod.tasks.task import Agreement, Reference, Task
 from mobilemod.workers import worker_pool
 from quantization.recipe import Recipe
 from quantization.search.flow import Flow, trace_flow
@@ -47,7 +48,7 @@ class SearchConfig:
     """What to search for; `target` None is the one that is `searched_first`, else the first that
     the bundle holds.
 
-    max_drop: points of top-1. cost: "ms" or "macs", None: time where it can be measured.
+    max_drop: points of the metric. cost: "ms" or "macs", None: time where it can be measured.
     profiles: saved ones of the int8 and the float file. images: training images that guide.
     limit: at most so many validation images. out: None is the bundle's folder `search`.
     """
@@ -124,11 +125,12 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     out = config.out or config.bundle / "search"
     file = out / f"{base.name}-mixed.json"
     if met:
-        recipe = _recipe(base, list(flows.values()), shares, costs, target, config)
+        recipe = _recipe(base, list(flows.values()), shares, costs, target, config, bundle.task)
         write_json(file, recipe.to_dict())
     damaged = {**guide.damaged, **judge.damaged}
     record = {
         "schema": SCHEMA,
+        **task_field(bundle.manifest.task),
         "model": bundle.manifest.model,
         "weights": bundle.manifest.checkpoint.weights,
         "form": form,
@@ -150,7 +152,10 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
         "reasons": [damaged[file] for file in sorted(damaged)],
         "left_out": joined((guides.left_out, checks.left_out)),
         "candidates": len(candidates),
-        "steps": [_step_record(steps[max(0, i - 1)], s, flow) for i, s in enumerate(steps)],
+        "steps": [
+            _step_record(steps[max(0, i - 1)], s, flow, bundle.task.agreement)
+            for i, s in enumerate(steps)
+        ],
         "float": [
             {"module": m, "gain_db": _number(s.gain_db), "cost": s.cost} for m, s in shares.items()
         ],
@@ -162,11 +167,13 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     return record, page
 
 
-def _outcome(last: FrontPoint, max_drop: float, reference: Reference) -> tuple[str, str | None]:
+def _outcome(
+    last: FrontPoint, max_drop: float, reference: Reference | None
+) -> tuple[str, str | None]:
     """Whether the front ends within the drop, and why that is undecided where it is."""
     if last.checked is None or not last.meets(max_drop):
         return FAIL, None
-    reason = doubt_of(asdict(last.checked), reference)
+    reason = reference and reference.doubt(asdict(last.checked))
     return (PASS, None) if reason is None else (UNDECIDED, reason)
 
 
@@ -195,8 +202,7 @@ def _images(
     folder = root / "train"
     if root.is_dir() and not folder.is_dir():
         raise UserError(f"{root} has no folder train; the search is guided by its images")
-    ids, classes = bundle.label_ids, bundle.manifest.num_classes
-    train, val = (read_split(config.data, split, ids, classes) for split in ("train", "val"))
+    train, val = (bundle.read(config.data, split) for split in ("train", "val"))
     seen = {s.path for s in train.spread(recipe.calibration_images).samples}
     unseen = [i for i, s in enumerate(train.samples) if s.path not in seen]
     if not unseen:
@@ -252,6 +258,7 @@ def _recipe(
     costs: Costs,
     target: str,
     config: SearchConfig,
+    task: Task,
 ) -> Recipe:
     """The recipe of a mix; the base recipe with a note where nothing need be float."""
     if not shares:
@@ -259,8 +266,8 @@ def _recipe(
         return dataclasses.replace(base, description=f"{base.description} {note}".strip())
     reasons = {m: _reason(share, costs.unit, target) for m, share in shares.items()}
     text = (
-        f"As {base.name}, with {len(shares)} modules float so that top-1 drops by at most "
-        f"{config.max_drop:g} points; found by mobilemod search."
+        f"As {base.name}, with {len(shares)} modules float so that {task.metric.name} drops by at "
+        f"most {config.max_drop:g} points; found by mobilemod search."
     )
     return mixed_recipe(base, flows, reasons, text)
 
@@ -270,7 +277,9 @@ def _reason(share: Share, unit: str, target: str) -> str:
     return f"{gain}, costs {share.cost:.3f} {unit}" + (f" in {target}" if unit == "ms" else "")
 
 
-def _step_record(before: FrontPoint, step: FrontPoint, flow: Flow) -> dict[str, Any]:
+def _step_record(
+    before: FrontPoint, step: FrontPoint, flow: Flow, agreement: Agreement
+) -> dict[str, Any]:
     e = step.mix.effect
     return {
         "added": step.mix.added,
@@ -281,7 +290,7 @@ def _step_record(before: FrontPoint, step: FrontPoint, flow: Flow) -> dict[str, 
         "sqnr_db": _number(e.sqnr_db),
         "identical": e.sqnr_db == math.inf,
         "gain_db": _number(gain_db(before.mix.effect, e)),
-        "top1_agreement_percent": e.top1_agreement,
+        agreement.effect_key: e.agreement,
         "int8_share": flow.int8_share(step.mix.modules),
         "drop": dataclasses.asdict(step.checked) if step.checked else None,
     }

@@ -1,4 +1,4 @@
-"""What programs of a bundle lose on images: logits of many selections, over worker processes."""
+"""What programs of a bundle lose on images: outputs of many selections, over worker processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from export.measure.batches import Batch, Joined, cached, over_batches
 from export.measure.sensitivity import Ready, Setup, get_ready
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Drop, drop, top1
-from mobilemod.evaluation.doubt import Reference
+from mobilemod.evaluation.accuracy import Drop
+from mobilemod.tasks.task import Reference
 from quantization.calibration import cache_path
 from quantization.sensitivity.effects import Effect, effect
 
@@ -36,10 +36,12 @@ class Judge:
         self.pool, self.setup, self.images, self.label = pool, setup, images, label
         self.starts = range(0, len(images.samples), BATCH)
         self._digests: dict[int, str] = {}
-        joined, (logits,) = self._run([None], self.starts)
+        bundle = open_bundle(setup.bundle).bundle
+        self.task = bundle.task
+        joined, (outputs,) = self._run([None], self.starts)
         self.damaged = dict(zip(joined.damage.files, joined.damage.reasons, strict=True))
-        targets = [images.targets[kept] for kept in joined.kept]
-        self.reference = dict(zip(joined.starts, logits, strict=True))
+        targets = [self.task.targets(images, kept, bundle.preprocess) for kept in joined.kept]
+        self.reference = dict(zip(joined.starts, outputs, strict=True))
         self.targets = dict(zip(joined.starts, targets, strict=True))
         if not self.count:
             raise UserError(f"{images.root}: no image can be read")
@@ -49,38 +51,37 @@ class Judge:
         """How many images can be read."""
         return sum(map(len, self.targets.values()))
 
-    def reference_accuracy(self) -> Reference:
-        """The float network's own top-1 on these images."""
-        logits, targets = (np.concatenate(list(d.values())) for d in (self.reference, self.targets))
-        percent = 100.0 * float(top1(logits, targets).mean())
-        return Reference(percent, len(targets), len(np.unique(targets)), logits.shape[1])
+    def reference_accuracy(self) -> Reference | None:
+        """The float network's own accuracy on these images."""
+        both = (np.concatenate(list(d.values())) for d in (self.reference, self.targets))
+        return self.task.reference(*both)
 
     def drop(self, selection: frozenset[str]) -> Drop:
-        """The top-1 drop with its interval."""
+        """The drop with its interval."""
         (known,) = self._known([selection], self.starts)
-        return drop(*known)
+        return self.task.drop(*known)
 
     def effects(self, selections: list[frozenset[str]], quick: bool) -> list[Effect]:
         """What each program loses; quick: on every fourth batch."""
         starts = self.starts[::QUICK] if quick else self.starts
         if not selections:
             return []
-        return [effect(*known) for known in self._known(selections, starts)]
+        return [effect(*known, self.task) for known in self._known(selections, starts)]
 
     def _known(
         self, selections: Sequence[Selection], starts: range
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of each selection: the reference's logits, its own, and the targets."""
+        """Of each selection: the reference's outputs, its own, and the targets."""
         joined, found = self._run(selections, starts)
         reference, targets = (
             np.concatenate([d[s] for s in joined.starts]) for d in (self.reference, self.targets)
         )
-        return [(reference, np.concatenate(logits), targets) for logits in found]
+        return [(reference, np.concatenate(own), targets) for own in found]
 
     def _run(
         self, selections: Sequence[Selection], starts: range
     ) -> tuple[Joined[np.ndarray], list[list[np.ndarray]]]:
-        """All selections on these batches, and by selection each batch's logits (B, K)."""
+        """All selections on these batches, and by selection each batch's outputs (B, K)."""
         chunks = [selections[i : i + CHUNK] for i in range(0, len(selections), CHUNK)]
         joined = over_batches(
             self.pool,
@@ -94,7 +95,7 @@ class Judge:
             self._digests,
         )
         found = [
-            [logits[i] for logits in batches]
+            [outputs[i] for outputs in batches]
             for chunk, batches in zip(chunks, joined.values, strict=True)
             for i in range(len(chunk))
         ]
@@ -102,7 +103,7 @@ class Judge:
 
 
 def run_selections(setup: Setup, batch: Batch, selections: Sequence[Selection]) -> np.ndarray:
-    """Logits float32 (P, B, K) of the programs of `selections`, cached by content."""
+    """Outputs float32 (P, B, K) of the programs of `selections`, cached by content."""
     ready = get_ready(setup)
     x = batch.normalized()
     names = [None if s is None else sorted(s) for s in selections]
@@ -113,18 +114,18 @@ def run_selections(setup: Setup, batch: Batch, selections: Sequence[Selection]) 
 
 @torch.inference_mode()
 def run_programs(ready: Ready, selections: Sequence[Selection], x: Tensor) -> np.ndarray:
-    """Logits float32 (P, B, K) on images (B, 3, H, W), each run from the first layer it changes."""
+    """Outputs float32 (P, B, K) on images (B, 3, H, W), each from the first layer it changes."""
     program = ready.program
     around = frozenset().union(*(s for s in selections if s is not None))
     program.select(around)
     inputs = [] if selections == [None] else program.inputs(x)
-    logits = []
+    outputs = []
     for selection in selections:
         if selection is None:
-            logits.append(ready.opened.reference(x).numpy())
+            outputs.append(ready.opened.reference(x).numpy())
             continue
         changed = (program.position[t] for t in selection ^ around)
         start = min(changed, default=len(inputs) - 1)
         program.select(selection)
-        logits.append(program.run(start, inputs[start]).numpy())
-    return np.stack(logits)
+        outputs.append(program.run(start, inputs[start]).numpy())
+    return np.stack(outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -18,7 +19,7 @@ from export.tables import table_file
 from export.targets.base import FORMS
 from mobilemod.closure import code_digest
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import ImageFolder, Sample, read_split
+from mobilemod.data.imagefolder import ImageFolder, Sample
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
@@ -27,6 +28,7 @@ from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.registry import module_of
 from mobilemod.results.sensitivity.page import write_page
+from mobilemod.tasks import task_field
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
 from quantization.params import ParameterTable
@@ -105,14 +107,17 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     setup = make_setup(config)
     ready = get_ready(setup)
     bundle = ready.opened.bundle
-    images = read_images(bundle, config.data, config.images)
+    images, targets_known = read_images(bundle, config.data, config.images)
     work, label = functools.partial(measure_part, setup), f"sensitivity by {setup.by}"
     with worker_pool() as pool:
         joined = over_batches(pool, images, bundle.preprocess, BATCH, work, PARTS, label)
-    targets = images.targets[joined.indices] if images.classes else None
+    targets, task = None, bundle.task
+    if targets_known:
+        targets = task.targets(images, joined.indices, bundle.preprocess)
     taps = [tap.tensor for tap in ready.program.taps]
-    found = summarize(ready.items, taps, *joined.values, targets)
+    found = summarize(ready.items, taps, *joined.values, targets, task)
     about = {
+        **task_field(bundle.manifest.task),
         "model": bundle.manifest.model,
         "weights": bundle.manifest.checkpoint.weights,
         "images": len(joined.indices),
@@ -121,7 +126,7 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
         "reasons": joined.damage.reasons,
         "left_out": images.left_out,
     }
-    record = make_record(found, ready.table, config.by, about)
+    record = make_record(found, ready.table, config.by, about, task)
     out = config.out or config.bundle / "sensitivity"
     name = f"sensitivity-{setup.form}-{config.by}"
     write_json(out / f"{name}.json", record)
@@ -192,21 +197,20 @@ def _read_table(opened: OpenedBundle, name: str, form: MobileForm) -> ParameterT
     return table
 
 
-def read_images(bundle: Bundle, data: Path | DataSet, count: int) -> ImageFolder:
-    """At most `count` images, spread over `data`'s validation split.
+def read_images(bundle: Bundle, data: Path | DataSet, count: int) -> tuple[ImageFolder, bool]:
+    """At most `count` images, spread over `data`'s validation split; whether targets are known.
 
-    A folder of images without class folders is taken too: `classes` is empty then.
+    A folder of images without class folders, of which nobody knows them, is taken too.
     """
     root = DataSet.of(data).folder("val")
-    if not class_folders(root):
+    if bundle.task.class_folders and not class_folders(root):
         files, others = list_images(root)
         if others:
             say_left_out(root, left_out_text(others))
         if files:
             samples = tuple(Sample(p, -1) for p in files)
-            return ImageFolder(root, (), samples, dict(others), root.name).spread(count)
-    folder = read_split(data, "val", bundle.label_ids, bundle.manifest.num_classes)
-    return folder.spread(count)
+            return ImageFolder(root, (), samples, dict(others), root.name).spread(count), False
+    return bundle.read(data, "val").spread(count), True
 
 
 def measure_part(setup: Setup, batch: Batch, part: str) -> Measured:
@@ -220,7 +224,7 @@ def measure_part(setup: Setup, batch: Batch, part: str) -> Measured:
 
 def _load(path: Path) -> Measured:
     with np.load(path) as saved:
-        return Measured(*(saved[k] for k in ("base", "logits", "counts", "power")))
+        return Measured(*(saved[k] for k in (f.name for f in dataclasses.fields(Measured))))
 
 
 def _save(file: IO[bytes], measured: Measured) -> None:

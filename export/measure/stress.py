@@ -20,14 +20,14 @@ from export.measure.validation import (
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.dataset import DataSet
 from mobilemod.errors import UserError
-from mobilemod.evaluation import accuracy
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.evaluation.doubt import Reference
 from mobilemod.evaluation.robustness import mean_drop
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.gates import judge_drop, judged
 from mobilemod.results.verdict import Verdict
+from mobilemod.tasks import task_field
+from mobilemod.tasks.task import Task
 
 SCHEMA = "mobilemod/stress/1"
 STRESS_FILE = Path("stress", "stress.json")
@@ -37,8 +37,8 @@ STRESS_FILE = Path("stress", "stress.json")
 class StressConfig:
     """What to measure; `targets` None: all that the bundle holds.
 
-    images: how many, spread over the classes. max_mean_drop: top-1 points that an int8 file may
-    lose in the mean over all conditions.
+    images: how many, spread over the set. max_mean_drop: points of the metric that an int8 file
+    may lose in the mean over all conditions.
     """
 
     bundle: Path
@@ -62,12 +62,14 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
     names = _chosen(bundle, config.targets)
     images = read_validation_images(bundle, config.data, config.images)
     answers = predict(bundle, images, names, (None, *CONDITIONS))
-    record = make_record(answers, images.targets[answers.kept])
+    targets = bundle.task.targets(images, answers.kept, bundle.preprocess)
+    record = make_record(answers, targets, bundle.task)
     for model, candidate in zip(record["models"], names, strict=True):
         model["sha256"] = candidate.sha256
     manifest = bundle.manifest
     about = {
         "schema": SCHEMA,
+        **task_field(manifest.task),
         "model": manifest.model,
         "recipe": manifest.recipe.name,
         "weights": manifest.checkpoint.weights,
@@ -77,12 +79,7 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
         "reasons": answers.reasons,
         "left_out": images.left_out,
     }
-    reference = Reference(
-        record["conditions"][0]["models"][0]["top1_percent"],
-        len(answers.kept),
-        len(np.unique(images.targets[answers.kept])),
-        manifest.num_classes,
-    )
+    reference = bundle.task.reference(answers.predictions[None][0].outputs, targets)
     verdicts = [
         judge_drop(m["name"], m["mean_drop"], config.max_mean_drop, "mean drop", reference)
         for m in record["models"]
@@ -109,40 +106,40 @@ def _chosen(bundle: Bundle, targets: Sequence[str] | None) -> list[Candidate]:
     return [next(c for c in found if c.role == "reference"), *chosen]
 
 
-def make_record(answers: Answers, targets: np.ndarray) -> dict[str, Any]:
-    """The measured part of the record; targets: int (N,), the images' classes.
+def make_record(answers: Answers, targets: np.ndarray, task: Task) -> dict[str, Any]:
+    """The measured part of the record; targets: (N, …), what is right.
 
     `conditions`: no corruption first. `models`: the float network first.
     """
     corrupted = [c for c in answers.predictions if c is not None]
     first = answers.predictions[None]
-    right = {
-        c: [accuracy.top1(p.logits, targets) for p in found]
+    scored = {
+        c: [task.scored(p.outputs, targets) for p in found]
         for c, found in answers.predictions.items()
     }
-    before = np.stack([right[c][0] for c in corrupted])
+    before = np.stack([scored[c][0] for c in corrupted])
     models = []
     for i, p in enumerate(first):
-        now = np.stack([right[c][i] for c in corrupted])
-        mean = asdict(mean_drop(before, now)) if i else None
+        now = np.stack([scored[c][i] for c in corrupted])
+        mean = asdict(mean_drop(task.worse_by(before, now), task.counted)) if i else None
         models.append(
             {
                 "name": p.name,
                 "role": p.role,
                 "file": p.file,
                 "runner": p.runner,
-                "mean_top1_percent": 100.0 * float(now.mean()),
+                f"mean_{task.metric.key}": task.figure(now),
                 "mean_drop": mean,
             }
         )
-    conditions = [_condition(c, found, targets) for c, found in answers.predictions.items()]
+    conditions = [_condition(c, found, targets, task) for c, found in answers.predictions.items()]
     return {"conditions": conditions, "models": models}
 
 
 def _condition(
-    condition: Condition | None, found: list[Predictions], targets: np.ndarray
+    condition: Condition | None, found: list[Predictions], targets: np.ndarray, task: Task
 ) -> dict[str, Any]:
-    reference = found[0].logits
+    reference = found[0].outputs
     return {
         "corruption": condition and condition.corruption,
         "strength": condition and condition.strength,
@@ -150,8 +147,8 @@ def _condition(
         "models": [
             {
                 "name": p.name,
-                "top1_percent": accuracy.top_k(p.logits, targets, 1),
-                "drop": asdict(accuracy.drop(reference, p.logits, targets)) if i else None,
+                task.metric.key: task.figures(p.outputs, targets)[task.metric.key],
+                "drop": asdict(task.drop(reference, p.outputs, targets)) if i else None,
             }
             for i, p in enumerate(found)
         ],

@@ -22,7 +22,7 @@ from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.corruptions import Condition
 from mobilemod.data.dataset import DataSet
-from mobilemod.data.imagefolder import ImageFolder, read_split
+from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, write_json
@@ -33,6 +33,8 @@ from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.validation.page import write_report
 from mobilemod.results.verdict import Verdict
 from mobilemod.sealed import KEY, read_sealed, sealed
+from mobilemod.tasks import task_of
+from mobilemod.tasks.task import Task
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
 from quantization.program import quantize
@@ -60,9 +62,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Logits float32 (n, K) and runner by candidate name, of one chunk."""
+    """What the task keeps of outputs (n, …) and runner by candidate name, of one chunk."""
 
-    logits: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
     runners: dict[str, str]
 
 
@@ -99,9 +101,9 @@ class _Predictor:
     description: str
     digest: str
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
-        """float32 (N, K)."""
-        return self.run(x).astype(np.float32)
+    def outputs(self, task: Task, x: np.ndarray) -> np.ndarray:
+        """What the task keeps of float32 (N, K)."""
+        return task.keep(self.run(x).astype(np.float32))
 
 
 @functools.cache
@@ -143,7 +145,7 @@ def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nda
 def run_chunk(
     key: BundleKey, names: list[Candidate], batch: Batch, condition: Condition | None = None
 ) -> _Chunk:
-    """Every candidate on the images of one chunk; logits are cached by what was read.
+    """Every candidate on the images of one chunk; outputs are cached by what was read.
 
     condition: how the images are corrupted first.
     """
@@ -152,19 +154,23 @@ def run_chunk(
         batch = dataclasses.replace(batch, pixels=[condition(p, name) for p, name in pairs])
     x = batch.normalized()
     digest = hashlib.sha256(x.tobytes()).hexdigest()
-    logits, runners = {}, {}
+    task = open_bundle(key).bundle.task
+    kept_by = () if task.kept_by is None else (code_digest(task.kept_by),)
+    outputs, runners = {}, {}
     for candidate in names:
         predictor = _predictor(key, candidate)
         runners[candidate.name] = predictor.description
-        text = f"{predictor.digest} {candidate.role} {digest} {tool_versions()}"
+        parts = predictor.digest, candidate.role, digest, tool_versions(), *kept_by
+        text = " ".join(map(str, parts))
         path = cache_path("predictions", text, ".npy")
-        logits[candidate.name] = cached(path, functools.partial(predictor.logits, x))
-    return _Chunk(logits, runners)
+        make = functools.partial(predictor.outputs, task, x)
+        outputs[candidate.name] = cached(path, make)
+    return _Chunk(outputs, runners)
 
 
 def read_validation_images(bundle: Bundle, data: Path | DataSet, limit: int | None) -> ImageFolder:
-    """The split of `data` that is measured, its classes checked against the bundle's labels."""
-    folder = read_split(data, "val", bundle.label_ids, bundle.manifest.num_classes)
+    """The split of `data` that is measured, checked against the bundle's task."""
+    folder = bundle.read(data, "val")
     return folder if limit is None else folder.spread(limit)
 
 
@@ -194,7 +200,7 @@ def _joined(names: list[Candidate], chunks: list[_Chunk]) -> list[Predictions]:
     return [
         Predictions(
             c.name,
-            np.concatenate([chunk.logits[c.name] for chunk in chunks]),
+            np.concatenate([chunk.outputs[c.name] for chunk in chunks]),
             c.role,
             c.file,
             chunks[0].runners[c.name],
@@ -241,13 +247,13 @@ def validate_bundle(
         predictions, damaged = answers.predictions[None], answers.damaged
         reasons, left_out = answers.reasons, images.left_out
         about = images.about(OpenedBundle(bundle).calibrated_on)
-        targets = images.targets[answers.kept]
+        targets = bundle.task.targets(images, answers.kept, bundle.preprocess)
         paths = [images.samples[i].path for i in answers.kept]
         names = [images.name(i) for i in answers.kept]
     labels = list(bundle.label_names)
     record = build_record(
         predictions, targets, labels, names, damaged, info, audits,
-        reasons=reasons, left_out=left_out, about=about,
+        reasons=reasons, left_out=left_out, about=about, task=bundle.manifest.task,
     )  # fmt: skip
     verdicts = check(record, gates)
     record = judged(record, verdicts)
@@ -264,7 +270,8 @@ def validate_bundle(
 
 def accuracy_record(record: dict[str, Any]) -> dict[str, Any]:
     """The figures that travel with the bundle."""
-    keys = ("name", "role", "file", "runner", "top1_percent", "top5_percent", "drop")
+    figures = (metric.key for metric in task_of(record).metrics)
+    keys = ("name", "role", "file", "runner", *figures, "drop")
     return {
         "images": record["data"]["images"],
         "damaged": len(record["data"]["damaged"]),

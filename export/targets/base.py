@@ -29,12 +29,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a lowering writes into the file beside the network."""
+    """What a lowering writes into the file beside the network.
+
+    labels: of its outputs, in order. classifier: they are classes.
+    """
 
     name: str
     labels: tuple[str, ...]
     preprocess: Preprocess
     origin: Origin = Origin()
+    classifier: bool = True
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def device_options(p: argparse.ArgumentParser, where: str) -> None:
     p.add_argument("--audit-only", action="store_true",
                    help="without images: no accuracy; what was measured before stays")  # fmt: skip
     p.add_argument("--max-drop", type=ranges.POINTS, metavar="POINTS",
-                   help="of top-1 that an int8 file may lose; 0.5")  # fmt: skip
+                   help="of the metric that an int8 file may lose; 0.5")  # fmt: skip
     p.add_argument("--max-upper", type=ranges.UPPER, metavar="POINTS",
                    help="the upper end of the drop's 95 %% interval, above 0; 1")  # fmt: skip
     p.add_argument("--min-agreement", type=ranges.PERCENT, metavar="PERCENT",

@@ -42,10 +42,13 @@ def imagenet_synsets() -> dict[str, tuple[int, str]]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image file and the index of its class in the model's output."""
+    """One image file and the index of its class in the model's output.
+
+    target: None where a task finds what is right elsewhere.
+    """
 
     path: Path
-    target: int
+    target: int | None
 
 
 @dataclass(frozen=True)

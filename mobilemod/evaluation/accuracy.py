@@ -1,4 +1,4 @@
-"""Top-1, top-k, and the drop between two models on the same images."""
+"""What one model answered, and the drop between two on the same images, whatever is measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilemod.evaluation.statistics import mcnemar_exact, paired_interval
+from mobilemod.evaluation.statistics import bootstrap_mean, mcnemar_exact, paired_interval
 
 ROLES = ("reference", "program", "int8", "float")
 
@@ -16,14 +16,14 @@ class Predictions:
     """What one model answered on all images.
 
     name: shown to people, unique in a record, e.g. "tflite int8".
-    logits: float32 (N, K).
+    outputs: float32 (N, K), or what the task keeps of them.
     role: "reference" (torch float), "program" (the quantized program in torch), "int8" (a
     model file) or "float" (a float twin file).
     file: the file's name in the bundle. runner: what ran it.
     """
 
     name: str
-    logits: np.ndarray
+    outputs: np.ndarray
     role: str
     file: str | None = None
     runner: str | None = None
@@ -31,9 +31,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Drop:
-    """Top-1 lost against a reference, in points (positive: worse), with its 95 % interval.
+    """What is lost against a reference (positive: worse), with its 95 % interval.
 
-    lost / won: images only the reference / only this model gets right.
+    points: in points of the task's metric. lost / won: images that are worse / better than the
+    reference's. mcnemar_p: of the exact sign test of lost against won; where an image is right or
+    wrong that is McNemar's.
     """
 
     points: float
@@ -44,44 +46,20 @@ class Drop:
     won: int
 
 
-def finite(logits: np.ndarray) -> np.ndarray:
-    """bool (N,): the images whose logits are all finite."""
-    return np.isfinite(logits).all(axis=1)
-
-
-def top1_class(logits: np.ndarray) -> np.ndarray:
-    """int64 (N,): the class of the largest logit, the lower index of equals; -1 for NaN or inf.
-
-    Ties are common in int8 logits, so the rule for them has to be one and the same everywhere.
-    """
-    return np.where(finite(logits), np.argmax(logits, axis=1), -1)
-
-
-def top1(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """bool (N,): whether the top-1 of float (N, K) `logits` is the target. NaN or inf: wrong."""
-    return top1_class(logits) == np.asarray(targets)
-
-
-def top_k(logits: np.ndarray, targets: np.ndarray, k: int = 5) -> float:
-    """Percent of images whose target is among the `k` largest logits (equals: lower index)."""
-    if len(logits) == 0:
-        raise ValueError("no images: accuracy is undefined")
-    targets = np.asarray(targets)
-    own = np.take_along_axis(logits, targets[:, None], axis=1)
-    earlier = np.arange(logits.shape[1])[None, :] < targets[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
-    return 100.0 * float(np.mean((rank < k) & finite(logits)))
-
-
-def drop(
-    reference_logits: np.ndarray, logits: np.ndarray, targets: np.ndarray, seed: int = 0
-) -> Drop:
-    """The top-1 drop from `reference_logits` to `logits`, both (N, K), on the same N images."""
-    return drop_of(top1(reference_logits, targets), top1(logits, targets), seed)
+def finite(outputs: np.ndarray) -> np.ndarray:
+    """bool (N,): the images whose outputs (N, …) are all finite."""
+    return np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
 
 
 def drop_of(before: np.ndarray, now: np.ndarray, seed: int = 0) -> Drop:
-    """As `drop`, from which of the same N images are right: bool (N,), before and now."""
+    """The drop in percent points, from which of the same N images are right: bool (N,)."""
     lost, won, total = int((before & ~now).sum()), int((~before & now).sum()), len(before)
     low, high = paired_interval(lost, won, total, seed)
     return Drop(100.0 * (lost - won) / total, low, high, mcnemar_exact(lost, won), lost, won)
+
+
+def loss_of(worse_by: np.ndarray, seed: int = 0) -> Drop:
+    """The drop from how much worse each of N images became: float (N,), in the metric's unit."""
+    lost, won = int((worse_by > 0).sum()), int((worse_by < 0).sum())
+    low, high = bootstrap_mean(worse_by, seed)
+    return Drop(float(worse_by.mean()), low, high, mcnemar_exact(lost, won), lost, won)

@@ -34,6 +34,22 @@ def paired_interval(
     return float(low), float(high)
 
 
+def bootstrap_mean(
+    values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """95 % percentile-bootstrap interval of the mean of `values`, float (N,), one of each image.
+
+    Raises ValueError for no values.
+    """
+    if len(values) == 0:
+        raise ValueError("no images: their mean is undefined")
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
+    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
+    low, high = np.percentile(means, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
 def upper_end(lost: int, won: int, total: int) -> float:
     """Upper end of a 95 % interval of the drop in points that also holds for few differences.
 

@@ -60,7 +60,8 @@ class Pair:
 class Family:
     """How the networks of one family come to be, and how they get to phones.
 
-    title: the family's name, for people. variant: the class of its variants.
+    title: the family's name, for people. task: what its networks are for, of `mobilemod.tasks`.
+    variant: the class of its variants.
     build: (variant, number of classes, stochastic depth's rate) -> the network, with start values.
         Its class stands in the family's file; it maps float (B, 3, H, W), normalized, to logits
         (B, classes) and has the attributes `variant` and `num_classes`.
@@ -68,7 +69,7 @@ class Family:
     preprocess: how the published network's accuracy is measured.
 
     Checkpoints. head: the linear layer whose rows are the classes; in the mobile form its output is
-    the tap `logits`. names: pattern of what the
+    the tap `output`. names: pattern of what the
     network's own parameter names begin with, which tells prefixes of tools from them; "" is any
     first part of its names. adapt: the tensors of a checkpoint by the names that `build` gives
     them, for files in which they are called otherwise. make_room: parameters that prepared weights
@@ -92,6 +93,7 @@ class Family:
     build: Callable[[Any, int, float], nn.Module]
     mobile: Callable[[Any, FormOptions], MobileForm]
     preprocess: Preprocess
+    task: str = "classification"
     head: str = "head"
     names: str = ""
     adapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
@@ -107,6 +109,6 @@ class Family:
     refactored: tuple[str, ...] = ()
 
     @property
-    def logits(self) -> str:
-        """The tensor of the mobile form that holds the logits."""
+    def output(self) -> str:
+        """The tensor of the mobile form that holds the network's output."""
         return f"{self.head}:out"

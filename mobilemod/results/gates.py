@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mobilemod.evaluation.doubt import Reference, doubt_of
 from mobilemod.evaluation.statistics import images_needed, upper_end
 from mobilemod.results.schema import int8_pairs, validate_record
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
+from mobilemod.tasks import task_of
+from mobilemod.tasks.task import Reference, Task
 
 _SLACK = 1e-9  # 0.5 points computed in floating point still meets a gate of 0.5
 
@@ -19,8 +20,8 @@ _SLACK = 1e-9  # 0.5 points computed in floating point still meets a gate of 0.5
 class Gates:
     """The limits of a validation.
 
-    max_drop: top-1 points an int8 file may lose; max_upper: the most that the upper end of the
-    drop's 95 % interval may be; min_agreement: percent for int8 pairs. sample: the images are a
+    max_drop: points of the metric an int8 file may lose; max_upper: the most that the upper end of
+    the drop's 95 % interval may be; min_agreement: percent for int8 pairs. sample: the images are a
     part that was chosen to save time, so that an upper end above its limit is no failure; such a
     verdict says "undecided". A sample can refute a small drop; it can't prove one.
     """
@@ -44,21 +45,13 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
     int8 = [p for p in record["predictions"] if p["role"] == "int8"]
     if not int8:
         return [Verdict("int8 files", FAIL, "int8 files: none was measured: fail")]
-    images, reference = record["data"]["images"], reference_of(record)
-    verdicts = [judge_file(p["name"], p["drop"], images, gates, reference) for p in int8]
+    images, task = record["data"]["images"], task_of(record)
+    reference = task.reference_in(record)
+    verdicts = [
+        judge_file(p["name"], p["drop"], images, gates, reference, task.counted) for p in int8
+    ]
     pairs = int8_pairs(record)
-    return verdicts + [_agreement(a, b, pair, gates.min_agreement) for a, b, pair in pairs]
-
-
-def reference_of(record: dict) -> Reference | None:
-    """The float network's own accuracy in a record; None without one."""
-    found = next((p for p in record["predictions"] if p["role"] == "reference"), None)
-    if found is None:
-        return None
-    data = record["data"]
-    return Reference(
-        found["top1_percent"], data["images"], len(record["per_class"]), len(data["labels"])
-    )
+    return verdicts + [_agreement(task, a, b, pair, gates.min_agreement) for a, b, pair in pairs]
 
 
 def judged(record: dict, verdicts: Sequence[Verdict]) -> dict:
@@ -72,21 +65,24 @@ def judge_file(
     images: int,
     gates: Gates,
     reference: Reference | None = None,
+    counted: bool = True,
 ) -> Verdict:
-    """The drop and the upper end of its interval, the wider one of bootstrap and Agresti-Min.
+    """The drop and the upper end of its interval.
 
-    A gate that isn't failed is undecided where `doubt_of` finds that the float network's answers
-    are none to measure by, or where a sample is too small.
+    counted: images are right or wrong; then the upper end is the wider one of bootstrap and
+    Agresti-Min. A gate that isn't failed is undecided where the reference's `doubt` finds that the
+    float network's answers are none to measure by, or where a sample is too small.
     """
     verdict = judge_drop(name, drop, gates.max_drop, reference=reference)
     if drop is None or verdict.state == FAIL:
         return verdict
     lost, won = drop["lost"], drop["won"]
-    upper = max(drop["high"], upper_end(lost, won, images))
+    upper = max(drop["high"], upper_end(lost, won, images)) if counted else drop["high"]
     if verdict.state == PASS and upper > gates.max_upper + _SLACK:
         state = UNDECIDED if gates.sample else FAIL
-        needed = _images_for(gates.max_upper, lost, won, images)
-        reason = f"{images:,} images are too few to show it; about {needed:,} are needed"
+        needed = _images_for(gates.max_upper, lost, won, images) if counted else None
+        reason = f"{images:,} images are too few to show it"
+        reason += f"; about {needed:,} are needed" if needed else ""
         verdict = replace(verdict, state=state, reason=reason, images_needed=needed)
     known = _drop_line(name, drop, gates.max_drop, "drop")
     line = f"{known}, upper end {_near(upper, gates.max_upper)}, gate {gates.max_upper:g}"
@@ -108,14 +104,14 @@ def judge_drop(
 ) -> Verdict:
     """Whether a drop (points, low, high; None: not known) is at most `limit` points.
 
-    Undecided where it is, but `doubt_of` finds the float network's answers none to measure by.
+    Undecided where it is, but the reference's `doubt` finds its answers none to measure by.
     """
     if drop is None:
         line = f"{name}: {what} not known, no torch float reference: fail"
         return Verdict(f"{what}: {name}", FAIL, line, what, None, limit)
     reason, state = None, FAIL
     if drop["points"] <= limit + _SLACK:
-        reason = doubt_of(drop, reference)
+        reason = reference and reference.doubt(drop)
         state = PASS if reason is None else UNDECIDED
     line = f"{_drop_line(name, drop, limit, what)}: {_outcome(state, reason)}"
     return Verdict(f"{what}: {name}", state, line, what, drop["points"], limit, reason)
@@ -133,11 +129,11 @@ def _drop_line(name: str, drop: dict, limit: float, what: str) -> str:
     )
 
 
-def _agreement(a: str, b: str, pair: dict | None, limit: float) -> Verdict:
+def _agreement(task: Task, a: str, b: str, pair: dict | None, limit: float) -> Verdict:
     name = f"agreement: {a} / {b}"
     if pair is None:
         return Verdict(name, FAIL, f"{a} / {b}: not compared: fail", "agreement", None, limit)
-    value = pair["top1_percent"]
+    value = pair[task.agreement.key]
     state = word(value >= limit - _SLACK)
     line = f"{a} / {b}: agreement {_near(value, limit)} %, gate {limit:g} %: {state}"
     return Verdict(name, state, line, "agreement", value, limit)

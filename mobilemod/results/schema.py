@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from mobilemod.errors import UserError
-from mobilemod.evaluation import accuracy, agreement
-from mobilemod.evaluation.accuracy import ROLES, Predictions
+from mobilemod.evaluation.accuracy import ROLES, Predictions, finite
+from mobilemod.evaluation.agreement import sqnr_db, worst_images
 from mobilemod.results.spec import SCHEMA_VERSION, validate_record
+from mobilemod.tasks import DEFAULT, get_task, task_field
+from mobilemod.tasks.task import Task
 
 __all__ = ["SCHEMA_VERSION", "build_record", "int8_pairs", "json_ready", "validate_record"]
 
@@ -36,24 +38,25 @@ def build_record(
     reasons: Sequence[str] = (),
     left_out: Mapping[str, int] | None = None,
     about: Mapping[str, Any] | None = None,
+    task: str = DEFAULT,
 ) -> dict:
-    """The record of logits of N images, JSON-ready.
+    """The record of a task's outputs of N images, JSON-ready.
 
-    targets: int (N,), indices into the K `labels`. image_names: N names, in the same order.
-    damaged: images that couldn't be read, not among the N; reasons: why, as many, or none.
-    left_out: how many files beside them weren't taken for images, by kind. about: where they lie,
-    `ImageFolder.about`'s form. bundle_info: anything
-    JSON-like; a file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or
-    "file") or its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't
-    measured.
+    targets: (N, …), what is right, as the task has it. labels: of the K outputs. image_names: N
+    names, in the same order. damaged: images that couldn't be read, not among the N; reasons: why,
+    as many, or none. left_out: how many files beside them weren't taken for images, by kind. about:
+    where they lie, `ImageFolder.about`'s form. task: its name. bundle_info: anything JSON-like; a
+    file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or "file") or
+    its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't measured.
 
     Raises UserError where shapes, names or roles don't fit each other.
     """
-    targets = np.asarray(targets, np.int64).reshape(-1)
-    _check_inputs(predictions, targets, labels, image_names)
+    kind, targets = get_task(task), np.asarray(targets)
+    _check_inputs(kind, predictions, targets, labels, image_names)
     reference = next((p for p in predictions if p.role == "reference"), None)
     record = {
         "schema": SCHEMA_VERSION,
+        **task_field(task),
         "measured": bool(predictions),
         "bundle": json_ready(bundle_info),
         "data": {
@@ -71,10 +74,9 @@ def build_record(
                 "file": p.file,
                 "runner": p.runner,
                 "bytes": _file_bytes(p.file, bundle_info, audits),
-                "top1_percent": accuracy.top_k(p.logits, targets, 1),
-                "top5_percent": accuracy.top_k(p.logits, targets, 5),
-                "non_finite": int((~accuracy.finite(p.logits)).sum()),
-                "drop": asdict(accuracy.drop(reference.logits, p.logits, targets, seed))
+                **kind.figures(p.outputs, targets),
+                "non_finite": int((~finite(p.outputs)).sum()),
+                "drop": asdict(kind.drop(reference.outputs, p.outputs, targets, seed))
                 if reference and p.role in MEASURES
                 else None,
             }
@@ -82,24 +84,24 @@ def build_record(
         ],
         "agreement": [
             {
-                "reference": pair.reference,
-                "other": pair.other,
-                "top1_percent": pair.top1_percent,
-                "sqnr_db": pair.sqnr_db if math.isfinite(pair.sqnr_db) else None,
-                "identical": pair.sqnr_db == math.inf,
+                "reference": a.name,
+                "other": b.name,
+                kind.agreement.key: kind.agreement_percent(a.outputs, b.outputs),
+                "sqnr_db": sqnr if math.isfinite(sqnr) else None,
+                "identical": sqnr == math.inf,
             }
-            for pair in agreement.pairs(predictions)
+            for a, b in combinations(predictions, 2)
+            for sqnr in [sqnr_db(a.outputs, b.outputs)]
         ],
-        "per_class": _per_class(predictions, targets, labels),
+        "per_class": kind.rows(predictions, targets, labels),
         "disagreements": [
             {
-                "index": d.index,
-                "image": str(image_names[d.index]),
-                "target": int(targets[d.index]),
-                "top1": d.top1,
-                "margin": d.margin,
+                "index": i,
+                "image": str(image_names[i]),
+                "target": kind.target_value(targets[i]),
+                **more,
             }
-            for d in agreement.disagreements(predictions)
+            for i, more in kind.disagreements(predictions)
         ],
         "worst_images": [
             {
@@ -108,10 +110,10 @@ def build_record(
                     {
                         "index": i,
                         "image": str(image_names[i]),
-                        "target": int(targets[i]),
+                        "target": kind.target_value(targets[i]),
                         "rms_error": error if math.isfinite(error) else None,
                     }
-                    for i, error in agreement.worst_images(reference.logits, p.logits)
+                    for i, error in worst_images(reference.outputs, p.outputs)
                 ],
             }
             for p in predictions
@@ -125,6 +127,7 @@ def build_record(
 
 
 def _check_inputs(
+    task: Task,
     predictions: Sequence[Predictions],
     targets: np.ndarray,
     labels: Sequence[str],
@@ -137,8 +140,7 @@ def _check_inputs(
         raise UserError("no image was read; give a data folder with readable images")
     if len(targets) != images:
         raise UserError(f"{len(targets)} targets for {images} images; they must be the same images")
-    if targets.min() < 0 or targets.max() >= classes:
-        raise UserError(f"a target lies outside the {classes} labels; the data isn't this model's")
+    task.require_targets(targets, classes)
     seen: set[str] = set()
     for p in predictions:
         if p.role not in ROLES:
@@ -146,32 +148,11 @@ def _check_inputs(
         if p.name in seen or (p.role == "reference" and "\0reference" in seen):
             raise UserError(f"{p.name}: a second one of this name or a second reference")
         seen |= {p.name, "\0reference"} if p.role == "reference" else {p.name}
-        if p.logits.shape != (images, classes):
+        if p.outputs.shape != (images, *task.shape(classes)):
             raise UserError(
-                f"{p.name}: logits of shape {tuple(p.logits.shape)}, expected {images} images by "
-                f"{classes} labels; the file belongs to another model or run"
+                f"{p.name}: {task.output} of shape {tuple(p.outputs.shape)}, expected {images} "
+                f"images by {classes} labels; the file belongs to another model or run"
             )
-
-
-def _per_class(
-    predictions: Sequence[Predictions], targets: np.ndarray, labels: Sequence[str]
-) -> list[dict]:
-    if not predictions:
-        return []
-    images = np.bincount(targets, minlength=len(labels))
-    right = [
-        np.bincount(targets[accuracy.top1(p.logits, targets)], minlength=len(labels))
-        for p in predictions
-    ]
-    return [
-        {
-            "class": int(c),
-            "label": str(labels[c]),
-            "images": int(images[c]),
-            "top1_percent": [100.0 * int(r[c]) / int(images[c]) for r in right],
-        }
-        for c in np.flatnonzero(images)
-    ]
 
 
 def _file_bytes(file: str | None, bundle_info: dict, audits: dict[str, dict]) -> int | None:

@@ -10,12 +10,13 @@ from mobilemod.evaluation.statistics import images_needed
 from mobilemod.results.markup import Html, join, named, table, tag
 from mobilemod.results.table import drop_text, size_text, sqnr_text
 from mobilemod.results.verdict import Verdict
-
-MAX_CLASSES = 40
+from mobilemod.tasks import task_of
 
 
 def accuracy(record: dict) -> Html:
-    """Top-1, top-5, drop, lost and won, size and runner of every model."""
+    """The task's figures, drop, lost and won, size and runner of every model."""
+    task = task_of(record)
+    first, *others = task.metrics
     rows: list[list[object]] = []
     for p in record["predictions"]:
         points, interval = drop_text(p["drop"])
@@ -24,8 +25,8 @@ def accuracy(record: dict) -> Html:
         rows.append(
             [
                 join(named(p), tag("small", p["file"]) if p["file"] else None),
-                tag("td", f"{p['top1_percent']:.2f}", broken),
-                f"{p['top5_percent']:.2f}",
+                tag("td", first.text(p[first.key]), broken),
+                *(m.text(p[m.key]) for m in others),
                 tag("td", points, tag("small", interval) if p["drop"] else None),
                 lost,
                 f"{p['drop']['mcnemar_p']:.2g}" if p["drop"] else "–",
@@ -33,15 +34,19 @@ def accuracy(record: dict) -> Html:
                 tag("td", p["runner"] or "–", class_="text"),
             ]
         )
-    head = ["model", "top-1 %", "top-5 %", "drop", "lost / won", "p", "size", "run by"]
+    heads = [m.head for m in task.metrics]
+    head = ["model", *heads, "drop", "lost / won", "p", "size", "run by"]
+    sides, test = "that only torch float, only this model gets right", "McNemar"
+    if not task.counted:
+        sides, test = "on which this model is worse, better than torch float", "sign"
     return tag(
         "section",
         tag("h2", "Accuracy"),
         tag(
             "p",
-            "Drop: top-1 points lost against torch float, on the same images; below it its 95 % "
-            "interval. Lost and won: images that only torch float, only this model gets right. "
-            "p: exact McNemar test of lost against won.",
+            f"Drop: {first.name} {first.points} lost against torch float, on the same images; "
+            f"below it its 95 % interval. Lost and won: images {sides}. p: exact {test} test of "
+            "lost against won.",
             class_="note",
         ),
         table(head, rows, "wide"),
@@ -53,6 +58,7 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
     shown = [p for p in record["predictions"] if p["drop"]]
     if not shown:
         return None
+    metric = task_of(record).metric
     limits = {v.limit for v in verdicts if v.kind == "drop" and v.limit is not None}
     marks = [0.0, *limits]
     for p in shown:
@@ -74,7 +80,7 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
         points, interval = drop_text(d)
         bar = tag("line", x1=at(d["low"]), x2=at(d["high"]), y1="50%", y2="50%", class_="bar")
         dot = tag("circle", cx=at(d["points"]), cy="50%", r="6")
-        words = f"{p['name']}: drop {points} points, 95 % interval {interval}"
+        words = f"{p['name']}: drop {points} {metric.points}, 95 % interval {interval}"
         plot = tag("svg", *frame, bar, dot, role="img", aria_label=words)
         rows.append(
             tag(
@@ -92,7 +98,7 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
             "div",
             tag("div"),
             tag("div", axis, class_="plot"),
-            tag("div", "points of top-1", class_="value soft"),
+            tag("div", f"{metric.points} of {metric.name}", class_="value soft"),
             class_="row axis-row",
         )
     )
@@ -102,8 +108,8 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
         tag("h2", "What int8 costs"),
         tag(
             "p",
-            "Top-1 points lost against torch float, with the paired 95 % interval; right of the "
-            "solid line is worse."
+            f"{capital(metric.name)} {metric.points} lost against torch float, with the paired "
+            "95 % interval; right of the solid line is worse."
             + (f" The dashed line is the gate, {gate}." if gate else "")
             + resolution(record, max(limits) if limits else None),
             class_="note",
@@ -115,7 +121,7 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
 def resolution(record: dict, limit: float | None) -> str:
     """A sentence on how many images a drop as large as the gate takes to be seen; or nothing."""
     drops = [p["drop"] for p in record["predictions"] if p["role"] == "int8" and p["drop"]]
-    if not drops or not limit or limit <= 0:
+    if not drops or not limit or limit <= 0 or not task_of(record).counted:
         return ""
     images = record["data"]["images"]
     rate = max((d["lost"] + d["won"]) / images for d in drops)
@@ -129,6 +135,11 @@ def resolution(record: dict, limit: float | None) -> str:
     )
 
 
+def capital(text: str) -> str:
+    """`text` as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
     """About `count` round ticks that enclose [low, high]; at least two."""
     span = max(high - low, 1e-3)
@@ -140,15 +151,18 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def agreement(record: dict) -> Html | None:
-    """The matrix of all pairs: top-1 agreement above the diagonal, logit SQNR below."""
+    """The matrix of all pairs: agreement above the diagonal, SQNR of the outputs below."""
+    task = task_of(record)
+    key = task.agreement.key
     names = [p["name"] for p in record["predictions"]]
     if len(names) < 2:
         return None
     found = {}
     for pair in record["agreement"]:
         found[pair["reference"], pair["other"]] = found[pair["other"], pair["reference"]] = pair
-    low = min((a["top1_percent"] for a in record["agreement"]), default=100.0)
+    low = min((a[key] for a in record["agreement"]), default=100.0)
     floor = min(low, 99.0)
+    what = task.agreement.head.removesuffix(" %")
     rows: list[list[object]] = []
     for i, p in enumerate(record["predictions"]):
         cells: list[object] = [join(f"{i + 1} ", named(p))]
@@ -159,8 +173,8 @@ def agreement(record: dict) -> Html | None:
                 continue
             value = pair["sqnr_db"]
             if j > i:
-                strength = (pair["top1_percent"] - floor) / (100.0 - floor)
-                text = f"{pair['top1_percent']:.2f}"
+                strength = (pair[key] - floor) / (100.0 - floor)
+                text = f"{pair[key]:.2f}"
             else:
                 strength = (
                     1.0 if value is None and pair["identical"] else ((value or 0.0) - 15) / 45
@@ -168,7 +182,7 @@ def agreement(record: dict) -> Html | None:
                 text = sqnr_text(pair)
             shade = 0.05 + 0.4 * min(1.0, max(0.0, strength))
             title = (
-                f"{pair['reference']} / {pair['other']}: top-1 {pair['top1_percent']:.2f} %, "
+                f"{pair['reference']} / {pair['other']}: {what} {pair[key]:.2f} %, "
                 f"SQNR {sqnr_text(pair)} dB"
             )
             style = f"background: rgba(var(--heat), {shade:.2f})"
@@ -179,49 +193,13 @@ def agreement(record: dict) -> Html | None:
         tag("h2", "Agreement"),
         tag(
             "p",
-            "Above the diagonal: share of images with the same top-1, in percent. Below: "
-            "signal-to-noise ratio of the logits in dB, the model with the smaller number being "
-            "the signal; ∞ where the logits are identical. Columns are numbered as the rows.",
+            f"Above the diagonal: share of images with {task.agreement.same}, in percent. Below: "
+            f"signal-to-noise ratio of the {task.output} in dB, the model with the smaller number "
+            f"being the signal; ∞ where the {task.output} are identical. Columns are numbered as "
+            "the rows.",
             class_="note",
         ),
         table(["model", *range(1, len(names) + 1)], rows, "matrix"),
-    )
-
-
-def per_class(record: dict) -> Html | None:
-    """Top-1 of each class, int8 files as differences; only the worst of many classes."""
-    classes = record["per_class"]
-    models = record["predictions"]
-    base = next((i for i, p in enumerate(models) if p["role"] == "reference"), None)
-    if not classes or base is None:
-        return None
-    shown = [i for i, p in enumerate(models) if p["role"] == "int8"]
-
-    def loss(row: dict) -> float:
-        now = [row["top1_percent"][i] for i in shown]
-        return min(now, default=0.0) - row["top1_percent"][base]
-
-    listed = sorted(classes, key=loss)[:MAX_CLASSES] if len(classes) > MAX_CLASSES else classes
-    rows: list[list[object]] = []
-    for row in listed:
-        cells: list[object] = [row["label"], row["images"], f"{row['top1_percent'][base]:.1f}"]
-        for i in shown:
-            change = row["top1_percent"][i] - row["top1_percent"][base]
-            colour = "--heat-bad" if change < 0 else "--heat-good"
-            shade = min(0.5, abs(change) / 10.0)
-            style = f"background: rgba(var({colour}), {shade:.2f})" if change else None
-            now = f"{row['top1_percent'][i]:.1f} %"
-            cells.append(tag("td", f"{change:+.1f}" if change else "0", style=style, title=now))
-        rows.append(cells)
-    note = "Top-1 of torch float in percent; the int8 files as points gained or lost against it."
-    if len(listed) < len(classes):
-        note += f" The {len(listed)} of {len(classes)} classes that lose most."
-    head = ["class", "images", models[base]["name"], *(models[i]["name"] for i in shown)]
-    return tag(
-        "section",
-        tag("h2", "Per class"),
-        tag("p", note, class_="note"),
-        table(head, rows),
     )
 
 

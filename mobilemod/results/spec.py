@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import ROLES
 from mobilemod.manifest_schema import first_error
+from mobilemod.tasks import get_task
 
 SCHEMA_VERSION = "mobilemod/validation/1"
 
@@ -164,6 +165,45 @@ class ValidationRecord(_Object):
         _require(0 <= row.target < classes, f"{where}.target", f"one of {classes} classes")
 
 
+class TaskRecord(BaseModel):
+    """The record of a task other than classification: the same parts with the task's own figures.
+
+    Its predictions, agreement and images have the task's keys beside those that all records have.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+
+    schema_: Literal[SCHEMA_VERSION] = Field(alias="schema")
+    task: str
+    measured: bool
+    bundle: dict[str, Any]
+    data: Data
+    predictions: list[dict[str, Any]]
+    agreement: list[dict[str, Any]]
+    per_class: list[dict[str, Any]]
+    disagreements: list[dict[str, Any]]
+    worst_images: list[dict[str, Any]]
+    audits: dict[str, Any]
+    verdicts: list[VerdictEntry] | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> TaskRecord:
+        task = get_task(self.task)
+        measured = bool(self.predictions)
+        _require(self.measured == measured, "measured", "true where there are predictions")
+        wanted = {"name", "role", "file", "runner", "bytes", "non_finite", "drop"}
+        for i, prediction in enumerate(self.predictions):
+            for key in sorted(wanted | {m.key for m in task.metrics}):
+                _require(key in prediction, f"predictions[{i}].{key}", "there")
+        for i, pair in enumerate(self.agreement):
+            for key in ("reference", "other", task.agreement.key, "sqnr_db", "identical"):
+                _require(key in pair, f"agreement[{i}].{key}", "there")
+        for i, row in enumerate(self.disagreements):
+            known = 0 <= row.get("index", -1) < self.data.images
+            _require(known, f"disagreements[{i}].index", f"one of {self.data.images} images")
+        return self
+
+
 def _require(fits: bool, where: str, expected: str) -> None:
     if not fits:
         raise ValueError(f"{where} must be {expected}")
@@ -175,7 +215,8 @@ def validate_record(record: Any) -> None:
         raise UserError(
             f"schema: {record['schema']!r}, this version reads {SCHEMA_VERSION!r}; validate again"
         )
+    other = isinstance(record, dict) and "task" in record
     try:
-        ValidationRecord.model_validate(record)
+        (TaskRecord if other else ValidationRecord).model_validate(record)
     except ValidationError as error:
         raise UserError(f"validation record: {first_error(error)}") from None

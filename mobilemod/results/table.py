@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mobilemod.data.listing import left_out_text
 from mobilemod.results.measured import measured_lines
 from mobilemod.results.schema import int8_pairs, validate_record
+from mobilemod.tasks import task_of
 
 NOT_MEASURED = "Accuracy was not measured: no model was run on labelled images."
 
@@ -26,7 +27,7 @@ def drop_text(drop: dict | None) -> tuple[str, str]:
 
 
 def sqnr_text(pair: dict) -> str:
-    """Logit SQNR in dB of a pair or an effect: "∞" where identical, "n/a" where not finite."""
+    """SQNR of a pair or an effect in dB: "∞" where identical, "n/a" where not finite."""
     if pair["sqnr_db"] is None:
         return "∞" if pair["identical"] else "n/a"
     return f"{pair['sqnr_db']:.1f}"
@@ -47,9 +48,10 @@ def text_table(record: dict) -> str:
     lines = [NOT_MEASURED] if not record["measured"] else _accuracy(record)
     pairs = int8_pairs(record)
     if pairs:
-        rows = [["agreement of int8 files", "top-1 %", "SQNR dB"]]
+        agreement = task_of(record).agreement
+        rows = [["agreement of int8 files", agreement.head, "SQNR dB"]]
         for a, b, pair in pairs:
-            cells = [f"{pair['top1_percent']:.2f}", sqnr_text(pair)] if pair else ["–", "–"]
+            cells = [f"{pair[agreement.key]:.2f}", sqnr_text(pair)] if pair else ["–", "–"]
             rows.append([f"{a} / {b}", *cells])
         lines += ["", *aligned(rows)]
     if record["measured"]:
@@ -64,14 +66,14 @@ def text_table(record: dict) -> str:
 
 
 def _accuracy(record: dict) -> list[str]:
-    rows = [["model", "top-1 %", "top-5 %", "drop", "95 %", "lost/won", "size", "run by"]]
+    metrics = task_of(record).metrics
+    rows = [["model", *(m.head for m in metrics), "drop", "95 %", "lost/won", "size", "run by"]]
     for p in record["predictions"]:
         drop = p["drop"]
         rows.append(
             [
                 p["name"] + (f" ({p['non_finite']} not finite)" if p["non_finite"] else ""),
-                f"{p['top1_percent']:.2f}",
-                f"{p['top5_percent']:.2f}",
+                *(m.text(p[m.key]) for m in metrics),
                 *drop_text(drop),
                 f"{drop['lost']}/{drop['won']}" if drop else "–",
                 size_text(p["bytes"]),

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import top1
 from mobilemod.networks.registry import preprocess_of
 from mobilemod.progress import progress
+from mobilemod.tasks.classification.accuracy import top1
 from mobilemod.training.augment import Augmentation, augment, to_batch
 
 SOURCE_SIZE = 224

@@ -11,9 +11,9 @@ from torch import nn
 
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.evaluation.accuracy import drop, top1
-from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
+from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.progress import progress
+from mobilemod.tasks.classification import TASK
 from mobilemod.training.curve import Line, draw_lines
 from mobilemod.training.images import EVALUATION_BATCH, predict
 
@@ -57,9 +57,9 @@ def _figures(logits: dict[str, np.ndarray], targets: np.ndarray, damaged: int) -
     for name, values in logits.items():
         if name == "float":
             continue
-        lost = drop(reference, values, targets)
+        lost = TASK.drop(reference, values, targets)
         programs[name] = {
-            "top1_percent": 100 * float(top1(values, targets).mean()),
+            "top1_percent": TASK.figure(TASK.scored(values, targets)),
             "drop": {
                 "points": lost.points,
                 "low": lost.low,
@@ -67,13 +67,13 @@ def _figures(logits: dict[str, np.ndarray], targets: np.ndarray, damaged: int) -
                 "lost": lost.lost,
                 "won": lost.won,
             },
-            "agreement_percent": top1_agreement(reference, values),
+            "agreement_percent": TASK.agreement_percent(reference, values),
             "sqnr_db": sqnr_db(reference, values),
         }
     return {
         "images": len(targets),
         "damaged": damaged,
-        "float_top1_percent": 100 * float(top1(reference, targets).mean()),
+        "float_top1_percent": TASK.figure(TASK.scored(reference, targets)),
         "programs": programs,
     }
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import top1
-from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
+from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.networks.registry import preprocess_of
 from mobilemod.progress import progress
+from mobilemod.tasks.classification import TASK
 from mobilemod.training.images import EVALUATION_BATCH, Batches, Images, predict
 from mobilemod.training.optimizer import cosine_rate, weight_groups
 from mobilemod.training.state import load_state, require_same, save_state
@@ -173,9 +173,9 @@ class QatTrainer:
         if self.reference is None:
             self.reference = self._predict(self.teacher)
         return {
-            "val_top1": round(100 * float(top1(logits, targets).mean()), 2),
-            "float_top1": round(100 * float(top1(self.reference, targets).mean()), 2),
-            "agreement": round(top1_agreement(self.reference, logits), 2),
+            "val_top1": round(TASK.figure(TASK.scored(logits, targets)), 2),
+            "float_top1": round(TASK.figure(TASK.scored(self.reference, targets)), 2),
+            "agreement": round(TASK.agreement_percent(self.reference, logits), 2),
             "sqnr_db": round(sqnr_db(self.reference, logits), 2),
         }
 

@@ -1,6 +1,6 @@
 """Which tensor costs accuracy: each one int8 alone, and each one float in the quantized program.
 
-Both are measured on the logits against the float network. A part that is bad alone is bad
+Both are measured on the outputs against the float network. A part that is bad alone is bad
 whatever surrounds it; a part whose return to float gains much is worth keeping float.
 """
 
@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import top1_class
-from mobilemod.evaluation.agreement import sqnr_db, top1_agreement
+from mobilemod.evaluation.agreement import sqnr_db
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable
 from quantization.sensitivity.program import FIRST_CODE, SwitchedProgram, code_counts
+
+if TYPE_CHECKING:
+    # Passed in: what is measured here is kept by the code it imports, which no task is.
+    from mobilemod.tasks.task import Task
 
 PARTS = ("alone", "left_float")
 GROUPINGS = ("module", "tensor")
@@ -42,32 +46,31 @@ class Item:
 
 @dataclass(frozen=True)
 class Measured:
-    """Logits of one batch of B images.
+    """Outputs of one batch of B images.
 
     base: float32 (B, K), of the float network ("alone") or of the quantized program
-    ("left_float"). logits: float32 (I, B, K), one for each item. counts, power: of `code_counts`
+    ("left_float"). outputs: float32 (I, B, K), one for each item. counts, power: of `code_counts`
     ("alone"; else empty).
     """
 
     base: np.ndarray
-    logits: np.ndarray
+    outputs: np.ndarray
     counts: np.ndarray
     power: np.ndarray
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What logits lost against the float network's, on the same images.
+    """What outputs lost against the float network's, on the same images.
 
-    sqnr_db: inf for the same logits, NaN where some aren't finite. loss_change: of the mean
-    cross-entropy, in nats. kl: mean divergence of the float network's probabilities to these, in
-    nats. top1_agreement: percent.
+    sqnr_db: inf for the same outputs, NaN where some aren't finite. loss_change: of the mean
+    of the task's `losses`. kl: its `divergence`. agreement: percent.
     """
 
     sqnr_db: float
     loss_change: float
     kl: float
-    top1_agreement: float
+    agreement: float
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Sensitivity:
     """All findings in network order, and what the whole quantized program loses.
 
     float_loss: mean cross-entropy of the float network, nats. labelled: whether the losses are
-    against true labels; else against the float network's own top-1. gain_noise_db: standard
+    against true targets; else against the float network's own answers. gain_noise_db: standard
     deviation of a gain that is none, see `_gain_noise`; None under `MIN_FOR_NOISE` images.
     """
 
@@ -114,7 +117,7 @@ class Sensitivity:
     gain_noise_db: float | None = None
 
     def worst_alone(self) -> list[Finding]:
-        """The lowest SQNR alone first; logits that aren't finite before all."""
+        """The lowest SQNR alone first; outputs that aren't finite before all."""
         return sorted(self.findings, key=lambda f: _low_first(f.alone.sqnr_db))
 
     def worst_left_float(self) -> list[Finding]:
@@ -158,7 +161,7 @@ def published_module(tensor: str, modules: Collection[str]) -> str:
 
 @torch.inference_mode()
 def measure(program: SwitchedProgram, items: list[Item], x: Tensor, part: str) -> Measured:
-    """The logits of every item's variant of `part` (one of PARTS) on images x (B, 3, H, W).
+    """The outputs of every item's variant of `part` (one of PARTS) on images x (B, 3, H, W).
 
     Each variant is run from the first layer that it changes.
     """
@@ -169,11 +172,11 @@ def measure(program: SwitchedProgram, items: list[Item], x: Tensor, part: str) -
     program.select(base)
     inputs = program.inputs(x)
     whole = program.run(len(inputs) - 1, inputs[-1]).numpy()
-    logits = np.empty((len(items), *whole.shape), np.float32)
+    outputs = np.empty((len(items), *whole.shape), np.float32)
     for i, item in enumerate(items):
         program.select(base.symmetric_difference(item.tensors))
-        logits[i] = program.run(item.position, inputs[item.position]).numpy()
-    return Measured(whole, logits, counts, power)
+        outputs[i] = program.run(item.position, inputs[item.position]).numpy()
+    return Measured(whole, outputs, counts, power)
 
 
 def summarize(
@@ -182,63 +185,53 @@ def summarize(
     alone: list[Measured],
     left_float: list[Measured],
     targets: np.ndarray | None,
+    task: Task,
 ) -> Sensitivity:
-    """Findings from all batches' logits, both lists over the same images in the same order.
+    """Findings from all batches' outputs, both lists over the same images in the same order.
 
-    taps: tensors of the rows of `counts`. targets: int (N,), None where nobody knows. Raises
-    `UserError` where the float network's own logits aren't finite.
+    taps: tensors of the rows of `counts`. targets: (N, …), as the task has them, None where nobody
+    knows. Raises `UserError` where the float network's own outputs aren't finite.
     """
     reference = np.concatenate([m.base for m in alone])
     if not np.isfinite(reference).all():
-        raise UserError("the float network's logits are not finite; check the checkpoint")
+        raise UserError(f"the float network's {task.output} are not finite; check the checkpoint")
     whole = np.concatenate([m.base for m in left_float])
-    against = top1_class(reference) if targets is None else np.asarray(targets)
+    against = task.own_targets(reference) if targets is None else np.asarray(targets)
     codes = _code_uses(taps, alone)
-    quantized = effect(reference, whole, against)
+    quantized = effect(reference, whole, against, task)
     findings, differences = [], []
     for i, item in enumerate(items):
-        one = effect(reference, np.concatenate([m.logits[i] for m in alone]), against)
-        logits = np.concatenate([m.logits[i] for m in left_float])
-        rest = effect(reference, logits, against)
-        differences.append(_halves_differ_by(reference, whole, logits))
+        one = effect(reference, np.concatenate([m.outputs[i] for m in alone]), against, task)
+        outputs = np.concatenate([m.outputs[i] for m in left_float])
+        rest = effect(reference, outputs, against, task)
+        differences.append(_halves_differ_by(reference, whole, outputs))
         own = {t: codes[t] for t in item.tensors if t in codes}
         gain = _gain(quantized.sqnr_db, rest.sqnr_db)
         findings.append(Finding(item, one, rest, gain, own))
-    loss = float(_losses(reference, against).mean())
+    loss = float(task.losses(reference, against).mean())
     noise = _gain_noise(differences) if len(reference) >= MIN_FOR_NOISE else None
     return Sensitivity(tuple(findings), quantized, loss, targets is not None, noise)
 
 
-def effect(reference: np.ndarray, logits: np.ndarray, targets: np.ndarray) -> Effect:
-    """What `logits` lose against `reference`, both (N, K), with targets int (N,)."""
-    change = _losses(logits, targets).mean() - _losses(reference, targets).mean()
-    p = _log_softmax(reference)
-    kl = (np.exp(p) * (p - _log_softmax(logits))).sum(1).mean()
-    db = sqnr_db(reference, logits)
-    return Effect(db, float(change), float(kl), top1_agreement(reference, logits))
-
-
-def _losses(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return -np.take_along_axis(_log_softmax(logits), targets[:, None], 1)[:, 0]
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        x = logits.astype(np.float64) - logits.max(1, keepdims=True)
-        return x - np.log(np.exp(x).sum(1, keepdims=True))
+def effect(reference: np.ndarray, outputs: np.ndarray, targets: np.ndarray, task: Task) -> Effect:
+    """What `outputs` lose against `reference`, both (N, …), with targets as the task has them."""
+    change = task.losses(outputs, targets).mean() - task.losses(reference, targets).mean()
+    kl = task.divergence(reference, outputs)
+    db = sqnr_db(reference, outputs)
+    return Effect(db, float(change), kl, task.agreement_percent(reference, outputs))
 
 
 def _gain(before: float, now: float) -> float:
-    """now - before in dB; from or to logits that aren't finite it is without limit."""
+    """now - before in dB; from or to outputs that aren't finite it is without limit."""
     if before == now or (math.isnan(before) and math.isnan(now)):
         return 0.0
     return _low_first(now) - _low_first(before)
 
 
-def _halves_differ_by(reference: np.ndarray, whole: np.ndarray, logits: np.ndarray) -> float:
+def _halves_differ_by(reference: np.ndarray, whole: np.ndarray, outputs: np.ndarray) -> float:
     """An item's gain on every other image less its gain on the rest, dB."""
     first, second = (
-        _gain(sqnr_db(reference[h], whole[h]), sqnr_db(reference[h], logits[h]))
+        _gain(sqnr_db(reference[h], whole[h]), sqnr_db(reference[h], outputs[h]))
         for h in (slice(0, None, 2), slice(1, None, 2))
     )
     return first - second

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mobilemod.tasks.task import Task
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable
 from quantization.sensitivity.effects import CodeUse, Effect, Finding, Sensitivity
 from quantization.sensitivity.program import FIRST_CODE
@@ -14,10 +15,10 @@ HISTOGRAMS = 8
 
 
 def make_record(
-    found: Sensitivity, table: ParameterTable, by: str, about: dict[str, Any]
+    found: Sensitivity, table: ParameterTable, by: str, about: dict[str, Any], task: Task
 ) -> dict[str, Any]:
     """JSON-ready; items worst first. about: the keys that say what was measured on what."""
-    ranked = found.worst_alone()
+    ranked, key = found.worst_alone(), task.agreement.effect_key
     left = {f.item.name: i for i, f in enumerate(found.worst_left_float(), 1)}
     order = {f.item.name: i for i, f in enumerate(found.findings)}
     return {
@@ -26,9 +27,9 @@ def make_record(
         "form": table.form,
         "recipe": table.recipe,
         "by": by,
-        "targets": "labels" if found.labelled else "float top-1",
+        "targets": task.truths if found.labelled else f"float {task.metric.name}",
         "float_loss": found.float_loss,
-        "quantized": _effect(found.quantized),
+        "quantized": _effect(found.quantized, key),
         "gain_noise_db": found.gain_noise_db,
         "items": [
             {
@@ -38,8 +39,8 @@ def make_record(
                 "order": order[f.item.name],
                 "rank_alone": rank,
                 "rank_left_float": left[f.item.name],
-                "alone": _effect(f.alone),
-                "left_float": {**_effect(f.left_float), "gain_db": _number(f.gain_db)},
+                "alone": _effect(f.alone, key),
+                "left_float": {**_effect(f.left_float, key), "gain_db": _number(f.gain_db)},
                 "activations": [_use(name, use) for name, use in f.codes.items()],
             }
             for rank, f in enumerate(ranked, 1)
@@ -48,13 +49,13 @@ def make_record(
     }
 
 
-def _effect(e: Effect) -> dict[str, Any]:
+def _effect(e: Effect, agreement: str) -> dict[str, Any]:
     return {
         "sqnr_db": _number(e.sqnr_db),
         "identical": e.sqnr_db == math.inf,
         "loss_change": _number(e.loss_change),
         "kl": _number(e.kl),
-        "top1_agreement_percent": e.top1_agreement,
+        agreement: e.agreement,
     }
 
 

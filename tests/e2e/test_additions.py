@@ -40,7 +40,11 @@ def record(tree, at) -> dict:
 
 def test_they_are_listed(at):
     text = " ".join(at("-m", "export.verbs", "export", "--help").stdout.split())
-    assert "toy_small, toy_large" in text and "executorch,tflite,coreml,toy" in text
+    assert (
+        "toy_small, toy_large" in text
+        and "grey_small" in text
+        and "executorch,tflite,coreml,toy" in text
+    )
 
 
 def test_a_new_network_is_lowered_to_a_new_target_by_a_new_recipe(tree, record):
@@ -83,3 +87,68 @@ def test_a_new_device_runs_them(at, record):
     assert all(f["toy"] for f in measured["files"])
     said = at("-m", "export.verbs", "validate", "bundle", "--device", "toi", "--audit-only").stderr
     assert "did you mean 'toy'?" in said
+
+
+@pytest.fixture(scope="module")
+def measured(at) -> dict:
+    """The record of `validate` of the new task's network, exported by the new target."""
+    done = at(
+        "-m", "export.verbs", "export", "--model", "grey_small", "--checkpoint", "grey_small.pth",
+        "--data", "data", "--recipe", "toy", "--targets", "tflite,toy", "--out", "grey",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    limits = ("--max-drop", "100", "--max-upper", "100", "--min-agreement", "0")
+    done = at("-m", "export.verbs", "validate", "grey", "--data", "data", *limits, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_new_task_is_measured_by_its_own_metric(tree, measured):
+    manifest = json.loads((tree / "grey" / "manifest.json").read_text())
+    assert manifest["task"] == measured["task"] == "brightness"
+    assert manifest["labels"] == [{"id": "grey", "label": "grey"}]
+    golden = [g["logits"]["reference"] for g in manifest["golden"][1:]]
+    found = {p["name"]: p for p in measured["predictions"]}
+    base, int8 = found["torch float"], found["toy int8"]
+    key = "mean_absolute_error"
+    names = [f"{c}/{i}.png" for c in sorted(LABELS) for i in range(2)]
+    assert measured["data"]["images"] == len(names)
+    truth = np.array([_brightness(tree / "data" / "val" / name) for name in names])
+    shown = [int(i) for i in np.linspace(0, len(names) - 1, len(golden)).round()]
+    errors = [abs(g[0] - truth[i]) for g, i in zip(golden, shown, strict=True)]
+    assert min(errors) - 1e-3 <= base[key] <= 255 and np.ptp(truth) > 0
+    # Less is better: what int8 loses is what its error grew by.
+    assert int8["drop"]["points"] == pytest.approx(int8[key] - base[key], abs=1e-6)
+    assert int8["drop"]["low"] <= int8["drop"]["points"] <= int8["drop"]["high"]
+    assert found["toy float32"][key] == pytest.approx(base[key], abs=1e-4)
+    assert {w["target"] for w in measured["worst_images"][0]["images"]} <= set(truth.tolist())
+
+
+def test_a_new_task_is_shown_in_its_own_words(tree, at, measured):
+    text = at("-m", "export.verbs", "report", "grey").stdout
+    assert "mean absolute error grey levels" in text and "top-1" not in text
+    page = (tree / "grey" / "report" / "report.html").read_text("utf-8")
+    assert "grey levels of mean absolute error" in page and "top-1" not in page
+
+
+def test_a_new_task_runs_on_a_new_device(at, measured):
+    words = ("--data", "data", "--device", "toy", "--quick", "--json", "-")
+    done = at("-m", "export.verbs", "validate", "grey", *words)
+    assert done.returncode in (0, 1, 4), done.stderr
+    (record,) = json.loads(done.stdout)["records"]
+    assert record["task"] == "brightness" and record["complete"]
+    for file in record["files"]:
+        told = file["accuracy"]
+        assert told["host"]["agreement_percent"] == 100.0
+        # What is right isn't in the job, so that only agreement is measured.
+        assert told["mean_absolute_error"] is None and told["drop"] is None
+        assert file["self_test"]["verdict"] == "right"
+
+
+def _brightness(path: Path) -> float:
+    """Of an image as the toy network sees it: its shorter side 64 pixels, the middle."""
+    from mobilemod.data.image_file import read_image
+    from mobilemod.data.preprocess import Preprocess
+
+    preprocess = Preprocess(64, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return float(read_image(path, preprocess.pixels).mean())

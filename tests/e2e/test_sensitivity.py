@@ -210,6 +210,7 @@ def test_a_folder_without_classes_has_no_labels(bundle, data, tmp_path):
     for i, file in enumerate(sorted(data.rglob("*.png"))):
         shutil.copy(file, tmp_path / f"{i}.png")
     loaded = load_bundle(bundle, verify=False)
-    images = read_images(loaded, tmp_path, 4)
+    images, known = read_images(loaded, tmp_path, 4)
+    assert not known
     assert len(images.samples) == 4 and images.classes == ()
-    assert read_images(loaded, data, 4).classes == tuple(sorted(loaded.label_ids))
+    assert read_images(loaded, data, 4)[0].classes == tuple(sorted(loaded.label_ids))

@@ -156,7 +156,7 @@ def test_a_record_of_another_form_is_left_out_and_said(records, tmp_path, capsys
     path = tmp_path / "devices" / "host" / "t" / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(sealed(record)))
-    assert read_records(tmp_path / "devices") == [record]
+    assert read_records(tmp_path / "devices") == [sealed(record)]
     changed(record)
     path.write_text(json.dumps(sealed(record)))
     assert read_records(tmp_path / "devices") == []

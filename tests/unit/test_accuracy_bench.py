@@ -232,7 +232,7 @@ def judge() -> Judge:
 
 def row(judge: Judge, key: str, tool: str, wrong: int, tmp: Path) -> AccuracyRow:
     """A row that errs on the first `wrong` images."""
-    logits = 0.9 * judge.reference.logits
+    logits = 0.9 * judge.reference.outputs
     logits[:wrong] = logits[:wrong, ::-1]
     return judge.row(key, tool, tmp / "f.minmax", logits, "runtime")
 
@@ -268,7 +268,7 @@ def test_chance_gain_does_not_make_a_file_faithful(judge, tmp_path):
     targets[:2] = (targets[:2] + 1) % 4
     judge = replace(judge, targets=targets)
     ours = row(judge, "mobilemod-pte", "mobilemod", 0, tmp_path)
-    logits = judge.reference.logits.copy()
+    logits = judge.reference.outputs.copy()
     logits[0] = np.eye(4)[targets[0]]
     logits[2] = np.roll(logits[2], 1)
     peer = judge.row("peer", "peer", tmp_path / "f.minmax", logits, "")
@@ -306,7 +306,9 @@ def test_outlier_verdicts(judge, tmp_path):
 
 
 def test_changed_float_network_is_refused(judge):
-    other = replace(judge, reference=replace(judge.reference, logits=judge.reference.logits + 0.1))
+    other = replace(
+        judge, reference=replace(judge.reference, outputs=judge.reference.outputs + 0.1)
+    )
     a, b = (outliers.PlantedNetwork(1.0, j, [], []) for j in (judge, other))
     assert outliers.check_same([a, a]) == outliers.check_same([a]) == 0.0
     with pytest.raises(UserError, match="changed the float network by 1.0e-01"):

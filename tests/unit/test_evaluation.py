@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilemod.evaluation import agreement, statistics
-from mobilemod.evaluation.accuracy import Predictions, drop, top1, top1_class, top_k
+from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.tasks.classification.accuracy import drop, top1, top1_class, top_k
+from mobilemod.tasks.classification.agreement import disagreements, margins, top1_agreement
 
 
 def logits_of(classes: list[int], count: int = 4) -> np.ndarray:
@@ -125,10 +127,10 @@ def test_not_finite_is_wrong_and_agrees_with_nothing():
     logits[0, 2] = np.nan
     assert top1(logits, [0, 1]).tolist() == [False, True]
     assert top_k(logits, [0, 1], 4) == 50.0
-    assert agreement.top1_agreement(logits, logits) == 50.0
+    assert top1_agreement(logits, logits) == 50.0
     assert math.isnan(agreement.sqnr_db(logits_of([0, 1]), logits))
     assert agreement.worst_images(logits_of([0, 1]), logits)[0] == (0, math.inf)
-    found = agreement.disagreements([Predictions("a", logits, "int8")])
+    found = disagreements([Predictions("a", logits, "int8")])
     assert [d.index for d in found] == [0] and found[0].top1 == [-1]
 
 
@@ -157,14 +159,13 @@ def test_disagreements_compare_int8_files_and_reference_only():
         Predictions("coreml int8", logits_of([0, 1, 3, 0]), "int8"),
         Predictions("tflite float", logits_of([0, 0, 2, 3]), "float"),
     ]
-    found = agreement.disagreements(models)
+    found = disagreements(models)
     assert [d.index for d in found] == [2, 3]
     assert found[0].top1 == [2, 2, 3, 3, 2] and found[0].margin == [1.0] * 5
-    assert [d.index for d in agreement.disagreements(models[2:4])] == [3]
-    assert agreement.disagreements(models[:2]) == agreement.disagreements([]) == []
-    assert len(agreement.pairs(models)) == 10
+    assert [d.index for d in disagreements(models[2:4])] == [3]
+    assert disagreements(models[:2]) == disagreements([]) == []
     with pytest.raises(ValueError, match="no images"):
-        agreement.top1_agreement(np.zeros((0, 4)), np.zeros((0, 4)))
+        top1_agreement(np.zeros((0, 4)), np.zeros((0, 4)))
 
 
 def test_worst_images_are_sorted_by_rms_error():
@@ -173,4 +174,4 @@ def test_worst_images_are_sorted_by_rms_error():
     got = agreement.worst_images(base, other, 3)
     assert [i for i, _ in got] == [2, 3, 0]
     assert got[0][1] == pytest.approx(math.sqrt(12.5))
-    assert agreement.margins(other).tolist() == [0.0, 0.0, 1.0, 2.0]
+    assert margins(other).tolist() == [0.0, 0.0, 1.0, 2.0]

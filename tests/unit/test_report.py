@@ -19,7 +19,6 @@ from PIL import Image
 from export.verbs.options import gates_code
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop_of
-from mobilemod.evaluation.doubt import Reference
 from mobilemod.results import sections
 from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
@@ -27,6 +26,8 @@ from mobilemod.results.style import STYLE
 from mobilemod.results.validation import image_cards
 from mobilemod.results.validation.page import text_table, write_report
 from mobilemod.results.verdict import Verdict
+from mobilemod.tasks.classification import page as class_page
+from mobilemod.tasks.classification.doubt import Reference
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 IMAGES, CLASSES = 200, 10
@@ -106,11 +107,12 @@ def test_record_survives_json_and_holds_the_figures(record: dict):
     assert record["schema"] == SCHEMA_VERSION and record["measured"] is True
     models, targets = synthetic()
     for p, row in zip(models, record["predictions"], strict=True):
-        assert row["top1_percent"] == pytest.approx(100 * (p.logits.argmax(1) == targets).mean())
+        assert row["top1_percent"] == pytest.approx(100 * (p.outputs.argmax(1) == targets).mean())
         assert (row["drop"] is None) == (p.role == "reference")
     tflite = record["predictions"][2]
     assert tflite["bytes"] == 5_400_000 and record["predictions"][3]["bytes"] is None
     assert tflite["drop"]["lost"] > tflite["drop"]["won"] > 0
+    assert len(record["agreement"]) == 10
     same = record["agreement"][3]
     assert (same["other"], same["identical"], same["sqnr_db"]) == ("tflite float", True, None)
     counts = [c["images"] * c["top1_percent"][2] / 100 for c in record["per_class"]]
@@ -186,17 +188,17 @@ def test_not_even_an_object():
 
 def test_inputs_that_do_not_fit():
     models, targets = synthetic()
-    cut = Predictions("short", models[0].logits[:, :4], "int8")
+    cut = Predictions("short", models[0].outputs[:, :4], "int8")
     cases = [
         ([*models, cut], targets, names(), r"short: logits of shape \(200, 4\)"),
         ([*models, models[2]], targets, names(), "tflite int8: a second"),
         (
-            [*models, Predictions("b", models[0].logits, "reference")],
+            [*models, Predictions("b", models[0].outputs, "reference")],
             targets,
             names(),
             "second ref",
         ),
-        ([Predictions("b", models[0].logits, "int4")], targets, names(), "unknown role"),
+        ([Predictions("b", models[0].outputs, "int4")], targets, names(), "unknown role"),
         (models, targets + 1, names(), "outside the 10 labels"),
         (models, targets[:-1], names(), "199 targets"),
         (models, targets[:0], [], "no image"),
@@ -455,7 +457,7 @@ def test_at_most_24_disagreeing_images(tmp_path: Path):
     models, targets = synthetic(noise=3.0)
     got = build_record(models, targets, LABELS, names(), [], {}, {})
     assert len(got["disagreements"]) > image_cards.MAX_CARDS
-    html = str(image_cards.disagreeing(got, lambda index: None))
+    html = str(class_page.disagreeing(got, lambda index: None))
     assert html.count('class="card"') == image_cards.MAX_CARDS
     surest = max(got["disagreements"], key=lambda d: d["margin"][0])
     first = re.search(r"/(\d+)\.JPEG", html)
@@ -473,7 +475,7 @@ def test_report_says_when_nothing_was_measured(tmp_path: Path):
 def test_report_with_nothing_different_and_one_image(tmp_path: Path):
     one = np.eye(3, dtype=np.float32)[:1]
     models = [Predictions("torch float", one, "reference"), Predictions("pte int8", one, "int8")]
-    got = build_record(models, np.zeros(1), list("abc"), ["x"], [], {}, {})
+    got = build_record(models, np.zeros(1, np.int64), list("abc"), ["x"], [], {}, {})
     page = page_of(got, tmp_path / "r.html", gates=Gates(max_upper=400))
     assert "0 of 1 gate passed, 1 undecided" in page.text and "from chance" in page.text
     assert "every int8 file has torch float" in page.text
@@ -481,7 +483,7 @@ def test_report_with_nothing_different_and_one_image(tmp_path: Path):
 
 def test_report_with_not_finite_logits(tmp_path: Path):
     models, targets = synthetic()
-    models[2].logits[:5] = np.inf
+    models[2].outputs[:5] = np.inf
     got = build_record(models, targets, LABELS, names(), [], {}, {})
     json.dumps(got, allow_nan=False)
     page = page_of(got, tmp_path / "r.html")
@@ -498,8 +500,8 @@ def test_many_classes_show_those_that_lose_most(tmp_path: Path):
     models = [Predictions("torch float", base, "reference"), Predictions("x int8", file, "int8")]
     labels = [f"kind {i}" for i in range(count)]
     got = build_record(models, targets, labels, ["i"] * 200, [], {}, {})
-    html = str(sections.per_class(got))
-    assert html.count("<tr>") == sections.MAX_CLASSES + 1
+    html = str(class_page.per_class(got))
+    assert html.count("<tr>") == class_page.MAX_CLASSES + 1
     assert "The 40 of 100 classes" in html
     assert html.index("kind 42<") < html.index("kind 0<") and "-50.0" in html
 

@@ -28,6 +28,7 @@ from mobilemod.errors import UserError
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.results.search.page import write_page
 from mobilemod.results.search.table import text_table
+from mobilemod.tasks.classification import TASK
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe, parse_recipe
@@ -292,7 +293,7 @@ def test_a_blown_up_channel_is_left_float_first(narrow_model, images):
         for selection in selections:
             program.select(selection)
             logits = program.run(0, images).numpy()
-            found.append(effect(reference, logits, reference.argmax(1)))
+            found.append(effect(reference, logits, reference.argmax(1), TASK))
         return found
 
     names = [n for n in flow.candidates(modules(model)) if n.startswith("layers.2")]

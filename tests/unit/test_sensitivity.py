@@ -21,6 +21,7 @@ from mobilemod.forms.mobile import build_mobile
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, Tap
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.results.sensitivity.table import text_table
+from mobilemod.tasks.classification import TASK
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
@@ -79,7 +80,7 @@ class Case:
             [measure(self.program, self.items, x, part) for x in images.split(4)] for part in PARTS
         )
         names = [tap.tensor for tap in self.program.taps]
-        return summarize(self.items, names, alone, left, targets)
+        return summarize(self.items, names, alone, left, targets, TASK)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def found(case, images) -> Sensitivity:
 @pytest.fixture
 def record(case, found) -> dict:
     about = {"model": "narrow", "weights": "w", "images": 8, "damaged": []}
-    return make_record(found, case.table, "module", about)
+    return make_record(found, case.table, "module", about, TASK)
 
 
 @pytest.mark.parametrize("recipe", ["cpu", "npu"])
@@ -126,7 +127,7 @@ def test_running_from_the_changed_layer_changes_no_bit(case, images, part):
         for i in sorted({*firsts.values(), len(case.items) - 1}):
             own = set(case.items[i].tensors)
             whole = case.part(own if part == "alone" else names - own)
-            assert np.array_equal(measured.logits[i], whole(x).numpy()), case.items[i].name
+            assert np.array_equal(measured.outputs[i], whole(x).numpy()), case.items[i].name
         base = case.form if part == "alone" else case.part(names)
         assert np.array_equal(measured.base, base(x).numpy())
 
@@ -136,7 +137,7 @@ def test_nothing_int8_loses_nothing_and_everything_what_the_program_loses(case, 
     everything = Item("everything", "module", tuple(case.table.entries), 0)
     names = [tap.tensor for tap in case.program.taps]
     alone, left = ([measure(case.program, [nothing, everything], images, part)] for part in PARTS)
-    got = summarize([nothing, everything], names, alone, left, None)
+    got = summarize([nothing, everything], names, alone, left, None, TASK)
     with torch.inference_mode():
         program = sqnr_db(case.form(images).numpy(), case.part(case.table.entries)(images).numpy())
     assert math.isfinite(program) and got.quantized.sqnr_db == program
@@ -210,13 +211,13 @@ def test_effect_is_cross_entropy_divergence_and_agreement():
     a = rng.standard_normal((30, 5)).astype(np.float32) * 3
     b = a + rng.standard_normal((30, 5)).astype(np.float32)
     targets = rng.integers(0, 5, 30)
-    got = effect(a, b, targets)
+    got = effect(a, b, targets, TASK)
     ta, tb = torch.from_numpy(a).double(), torch.from_numpy(b).double()
     loss = [F.cross_entropy(t, torch.from_numpy(targets)) for t in (ta, tb)]
     kl = F.kl_div(tb.log_softmax(1), ta.log_softmax(1), log_target=True, reduction="batchmean")
     assert got.loss_change == pytest.approx(float(loss[1] - loss[0]))
     assert got.kl == pytest.approx(float(kl)) and got.kl > 0
-    assert got.top1_agreement == pytest.approx(100 * np.mean(a.argmax(1) == b.argmax(1)))
+    assert got.agreement == pytest.approx(100 * np.mean(a.argmax(1) == b.argmax(1)))
     assert got.sqnr_db == sqnr_db(a, b)
 
 
@@ -294,9 +295,9 @@ def test_logits_that_are_not_finite(case):
     def batch(base, logits):
         return [Measured(base, logits[None], none, power)]
 
-    got = summarize([item], [], batch(good, bad), batch(bad, good), None)
+    got = summarize([item], [], batch(good, bad), batch(bad, good), None, TASK)
     record = make_record(
-        got, case.table, "module", {"model": "m", "weights": "w", "images": 2, "damaged": []}
+        got, case.table, "module", {"model": "m", "weights": "w", "images": 2, "damaged": []}, TASK
     )
     assert record["items"][0]["alone"]["sqnr_db"] is None
     assert record["items"][0]["alone"]["identical"] is False
@@ -304,7 +305,7 @@ def test_logits_that_are_not_finite(case):
     assert "n/a" in text_table(record)
     json.dumps(record, allow_nan=False)
     with pytest.raises(UserError, match="not finite"):
-        summarize([item], [], batch(bad, good), batch(good, good), None)
+        summarize([item], [], batch(bad, good), batch(good, good), None, TASK)
 
 
 def test_gain_noise_is_the_spread_of_gains_that_are_none():
@@ -323,7 +324,7 @@ def test_gain_noise_is_the_spread_of_gains_that_are_none():
     def summary(images):
         alone = Measured(reference[:images], logits[:, :images], none, power)
         left = Measured(whole[:images], logits[:, :images], none, power)
-        return summarize(items, [], [alone], [left], None)
+        return summarize(items, [], [alone], [left], None, TASK)
 
     got = summary(64)
     gains = np.array([f.gain_db for f in got.findings])

@@ -26,12 +26,14 @@ from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Predictions, drop
+from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.robustness import mean_drop
 from mobilemod.manifest import load_bundle, seal_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import judge_drop
 from mobilemod.results.stress.table import text_table
+from mobilemod.tasks.classification import TASK
+from mobilemod.tasks.classification.accuracy import drop
 from tests.manifests import checkpoint, manifest_values
 
 MODEL, SIZE, BLUR = "efficientmod_xxs", 64, Condition("gaussian blur", 5)
@@ -50,7 +52,7 @@ def outcomes(rng: np.random.Generator, images: int, rate: float) -> tuple[np.nda
 
 def test_mean_interval_matches_a_bootstrap_over_images():
     before, now = outcomes(np.random.default_rng(2), 400, 0.05)
-    found = mean_drop(before, now)
+    found = mean_drop(TASK.worse_by(before, now))
     assert found.points == pytest.approx(100 * (before.mean() - now.mean()))
     per_image = 100 * (before.astype(float) - now).mean(0)
     drawn = np.random.default_rng(9).integers(0, 400, size=(20_000, 400))
@@ -65,9 +67,9 @@ def test_mean_interval_covers_the_truth_where_answers_hang_together():
     covered = independent = 0
     for trial in range(300):
         before, now = outcomes(rng, 600, 0.05)
-        found = mean_drop(before, now, trial, 1000)
+        found = mean_drop(TASK.worse_by(before, now), True, trial, 1000)
         covered += found.low <= truth <= found.high
-        one = mean_drop(before.reshape(1, -1), now.reshape(1, -1), trial, 1000)
+        one = mean_drop(TASK.worse_by(before, now).reshape(1, -1), True, trial, 1000)
         assert one.points == pytest.approx(found.points)
         independent += one.low <= truth <= one.high
     assert 0.92 <= covered / 300 <= 0.98
@@ -81,18 +83,19 @@ def test_mean_of_one_condition_is_the_drop():
     a[np.arange(500), targets] += 2
     b[np.arange(500), targets] += 1.5
     before, now = ((x.argmax(1) == targets)[None] for x in (a, b))
-    expected, found = drop(a, b, targets), mean_drop(before, now)
+    expected, found = drop(a, b, targets), mean_drop(TASK.worse_by(before, now))
     assert found.points == pytest.approx(expected.points)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.4)
 
 
 def test_mean_without_change_and_with_wrong_shapes():
     right = np.ones((3, 20), bool)
-    assert mean_drop(right, right.copy()) == mean_drop(right[:1], right[:1])
-    assert mean_drop(right, ~right).points == mean_drop(right, ~right).low == 100.0
-    for bad in [(right, right[:2]), (right[0], right[0]), (right[:0], right[:0])]:
-        with pytest.raises(ValueError, match="expected the same"):
-            mean_drop(*bad)
+    same, lost = TASK.worse_by(right, right.copy()), TASK.worse_by(right, ~right)
+    assert mean_drop(same) == mean_drop(same[:1])
+    assert mean_drop(lost).points == mean_drop(lost).low == 100.0
+    for bad in (same[0], same[:0]):
+        with pytest.raises(ValueError, match="expected \\(C, N\\)"):
+            mean_drop(bad)
 
 
 # Record, table, gate
@@ -112,7 +115,7 @@ def measured() -> dict:
         ]
         for c in (None, *CONDITIONS)
     }
-    record = make_record(Answers(predictions, list(range(8)), []), targets)
+    record = make_record(Answers(predictions, list(range(8)), []), targets, TASK)
     return {"model": MODEL, "recipe": "cpu", "images": 8, "damaged": ["x.jpg"], **record}
 
 
@@ -192,8 +195,8 @@ def test_candidates_see_the_corrupted_pixels(folder, data, monkeypatch, tmp_path
             x = torch.from_numpy(bundle.preprocess.normalize(np.stack(pixels)))
             expected = network(x).numpy()
         (prediction,) = answers.predictions[condition]
-        assert np.allclose(prediction.logits, expected, atol=1e-4)
-        found.append(prediction.logits)
+        assert np.allclose(prediction.outputs, expected, atol=1e-4)
+        found.append(prediction.outputs)
     assert all(np.abs(found[0] - other).max() > 0.1 for other in found[1:])
     assert len(list(tmp_path.rglob("*.npy"))) == 3
 

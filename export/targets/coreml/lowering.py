@@ -71,8 +71,13 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     """Write `module` as `.mlpackage`, ML program for iOS 17, float16.
 
     int8: `module` is a quantized program with folded weights. The same inputs give the same
-    bytes. Raises `UserError` where labels and classes differ in number.
+    bytes. Raises `UserError` where labels and classes differ in number, and for no classifier.
     """
+    if not info.classifier:
+        raise UserError(
+            f"{info.name}: Core ML files are written of classifiers alone; leave coreml out of "
+            "--targets"
+        )
     if len(info.labels) != module.num_classes:
         raise UserError(
             f"{info.name}: {len(info.labels)} labels for {module.num_classes} classes; "

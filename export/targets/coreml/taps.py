@@ -56,8 +56,8 @@ class CoremlTaps:
             values = torch.from_numpy(np.float32(given[step.output])).reshape(y.shape)
             return half(values) if tensor.dtype == "float16" else values
 
-        logits = self.program.run(torch.from_numpy(pixels), visit)
-        return found | ({self.program.output: logits.numpy()})
+        outputs = self.program.run(torch.from_numpy(pixels), visit)
+        return found | ({self.program.output: outputs.numpy()})
 
     def constant(self, name: str) -> np.ndarray | None:
         """A stored tensor's values, int8 codes or float16; None for any other."""

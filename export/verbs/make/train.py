@@ -16,6 +16,7 @@ from export.verbs.options import (
     required_data,
 )
 from mobilemod import ranges
+from mobilemod.errors import UserError
 from mobilemod.networks import registry
 
 SUMMARY = "train a network from scratch, or for int8 (--qat)"
@@ -70,6 +71,11 @@ def _run_qat(args: argparse.Namespace) -> int:
     overrides = given(args, ("steps", "size", "lr", "batch_size", "seed"))
     config, data = make_qat_config(args.config, overrides), required_data(args)
     source = open_source(args.model or MODEL, args.checkpoint, data)
+    if not source.task.class_folders:
+        raise UserError(
+            f"{source.variant} is for {source.task.name}: --qat trains on class labels alone; "
+            "export it without --prepared"
+        )
     floating = FloatNetwork(
         source.variant,
         source.num_classes,

@@ -17,7 +17,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     bundle_option(p)
     data_option(p)
     p.add_argument("--max-drop", type=ranges.POINTS, default=0.5, metavar="POINTS",
-                   help="of top-1 that may be lost; 0.5")  # fmt: skip
+                   help="of the metric that may be lost; 0.5")  # fmt: skip
     p.add_argument("--target", help="runtime that it is for; tflite, else executorch, else coreml")
     p.add_argument("--cost", choices=("ms", "macs"),
                    help="ms, measured here, or macs (all there is for coreml); ms")  # fmt: skip

@@ -19,7 +19,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
                    help="how many, spread over the classes; 500")  # fmt: skip
     p.add_argument("--targets", help="runtimes, by commas; all that the bundle holds")
     p.add_argument("--max-mean-drop", type=ranges.POINTS, default=0.7, metavar="POINTS",
-                   help="of top-1 that an int8 file may lose in the mean; 0.7")  # fmt: skip
+                   help="of the metric that an int8 file may lose in the mean; 0.7")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -42,11 +42,11 @@ GUEST_ENVIRONMENT = {
 class Inference:
     """One file's result on the emulated processor.
 
-    logits: float32 (N, K). counts: executed instructions of one inference by class, of each
+    outputs: float32 (N, K). counts: executed instructions of one inference by class, of each
     counted repetition. runtime: what ran the file, with version.
     """
 
-    logits: np.ndarray
+    outputs: np.ndarray
     counts: tuple[dict[str, int], ...]
     runtime: str
 

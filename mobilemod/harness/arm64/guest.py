@@ -34,7 +34,7 @@ def main(model: str, given: str, out: str, repeats: str) -> None:
         syscall(MARK, begin)
         invoke()
         syscall(MARK, end)
-        found.append(loaded.logits())
+        found.append(loaded.outputs())
     np.save(out, np.stack(found[len(x) - 1 :: -1]))
     # What the marks themselves cost.
     syscall(MARK, 1)

@@ -50,9 +50,9 @@ def count_file(emulator: Emulator, job: Job, file: ModelFile) -> dict[str, Any]:
         "instructions": instruction_entry(there),
         "logits": {
             "compared_with": runner.description,
-            "max_difference": float(np.abs(here - there.logits[0]).max()),
-            "identical": bool(np.array_equal(here, there.logits[0])),
-            "differing": int((here != there.logits[0]).sum()),
+            "max_difference": float(np.abs(here - there.outputs[0]).max()),
+            "identical": bool(np.array_equal(here, there.outputs[0])),
+            "differing": int((here != there.outputs[0]).sum()),
             "count": int(here.size),
         },
     }

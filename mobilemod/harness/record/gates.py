@@ -10,11 +10,11 @@ from typing import Any
 
 from mobilemod import ranges
 from mobilemod.errors import UserError, unknown
-from mobilemod.evaluation.doubt import Reference
 from mobilemod.harness.record.selftest import RIGHT
 from mobilemod.results.device.table import threads_text
 from mobilemod.results.gates import Gates, judge_file
 from mobilemod.results.verdict import FAIL, PASS, Verdict, word
+from mobilemod.tasks import task_of
 
 LIMITS = {
     "max_drop": ranges.POINTS,
@@ -30,11 +30,11 @@ LIMITS = {
 class DeviceGates:
     """None: that limit isn't checked. A limit that is given fails where nothing was measured.
 
-    max_drop: top-1 points that an int8 file may lose; max_upper: the most that the upper end of the
-    drop's 95 % interval may be; min_agreement: percent of images on which a file answers as it does
-    on the host; max_p90_ms: of every int8 configuration; min_speedup: an int8 file is at least so
-    many times as fast as its float twin; no_fallback: no op of an int8 file runs outside its
-    delegate; max_sustained_loss: percent by which the last minute may be slower than the first;
+    max_drop: points of the metric that an int8 file may lose; max_upper: the most that the upper
+    end of the drop's 95 % interval may be; min_agreement: percent of images on which a file answers
+    as it does on the host; max_p90_ms: of every int8 configuration; min_speedup: an int8 file is at
+    least so many times as fast as its float twin; no_fallback: no op of an int8 file runs outside
+    its delegate; max_sustained_loss: percent by which the last minute may be slower than the first;
     self_test: the golden self-test must not find a fault.
     """
 
@@ -72,9 +72,9 @@ def check_record(record: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
     verdicts = [_complete(record)]
     for file in record["files"]:
         if gates.self_test:
-            verdicts.append(_self_test(file))
+            verdicts.append(_self_test(file, task_of(record).output))
         if record["counts"]["sent"]:
-            verdicts += _accuracy(file, record["job"]["sample"], gates)
+            verdicts += _accuracy(record, file, gates)
         if file["precision"] == "int8":
             verdicts += _speed(file, gates)
     if gates.min_speedup is not None:
@@ -94,32 +94,32 @@ def _complete(record: dict[str, Any]) -> Verdict:
     return Verdict("complete", FAIL, line, "presence", counts["missing"], 0)
 
 
-def _self_test(file: dict[str, Any]) -> Verdict:
+def _self_test(file: dict[str, Any], output: str) -> Verdict:
     test, name = file["self_test"], f"self-test: {file['file']}"
     if test["verdict"] == RIGHT:
-        largest = test["pixels_error"]
-        line = (
-            f"{name}: logits within {largest:.2g} of the golden ones, gate {test['tolerance']:.2g}"
-        )
-        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, test["tolerance"])
+        largest, limit = test["pixels_error"], test["tolerance"]
+        line = f"{name}: {output} within {largest:.2g} of the golden ones, gate {limit:.2g}"
+        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, limit)
     what = f": {test['fault']}" if test["fault"] else ""
     said = "not run" if test["pixels_error"] is None and not test["fault"] else test["verdict"]
     line = f"{name}: {said if said == 'not run' else f'{said} fault'}{what}: fail"
     return Verdict(name, FAIL, line, "self-test", test["pixels_error"], test["tolerance"])
 
 
-def _accuracy(file: dict[str, Any], sample: bool, gates: DeviceGates) -> list[Verdict]:
-    verdicts, found, name = [], file["accuracy"] or {}, file["file"]
+def _accuracy(record: dict[str, Any], file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
+    verdicts, found, name, task = [], file["accuracy"] or {}, file["file"], task_of(record)
     if file["precision"] == "int8" and gates.max_drop is not None:
         upper = float("inf") if gates.max_upper is None else gates.max_upper
-        limits = Gates(gates.max_drop, upper, 0.0, sample)
+        limits = Gates(gates.max_drop, upper, 0.0, record["job"]["sample"])
         paired, known = found.get("paired_images", 0), found.get("reference")
-        reference = None if known is None else Reference(**known)
-        verdicts.append(judge_file(name, found.get("drop"), paired, limits, reference))
+        reference = None if known is None else task.reference_from(known)
+        verdicts.append(
+            judge_file(name, found.get("drop"), paired, limits, reference, task.counted)
+        )
     if gates.min_agreement is not None:
         host = found.get("host") or {}
         what = f"{name}: agreement with the host"
-        verdicts.append(_at_least(what, host.get("top1_percent"), gates.min_agreement, " %"))
+        verdicts.append(_at_least(what, host.get(task.agreement.key), gates.min_agreement, " %"))
     return verdicts
 
 

@@ -32,6 +32,7 @@ from mobilemod.manifest import Bundle
 from mobilemod.manifest_schema import Audit
 from mobilemod.results.device.spec import RECORD_SCHEMA
 from mobilemod.results.schema import json_ready
+from mobilemod.tasks import task_field
 
 RECORD_FILE = "record.json"
 STATES_KEPT = 600
@@ -66,7 +67,7 @@ class Sources:
 def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any], Series]:
     """The record, JSON-ready, and every timed value. host: None where nothing is compared."""
     job, bundle = sources.folder.job, sources.bundle
-    classes = bundle.manifest.num_classes
+    outputs, task = bundle.manifest.num_classes, bundle.task
     lines = sources.lines
     series = series_of(lines)
     answers = by_file(job, lines)
@@ -89,13 +90,16 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
             "placement": _placement(loads, bundle.model_file(f.name).audit),
             "self_test": goldens.verdict(f.name, f.precision, configurations, lines, host),
-            "accuracy": accuracy_entry(job, f.name, answers[f.name], classes, host_answers),
+            "accuracy": accuracy_entry(
+                job, f.name, answers[f.name], outputs, host_answers, task
+            ),
             "per_image": _per_image(answers[f.name].lines.values()),
             "configurations": [_configuration(job, i, series, loads) for i in configurations],
             **sources.extra.get(f.name, {}),
         })  # fmt: skip
     record = {
         "schema": RECORD_SCHEMA,
+        **task_field(task.name),
         "started": sources.started,
         "device": {
             "name": sources.device,
@@ -240,8 +244,8 @@ class _Goldens:
             for line in lines:
                 if line.type == "golden" and line["configuration"] == index:
                     values = [np.nan if v is None else v for v in line["logits"]]
-                    logits = np.array(values, np.float32)
-                    answered.setdefault(line["source"], {})[line["image"]] = logits
+                    outputs = np.array(values, np.float32)
+                    answered.setdefault(line["source"], {})[line["image"]] = outputs
             found.append(self._judge(file, precision, answered, host))
         order = (UNKNOWN, "right", "preprocessing", "runtime")
         return max(found, key=lambda t: order.index(t["verdict"]))

@@ -26,7 +26,7 @@ class SelfTest:
     """verdict: "right", "runtime" or "preprocessing" (where the fault is), or "not run".
 
     fault: what explains it, for people; None where nothing does. pixels_error, image_error:
-    largest difference from the expected logits over all golden images; tolerance: of the first.
+    largest difference from the expected outputs over all golden images; tolerance: of the first.
     """
 
     verdict: str
@@ -41,7 +41,7 @@ class SelfTest:
 
 
 def tolerance(expected: np.ndarray, precision: str) -> float:
-    """The difference from the expected logits (N, K) that another processor may make."""
+    """The difference from the expected outputs (N, K) that another processor may make."""
     if precision == "int8":
         return ABSOLUTE + INT8_STEPS * output_step(expected)
     if precision == "float16":
@@ -49,12 +49,12 @@ def tolerance(expected: np.ndarray, precision: str) -> float:
     return ABSOLUTE
 
 
-def output_step(logits: np.ndarray) -> float:
-    """The step of int8 logits: the least difference between two of them, 0 where all are equal.
+def output_step(outputs: np.ndarray) -> float:
+    """The step of int8 outputs: the least difference between two of them, 0 where all are equal.
 
     Values come rounded to five decimals, which may part equal ones a little.
     """
-    gaps = np.diff(np.unique(logits))
+    gaps = np.diff(np.unique(outputs))
     gaps = gaps[gaps > 1e-4]
     return float(gaps.min()) if len(gaps) else 0.0
 
@@ -121,8 +121,8 @@ def judge(
 ) -> SelfTest:
     """The verdict on one configuration.
 
-    expected: the manifest's logits of the file (N, K). answered: by source ("pixels", "image") and
-    number of the golden image the device's logits (K,). images: the N golden images. run: the same
+    expected: the manifest's outputs of the file (N, K). answered: by source ("pixels", "image") and
+    number of the golden image the device's outputs (K,). images: the N golden images. run: the same
     file on this machine, x (n, 3, S, S) to (n, K).
     """
     limit = tolerance(expected, precision)
@@ -160,7 +160,7 @@ def judge(
 
 def _largest(answers: Mapping[int, np.ndarray], expected: np.ndarray) -> float | None:
     """None where an answer isn't finite."""
-    return _finite(max(np.abs(logits - expected[n]).max() for n, logits in answers.items()))
+    return _finite(max(np.abs(outputs - expected[n]).max() for n, outputs in answers.items()))
 
 
 def _finite(value: float) -> float | None:

@@ -20,22 +20,22 @@ class Loaded:
     """A file that is ready to run.
 
     prepare: float32 (1, 3, S, S) to what the runtime takes, outside any timing. set_input: hand
-    that over. invoke: compute. logits: read the result, float32 (K,). description: what runs it.
+    that over. invoke: compute. outputs: read the result, float32 (K,). description: what runs it.
     """
 
     prepare: Callable[[np.ndarray], Any]
     set_input: Callable[[Any], None]
     invoke: Callable[[], object]
-    logits: Callable[[], np.ndarray]
+    outputs: Callable[[], np.ndarray]
     description: str
     partitions: int | None = None
     fallback: dict[str, int] | None = None
 
     def infer(self, prepared: Any) -> np.ndarray:
-        """One inference from input to logits: what latency is taken of."""
+        """One inference from input to outputs: what latency is taken of."""
         self.set_input(prepared)
         self.invoke()
-        return self.logits()
+        return self.outputs()
 
 
 def load_tflite(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Loaded:
@@ -58,13 +58,13 @@ def load_tflite(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Load
     def set_input(x: np.ndarray) -> None:
         interpreter.set_tensor(source["index"], x)
 
-    def logits() -> np.ndarray:
+    def outputs() -> np.ndarray:
         return interpreter.get_tensor(target["index"]).reshape(-1).astype(np.float32)
 
     by = "XNNPACK" if delegate == "xnnpack" else "built-in kernels"
     version = f"LiteRT {metadata.version('ai-edge-litert')}, {by}, {_threads(threads)}"
     where = tflite_placement(interpreter, target["index"])
-    return Loaded(prepare, set_input, interpreter.invoke, logits, version, *where)
+    return Loaded(prepare, set_input, interpreter.invoke, outputs, version, *where)
 
 
 def tflite_placement(interpreter: Any, output: int) -> tuple[int | None, dict[str, int] | None]:
@@ -118,11 +118,11 @@ def load_pte(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Loaded:
     def invoke() -> None:
         result[:] = program.forward(given[0])
 
-    def logits() -> np.ndarray:
+    def outputs() -> np.ndarray:
         return result[0].numpy().reshape(-1).astype(np.float32)
 
     version = f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate, {_threads(threads)}"
-    return Loaded(prepare, set_input, invoke, logits, version)
+    return Loaded(prepare, set_input, invoke, outputs, version)
 
 
 def _threads(threads: int) -> str:

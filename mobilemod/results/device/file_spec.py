@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mobilemod.manifest_schema import Count, Sha256
 from mobilemod.results.spec import Drop, Percent
+from mobilemod.tasks.task import Task
 
 Milliseconds = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -136,6 +137,28 @@ class ConfigurationEntry(Entry):
     sustained: Sustained | None
 
 
+class TaskAccuracy(BaseModel):
+    """As `Accuracy`, of a task other than classification: with its own figures beside these."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+
+    images: Count
+    non_finite: Count
+    drop: dict[str, Any] | None
+    paired_images: Count
+    reference: dict[str, Any] | None
+    host: dict[str, Any] | None
+
+    def require(self, task: Task, where: str) -> None:
+        """ValueError naming a figure of `task` that is missing."""
+        found = self.model_extra or {}
+        missing = [m.key for m in task.metrics if m.key not in found]
+        if self.host is not None and task.agreement.key not in self.host:
+            missing.append(f"host.{task.agreement.key}")
+        if missing:
+            raise ValueError(f"{where}.{missing[0]} is missing")
+
+
 class FileEntry(Entry):
     """One model file. instructions, phone: where the device's driver knows them."""
 
@@ -156,3 +179,9 @@ class FileEntry(Entry):
     configurations: list[ConfigurationEntry]
     instructions: dict[str, Any] | None = None
     phone: dict[str, Any] | None = None
+
+
+class TaskFileEntry(FileEntry):
+    """A model file of a task other than classification."""
+
+    accuracy: TaskAccuracy | None

@@ -32,6 +32,7 @@ from mobilemod.results.table import drop_text
 from mobilemod.results.verdict import PASS, headline, overall
 from mobilemod.results.verdict_list import gate, worst_first
 from mobilemod.sealed import read_sealed
+from mobilemod.tasks import task_of
 
 RECORDS_SCHEMA = "mobilemod/harness-records/1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -175,23 +176,28 @@ def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:
     letters, points = _devices(latest), []
     for r, f, c in configurations(latest):
         a = f["accuracy"]
-        if not c["latency"] or a is None or a["top1_percent"] is None:
+        metric = task_of(r).metric
+        if not c["latency"] or a is None or a[metric.key] is None:
             continue
-        d = a["drop"]
+        d, better = a["drop"], 1 if metric.more_is_better else -1
         # The interval is the drop's: how far this file may lie from the float network.
-        reference = None if d is None else a["top1_percent"] + d["points"]
+        low = high = None
+        if d is not None:
+            reference = a[metric.key] + better * d["points"]
+            low, high = sorted(reference - better * d[end] for end in ("high", "low"))
         points.append({
             "label": _label(r, f, c),
             "precision": f["precision"],
             "ms": c["latency"]["p50_ms"],
-            "top1_percent": a["top1_percent"],
-            "low": None if reference is None else reference - d["high"],
-            "high": None if reference is None else reference - d["low"],
+            "figure": a[metric.key],
+            "low": low,
+            "high": high,
             "letter": letters[r["device"]["name"]],
         })  # fmt: skip
     note = ("Up and left is better. Letters are the devices above; the bar is the 95 % interval of "
             "the drop against the float network. Blue: int8, grey: float.")  # fmt: skip
-    return _section("Accuracy over latency", note, accuracy_plot(points))
+    metric = task_of(next(iter(latest), {})).metric
+    return _section("Accuracy over latency", note, accuracy_plot(points, metric))
 
 
 def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -205,25 +211,23 @@ def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
             if a is None:
                 rows.append([name, "0", "–", "–", "–", "–", verdict])
                 continue
-            host = a["host"]
+            host, task = a["host"], task_of(r)
+            key = task.agreement.key
             same = "–" if host is None else f"{host['identical']} of {host['images']}"
-            agree = (
-                "–"
-                if host is None or host["top1_percent"] is None
-                else f"{host['top1_percent']:.2f}"
-            )
+            agree = "–" if host is None or host[key] is None else f"{host[key]:.2f}"
             points, interval = drop_text(a["drop"])
             rows.append([
                 name, f"{a['images']:,}",
-                "–" if a["top1_percent"] is None else f"{a['top1_percent']:.2f}",
+                task.metric.text(a[task.metric.key]),
                 join(tag("b", points), tag("small", interval)), same, agree, verdict,
             ])  # fmt: skip
+    task = task_of(next(iter(latest), {}))
     head = [
         "file",
         "images",
-        "top-1 %",
-        "drop, points",
-        "logits as on the host",
+        task.metric.head,
+        f"drop, {task.metric.points}",
+        f"{task.output} as on the host",
         "same answer %",
         "self-test",
     ]
@@ -378,6 +382,7 @@ def _history(records: Sequence[dict[str, Any]]) -> Html | None:
     numbers: dict[str, int] = {}
     for r in records:
         device, digest = r["device"]["name"], r["comparable"]["latency"]["digest"]
+        metric = task_of(r).metric
         numbers[device] = numbers.get(device, 0) + 1
         for f in r["files"]:
             a, first = f["accuracy"], next((c for c in f["configurations"] if c["latency"]), None)
@@ -387,7 +392,7 @@ def _history(records: Sequence[dict[str, Any]]) -> Html | None:
             rows.append([
                 join(r["started"], tag("small", device)),
                 tag("td", f["file"], class_="text"),
-                "–" if a is None or a["top1_percent"] is None else f"{a['top1_percent']:.2f}",
+                "–" if a is None else metric.text(a[metric.key]),
                 "–" if first is None else f"{first['latency']['p50_ms']:.2f}",
                 r["comparable"]["accuracy"]["digest"][:6], digest[:6],
             ])  # fmt: skip
@@ -395,7 +400,8 @@ def _history(records: Sequence[dict[str, Any]]) -> Html | None:
         return None
     drawn = [(label, precision, points) for (label, precision, _), points in lines.items()]
     picture = line_plot(drawn, "run", "median latency by run")
-    head = ["run", "file", "top-1 %", "p50 ms", "same accuracy", "same latency"]
+    metric = task_of(records[0]).metric
+    head = ["run", "file", metric.head, "p50 ms", "same accuracy", "same latency"]
     inner = join(tag("summary", f"{len(records)} records"), table(head, rows[::-1], "wide"))
     note = ("Figures with the same mark in the last two columns may be compared: the same network, "
             "images and preprocessing, or the same device, runtime and plan.")  # fmt: skip

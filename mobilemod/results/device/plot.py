@@ -8,6 +8,7 @@ from typing import Any
 
 from mobilemod.results.markup import Html, join, tag
 from mobilemod.results.sections import nice_ticks
+from mobilemod.tasks.task import Metric
 
 HEIGHT, TOP, BOTTOM = 340, 16, 40
 LEFT, RIGHT = 8.0, 98.0  # percent of the width
@@ -48,31 +49,30 @@ def role_of(precision: str) -> str:
     return "int8" if precision == "int8" else "float"
 
 
-def accuracy_plot(points: Sequence[dict[str, Any]]) -> Html | None:
-    """Top-1 over median latency, one mark per file, configuration and device.
+def accuracy_plot(points: Sequence[dict[str, Any]], metric: Metric) -> Html | None:
+    """The metric over median latency, one mark per file, configuration and device.
 
-    points: each `label`, `precision`, `ms`, `top1_percent`, `low`, `high` (of the drop's interval,
-    as top-1) or None, `letter` (of its device).
+    points: each `label`, `precision`, `ms`, `figure`, `low`, `high` (of the drop's interval,
+    as figures) or None, `letter` (of its device).
     """
     if not points:
         return None
     x_of, x_ticks = log_scale([p["ms"] for p in points])
-    ends = [v for p in points for v in (p["top1_percent"], p["low"], p["high"]) if v is not None]
+    ends = [v for p in points for v in (p["figure"], p["low"], p["high"]) if v is not None]
     # A point at least, so that equal files don't look far apart.
     ticks = nice_ticks(min(*ends, max(ends) - 1), max(*ends, min(ends) + 1), 5)
     y_of = vertical(ticks[0], ticks[-1])
     parts = [*_frame(ticks, y_of), *_below(x_ticks, x_of, "ms an image, median, log scale")]
     for p in points:
-        x, y, role = f"{x_of(p['ms']):.2f}%", y_of(p["top1_percent"]), role_of(p["precision"])
-        words = f"{p['label']}: {p['top1_percent']:.2f} % at {p['ms']:.2f} ms"
+        x, y, role = f"{x_of(p['ms']):.2f}%", y_of(p["figure"]), role_of(p["precision"])
+        words = f"{p['label']}: {metric.text(p['figure'])} {metric.unit} at {p['ms']:.2f} ms"
         if p["low"] is not None:
             y1, y2 = f"{y_of(p['low']):.1f}", f"{y_of(p['high']):.1f}"
             parts.append(tag("line", x1=x, x2=x, y1=y1, y2=y2, class_=f"bar {role}"))
         dot = tag("circle", tag("title", words), cx=x, cy=f"{y:.1f}", r="6", class_=role)
         parts += [dot, tag("text", p["letter"], x=x, y=f"{y - 9:.1f}", class_="below")]
-    return tag(
-        "svg", *parts, role="img", aria_label="top-1 over latency", height=HEIGHT, class_="plot"
-    )
+    label = f"{metric.name} over latency"
+    return tag("svg", *parts, role="img", aria_label=label, height=HEIGHT, class_="plot")
 
 
 def percentile_rows(entries: Sequence[tuple[str, str, dict[str, Any]]]) -> Html | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from mobilemod.errors import UserError
 from mobilemod.manifest_schema import Count, Sha256, first_error
-from mobilemod.results.device.file_spec import Entry, FileEntry, Seconds
+from mobilemod.results.device.file_spec import Entry, FileEntry, Seconds, TaskFileEntry
 from mobilemod.results.spec import VerdictEntry
+from mobilemod.tasks import get_task
 
 RECORD_SCHEMA = "mobilemod/harness-record/1"
 
@@ -174,10 +175,26 @@ class DeviceRecord(Entry):
     digest: str | None = None
 
 
+class TaskDeviceRecord(DeviceRecord):
+    """That of a task other than classification."""
+
+    task: str
+    files: list[TaskFileEntry]
+
+    @model_validator(mode="after")
+    def _fits(self) -> TaskDeviceRecord:
+        task = get_task(self.task)
+        for i, file in enumerate(self.files):
+            if file.accuracy is not None:
+                file.accuracy.require(task, f"files[{i}].accuracy")
+        return self
+
+
 def validate_device_record(record: Any, where: str, mend: str) -> None:
     """Raise UserError: `where`, the first key that is missing, unknown or of a wrong value, and
     `mend`."""
+    other = isinstance(record, dict) and "task" in record
     try:
-        DeviceRecord.model_validate(record)
+        (TaskDeviceRecord if other else DeviceRecord).model_validate(record)
     except ValidationError as error:
         raise UserError(f"{where}: {first_error(error)}; {mend}") from None

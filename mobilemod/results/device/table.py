@@ -6,6 +6,7 @@ from typing import Any
 
 from mobilemod.results.measured import measured_lines
 from mobilemod.results.table import aligned, drop_text
+from mobilemod.tasks import task_of
 
 
 def text_table(record: dict[str, Any]) -> str:
@@ -32,7 +33,8 @@ def text_table(record: dict[str, Any]) -> str:
 
 def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
     """Rows of text; the first is the heading."""
-    rows = [["file", "images", "top-1 %", "drop", "95 %", "same as host", "self-test"]]
+    metric = task_of(record).metric
+    rows = [["file", "images", metric.head, "drop", "95 %", "same as host", "self-test"]]
     for f in record["files"]:
         a = f["accuracy"]
         tested = self_test_text(f["self_test"])
@@ -41,8 +43,8 @@ def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
             continue
         host = a["host"]
         same = "–" if host is None else f"{host['identical']} of {host['images']} bit-equal"
-        top1 = "–" if a["top1_percent"] is None else f"{a['top1_percent']:.2f}"
-        rows.append([f["file"], str(a["images"]), top1, *drop_text(a["drop"]), same, tested])
+        own = metric.text(a[metric.key])
+        rows.append([f["file"], str(a["images"]), own, *drop_text(a["drop"]), same, tested])
     return rows
 
 

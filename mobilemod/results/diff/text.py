@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mobilemod.results.table import aligned
+from mobilemod.tasks import task_of
+from mobilemod.tasks.task import Task
 
 MAX_NAMES = 4
 
@@ -59,7 +61,7 @@ def _image(image: dict[str, Any], record: dict, a: str, b: str, every: bool) -> 
                 shown.add(part["tensor"])
     if image["exact"] is not None:
         lines += ["", *_exact(image["exact"], a, b)]
-    return [*lines, "", *_logits(image, a, b)]
+    return [*lines, "", *_outputs(task_of(record), image, a, b)]
 
 
 def _why(part: dict[str, Any]) -> str:
@@ -137,13 +139,10 @@ def _decibel(value: float | None) -> str:
     return "∞" if value is None else f"{value:.1f}"
 
 
-def _logits(image: dict[str, Any], a: str, b: str) -> list[str]:
-    top = image["top1"]
-    cells = [["class", a, b]]
-    values = list(zip(image["logits"]["a"], image["logits"]["b"], strict=True))
+def _outputs(task: Task, image: dict[str, Any], a: str, b: str) -> list[str]:
+    cells = [[task.each, a, b]]
+    values = list(zip(*(image[task.output][side] for side in "ab"), strict=True))
     shown = sorted(range(len(values)), key=lambda i: -max(values[i]))[:5]
     for i in shown:
         cells.append([str(i), *(f"{v:.4f}" for v in values[i])])
-    same = "the same" if top["a"] == top["b"] else "different"
-    where = ", ".join(f"{top[s]['label']} ({top[s]['index']})" for s in "ab")
-    return [*aligned(cells), f"top-1 {same}: {where}"]
+    return [*aligned(cells), *task.answered_text(image)]

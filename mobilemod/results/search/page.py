@@ -13,6 +13,7 @@ from mobilemod.results.sensitivity.table import signed
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import drop_text, sqnr_text
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, word
+from mobilemod.tasks import task_of
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 PLOT_WIDTH = 760
@@ -34,11 +35,15 @@ def _headline(record: dict) -> Html:
     first, last = record["steps"][0], record["steps"][-1]
     kind = record.get("state") or word(record["met"])
     badge = {PASS: "Met", FAIL: "Not met", UNDECIDED: "Undecided"}[kind]
-    unit = record["unit"]
+    unit, task = record["unit"], task_of(record)
+    points, interval = drop_text(last["drop"])
     tiles = [
-        (drop_text(last["drop"])[0], f"points of top-1, 95 % {drop_text(last['drop'])[1]}"),
+        (
+            drop_text(last["drop"])[0],
+            f"{task.metric.points} of {task.metric.name}, 95 % {drop_text(last['drop'])[1]}",
+        ),
         (cost_text(last["cost"], record), f"{unit}, from {cost_text(first['cost'], record)}"),
-        (f"{sqnr_text(last)} dB", f"SQNR of the logits, from {sqnr_text(first)}"),
+        (f"{sqnr_text(last)} dB", f"SQNR of the {task.output}, from {sqnr_text(first)}"),
         (f"{100 * last['int8_share']:.1f} %", "of the convolutions' multiply-accumulates int8"),
     ]
     return tag(

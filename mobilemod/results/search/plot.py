@@ -9,6 +9,7 @@ from mobilemod.results.markup import Html, tag
 from mobilemod.results.search.table import change_text, cost_text, kl_text
 from mobilemod.results.sections import nice_ticks
 from mobilemod.results.table import drop_text
+from mobilemod.tasks import task_of
 
 HEIGHT, TOP, GAP, BOTTOM = 420, 22, 46, 34
 UPPER = 200  # pixels of the divergence
@@ -57,7 +58,14 @@ def _divergence(record: dict, x_of: Callable[[float], float]) -> list[Html]:
     logs = [math.log10(s["kl"]) for _, s in shown] or [0.0]
     low, high = math.floor(min(logs)), max(math.ceil(max(logs)), math.floor(min(logs)) + 1)
     y_of = _scale(high, low, TOP, UPPER)
-    parts = [tag("text", "divergence from the float network (KL, nats)", x=f"{LEFT}%", y="12")]
+    parts = [
+        tag(
+            "text",
+            f"divergence from the float network (KL, {task_of(record).loss_unit})",
+            x=f"{LEFT}%",
+            y="12",
+        )
+    ]
     parts += _rows([(t, f"1e{t}") for t in range(low, high + 1)], y_of)
     ends = [(f"{x_of(s['cost']):.2f}%", f"{y_of(math.log10(s['kl'])):.1f}") for _, s in shown]
     for (x1, y1), (x2, y2) in zip(ends, ends[1:], strict=False):
@@ -76,8 +84,9 @@ def _drops(record: dict, x_of: Callable[[float], float]) -> list[Html]:
     ticks = nice_ticks(min(0.0, record["max_drop"], *ends), max(record["max_drop"], *ends), 4)
     start = UPPER + GAP
     y_of = _scale(ticks[-1], ticks[0], start, HEIGHT - BOTTOM)
-    parts = [tag("text", "drop in top-1, points, with 95 % interval; dashed: asked",
-                 x=f"{LEFT}%", y=start - 10)]  # fmt: skip
+    metric = task_of(record).metric
+    words = f"drop in {metric.name}, {metric.points}, with 95 % interval; dashed: asked"
+    parts = [tag("text", words, x=f"{LEFT}%", y=start - 10)]
     parts += _rows([(t, f"{t:g}") for t in ticks], y_of)
     gate = f"{y_of(record['max_drop']):.1f}"
     parts.append(tag("line", x1=f"{LEFT}%", x2=f"{LEFT + WIDTH}%", y1=gate, y2=gate, class_="gate"))

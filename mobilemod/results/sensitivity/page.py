@@ -17,6 +17,7 @@ from mobilemod.results.sensitivity.table import (
 )
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import sqnr_text
+from mobilemod.tasks import task_of
 
 ROWS = 30  # shown at once, the rest on demand
 
@@ -67,14 +68,17 @@ def _headline(record: dict) -> Html:
         _name(best["name"]),
         f" gives back most: {signed(best['left_float']['gain_db'], 2)} dB{noise_text(record)}.",
     )
-    q = record["quantized"]
+    q, task = record["quantized"], task_of(record)
     tiles = [
         (
             f"{sqnr_text(q)} dB",
-            f"SQNR of the logits, all {len(record['items'])} {record['by']}s int8",
+            f"SQNR of the {task.output}, all {len(record['items'])} {record['by']}s int8",
         ),
         (signed(q["loss_change"], 4), f"change of the loss, against {loss_text(record)}"),
-        (f"{q['top1_agreement_percent']:.1f} %", "same top-1 as the float network"),
+        (
+            f"{q[task.agreement.effect_key]:.1f} %",
+            f"{task.agreement.short} as the float network",
+        ),
         (f"{record['images']:,}", "images"),
     ]
     return tag(
@@ -99,9 +103,9 @@ def _depth(record: dict) -> Html:
         tag("h2", "Over depth"),
         tag(
             "p",
-            f"Signal-to-noise ratio of the logits in dB with one {record['by']} int8 and all else "
-            "float, in network order; lower is worse. On top the network's stages; dashed: "
-            "everything int8.",
+            f"Signal-to-noise ratio of the {task_of(record).output} in dB with one {record['by']} "
+            "int8 and all else float, in network order; lower is worse. On top the network's "
+            "stages; dashed: everything int8.",
             class_="note",
         ),
         tag("div", *legend, class_="legend"),
@@ -110,14 +114,14 @@ def _depth(record: dict) -> Html:
 
 
 def _ranked(record: dict) -> Html:
-    items = record["items"]
+    items, task = record["items"], task_of(record)
     rows = [_row(item, record) for item in items]
     head = [
         record["by"],
         "alone, dB",
         "loss",
         "KL",
-        "same top-1 %",
+        f"{task.agreement.short} %",
         "float again, dB",
         "clipped %",
     ]
@@ -130,9 +134,10 @@ def _ranked(record: dict) -> Html:
         tag("h2", "Ranked"),
         tag(
             "p",
-            f"Alone: only this {record['by']} int8, all else float: SQNR of the logits, change of "
-            f"the cross-entropy against {loss_text(record)} in nats, divergence from the float "
-            f"network in nats, images with the same top-1. Float again: SQNR gained over "
+            f"Alone: only this {record['by']} int8, all else float: SQNR of the {task.output}, "
+            f"change of the {task.loss} against {loss_text(record)} in {task.loss_unit}, "
+            f"divergence from the float network in {task.loss_unit}, images with "
+            f"{task.agreement.same}. Float again: SQNR gained over "
             f"{sqnr_text(record['quantized'])} dB when only this one is left float. Clipped: "
             "values outside its int8 range."
             + (f" Gains within ±{limit:.2f} dB are noise and have no colour." if limit else ""),
@@ -162,7 +167,7 @@ def _row(item: dict, record: dict) -> list[object]:
         _shaded(sqnr_text(alone), "--heat-bad", bad),
         signed(alone["loss_change"], 4),
         kl,
-        f"{alone['top1_agreement_percent']:.1f}",
+        f"{alone[task_of(record).agreement.effect_key]:.1f}",
         _shaded(signed(gain, 2), "--heat-good", good),
         clipped_text(item),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mobilemod.results.measured import measured_lines
 from mobilemod.results.table import aligned, sqnr_text
+from mobilemod.tasks import task_of
 
 ROWS = 20
 LEFT_FLOAT_ROWS = 5
@@ -22,16 +23,18 @@ def clipped_text(item: dict) -> str:
 
 def whole_text(record: dict) -> str:
     """What the whole quantized program loses, as one sentence."""
-    q = record["quantized"]
+    q, agreement = record["quantized"], task_of(record).agreement
     return (
         f"all {len(record['items'])} {record['by']}s int8: SQNR {sqnr_text(q)} dB, "
-        f"loss {signed(q['loss_change'], 4)}, same top-1 {q['top1_agreement_percent']:.1f} %"
+        f"loss {signed(q['loss_change'], 4)}, {agreement.short} {q[agreement.effect_key]:.1f} %"
     )
 
 
 def loss_text(record: dict) -> str:
     """What the losses are against."""
-    return "the labels" if record["targets"] == "labels" else "the float network's own top-1"
+    task = task_of(record)
+    known = record["targets"] == task.truths
+    return f"the {task.truths}" if known else f"the float network's own {task.metric.name}"
 
 
 def noise_limit(record: dict) -> float:
@@ -47,13 +50,22 @@ def noise_text(record: dict) -> str:
 
 def text_table(record: dict, rows: int = ROWS) -> str:
     """The items that cost most alone, then those whose return to float gains most."""
+    task = task_of(record)
     what = f"{record['model']}, form {record['form']}, recipe {record['recipe']}"
     lines = [
-        f"{what}, {record['images']} images; loss: cross-entropy against {loss_text(record)}",
+        f"{what}, {record['images']} images; loss: {task.loss} against {loss_text(record)}",
         whole_text(record),
         "",
     ]
-    head = ["#", record["by"], "alone dB", "loss", "same top-1 %", "float again dB", "clipped %"]
+    head = [
+        "#",
+        record["by"],
+        "alone dB",
+        "loss",
+        f"{task.agreement.short} %",
+        "float again dB",
+        "clipped %",
+    ]
     cells = [head]
     for item in record["items"][:rows]:
         cells.append(
@@ -62,7 +74,7 @@ def text_table(record: dict, rows: int = ROWS) -> str:
                 item["name"],
                 sqnr_text(item["alone"]),
                 signed(item["alone"]["loss_change"], 4),
-                f"{item['alone']['top1_agreement_percent']:.1f}",
+                f"{item['alone'][task.agreement.effect_key]:.1f}",
                 signed(item["left_float"]["gain_db"], 2),
                 clipped_text(item),
             ]

@@ -18,6 +18,7 @@ from mobilemod.results.validation import image_cards
 from mobilemod.results.verdict import Verdict, overall
 from mobilemod.results.verdict import headline as gates_line
 from mobilemod.results.verdict_list import gate, worst_first
+from mobilemod.tasks import task_of
 
 __all__ = ["text_table", "write_report"]
 
@@ -52,8 +53,7 @@ def write_report(
             sections.forest(record, verdicts),
             sections.accuracy(record),
             sections.agreement(record),
-            image_cards.disagreeing(record, thumb),
-            sections.per_class(record),
+            *task_of(record).sections(record, thumb),
             sections.audits(record),
             image_cards.worst(record, thumb),
         ]
@@ -108,16 +108,19 @@ def _sentence(record: dict) -> str:
     if not int8:
         return f"Measured on {images:,} images, without an int8 file next to torch float."
     worst = max(int8, key=lambda p: p["drop"]["points"])
-    d = worst["drop"]
+    d, task = worst["drop"], task_of(record)
+    metric = task.metric
     interval = f"95 % [{d['low']:.2f}, {d['high']:.2f}]"
     if d["points"] > 0:
         text = (
             f"On {images:,} images the int8 file that loses most, {worst['name']}, costs "
-            f"{d['points']:.2f} points of top-1 ({interval})."
+            f"{d['points']:.2f} {metric.points} of {metric.name} ({interval})."
         )
     else:
-        text = f"On {images:,} images no int8 file loses top-1 (the least good: {interval})."
-    pairs = [(p["top1_percent"], a, b) for a, b, p in int8_pairs(record) if p]
+        text = (
+            f"On {images:,} images no int8 file loses {metric.name} (the least good: {interval})."
+        )
+    pairs = [(p[task.agreement.key], a, b) for a, b, p in int8_pairs(record) if p]
     if pairs:
         value, a, b = min(pairs)
         text += f" The two that agree least, {a} and {b}, give the same answer on {value:.2f} %."
@@ -127,9 +130,9 @@ def _sentence(record: dict) -> str:
 def _tiles(record: dict) -> Html | None:
     if not record["measured"]:
         return None
-    models = record["predictions"]
+    models, metric = record["predictions"], task_of(record).metric
     tiles = [
-        (f"{p['top1_percent']:.2f} %", f"top-1, {p['name']}")
+        (f"{metric.text(p[metric.key])} {metric.unit}", f"{metric.name}, {p['name']}")
         for p in models
         if p["role"] in ("reference", "int8")
     ]

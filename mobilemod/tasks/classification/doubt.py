@@ -29,15 +29,14 @@ class Reference:
     classes: int
     of: int
 
+    def doubt(self, drop: Mapping[str, Any]) -> str | None:
+        """Why a drop decides nothing, for people; None where it does.
 
-def doubt_of(drop: Mapping[str, Any], reference: Reference | None = None) -> str | None:
-    """Why a drop decides nothing, for people; None where it does.
-
-    drop: `points`, `low`, `high`, and where they are known `lost`, `won`. Doubtful is a float
-    network near chance, and a gain whose whole 95 % interval is beyond 0.5 points and whose
-    McNemar p is below 0.01, where it is known.
-    """
-    return (reference and near_chance(reference)) or _gain(drop, reference)
+        drop: `points`, `low`, `high`, and where they are known `lost`, `won`. Doubtful is a float
+        network near chance, and a gain whose whole 95 % interval is beyond 0.5 points and whose
+        McNemar p is below 0.01, where it is known.
+        """
+        return near_chance(self) or _gain(drop, self)
 
 
 def near_chance(reference: Reference) -> str | None:
@@ -63,9 +62,9 @@ def near_chance(reference: Reference) -> str | None:
     return f"{said}, is near chance, {chance:.2f} %: {CAUSE}"
 
 
-def _gain(drop: Mapping[str, Any], reference: Reference | None) -> str | None:
+def _gain(drop: Mapping[str, Any], reference: Reference) -> str | None:
     high = drop["high"]
-    if drop.get("lost") is not None and reference is not None:
+    if drop.get("lost") is not None:
         lost, won = drop["lost"], drop["won"]
         high = max(high, upper_end(lost, won, reference.images))
         if mcnemar_exact(lost, won) >= SIGNIFICANCE:
