@@ -1,5 +1,5 @@
 /// A JSON value whose objects keep their order and whose numbers keep their text, so that a line
-/// or a job can be written again byte for byte.
+/// or a job can be written again byte for byte: Foundation's readers lose both.
 public indirect enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)

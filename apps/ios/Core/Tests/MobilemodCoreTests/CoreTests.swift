@@ -91,6 +91,15 @@ final class CoreTests: XCTestCase {
         XCTAssertEqual(JSON.real(-Float.infinity), .null)
     }
 
+    /// What a job's identity is computed from; Foundation's readers don't keep it.
+    func testNumbersKeepTheirTextAndKeysTheirOrder() throws {
+        let text = #"{"b":2.0,"a":[1e2,0.10,12345678901234567890]}"#
+        XCTAssertEqual(try JSON.parse(Array(text.utf8)).text, text)
+        let read = try JSONSerialization.jsonObject(with: Data(text.utf8))
+        let written = try JSONSerialization.data(withJSONObject: read)
+        XCTAssertNotEqual(String(decoding: written, as: UTF8.self), text)
+    }
+
     /// Hostile bytes end in nil or an error, never in a crash.
     func testFuzz() throws {
         let seed = Line.encode([.init("type", .string("image")), .init("top", .array([.integer(1), .real(2.5)]))])

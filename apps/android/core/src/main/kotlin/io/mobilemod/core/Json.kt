@@ -8,6 +8,8 @@ class JsonException(
 /**
  * Reads and writes JSON (RFC 8259) without a library. Objects are `Map<String, Any?>`, arrays
  * `List<Any?>`, numbers `Long` where they are written without point and exponent, else `Double`.
+ *
+ * By hand, as Gson's parser also takes `'a'`, `{a:1}` and `NaN`, which a job's other readers refuse.
  */
 object Json {
     /** Deeper nesting is refused, so that no text can overflow the stack. */
