@@ -46,7 +46,8 @@ from mobilemod.manifest import load_bundle
 from mobilemod.networks.registry import get_variant
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import drop_text
-from mobilemod.tasks.classification.accuracy import drop, top_k
+from mobilemod.tasks.classification import TASK
+from mobilemod.tasks.classification.accuracy import top_k
 from quantization.calibration import cache_dir
 
 SCHEMA = "mobilemod/accuracy/1"
@@ -125,7 +126,7 @@ def all_checks(rows: Sequence[AccuracyRow], judge: Judge) -> list[Check]:
     checks = []
     for measure, row in itertools.product(MEASURES, [r for r in rows if r.ours] if peers else ()):
         best = min(peers, key=lambda r: (measure.cost(r), -r.sqnr))
-        ahead = drop(row.logits, best.logits, judge.targets)
+        ahead = TASK.drop(row.logits, best.logits, judge.targets)
         checks.append(Check(measure, row, best, ahead))
     return checks
 

@@ -24,7 +24,8 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import drop_text
-from mobilemod.tasks.classification.accuracy import drop, top_k
+from mobilemod.tasks.classification import TASK
+from mobilemod.tasks.classification.accuracy import top_k
 
 OURS = "mobilemod"
 
@@ -77,7 +78,7 @@ class Judge:
             int8_share(path),
             logits,
             top_k(logits, self.targets, 1),
-            drop(self.reference.outputs, logits, self.targets),
+            TASK.drop(self.reference.outputs, logits, self.targets),
             sqnr_db(self.reference.outputs, logits),
         )
 

@@ -21,7 +21,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
-from mobilemod.tasks.classification.agreement import top1_agreement
+from mobilemod.tasks.classification import TASK
 from quantization.calibration import cache_dir
 
 OURS = "mobilemod"
@@ -124,7 +124,7 @@ def examine_all(rows: list[Candidate], images: np.ndarray, expected: np.ndarray)
         row.facts, row.runtime, row.reason = quality.facts, quality.runtime, quality.reason
         if quality.logits is not None:
             row.sqnr = sqnr_db(expected, quality.logits)
-            row.agreement = top1_agreement(expected, quality.logits)
+            row.agreement = TASK.agreement_percent(expected, quality.logits)
 
 
 def our_bundle(name: str, data: Path, recipe: str = "cpu") -> Path:

@@ -29,7 +29,8 @@ from mobilemod.files import write_text
 from mobilemod.forms.mobile import build_mobile
 from mobilemod.networks.registry import network
 from mobilemod.progress import progress
-from mobilemod.tasks.classification.accuracy import drop, top1_class
+from mobilemod.tasks.classification import TASK
+from mobilemod.tasks.classification.accuracy import top1_class
 from mobilemod.training.images import load_images
 from quantization.prepare.preparation import prepare
 from quantization.program import make_table
@@ -95,7 +96,7 @@ def run(data: Path, count: int) -> list[PreparationRow]:
             program.select(frozenset(program.switches))
             logits = _logits(lambda b, p=program: p.run(0, b), x)
             same = float(np.mean(top1_class(logits) == top1_class(reference))) * 100
-            lost = asdict(drop(reference, logits, images.targets))
+            lost = asdict(TASK.drop(reference, logits, images.targets))
             rows.append(
                 PreparationRow(name, form_name, seconds, sqnr_db(reference, logits), lost, same)
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mobilemod.evaluation.statistics import CONFIDENCE, RESAMPLES
+from mobilemod.evaluation.statistics import RESAMPLES, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,4 @@ def mean_drop(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(images, counts / images, size=resamples) @ values
     share = (100.0 if counted else 1.0) / (conditions * images)
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(drawn * share, [tail, 100.0 - tail])
-    return MeanDrop(float(lost.sum()) * share, float(low), float(high))
+    return MeanDrop(float(lost.sum()) * share, *percentile_interval(drawn * share))

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+
+
+def percentile_interval(drawn: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """The 95 % interval that a bootstrap's resampled figures span."""
+    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
+    low, high = np.percentile(drawn, [tail, 100.0 - tail])
+    return float(low), float(high)
 
 
 def paired_interval(
@@ -29,9 +37,7 @@ def paired_interval(
     shares = [lost / total, won / total, (total - lost - won) / total]
     counts = rng.multinomial(total, shares, size=resamples)
     drops = 100.0 * (counts[:, 0] - counts[:, 1]) / total
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(drops, [tail, 100.0 - tail])
-    return float(low), float(high)
+    return percentile_interval(drops)
 
 
 def bootstrap_mean(
@@ -45,9 +51,7 @@ def bootstrap_mean(
         raise ValueError("no images: their mean is undefined")
     rng = np.random.default_rng(seed)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
-    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    low, high = np.percentile(means, [tail, 100.0 - tail])
-    return float(low), float(high)
+    return percentile_interval(means)
 
 
 def upper_end(lost: int, won: int, total: int) -> float:

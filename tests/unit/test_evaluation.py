@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from mobilemod.evaluation import agreement, statistics
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.tasks.classification.accuracy import drop, top1, top1_class, top_k
-from mobilemod.tasks.classification.agreement import disagreements, margins, top1_agreement
+from mobilemod.tasks.classification import TASK
+from mobilemod.tasks.classification.accuracy import top1, top1_class, top_k
+from mobilemod.tasks.classification.agreement import disagreements, margins
 
 
 def logits_of(classes: list[int], count: int = 4) -> np.ndarray:
@@ -127,7 +128,7 @@ def test_not_finite_is_wrong_and_agrees_with_nothing():
     logits[0, 2] = np.nan
     assert top1(logits, [0, 1]).tolist() == [False, True]
     assert top_k(logits, [0, 1], 4) == 50.0
-    assert top1_agreement(logits, logits) == 50.0
+    assert TASK.agreement_percent(logits, logits) == 50.0
     assert math.isnan(agreement.sqnr_db(logits_of([0, 1]), logits))
     assert agreement.worst_images(logits_of([0, 1]), logits)[0] == (0, math.inf)
     found = disagreements([Predictions("a", logits, "int8")])
@@ -136,7 +137,7 @@ def test_not_finite_is_wrong_and_agrees_with_nothing():
 
 def test_drop_counts_lost_and_won():
     targets = np.array([0, 1, 2, 3, 0])
-    result = drop(logits_of([0, 1, 2, 0, 0]), logits_of([0, 0, 0, 3, 0]), targets)
+    result = TASK.drop(logits_of([0, 1, 2, 0, 0]), logits_of([0, 0, 0, 3, 0]), targets)
     assert (result.lost, result.won, result.points) == (2, 1, pytest.approx(20.0))
     assert result.low < 20.0 < result.high and result.mcnemar_p == 1.0
 
@@ -165,7 +166,7 @@ def test_disagreements_compare_int8_files_and_reference_only():
     assert [d.index for d in disagreements(models[2:4])] == [3]
     assert disagreements(models[:2]) == disagreements([]) == []
     with pytest.raises(ValueError, match="no images"):
-        top1_agreement(np.zeros((0, 4)), np.zeros((0, 4)))
+        TASK.agreement_percent(np.zeros((0, 4)), np.zeros((0, 4)))
 
 
 def test_worst_images_are_sorted_by_rms_error():

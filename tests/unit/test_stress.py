@@ -33,7 +33,6 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import judge_drop
 from mobilemod.results.stress.table import text_table
 from mobilemod.tasks.classification import TASK
-from mobilemod.tasks.classification.accuracy import drop
 from tests.manifests import checkpoint, manifest_values
 
 MODEL, SIZE, BLUR = "efficientmod_xxs", 64, Condition("gaussian blur", 5)
@@ -83,7 +82,7 @@ def test_mean_of_one_condition_is_the_drop():
     a[np.arange(500), targets] += 2
     b[np.arange(500), targets] += 1.5
     before, now = ((x.argmax(1) == targets)[None] for x in (a, b))
-    expected, found = drop(a, b, targets), mean_drop(TASK.worse_by(before, now))
+    expected, found = TASK.drop(a, b, targets), mean_drop(TASK.worse_by(before, now))
     assert found.points == pytest.approx(expected.points)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.4)
 

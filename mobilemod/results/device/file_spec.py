@@ -137,10 +137,10 @@ class ConfigurationEntry(Entry):
     sustained: Sustained | None
 
 
-class TaskAccuracy(BaseModel):
+class TaskAccuracy(Entry):
     """As `Accuracy`, of a task other than classification: with its own figures beside these."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     images: Count
     non_finite: Count

@@ -38,10 +38,7 @@ def _headline(record: dict) -> Html:
     unit, task = record["unit"], task_of(record)
     points, interval = drop_text(last["drop"])
     tiles = [
-        (
-            drop_text(last["drop"])[0],
-            f"{task.metric.points} of {task.metric.name}, 95 % {drop_text(last['drop'])[1]}",
-        ),
+        (points, f"{task.metric.points} of {task.metric.name}, 95 % {interval}"),
         (cost_text(last["cost"], record), f"{unit}, from {cost_text(first['cost'], record)}"),
         (f"{sqnr_text(last)} dB", f"SQNR of the {task.output}, from {sqnr_text(first)}"),
         (f"{100 * last['int8_share']:.1f} %", "of the convolutions' multiply-accumulates int8"),

@@ -1,10 +1,10 @@
-"""Top-1, top-k, and the drop between two models on the same images."""
+"""Top-1, top-k, and the logarithms of probabilities."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mobilemod.evaluation.accuracy import Drop, drop_of, finite
+from mobilemod.evaluation.accuracy import finite
 
 
 def top1_class(logits: np.ndarray) -> np.ndarray:
@@ -29,13 +29,6 @@ def top_k(logits: np.ndarray, targets: np.ndarray, k: int = 5) -> float:
     earlier = np.arange(logits.shape[1])[None, :] < targets[:, None]
     rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
     return 100.0 * float(np.mean((rank < k) & finite(logits)))
-
-
-def drop(
-    reference_logits: np.ndarray, logits: np.ndarray, targets: np.ndarray, seed: int = 0
-) -> Drop:
-    """The top-1 drop from `reference_logits` to `logits`, both (N, K), on the same N images."""
-    return drop_of(top1(reference_logits, targets), top1(logits, targets), seed)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

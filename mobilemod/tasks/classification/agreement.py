@@ -29,13 +29,6 @@ def same_class(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (first == second) & (first >= 0)
 
 
-def top1_agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Percent of images that are `same_class`; ValueError for none."""
-    if len(a) == 0:
-        raise ValueError("no images: agreement is undefined")
-    return 100.0 * float(np.mean(same_class(a, b)))
-
-
 def margins(logits: np.ndarray) -> np.ndarray:
     """float64 (N,): the largest logit less the second largest; 0 where not finite or K is 1."""
     if logits.shape[1] < 2:
