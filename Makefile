@@ -47,6 +47,8 @@ PYTEST := $(BIN)/python -m pytest --durations=15
 # How many test processes at a time.
 JOBS ?= 2
 BESIDE := -n $(JOBS) --dist loadfile
+# Those of the tests that run alone, so that no other file is imported for them.
+ALONE = $(shell grep -rlE "mark\.alone" --include="test_*.py" tests)
 AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSES)"))
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
@@ -158,11 +160,11 @@ test-apps: setup web
 # A file's tests share what is expensive, so that a file stays in one process.
 test: setup
 	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "not slow and not alone" $(BESIDE)
-	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "not slow and alone"
+	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "not slow and alone" $(ALONE)
 
 test-slow: setup
 	MOBILEMOD_DATA="$(DATA)" OMP_NUM_THREADS=1 $(PYTEST) -m "slow and not alone and not long" $(BESIDE)
-	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "slow and alone"
+	MOBILEMOD_DATA="$(DATA)" $(PYTEST) -m "slow and alone" $(ALONE)
 
 # The slow tests that CI has no time for.
 test-long: setup

@@ -39,11 +39,13 @@ from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
 from tests.parity.label_checks import check_labels
+from tests.parity.lazily import Lazily
 
 coreml = get_target("coreml")
 
 SIZE, CLASSES = 64, 10
-RECIPES = ("cpu", "npu")
+NPU = pytest.param("npu", marks=pytest.mark.slow)
+RECIPES = ("cpu", NPU)
 NAMES = (*RECIPES, "float")
 # End to end a single flip of rounding spreads, the more the narrower the network: the op by op
 # check is the sharp one.
@@ -71,19 +73,20 @@ def pictures(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
     return Preprocess(size=size).normalize(np.moveaxis(pixels, 1, -1))
 
 
-def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -> dict:
+def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -> Lazily[Lowered]:
     """`made["cpu"]`, `["npu"]`, `["float"]`."""
     calibration = Calibration("w", "i", len(images), observe(form, images.split(4), len(images)))
-    made = {}
-    for name in NAMES:
+
+    def make(name: str) -> Lowered:
         table, module = None, form
         if name != "float":
             table = make_table(form, "coreml", load_recipe(name), calibration)
             module = quantize(form, table, coreml.facts.fold)
         path = folder / f"{name}{coreml.facts.suffix}"
         coreml.lower(module, info, path, int8=table is not None)
-        made[name] = Lowered(path, module, table, info)
-    return made
+        return Lowered(path, module, table, info)
+
+    return Lazily(make)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +171,7 @@ def test_a_batch_gives_what_single_images_give(lowered, name):
     assert np.array_equal(single, runner.run_many(x))
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
     made = lowered["cpu"]
     again = tmp_path / f"again{coreml.facts.suffix}"
@@ -424,10 +428,9 @@ def test_check_catches(lowered, tmp_path, control):
         mil_check.check_file(path, made.module, pictures(2, seed=3))
 
 
-def test_check_catches_another_programs_file(lowered):
-    result = mil_check.check(lowered["npu"].path, lowered["cpu"].module, pictures(1))
-    assert result.failure is not None
-    result = mil_check.check(lowered["float"].path, lowered["cpu"].module, pictures(1))
+@pytest.mark.parametrize("other", [NPU, "float"])
+def test_check_catches_another_programs_file(lowered, other):
+    result = mil_check.check(lowered[other].path, lowered["cpu"].module, pictures(1))
     assert result.failure is not None
 
 
@@ -448,7 +451,8 @@ def test_xxs_on_real_images(golden_state, data_dir, tmp_path):
     form = build_mobile(model, COREML_FORM)
     made = lower_all(form, info, torch.from_numpy(read("train", 16)), tmp_path)
     x = read("val", 8)
-    for name, one in made.items():
+    for name in MIN_SQNR_XXS:
+        one = made[name]
         assert mil_check.check(one.path, one.module, x[:2]).failure is None
         y = coreml.load(one.path).run_many(x)
         assert sqnr_db(program_logits(one, x), y) >= MIN_SQNR_XXS[name]

@@ -34,13 +34,15 @@ from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
 from tests.parity.label_checks import check_labels
+from tests.parity.lazily import Lazily
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
 
 tflite = get_target("tflite")
 
 SIZE, CLASSES = 64, 1000
 LABELS = tuple(f"label {i}" for i in range(CLASSES))
-RECIPES = ("cpu", "npu")
+RECIPES = ("cpu", pytest.param("npu", marks=pytest.mark.slow))
+NAMES = (*RECIPES, "float")
 # Single flips of rounding spread through an int8 network, the more the narrower it is: end to end
 # file and program agree little better than with float. The op by op test is the sharp one.
 MIN_SQNR = {"cpu": 25.0, "npu": 22.0}
@@ -81,16 +83,17 @@ def lowered(form, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tflite")
     info = ModelInfo("efficientmod_shallow", LABELS, Preprocess(size=SIZE))
     calibration = Calibration("w", "i", 8, observe(form, list(images(8).split(4)), 8))
-    made = {}
-    for name in (*RECIPES, "float"):
+
+    def make(name: str) -> Lowered:
         table, module = None, form
         if name != "float":
             table = make_table(form, "xnnpack", load_recipe(name), calibration)
             module = quantize(form, table, tflite.facts.fold)
         path = folder / f"{name}.tflite"
         tflite.lower(module, info, path, int8=table is not None)
-        made[name] = Lowered(path, module, table, info)
-    return made
+        return Lowered(path, module, table, info)
+
+    return Lazily(make)
 
 
 def differences(graph: FileGraph, constants: dict, module: nn.Module, table: ParameterTable):
@@ -258,20 +261,24 @@ def test_float_file_agrees_with_torch(lowered):
     assert sqnr(*outputs(lowered["float"])) >= 100
 
 
-def test_edges_are_float_and_channels_last(lowered):
-    for made in lowered.values():
-        graph = tflite.read_graph(made.path)
-        assert graph.inputs == ("image",) and graph.outputs == ("logits",)
-        assert graph.tensors["image"].shape == (1, SIZE, SIZE, 3)
-        assert graph.tensors["logits"].shape == (1, CLASSES)
-        assert {graph.tensors[n].dtype for n in ("image", "logits")} == {"float32"}
+@pytest.mark.parametrize("name", NAMES)
+def test_edges_are_float_and_channels_last(lowered, name):
+    graph = tflite.read_graph(lowered[name].path)
+    assert graph.inputs == ("image",) and graph.outputs == ("logits",)
+    assert graph.tensors["image"].shape == (1, SIZE, SIZE, 3)
+    assert graph.tensors["logits"].shape == (1, CLASSES)
+    assert {graph.tensors[n].dtype for n in ("image", "logits")} == {"float32"}
 
 
-def test_graph_runs_in_one_partition_where_the_recipe_is_the_cpus(lowered):
-    for name in ("cpu", "float"):
-        graph = tflite.read_graph(lowered[name].path)
-        assert graph.partitions == 1
-        assert [n.op for n in graph.nodes if n.partition is None] == []
+@pytest.mark.parametrize("name", ["cpu", "float"])
+def test_graph_runs_in_one_partition_where_the_recipe_is_the_cpus(lowered, name):
+    graph = tflite.read_graph(lowered[name].path)
+    assert graph.partitions == 1
+    assert [n.op for n in graph.nodes if n.partition is None] == []
+
+
+@pytest.mark.slow
+def test_the_npus_graph_has_integers_alone(lowered):
     # Integer RSQRT and GELU exist outside the delegate only.
     graph = tflite.read_graph(lowered["npu"].path)
     outside = [n.op for n in graph.nodes if n.partition is None]
@@ -280,7 +287,8 @@ def test_graph_runs_in_one_partition_where_the_recipe_is_the_cpus(lowered):
     assert [n for n, t in graph.tensors.items() if t.dtype == "float32"] == ["image", "logits"]
 
 
-def test_macs_are_those_of_the_torch_form(lowered, form):
+@pytest.mark.parametrize("name", NAMES)
+def test_macs_are_those_of_the_torch_form(lowered, form, name):
     counted: dict[str, int] = {}
 
     def count(module, _, output):
@@ -292,12 +300,11 @@ def test_macs_are_those_of_the_torch_form(lowered, form):
         form(images(1))
     for hook in hooks:
         hook.remove()
-    for made in lowered.values():
-        graph = tflite.read_graph(made.path)
-        convs = [n for n in graph.nodes if n.op in (CONV, DEPTHWISE)]
-        assert {n.outputs[0].partition(":")[0]: n.macs for n in convs} == counted
-        products = [n for n in graph.nodes if n.op == "matmul"]
-        assert len(products) == 4 and all(n.macs for n in products)
+    graph = tflite.read_graph(lowered[name].path)
+    convs = [n for n in graph.nodes if n.op in (CONV, DEPTHWISE)]
+    assert {n.outputs[0].partition(":")[0]: n.macs for n in convs} == counted
+    products = [n for n in graph.nodes if n.op == "matmul"]
+    assert len(products) == 4 and all(n.macs for n in products)
 
 
 def test_cpu_file_has_its_linears_in_int8(lowered):
@@ -310,6 +317,7 @@ def test_cpu_file_has_its_linears_in_int8(lowered):
     assert floats and all(".norm" in n or n.startswith("norm.") for n in floats)
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_bytes(lowered, tmp_path, capfd):
     made = lowered["cpu"]
     again = tmp_path / "again.tflite"

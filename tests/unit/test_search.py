@@ -370,7 +370,7 @@ def test_the_target_that_is_searched_first():
 
 BACKENDS = {name: get_target(name) for name in ("tflite", "executorch", "coreml")}
 MARKS = {
-    ("tflite", "cpu"): (),
+    ("tflite", "cpu"): pytest.mark.slow,
     ("executorch", "cpu"): pytest.mark.slow,
     ("coreml", "npu"): pytest.mark.slow,
 }
