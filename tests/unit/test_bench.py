@@ -19,10 +19,11 @@ from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts, recipe_digest
 from mobilemod.harness.arm64.plugin import HERE, compile_library
 from mobilemod.harness.arm64.process import run_tool
-from mobilemod.harness.bench import instructions, latency
-from mobilemod.harness.bench.bench import find_files
-from mobilemod.harness.bench.devices import DEVICES, get_device
-from mobilemod.harness.bench.latency import Latency, alternate, compare, median_interval, turn
+from mobilemod.harness.bench import instructions
+from mobilemod.harness.bench.bench import KINDS, MEASURERS
+from mobilemod.harness.bench.files import find_files
+from mobilemod.harness.drivers import get_driver
+from mobilemod.harness.record.statistics import Latency, compare, median_interval
 from tests.manifests import manifest_values, model_entry
 
 ROOT = Path(__file__).parents[2]
@@ -152,28 +153,6 @@ def test_latency_of_known_runs():
     assert Latency.of([3.0]) == Latency(1, 3.0, 3.0, 3.0)
 
 
-@pytest.mark.parametrize("calls", [1, 2, 3, 4, 6])
-def test_every_call_gets_every_place(calls):
-    orders = [turn(n, calls) for n in range(2 * calls)]
-    assert all(sorted(order) == list(range(calls)) for order in orders)
-    for place in range(calls):
-        assert sorted(o[place] for o in orders) == sorted(2 * list(range(calls)))
-
-
-def test_times_belong_to_their_call():
-    now, log = [0.0], []
-
-    def call(name: str, seconds: float) -> None:
-        log.append(name)
-        now[0] += seconds
-
-    calls = [lambda: call("a", 0.002), lambda: call("b", 0.005), lambda: call("c", 0.001)]
-    times = alternate(calls, range(4), lambda: now[0])
-    assert np.allclose(times, [[2, 5, 1]] * 4)
-    measured = log[latency.WARM_UPS * 3 :]
-    assert len(measured) == 12 and measured[:3] == ["a", "b", "c"] and measured[3:6] != measured[:3]
-
-
 def test_median_interval_holds_the_median_often_enough():
     rng = np.random.default_rng(0)
     for n in (8, 25, 50):
@@ -267,12 +246,14 @@ def test_a_file_in_a_bundle_is_described_by_its_manifest(tmp_path):
     folder = bundle_at(tmp_path / "bundle")
     path = folder / "net_int8.tflite"
     for given in (folder, path):
-        (file,), preprocess, model = find_files(given)
+        found = find_files(given)
+        (file,) = found.files
         assert (file.path, file.target, file.precision) == (path, "tflite", "int8")
-        assert (preprocess.size, model) == (64, "net")
+        assert (found.preprocess.size, found.model) == (64, "net")
     path.write_bytes(bytes(99))  # no longer the manifest's
-    (file,), preprocess, model = find_files(path)
-    assert (file.precision, preprocess.size, model) == (None, 224, None)
+    found = find_files(path)
+    (file,) = found.files
+    assert (file.precision, found.preprocess.size, found.model) == (None, 224, None)
     with pytest.raises(UserError, match="sha256 differs, 99 bytes for 100"):
         find_files(folder)
 
@@ -286,9 +267,11 @@ def test_what_is_no_model_is_said(tmp_path, name):
 
 
 def test_every_device_has_its_parts():
-    for name in DEVICES:
-        device = get_device(name)
-        assert all(callable(getattr(device, p)) for p in ("check", "suffixes", "measure", "table"))
+    parts = {"check", "suffixes", "environment"}
+    for kind in KINDS:
+        own = {"measure"} if kind in MEASURERS else {"run", "extra", "delegates"}
+        tool = MEASURERS[kind]() if kind in MEASURERS else get_driver(kind)
+        assert all(callable(getattr(tool, part)) for part in parts | own), kind
 
 
 def fails(capsys, *arguments: object) -> str:
@@ -302,10 +285,10 @@ def fails(capsys, *arguments: object) -> str:
 def test_bad_requests(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("MOBILEMOD_ARM64", str(tmp_path / "none"))
     folder = bundle_at(tmp_path / "bundle")
-    assert "known: host" in fails(capsys, "bench", folder, "--device", "toaster")
+    assert f"known: {', '.join(KINDS)}" in fails(capsys, "bench", folder, "--device", "toaster")
+    assert "there is one host" in fails(capsys, "bench", folder, "--udid", "x")
     assert "make arm64" in fails(capsys, "bench", folder, "--device", "arm64-emulated")
     emulated = ("bench", folder, "--device", "arm64-emulated")
-    assert "one thread" in fails(capsys, *emulated, "--threads", 2)
     assert "from 1 to 256 threads" in fails(capsys, "bench", folder, "--threads", 0)
     assert "arm64-emulated" in fails(capsys, "bench", folder, "--record", tmp_path / "x.json")
     assert "no such file" in fails(capsys, *emulated, "--against", tmp_path / "x.json")
@@ -314,11 +297,17 @@ def test_bad_requests(capsys, tmp_path, monkeypatch):
     assert not (folder / "bench").exists()
 
 
+def test_the_emulated_processor_counts_one_thread(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOBILEMOD_ARM64", str(tmp_path))
+    (tmp_path / "stamp.json").write_text(json.dumps({"recipe": recipe_digest()}))
+    folder = bundle_at(tmp_path / "bundle")
+    line = fails(capsys, "bench", folder, "--device", "arm64-emulated", "--threads", 2)
+    assert "at most 1 threads" in line
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="there it would run")
-@pytest.mark.parametrize("device", ["mac", "iphone"])
-def test_apple_devices_need_macos(capsys, tmp_path, device):
-    line = fails(capsys, "bench", bundle_at(tmp_path / "bundle"), "--device", device)
-    assert "needs macOS" in line
+def test_a_mac_needs_macos(capsys, tmp_path):
+    assert "needs macOS" in fails(capsys, "bench", bundle_at(tmp_path / "b"), "--device", "mac")
 
 
 # Core ML, as far as it goes without a Mac
@@ -395,7 +384,7 @@ def heavy_names(classifier) -> dict[str, str]:
 
 
 def test_every_op_off_the_cpu_passes(classifier, plan):
-    from mobilemod.harness.bench.coreml_placement import by_device, fallback_verdict, placements
+    from mobilemod.harness.coreml.placement import by_device, fallback_verdict, placements
 
     names = heavy_names(classifier)
     assert sorted(names.values()) == ["conv", "conv", "matmul"]
@@ -410,7 +399,7 @@ def test_every_op_off_the_cpu_passes(classifier, plan):
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("device", ["CPU", None])
 def test_a_heavy_op_on_the_cpu_or_nowhere_fails(classifier, plan, index, device):
-    from mobilemod.harness.bench.coreml_placement import fallback_verdict, placements
+    from mobilemod.harness.coreml.placement import fallback_verdict, placements
 
     names = heavy_names(classifier)
     devices = dict.fromkeys(names, "Neural Engine")
@@ -425,7 +414,7 @@ def test_a_heavy_op_on_the_cpu_or_nowhere_fails(classifier, plan, index, device)
 
 
 def test_a_plan_without_heavy_ops_is_no_pass(plan):
-    from mobilemod.harness.bench.coreml_placement import fallback_verdict, placements
+    from mobilemod.harness.coreml.placement import fallback_verdict, placements
 
     light = [info for info in plan({"mean": "GPU"}) if info.spec.type == "reduce_mean"]
     assert not fallback_verdict("net.mlpackage", placements(light)).passed
@@ -435,7 +424,7 @@ def test_a_plan_without_heavy_ops_is_no_pass(plan):
 def test_edges_become_arrays_and_the_program_stays(classifier, tmp_path):
     import coremltools as ct
 
-    from mobilemod.harness.bench.coreml_edges import tensor_edges
+    from mobilemod.harness.coreml.edges import tensor_edges
 
     before = classifier.get_spec()
     after = tensor_edges(before)
@@ -476,18 +465,13 @@ def phone(udid: str, **other: object):
 
 
 def test_the_connected_phone_is_chosen():
-    from coremltools.models.ml_program.experimental.remote_device import DeviceState, DeviceType
+    from coremltools.models.ml_program.experimental.remote_device import DeviceState
 
-    from mobilemod.harness.bench.iphone import choose_device
+    from mobilemod.harness.coreml.phone import choose_device
 
     away = phone("away", state=DeviceState.DISCONNECTED)
-    tablet = phone("tablet", type=DeviceType.IPAD)
-    for devices in itertools.permutations([away, tablet, phone("here")]):
-        assert choose_device(devices, None).udid == "here"
-    two = [phone("one"), phone("two")]
-    assert choose_device(two, "two").udid == "two"
-    with pytest.raises(UserError, match="--udid: one, two"):
-        choose_device(two, None)
-    for devices, udid in (([], None), ([away, tablet], None), (two, "three")):
-        with pytest.raises(UserError, match="no connected iPhone"):
-            choose_device(devices, udid)
+    for devices in itertools.permutations([away, phone("here"), phone("other")]):
+        assert choose_device(devices, "here").udid == "here"
+    for devices in ([], [away], [phone("here")]):
+        with pytest.raises(UserError, match="no connected iPhone away"):
+            choose_device(devices, "away")

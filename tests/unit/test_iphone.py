@@ -132,8 +132,8 @@ def test_where_heavy_ops_ran():
         {"op": "matmul", "name": "c", "device": "unknown", "share": None},
         {"op": "add", "name": "d", "device": "CPU", "share": 0.1},
     ]
-    assert placement(ops, {"CPU": 2})["fallback"] == {"conv": 1, "matmul": 1}
-    assert placement(ops[:1], {})["fallback"] == {}
+    assert placement(ops)["fallback"] == {"conv": 1, "matmul": 1}
+    assert placement(ops[:1])["fallback"] == {}
 
 
 # Whole jobs over the stand-in

@@ -131,6 +131,9 @@ class AdbDriver:
             device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
             del self._followers[job]
 
+    def environment(self) -> dict[str, Any]:
+        return {}
+
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Of each file: the phone before and after a timed job, and what would have helped."""
         phone = self._phone.get(folder.job.id)

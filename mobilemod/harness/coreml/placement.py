@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mobilemod.results.verdict import FAIL, PASS, Verdict
@@ -30,6 +30,16 @@ class Placement:
     name: str
     device: str
     share: float | None
+
+
+async def place_ops(benchmarker: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """A package's `ops_by_device` and `ops`, as records have them.
+
+    benchmarker: an `MLModelBenchmarker` of it. inputs: of one prediction.
+    """
+    infos = await benchmarker.benchmark_operation_execution(inputs, iterations=1)
+    found = placements(infos)
+    return {"ops_by_device": by_device(found), "ops": [asdict(p) for p in found]}
 
 
 def placements(infos: Iterable[Any]) -> list[Placement]:
