@@ -15,7 +15,7 @@ from mobilemod.harness.bench.files import Loader, find_files
 from mobilemod.harness.bench.instructions import MAX_RISE_PERCENT, compare_with_baseline
 from mobilemod.harness.bench.measured import measure, table
 from mobilemod.harness.coreml.mac import Mac
-from mobilemod.harness.coreml.placement import Placement, fallback_verdict
+from mobilemod.harness.coreml.placement import OpPlacement, fallback_verdict
 from mobilemod.harness.drivers import DRIVERS, get_driver, kind_of
 from mobilemod.harness.run.job_build import check_threads
 from mobilemod.harness.run.validate import folder_name
@@ -79,7 +79,7 @@ def bench(
     }
     record = json_ready(record)
     verdicts = [
-        fallback_verdict(f["file"], [Placement(**op) for op in f["ops"]])
+        fallback_verdict(f["file"], [OpPlacement(**op) for op in f["ops"]])
         for f in record["files"]
         if "ops" in f
     ]

@@ -42,7 +42,7 @@ class BenchFile:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RunHere:
     """What a file gives here for the test card, float32 (K,), and what ran it."""
 
     outputs: np.ndarray
@@ -71,7 +71,7 @@ class Found:
         """The image of every measurement: the drawn test card, uint8 (S, S, 3)."""
         return draw_card(self.preprocess.size)
 
-    def answer(self, file: BenchFile, load: Loader) -> Answer:
+    def answer(self, file: BenchFile, load: Loader) -> RunHere:
         """Run a file here; `UserError` where it is damaged or doesn't take the card."""
         loaded = load(file.path)
         try:
@@ -79,7 +79,7 @@ class Found:
         except ValueError as error:
             size = self.preprocess.size
             raise UserError(f"{file.path} takes no image of {size} x {size}: {error}") from None
-        return Answer(outputs, loaded.description)
+        return RunHere(outputs, loaded.description)
 
 
 def find_files(path: Path) -> Found:

@@ -12,13 +12,13 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import CLASSES
-from mobilemod.harness.bench.files import Answer, Found, Loader
+from mobilemod.harness.bench.files import Found, Loader, RunHere
 from mobilemod.harness.bench.job import build
 from mobilemod.harness.drivers import Driver
 from mobilemod.harness.protocol.lines import Line, printable
 from mobilemod.harness.record.statistics import Latency
 from mobilemod.harness.record.times import comparisons, series_of
-from mobilemod.harness.run.session import LINES_FILE, Say, Session, read_lines
+from mobilemod.harness.run.session import Say, Session, read_lines
 
 
 def measure(
@@ -34,11 +34,12 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="mobilemod-bench-") as name:
         outputs = max(answer.outputs.size for answer in here)
         folder = build(found, outputs, threads, runs, driver, Path(name, "job"))
-        result = Session(driver, folder, Path(name, "run"), say).run()
-        lines, *_ = read_lines(Path(name, "run", LINES_FILE), folder.job)
-        failed = [line["message"] for line in lines if line.type == "error"]
-        if failed or not result.complete:
-            raise UserError(printable(failed[0] if failed else result.reason))
+        session = Session(driver, folder, Path(name, "run"), say)
+        result = session.run()
+        lines, *_ = read_lines(session.path, folder.job)
+        if session.held.failed or not result.complete:
+            said = [line["message"] for line in lines if line.type == "error"]
+            raise UserError(printable(said[0] if said else result.reason))
         extra = driver.extra(folder)
     entries, series = [], series_of(lines)
     for index, (file, answer) in enumerate(zip(found.files, here, strict=True)):
@@ -64,7 +65,7 @@ def measure(
     }
 
 
-def _said(lines: Sequence[Line], here: Answer) -> dict[str, Any]:
+def _said(lines: Sequence[Line], here: RunHere) -> dict[str, Any]:
     """What a file's lines say beside times: what ran it, and its outputs against those here."""
     entry: dict[str, Any] = {}
     for line in lines:
@@ -75,7 +76,7 @@ def _said(lines: Sequence[Line], here: Answer) -> dict[str, Any]:
     return entry
 
 
-def _compare(told: Sequence[float | None], here: Answer) -> dict[str, Any]:
+def _compare(told: Sequence[float | None], here: RunHere) -> dict[str, Any]:
     """A record's `logits`. told: a device's outputs, None where one isn't finite."""
     there = np.array([np.nan if v is None else v for v in told], np.float32)
     if there.shape != here.outputs.shape:
