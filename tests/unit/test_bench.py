@@ -489,6 +489,25 @@ def test_what_a_device_says_failed_is_the_error(tiny, monkeypatch):
             benched(driver, tiny)
 
 
+def test_an_error_that_a_later_start_mended_is_none(tiny, monkeypatch):
+    class Mended(HostDriver):
+        starts = 0
+
+        def run(self, folder, resume, receive):
+            self.starts += 1
+            if self.starts > 1:
+                return super().run(folder, resume, receive)
+            place = {"configuration": 0, "image": None}
+            writer = Writer(folder.job.id, receive)
+            writer.line("error", where="load", message="no memory", **place, fatal=False)
+            raise DeviceLost("cable out")
+
+    monkeypatch.setattr(Session, "_wait", lambda self, seconds: None)
+    driver = Mended()
+    assert [f["latency"]["runs"] for f in benched(driver, tiny)["files"]] == [5, 5]
+    assert driver.starts == 2
+
+
 def test_a_phones_options_are_its_drivers(monkeypatch, capsys):
     asked = []
 
