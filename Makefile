@@ -120,7 +120,7 @@ report: setup
 	$(CLI) report "$(OUT)"
 
 bench: setup
-	MOBILEMOD_ARM64="$(ARM64)" $(CLI) bench "$(OUT)" --device $(DEVICE) --threads $(THREADS)
+	MOBILEMOD_ARM64="$(ARM64)" $(CLI) bench "$(OUT)" --device "$(DEVICE)" --threads $(THREADS)
 
 arm64: setup
 	$(CLI) arm64 --out "$(ARM64)"

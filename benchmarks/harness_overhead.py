@@ -23,12 +23,12 @@ import numpy as np
 
 from benchmarks.command import command
 from benchmarks.machine import machine
-from mobilemod.data.testcard import draw_card
+from benchmarks.series import order_of_round
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
-from mobilemod.harness.bench.bench import find_files
-from mobilemod.harness.bench.latency import median_interval, turn
+from mobilemod.harness.bench.files import find_files
 from mobilemod.harness.protocol.lines import TIMES_PER_LINE, Writer
+from mobilemod.harness.record.statistics import median_interval
 from mobilemod.harness.worker.facts import state
 from mobilemod.harness.worker.runtimes import runtime_of_file
 from mobilemod.harness.worker.timing import Series, run_in_turns
@@ -40,9 +40,10 @@ LIMIT_PERCENT = 1.0
 
 def measure(path: Path, rounds: int, threads: int) -> dict[str, Any]:
     """The record. rounds: blocks of 64 inferences of each way."""
-    (file,), preprocess, _ = find_files(path)
+    found = find_files(path)
+    (file,) = found.files
     loaded = runtime_of_file(path).load(path, threads, "xnnpack")
-    prepared = loaded.prepare(preprocess.normalize(draw_card(preprocess.size)[None]))
+    prepared = loaded.prepare(found.preprocess.normalize(found.card[None]))
 
     def infer() -> object:
         return loaded.infer(prepared)
@@ -123,7 +124,7 @@ def _bare(call: Callable[[], object]) -> Callable[[], None]:
 def _in_turns(blocks: list[Callable[[], None]], number: int) -> list[tuple[float, float]]:
     """(clock, processor) seconds of each block of round `number`."""
     seconds = [(0.0, 0.0)] * len(blocks)
-    for i in turn(number, len(blocks)):
+    for i in order_of_round(len(blocks), number):
         begin = time.perf_counter(), time.process_time()
         blocks[i]()
         seconds[i] = time.perf_counter() - begin[0], time.process_time() - begin[1]

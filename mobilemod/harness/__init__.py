@@ -1,1 +1,1 @@
-"""Measuring model files on a device: `mobilemod bench`."""
+"""Measuring model files on devices: `mobilemod bench` and `validate --device`."""

@@ -12,7 +12,7 @@ class ToyDriver(HostDriver):
     """It says of each file that it ran here."""
 
     def extra(self, folder):
-        return {file.path.rpartition("/")[2]: {"toy": True} for file in folder.job.files}
+        return {file.name: {"toy": True} for file in folder.job.files}
 
 
 def create(device_id: str | None) -> ToyDriver:

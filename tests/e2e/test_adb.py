@@ -6,6 +6,7 @@ here is what comes between it and the record. ARM64 and the command line: test_a
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import JobFolder
@@ -149,6 +151,18 @@ def test_a_job_with_times_gives_the_hosts_answers(adb, phone, bundle, images, ex
     extra = measured.driver.extra(measured.folder)["tiny_int8.tflite"]["phone"]
     assert extra["before"]["governors"] == {"0": "schedutil"}
     assert extra["hints"] and extra["after"]["thermal"] == "nominal"
+
+
+def test_bench_times_a_file_by_the_app(adb, phone, bundle, tmp_path, capsys):
+    file, device = bundle.folder / "tiny_int8.tflite", f"adb:{phone.address}"
+    words = ("--device", device, "--runs", "7", "--json", "-")
+    assert main(["bench", str(file), *words]) == 0
+    record = json.loads(capsys.readouterr().out)
+    (measured,) = record["files"]
+    assert (record["device"], record["model"]) == (device, "tiny")
+    assert measured["latency"]["runs"] == 7 and measured["load"]["runs"] == 3
+    assert measured["logits"]["identical"] and measured["phone"]["before"]["governors"]
+    assert not (bundle.folder / "bench").exists()  # one file's record isn't the bundle's
 
 
 def test_cable_out_in_mid_job(adb, phone, bundle, images, expected, tmp_path):

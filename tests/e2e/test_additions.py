@@ -85,6 +85,12 @@ def test_a_new_device_runs_them(at, record):
     (measured,) = json.loads(done.stdout)["records"]
     assert measured["complete"] and measured["counts"]["answered"] == 12
     assert all(f["toy"] for f in measured["files"])
+    done = at(
+        "-m", "export.verbs", "bench", "bundle", "--device", "toy", "--runs", 5, "--json", "-"
+    )
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout)["files"]
+    assert files and all(f["toy"] and f["latency"]["runs"] == 5 for f in files)
     said = at("-m", "export.verbs", "validate", "bundle", "--device", "toi", "--audit-only").stderr
     assert "did you mean 'toy'?" in said
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from export.targets.target import target_of_file
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator
+from mobilemod.harness.bench.bench import bench
+from mobilemod.harness.bench.instructions import (
+    compare_with_baseline,
+    read_baseline,
+    write_baseline,
+)
 from mobilemod.harness.drivers import get_driver
 from mobilemod.harness.run.validate import validate_devices
 from tests.harness.conftest import IMAGES, Host
@@ -35,6 +42,27 @@ def test_a_bundle_on_an_emulated_processor(tiny, images):
         assert counted["total"] == sum(counted["classes"].values()) > 0
         assert set(counted["classes"]) == set(CLASSES)
     assert "Executed instructions" in report.read_text()
+
+
+@pytest.mark.slow
+def test_bench_counts_and_holds_the_outputs_against_this_machines(tiny, tmp_path):
+    """The counts of a bundle's files and of one of them alone, and never a latency."""
+
+    def load(path):
+        return target_of_file(path).load(path)
+
+    record, _ = bench(tiny, "arm64-emulated", load)
+    again, _ = bench(tiny / "tiny_int8.tflite", "arm64-emulated", load)
+    environment = record["environment"]
+    assert environment["processor"] == "cortex-a76" and environment["qemu"].startswith("1:7.2")
+    assert "ai-edge-litert" in str(environment["wheels"])
+    for file in record["files"]:
+        assert "latency" not in file and "load" not in file
+        assert file["instructions"]["spread"] == 0 and file["runtime"].startswith("LiteRT")
+        assert file["logits"]["count"] == 10 and file["logits"]["max_difference"] < 0.06
+    write_baseline(record, tmp_path / "counts.json")
+    (verdict,) = compare_with_baseline(again, read_baseline(tmp_path / "counts.json"))
+    assert verdict.passed, verdict.line
 
 
 def test_one_thread_is_all_it_has(tiny, images):

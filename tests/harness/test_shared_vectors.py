@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mobilemod.errors import UserError
-from mobilemod.harness.bench.latency import Distribution
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import Configuration, Hashed, Inputs, Item, Job, JobFile
 from mobilemod.harness.protocol.lines import Damaged, Reader, decode, encode
 from mobilemod.harness.protocol.values import check_path
+from mobilemod.harness.record.statistics import Distribution
 from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.harness.worker.timing import stable
 

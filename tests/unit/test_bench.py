@@ -5,25 +5,42 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from export.verbs.main import main
+from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64 import pins
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts, recipe_digest
 from mobilemod.harness.arm64.plugin import HERE, compile_library
 from mobilemod.harness.arm64.process import run_tool
-from mobilemod.harness.bench import instructions, latency
-from mobilemod.harness.bench.bench import find_files
-from mobilemod.harness.bench.devices import DEVICES, get_device
-from mobilemod.harness.bench.latency import Latency, alternate, compare, median_interval, turn
+from mobilemod.harness.bench import instructions
+from mobilemod.harness.bench.bench import KINDS, MEASURERS
+from mobilemod.harness.bench.files import find_files
+from mobilemod.harness.bench.job import CARD_FILE, MOST_OUTPUTS, WARM_UPS, build
+from mobilemod.harness.bench.measured import measure, table
+from mobilemod.harness.drivers import DeviceLost, get_driver
+from mobilemod.harness.drivers.host import HostDriver
+from mobilemod.harness.protocol.job import JobFile
+from mobilemod.harness.protocol.job_folder import load_job
+from mobilemod.harness.protocol.lines import Writer
+from mobilemod.harness.record.statistics import Latency, compare, median_interval
+from mobilemod.harness.run.job_build import in_pairs
+from mobilemod.harness.run.session import Session
+from mobilemod.harness.worker.inputs import Feed
+from mobilemod.results.schema import json_ready
+from tests import tiny_bundle
+from tests.harness.devices import Changed, resigned
 from tests.manifests import manifest_values, model_entry
+from tests.tiny_bundle import make_bundle
 
 ROOT = Path(__file__).parents[2]
 WORDS = ROOT / "tests" / "data" / "a64_words.tsv"
@@ -152,28 +169,6 @@ def test_latency_of_known_runs():
     assert Latency.of([3.0]) == Latency(1, 3.0, 3.0, 3.0)
 
 
-@pytest.mark.parametrize("calls", [1, 2, 3, 4, 6])
-def test_every_call_gets_every_place(calls):
-    orders = [turn(n, calls) for n in range(2 * calls)]
-    assert all(sorted(order) == list(range(calls)) for order in orders)
-    for place in range(calls):
-        assert sorted(o[place] for o in orders) == sorted(2 * list(range(calls)))
-
-
-def test_times_belong_to_their_call():
-    now, log = [0.0], []
-
-    def call(name: str, seconds: float) -> None:
-        log.append(name)
-        now[0] += seconds
-
-    calls = [lambda: call("a", 0.002), lambda: call("b", 0.005), lambda: call("c", 0.001)]
-    times = alternate(calls, range(4), lambda: now[0])
-    assert np.allclose(times, [[2, 5, 1]] * 4)
-    measured = log[latency.WARM_UPS * 3 :]
-    assert len(measured) == 12 and measured[:3] == ["a", "b", "c"] and measured[3:6] != measured[:3]
-
-
 def test_median_interval_holds_the_median_often_enough():
     rng = np.random.default_rng(0)
     for n in (8, 25, 50):
@@ -267,12 +262,14 @@ def test_a_file_in_a_bundle_is_described_by_its_manifest(tmp_path):
     folder = bundle_at(tmp_path / "bundle")
     path = folder / "net_int8.tflite"
     for given in (folder, path):
-        (file,), preprocess, model = find_files(given)
+        found = find_files(given)
+        (file,) = found.files
         assert (file.path, file.target, file.precision) == (path, "tflite", "int8")
-        assert (preprocess.size, model) == (64, "net")
+        assert (found.preprocess.size, found.model) == (64, "net")
     path.write_bytes(bytes(99))  # no longer the manifest's
-    (file,), preprocess, model = find_files(path)
-    assert (file.precision, preprocess.size, model) == (None, 224, None)
+    found = find_files(path)
+    (file,) = found.files
+    assert (file.precision, found.preprocess.size, found.model) == (None, 224, None)
     with pytest.raises(UserError, match="sha256 differs, 99 bytes for 100"):
         find_files(folder)
 
@@ -286,9 +283,11 @@ def test_what_is_no_model_is_said(tmp_path, name):
 
 
 def test_every_device_has_its_parts():
-    for name in DEVICES:
-        device = get_device(name)
-        assert all(callable(getattr(device, p)) for p in ("check", "suffixes", "measure", "table"))
+    parts = {"check", "suffixes", "environment"}
+    for kind in KINDS:
+        own = {"measure"} if kind in MEASURERS else {"run", "extra", "delegates"}
+        tool = MEASURERS[kind]() if kind in MEASURERS else get_driver(kind)
+        assert all(callable(getattr(tool, part)) for part in parts | own), kind
 
 
 def fails(capsys, *arguments: object) -> str:
@@ -302,10 +301,10 @@ def fails(capsys, *arguments: object) -> str:
 def test_bad_requests(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("MOBILEMOD_ARM64", str(tmp_path / "none"))
     folder = bundle_at(tmp_path / "bundle")
-    assert "known: host" in fails(capsys, "bench", folder, "--device", "toaster")
+    assert f"known: {', '.join(KINDS)}" in fails(capsys, "bench", folder, "--device", "toaster")
+    assert "there is one host" in fails(capsys, "bench", folder, "--udid", "x")
     assert "make arm64" in fails(capsys, "bench", folder, "--device", "arm64-emulated")
     emulated = ("bench", folder, "--device", "arm64-emulated")
-    assert "one thread" in fails(capsys, *emulated, "--threads", 2)
     assert "from 1 to 256 threads" in fails(capsys, "bench", folder, "--threads", 0)
     assert "arm64-emulated" in fails(capsys, "bench", folder, "--record", tmp_path / "x.json")
     assert "no such file" in fails(capsys, *emulated, "--against", tmp_path / "x.json")
@@ -314,11 +313,213 @@ def test_bad_requests(capsys, tmp_path, monkeypatch):
     assert not (folder / "bench").exists()
 
 
+def test_the_emulated_processor_counts_one_thread(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOBILEMOD_ARM64", str(tmp_path))
+    (tmp_path / "stamp.json").write_text(json.dumps({"recipe": recipe_digest()}))
+    folder = bundle_at(tmp_path / "bundle")
+    line = fails(capsys, "bench", folder, "--device", "arm64-emulated", "--threads", 2)
+    assert "at most 1 threads" in line
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="there it would run")
-@pytest.mark.parametrize("device", ["mac", "iphone"])
-def test_apple_devices_need_macos(capsys, tmp_path, device):
-    line = fails(capsys, "bench", bundle_at(tmp_path / "bundle"), "--device", device)
-    assert "needs macOS" in line
+def test_a_mac_needs_macos(capsys, tmp_path):
+    assert "needs macOS" in fails(capsys, "bench", bundle_at(tmp_path / "b"), "--device", "mac")
+
+
+# A job of any driver
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+def loaded(path: Path):
+    from export.targets.target import target_of_file
+
+    return target_of_file(path).load(path)
+
+
+def benched(driver, path: Path, runs: int = 5) -> dict:
+    """What `bench` records of a driver's device."""
+    return measure(driver, find_files(path), loaded, 1, runs, print)
+
+
+def test_files_become_a_job_that_times_the_card_for_exactly_its_runs(tiny, tmp_path):
+    found = find_files(tiny)
+    build(found, 10, 2, 7, HostDriver(), tmp_path / "job")
+    folder = load_job(tmp_path / "job")  # every hash holds
+    job, timing = folder.job, folder.job.latency
+    assert np.array_equal(np.asarray(Image.open(folder.path(CARD_FILE))), draw_card(32))
+    assert np.array_equal(Feed(folder).timed(), found.preprocess.normalize(found.card[None]))
+    assert [(c.file, c.threads, c.delegate) for c in job.configurations] == [
+        ("tiny_int8.tflite", 2, "xnnpack"),
+        ("tiny_float32.tflite", 2, "xnnpack"),
+    ]
+    assert job.timed_groups() == [(0, 1)] and not job.accuracy
+    assert (timing.warm_up_seconds, timing.warm_up_max) == (0, WARM_UPS)
+    assert (timing.min_seconds, timing.min_runs) == (0, 7)
+    manifest = json.loads(folder.path("manifest.json").read_text("utf-8"))
+    assert len(manifest["labels"]) == manifest["num_classes"] == 10
+
+
+def test_more_outputs_than_a_line_has_room_for_are_not_golden(tiny, tmp_path):
+    folder = build(find_files(tiny), MOST_OUTPUTS + 1, 1, 5, HostDriver(), tmp_path / "job")
+    assert folder.job.golden == ()
+    line = {"configuration": 0, "image": 0, "source": "pixels"}
+    most = [-0.000012345678806304932] * MOST_OUTPUTS
+    Writer(folder.job.id, lambda data: None).line("golden", **line, logits=most)
+
+
+def test_a_float_twin_is_of_the_same_target():
+    def file(name: str, target: str, precision: str) -> JobFile:
+        return JobFile(name, f"models/{name}", "0" * 64, 1, target, precision)
+
+    files = (
+        file("a", "tflite", "int8"),
+        file("b", "tflite", "float32"),
+        file("c", "tflite", "float16"),
+        file("d", "executorch", "int8"),
+    )
+    assert [f.twin for f in in_pairs(files)] == ["b", None, None, None]
+
+
+def test_a_bundle_on_this_machine(tiny, capsys):
+    assert main(["bench", str(tiny), "--runs", "5", "--json", "-"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert json.loads((tiny / "bench" / "host.json").read_text("utf-8")) == record
+    assert record["input"] == "drawn test card, 32 x 32" and record["left_out"] == []
+    assert {"processor", "cores", "system", "load_before"} <= set(record["environment"])
+    for file in record["files"]:
+        times = file["latency"]
+        assert times["runs"] == 5 and file["runtime"].endswith("XNNPACK, 1 thread")
+        assert 0 < times["min_ms"] <= times["median_ms"] <= times["p90_ms"]
+        assert file["load"]["runs"] == 3 and file["logits"]["identical"]
+    (pair,) = record["comparisons"]
+    assert pair["rounds"] == 5 and pair["low"] <= pair["ratio"] <= pair["high"]
+
+
+def test_a_file_of_any_name_that_lies_in_no_bundle(tmp_path, capsys, monkeypatch):
+    # The usual size; the grid stays.
+    monkeypatch.setattr(tiny_bundle, "SIZE", 224)
+    monkeypatch.setattr(tiny_bundle, "CELL", 28)
+    path = tmp_path / "it's $(a) 貓.tflite"
+    path.write_bytes(tiny_bundle.network(np.ones((10, 192), np.float32), False))
+    assert main(["bench", str(path), "--runs", "5"]) == 0
+    heading, _, row = capsys.readouterr().out.splitlines()
+    assert row.startswith(path.name) and "identical" in row
+    words = ("median ms", "p90 ms", "min ms", "runs", "load ms", "largest difference", "run by")
+    assert all(word in heading for word in words) and "million" not in heading
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_cut_file_is_said_in_one_line(tiny, tmp_path, capsys):
+    path = tmp_path / "cut.tflite"
+    path.write_bytes((tiny / "tiny_int8.tflite").read_bytes()[:1000])
+    assert "cut.tflite: damaged or cut off" in fails(capsys, "bench", path)
+
+
+def test_what_only_the_driver_knows_is_recorded(tiny):
+    class Toy(HostDriver):
+        latency = False
+
+        def environment(self):
+            return {"processor": "toy"}
+
+        def extra(self, folder):
+            return {f.name: {"ops_by_device": {"CPU": 3, "GPU": 1}} for f in folder.job.files}
+
+    record = benched(Toy(), tiny)
+    assert record["environment"]["processor"] == "toy" and record["comparisons"] == []
+    for file in record["files"]:
+        assert "latency" not in file and "load" not in file
+        assert file["ops_by_device"] == {"CPU": 3, "GPU": 1}
+    heading, *rows = table(record["files"])
+    assert heading[-2:] == ["ops by device", "run by"] and rows[0][-2] == "CPU 3, GPU 1"
+    assert "median ms" not in heading
+
+
+def golden(change):
+    """A device whose outputs of golden images are changed: `change(outputs)`."""
+
+    def line(raw: bytes, number: int, start: int) -> bytes:
+        values = json.loads(raw)
+        outputs = values.get("logits")
+        return raw if outputs is None else resigned(raw, logits=change(outputs))
+
+    return Changed(line)
+
+
+def test_a_devices_outputs_are_held_against_this_machines(tiny):
+    record = benched(golden(lambda outputs: [outputs[0] + 1, *outputs[1:]]), tiny)
+    for file in record["files"]:
+        logits = file["logits"]
+        assert not logits["identical"] and logits["differing"] == 1 and logits["count"] == 10
+        assert logits["max_difference"] == pytest.approx(1, abs=1e-5)
+    record = json_ready(benched(golden(lambda outputs: [None, *outputs[1:]]), tiny))
+    assert all("not finite" in row for row in table(record["files"])[1:])
+    with pytest.raises(UserError, match="9 outputs there, 10 of LiteRT"):
+        benched(golden(lambda outputs: outputs[1:]), tiny)
+
+
+def test_what_a_device_says_failed_is_the_error(tiny, monkeypatch):
+    class Failing(HostDriver):
+        def run(self, folder, resume, receive):
+            place = {"configuration": 0, "image": None}
+            writer = Writer(folder.job.id, receive)
+            writer.line("error", where="load", message="net: no such op", **place, fatal=False)
+            place["configuration"] = 1
+            writer.line("error", where="load", message="another", **place, fatal=False)
+
+    class Lost(HostDriver):
+        def run(self, folder, resume, receive):
+            raise DeviceLost("the worker process was killed by signal 11")
+
+    class Silent(Changed):
+        def __init__(self):
+            super().__init__(lambda raw, *_: b"" if b'"type":"times"' in raw else raw)
+
+    monkeypatch.setattr(Session, "_wait", lambda self, seconds: None)
+    for driver, line in (
+        (Failing(), "^net: no such op$"),
+        (Lost(), "signal 11.*missing: tiny_int8"),
+        (Silent(), "tiny_int8.tflite: the device sent no times"),
+    ):
+        with pytest.raises(UserError, match=line):
+            benched(driver, tiny)
+
+
+def test_an_error_that_a_later_start_mended_is_none(tiny, monkeypatch):
+    class Mended(HostDriver):
+        starts = 0
+
+        def run(self, folder, resume, receive):
+            self.starts += 1
+            if self.starts > 1:
+                return super().run(folder, resume, receive)
+            place = {"configuration": 0, "image": None}
+            writer = Writer(folder.job.id, receive)
+            writer.line("error", where="load", message="no memory", **place, fatal=False)
+            raise DeviceLost("cable out")
+
+    monkeypatch.setattr(Session, "_wait", lambda self, seconds: None)
+    driver = Mended()
+    assert [f["latency"]["runs"] for f in benched(driver, tiny)["files"]] == [5, 5]
+    assert driver.starts == 2
+
+
+def test_a_phones_options_are_its_drivers(monkeypatch, capsys):
+    asked = []
+
+    def fake(path, device, *rest):
+        asked.append((device, os.environ.get("MOBILEMOD_APPLE_TEAM")))
+        raise UserError("enough")
+
+    monkeypatch.setattr("mobilemod.harness.bench.bench.bench", fake)
+    monkeypatch.setenv("MOBILEMOD_APPLE_TEAM", "")
+    fails(capsys, "bench", "x", "--device", "iphone")
+    fails(capsys, "bench", "x", "--device", "iphone", "--udid", "A-1", "--team", "T")
+    assert asked == [("iphone", ""), ("iphone:A-1", "T")]
 
 
 # Core ML, as far as it goes without a Mac
@@ -395,7 +596,7 @@ def heavy_names(classifier) -> dict[str, str]:
 
 
 def test_every_op_off_the_cpu_passes(classifier, plan):
-    from mobilemod.harness.bench.coreml_placement import by_device, fallback_verdict, placements
+    from mobilemod.harness.coreml.placement import by_device, fallback_verdict, placements
 
     names = heavy_names(classifier)
     assert sorted(names.values()) == ["conv", "conv", "matmul"]
@@ -410,7 +611,7 @@ def test_every_op_off_the_cpu_passes(classifier, plan):
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("device", ["CPU", None])
 def test_a_heavy_op_on_the_cpu_or_nowhere_fails(classifier, plan, index, device):
-    from mobilemod.harness.bench.coreml_placement import fallback_verdict, placements
+    from mobilemod.harness.coreml.placement import fallback_verdict, placements
 
     names = heavy_names(classifier)
     devices = dict.fromkeys(names, "Neural Engine")
@@ -425,7 +626,7 @@ def test_a_heavy_op_on_the_cpu_or_nowhere_fails(classifier, plan, index, device)
 
 
 def test_a_plan_without_heavy_ops_is_no_pass(plan):
-    from mobilemod.harness.bench.coreml_placement import fallback_verdict, placements
+    from mobilemod.harness.coreml.placement import fallback_verdict, placements
 
     light = [info for info in plan({"mean": "GPU"}) if info.spec.type == "reduce_mean"]
     assert not fallback_verdict("net.mlpackage", placements(light)).passed
@@ -435,7 +636,7 @@ def test_a_plan_without_heavy_ops_is_no_pass(plan):
 def test_edges_become_arrays_and_the_program_stays(classifier, tmp_path):
     import coremltools as ct
 
-    from mobilemod.harness.bench.coreml_edges import tensor_edges
+    from mobilemod.harness.coreml.edges import tensor_edges
 
     before = classifier.get_spec()
     after = tensor_edges(before)
@@ -476,18 +677,13 @@ def phone(udid: str, **other: object):
 
 
 def test_the_connected_phone_is_chosen():
-    from coremltools.models.ml_program.experimental.remote_device import DeviceState, DeviceType
+    from coremltools.models.ml_program.experimental.remote_device import DeviceState
 
-    from mobilemod.harness.bench.iphone import choose_device
+    from mobilemod.harness.coreml.phone import choose_device
 
     away = phone("away", state=DeviceState.DISCONNECTED)
-    tablet = phone("tablet", type=DeviceType.IPAD)
-    for devices in itertools.permutations([away, tablet, phone("here")]):
-        assert choose_device(devices, None).udid == "here"
-    two = [phone("one"), phone("two")]
-    assert choose_device(two, "two").udid == "two"
-    with pytest.raises(UserError, match="--udid: one, two"):
-        choose_device(two, None)
-    for devices, udid in (([], None), ([away, tablet], None), (two, "three")):
-        with pytest.raises(UserError, match="no connected iPhone"):
-            choose_device(devices, udid)
+    for devices in itertools.permutations([away, phone("here"), phone("other")]):
+        assert choose_device(devices, "here").udid == "here"
+    for devices in ([], [away], [phone("here")]):
+        with pytest.raises(UserError, match="no connected iPhone away"):
+            choose_device(devices, "away")

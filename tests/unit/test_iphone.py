@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from export.targets.target import target_of_file
 from mobilemod.errors import UserError
+from mobilemod.harness.bench.bench import bench
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.iphone import devicectl, mobiledevice, tools
 from mobilemod.harness.drivers.iphone import driver as iphone
@@ -132,8 +134,8 @@ def test_where_heavy_ops_ran():
         {"op": "matmul", "name": "c", "device": "unknown", "share": None},
         {"op": "add", "name": "d", "device": "CPU", "share": 0.1},
     ]
-    assert placement(ops, {"CPU": 2})["fallback"] == {"conv": 1, "matmul": 1}
-    assert placement(ops[:1], {})["fallback"] == {}
+    assert placement(ops)["fallback"] == {"conv": 1, "matmul": 1}
+    assert placement(ops[:1])["fallback"] == {}
 
 
 # Whole jobs over the stand-in
@@ -216,6 +218,28 @@ def test_a_job_from_push_to_done(phone, bundle, images, tmp_path, capsys):
     (built.folder / "resume.json").write_text("{}")
     assert push(tool, UDID, built) == 1
     assert read_held(tool, UDID).keys() == {built.job.id}
+
+
+def test_bench_by_the_app_fails_where_heavy_ops_fell_back(phone, bundle, monkeypatch):
+    ops = [{"op": "conv", "name": n, "device": d, "share": None} for n, d in (("a", "CPU"),)]
+    placed = {"placement": placement(ops), "ops_by_device": {"CPU": 1}, "ops": ops}
+    monkeypatch.setattr(
+        iphone, "placement_by_file", lambda folder, udid: {f.name: placed for f in folder.job.files}
+    )
+    monkeypatch.setattr(iphone, "create", lambda udid: IPhoneDriver(udid, phone[0], QUICK))
+    device = f"iphone:{UDID}"
+    record, verdicts = bench(
+        bundle.folder, device, lambda path: target_of_file(path).load(path), runs=5
+    )
+    assert record["device"] == device and record["environment"]["kind"] == "iphone"
+    assert [f["latency"]["runs"] for f in record["files"]] == [5, 5]
+    assert [f["ops_by_device"] for f in record["files"]] == [{"CPU": 1}] * 2
+    assert [v.line for v in verdicts] == [
+        f"placement: tiny_{p}.tflite: 1 of 1 fall back: a (conv, CPU): fail"
+        for p in ("int8", "float32")
+    ]
+    written = json.loads((bundle.folder / "bench" / f"iphone_{UDID}.json").read_text("utf-8"))
+    assert written == record
 
 
 @pytest.mark.slow

@@ -50,6 +50,16 @@ class Inference:
     counts: tuple[dict[str, int], ...]
     runtime: str
 
+    def instructions(self) -> dict[str, Any]:
+        """As records have them: `total` and `classes` of the last repetition, `spread` of all."""
+        totals = [sum(c.values()) for c in self.counts]
+        return {
+            "total": totals[-1],
+            "classes": {name: self.counts[-1][name] for name in CLASSES},
+            # Of the same inference counted again: 0 unless something is wrong.
+            "spread": max(totals) - min(totals),
+        }
+
 
 @dataclass(frozen=True)
 class Emulator:

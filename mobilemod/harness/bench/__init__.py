@@ -1,3 +1,3 @@
-"""Latency, instructions and placement of files on one device, for `mobilemod bench`. A module a
-kind of device, listed in `devices`.
+"""`mobilemod bench`: latency, instructions and placement of files on one device, as a job that any
+driver of the harness runs.
 """

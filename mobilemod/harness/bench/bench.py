@@ -2,101 +2,102 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mobilemod.data.preprocess import Preprocess
-from mobilemod.errors import UserError
-from mobilemod.files import file_sha256, write_json
-from mobilemod.harness.bench.devices import Job, Loader, ModelFile, get_device
+from mobilemod.errors import UserError, unknown
+from mobilemod.files import write_json
+from mobilemod.harness.bench.files import Loader, find_files
 from mobilemod.harness.bench.instructions import MAX_RISE_PERCENT, compare_with_baseline
-from mobilemod.manifest import bundle_around, load_bundle
+from mobilemod.harness.bench.measured import measure, table
+from mobilemod.harness.coreml.mac import Mac
+from mobilemod.harness.coreml.placement import OpPlacement, fallback_verdict
+from mobilemod.harness.drivers import DRIVERS, get_driver, kind_of
+from mobilemod.harness.run.job_build import check_threads
+from mobilemod.harness.run.validate import folder_name
+from mobilemod.results.schema import json_ready
 from mobilemod.results.table import aligned
 from mobilemod.results.verdict import Verdict
 from mobilemod.targets import SUFFIXES
 
 SCHEMA = "mobilemod/bench/1"
 RECORD_FOLDER = "bench"
+# What measures without a job, and so is no driver.
+MEASURERS = {"mac": Mac}
+KINDS = (*DRIVERS, *MEASURERS)
 
 
 def bench(
     path: Path,
-    device_name: str,
+    device: str,
     load: Loader,
     threads: int = 1,
     runs: int = 50,
-    apple: dict[str, str | None] | None = None,
     baseline: dict[str, Any] | None = None,
     max_rise: float = MAX_RISE_PERCENT,
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Measure a bundle's files, or one model file, on a device: the record and its verdicts.
 
-    A bundle's record is also written to `bench/DEVICE.json` in it. apple: see iphone.py.
+    device: KIND or KIND:ID. A bundle's record is also written to `bench/DEVICE.json` in it.
     baseline: recorded instruction counts, which may rise by `max_rise` percent. Raises `UserError`
-    where the device can't be used here, or runs none of the files.
+    where the device can't be used here, runs none of the files, or fails with one.
     """
-    device = get_device(device_name)
-    device.check(threads)
-    files, preprocess, model = find_files(path)
-    taken = tuple(f for f in files if f.path.suffix in device.suffixes())
+    if kind_of(device) not in KINDS:
+        raise unknown("device", device, KINDS, ", or KIND:ID")
+    own = MEASURERS.get(device)
+    tool = own() if own else get_driver(device)
+    tool.check()
+    there = find_files(path)
+    taken = tuple(f for f in there.files if f.path.suffix in tool.suffixes())
     if not taken:
-        kinds = ", ".join(device.suffixes())
-        raise UserError(f"{path}: {device_name} runs {kinds} files, and here is none")
-    job = Job(taken, preprocess, threads, runs, load, apple or {})
-    found = device.measure(job)
+        kinds = ", ".join(tool.suffixes())
+        raise UserError(f"{path}: {device} runs {kinds} files, and here is none")
+    check_threads(tool, threads)
+    found = replace(there, files=taken)
+    size = found.preprocess.size
+    if own:
+        entries = tool.measure([f.path for f in taken], size, runs)
+        measured = {
+            "input": f"drawn test card, {size} x {size}",
+            "environment": tool.environment(),
+            "files": [{**f.to_dict(), **e} for f, e in zip(taken, entries, strict=True)],
+            "comparisons": [],
+        }
+    else:
+        measured = measure(tool, found, load, threads, runs, partial(_say, device))
     record = {
         "schema": SCHEMA,
-        "device": device_name,
-        "model": model,
-        "input": f"drawn test card, {preprocess.size} x {preprocess.size}",
+        "device": device,
+        "model": found.model,
         "threads": threads,
-        "environment": found.environment,
-        "files": list(found.files),
-        "comparisons": list(found.comparisons),
-        "left_out": [f.path.name for f in files if f not in taken],
+        **measured,
+        "left_out": [f.path.name for f in there.files if f not in taken],
     }
-    verdicts = list(found.verdicts)
+    record = json_ready(record)
+    verdicts = [
+        fallback_verdict(f["file"], [OpPlacement(**op) for op in f["ops"]])
+        for f in record["files"]
+        if "ops" in f
+    ]
     if baseline is not None:
         verdicts += compare_with_baseline(record, baseline, max_rise)
     record["verdicts"] = [v.to_dict() for v in verdicts]
     if path.is_dir() and path.suffix not in SUFFIXES:
-        save(record, path)
+        write_json(path / RECORD_FOLDER / f"{folder_name(device)}.json", record)
     return record, verdicts
 
 
-def find_files(path: Path) -> tuple[tuple[ModelFile, ...], Preprocess, str | None]:
-    """The model files at `path`, their preprocessing and the network's name.
-
-    A single file that lies in a bundle is described by the bundle's manifest.
-    """
-    if path.suffix not in SUFFIXES:
-        if not path.is_dir():
-            raise UserError(f"{path}: neither a bundle nor a {', '.join(SUFFIXES)} file")
-        bundle = load_bundle(path)
-        files = [
-            ModelFile(path / e.file, e.sha256, e.target, e.precision) for e in bundle.manifest.files
-        ]
-        return tuple(files), bundle.preprocess, bundle.manifest.model
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    digest = file_sha256(path)
-    bundle = bundle_around(path)
-    for e in bundle.manifest.files if bundle is not None else ():
-        if (e.file, e.sha256) == (path.name, digest):
-            file = ModelFile(path, digest, e.target, e.precision)
-            return (file,), bundle.preprocess, bundle.manifest.model
-    return (ModelFile(path, digest),), Preprocess(), None
-
-
-def save(record: dict[str, Any], bundle: Path) -> None:
-    """Write a record into a bundle, beside its files."""
-    write_json(bundle / RECORD_FOLDER / f"{record['device']}.json", record)
+def _say(device: str, text: str) -> None:
+    print(f"{device}: {text}", file=sys.stderr, flush=True)
 
 
 def text(record: dict[str, Any], verdicts: Sequence[Verdict]) -> str:
     """The record for people: a table, comparisons, what was left out, verdicts."""
-    lines = aligned(get_device(record["device"]).table(record))
+    lines = aligned(table(record["files"]))
     for c in record["comparisons"]:
         lines.append(
             f"{c['int8']} is {c['ratio']:.2f} times as fast as {c['float']}, 95 % "

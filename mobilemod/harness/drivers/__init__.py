@@ -90,6 +90,9 @@ class Driver(Protocol):
         """What a target can run on there, by the protocol's names; the first is used unless the
         user chooses another."""
 
+    def environment(self) -> dict[str, Any]:
+        """What its figures depend on beside what the device says of itself, JSON-ready."""
+
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """What only this driver can tell, by model file name, JSON-ready; merged into the record's
         entries of the files once `run` is through. {} where there is nothing."""

@@ -10,12 +10,11 @@ from typing import Any
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import Emulator, load_emulator
-from mobilemod.harness.bench.arm64_emulated import instruction_entry
 from mobilemod.harness.drivers import JobFolder, Receive, Resume
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE, copy_to
+from mobilemod.harness.worker.inputs import Feed
 from mobilemod.harness.worker.runtimes import delegates_of
-from mobilemod.manifest import load_bundle
 from mobilemod.progress import progress
 
 
@@ -40,14 +39,19 @@ class EmulatedDriver:
     def delegates(self, target: str) -> tuple[str, ...]:
         return delegates_of(target)
 
+    def environment(self) -> dict[str, Any]:
+        """The processor, and what emulates it and runs on it."""
+        stamp = self.emulator.stamp
+        qemu = next(v for k, v in stamp["packages"].items() if k.startswith("qemu-user"))
+        return {"processor": stamp["cpu"], "qemu": qemu, "wheels": stamp["wheels"]}
+
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Executed instructions of one inference by class, by file."""
-        manifest = load_bundle(folder.folder, verify=False)
-        card = draw_card(manifest.preprocess.size)[None]
-        x = manifest.preprocess.normalize(card)
+        feed = Feed(folder)
+        x = feed.normalize(draw_card(feed.preprocess.size))
         files = progress(folder.job.files, "counting", len(folder.job.files), "file")
         return {
-            f.name: {"instructions": instruction_entry(self.emulator.infer(folder.path(f.path), x))}
+            f.name: {"instructions": self.emulator.infer(folder.path(f.path), x).instructions()}
             for f in files
         }
 

@@ -92,6 +92,9 @@ class BrowserDriver:
     def delegates(self, target: str) -> tuple[str, ...]:
         return DELEGATES.get(target, ())
 
+    def environment(self) -> dict[str, Any]:
+        return {}
+
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ class HostDriver:
 
     def delegates(self, target: str) -> tuple[str, ...]:
         return delegates_of(target)
+
+    def environment(self) -> dict[str, Any]:
+        """The system, and how busy it is."""
+        system = f"{platform.system()} {platform.machine()}"
+        return {"system": system, "load_before": round(os.getloadavg()[0], 2)}
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         return {}

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mobilemod.harness.bench.latency import Distribution
 from mobilemod.harness.drivers import kind_of
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import Job, ranges
@@ -20,6 +19,7 @@ from mobilemod.harness.protocol.lines import THERMAL, Line, Reader, printable
 from mobilemod.harness.record.answers import accuracy_entry, by_file
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
 from mobilemod.harness.record.selftest import UNKNOWN, judge
+from mobilemod.harness.record.statistics import Distribution
 from mobilemod.harness.record.times import (
     Series,
     comparisons,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mobilemod.files import atomic_path
-from mobilemod.harness.bench.latency import Distribution, compare
 from mobilemod.harness.protocol.job import Job
 from mobilemod.harness.protocol.lines import Line
+from mobilemod.harness.record.statistics import Distribution, compare
 
 WINDOW_SECONDS = 60.0
 CURVE_POINTS = 60

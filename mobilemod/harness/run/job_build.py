@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -82,12 +82,14 @@ def build_job(
         kinds = ", ".join(driver.suffixes())
         raise UserError(f"{bundle.folder}: the device runs {kinds} files, and the bundle has none")
     entries = _chosen(entries, plan, bundle)
-    if max(plan.threads) > driver.most_threads:
-        raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
+    check_threads(driver, max(plan.threads))
     with atomic_folder(out) as folder:
         manifest = _manifest(bundle, [e.file for e in entries], folder)
-        golden = [_copy_part(bundle, g.image, g.image, folder) for g in bundle.manifest.golden]
-        files = [_model(bundle, entry, entries, folder) for entry in entries]
+        golden = [
+            copy_into(folder, bundle.file(g.image), g.image, g.sha256)
+            for g in bundle.manifest.golden
+        ]
+        files = in_pairs(_model(bundle, entry, folder) for entry in entries)
         damaged: tuple[str, ...] = ()
         (folder / "inputs").mkdir()
         if images is None:
@@ -100,7 +102,7 @@ def build_job(
             id="",
             model=bundle.manifest.model,
             manifest=manifest,
-            files=tuple(files),
+            files=files,
             inputs=inputs,
             golden=tuple(golden),
             configurations=tuple(
@@ -113,11 +115,26 @@ def build_job(
             sustained_seconds=plan.sustained_seconds if driver.latency else 0,
             logits=bundle.manifest.num_classes <= LOGITS_UP_TO,
         )
-        values = job.to_dict()
-        values["id"] = job_id(values)
-        check_job(values, JOB_FILE, "no device takes such a job, change what is measured")
-        write_text(folder / JOB_FILE, json.dumps(values, ensure_ascii=False) + "\n")
-    return Built(JobFolder(out, replace(job, id=values["id"])), damaged)
+        job = write_job(job, folder).job
+    return Built(JobFolder(out, job), damaged)
+
+
+def check_threads(driver: Driver, threads: int) -> None:
+    """Raises `UserError` where a device can't run so many; asked after `driver.check`."""
+    if threads > driver.most_threads:
+        raise UserError(f"the device runs at most {driver.most_threads} threads; give --threads")
+
+
+def write_job(job: Job, folder: Path) -> JobFolder:
+    """Write `job.json` beside the job's files, under the id of its contents.
+
+    Raises `UserError` for what no runner takes.
+    """
+    values = job.to_dict()
+    values["id"] = job_id(values)
+    check_job(values, JOB_FILE, "no device takes such a job, change what is measured")
+    write_text(folder / JOB_FILE, json.dumps(values, ensure_ascii=False) + "\n")
+    return JobFolder(folder, replace(job, id=values["id"]))
 
 
 def _chosen(entries: list[ModelFile], plan: Plan, bundle: Bundle) -> list[ModelFile]:
@@ -132,24 +149,25 @@ def _chosen(entries: list[ModelFile], plan: Plan, bundle: Bundle) -> list[ModelF
     return [e for e in entries if e.file in plan.files]
 
 
-def _copy(source: Path, name: str, folder: Path, target: str) -> Hashed:
-    """Copy a file of the bundle into the job; copies, so that nothing can change the bundle."""
+def copy_into(folder: Path, source: Path, target: str, sha256: str | None = None) -> Hashed:
+    """Copy a file or package to the path `target` of a job; copies, so that nothing can change what
+    was given. Raises `UserError` where the copy hasn't the hash that is expected."""
     path = folder / check_path(target, str(source))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if (source / name).is_dir():
-        shutil.copytree(source / name, path)
-    else:
-        shutil.copyfile(source / name, path)
-    return Hashed(target, file_sha256(path))
-
-
-def _copy_part(bundle: Bundle, name: str, target: str, folder: Path) -> Hashed:
-    """Copy a file that the manifest names, and hold the copy against it."""
-    bundle.file(name)
-    copied = _copy(bundle.folder, name, folder, target)
-    if copied.sha256 != bundle.hashes[name][0]:
-        raise UserError(f"{bundle.folder / name} changed while it was copied; run it again")
+    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, path)
+    copied = Hashed(target, file_sha256(path))
+    if sha256 not in (None, copied.sha256):
+        raise UserError(f"{source} changed while it was copied; run it again")
     return copied
+
+
+def in_pairs(files: Iterable[JobFile]) -> tuple[JobFile, ...]:
+    """Each int8 file with its float twin: the first file of its target that isn't int8."""
+    files = tuple(files)
+    floats = {f.target: f.name for f in reversed(files) if f.precision != "int8"}
+    return tuple(
+        replace(f, twin=floats.get(f.target)) if f.precision == "int8" else f for f in files
+    )
 
 
 def _manifest(bundle: Bundle, files: Sequence[str], folder: Path) -> Hashed:
@@ -158,23 +176,10 @@ def _manifest(bundle: Bundle, files: Sequence[str], folder: Path) -> Hashed:
     return Hashed(MANIFEST_FILE, file_sha256(folder / MANIFEST_FILE))
 
 
-def _model(bundle: Bundle, entry: ModelFile, entries: Sequence[ModelFile], folder: Path) -> JobFile:
-    copied = _copy_part(bundle, entry.file, f"models/{entry.file}", folder)
-    twin = None
-    if entry.precision == "int8":
-        floats = [e.file for e in entries if e.target == entry.target and e.precision != "int8"]
-        twin = floats[0] if floats else None
-    path = folder / copied.path
-    parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    return JobFile(
-        entry.file,
-        copied.path,
-        copied.sha256,
-        sum(p.stat().st_size for p in parts),
-        entry.target,
-        entry.precision,
-        twin,
-    )
+def _model(bundle: Bundle, entry: ModelFile, folder: Path) -> JobFile:
+    source, name = bundle.file(entry.file), entry.file
+    copied = copy_into(folder, source, f"models/{name}", entry.sha256)
+    return JobFile(name, copied.path, copied.sha256, entry.bytes, entry.target, entry.precision)
 
 
 def _images(images: ImageFolder, folder: Path) -> tuple[Inputs, tuple[str, ...]]:
@@ -191,7 +196,7 @@ def _images(images: ImageFolder, folder: Path) -> tuple[Inputs, tuple[str, ...]]
             kind = (error.strerror or type(error).__name__).lower()
             damage.add([Damaged(sample.path, kind, kind)])
             continue
-        copied = _copy(sample.path.parent, sample.path.name, folder, path)
+        copied = copy_into(folder, sample.path, path)
         items.append(Item(images.name(number), sample.target, copied.path, copied.sha256))
     damage.check()
     return Inputs("images", len(items), tuple(items)), _names(images, damage)

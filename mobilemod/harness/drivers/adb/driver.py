@@ -16,7 +16,7 @@ from mobilemod.errors import UserError
 from mobilemod.files import only_one
 from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb.client import RESTART, Adb, Device, choose, find_program
-from mobilemod.harness.drivers.adb.runners import Runner, ended, find_runner
+from mobilemod.harness.drivers.adb.runners import JobRunner, ended, find_runner
 from mobilemod.harness.drivers.adb.settings import hints, steady
 from mobilemod.harness.drivers.adb.state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb.store import Store
@@ -61,7 +61,7 @@ class AdbDriver:
     def __init__(self, serial: str | None, pace: Pace = Pace()) -> None:
         self._serial, self._pace = serial, pace
         self._device: Device | None = None
-        self._runner: Runner | None = None
+        self._runner: JobRunner | None = None
         self._phone: dict[str, dict[str, Any]] = {}
         self._followers: dict[str, Follower] = {}
 
@@ -95,7 +95,7 @@ class AdbDriver:
         """What a target can run on there."""
         return self._checked()[1].delegates(target)
 
-    def _checked(self) -> tuple[Device, Runner]:
+    def _checked(self) -> tuple[Device, JobRunner]:
         if self._device is None or self._runner is None:
             self.check()
         assert self._device is not None and self._runner is not None
@@ -131,6 +131,9 @@ class AdbDriver:
             device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
             del self._followers[job]
 
+    def environment(self) -> dict[str, Any]:
+        return {}
+
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Of each file: the phone before and after a timed job, and what would have helped."""
         phone = self._phone.get(folder.job.id)
@@ -149,7 +152,7 @@ class AdbDriver:
                 raise DeviceLost(f"{device.serial} is {state} and didn't come back")
             pause(receive, min(1.0, self._pace.poll))
 
-    def _at_it(self, follower: Follower, runner: Runner, job: str, receive: Receive) -> bool:
+    def _at_it(self, follower: Follower, runner: JobRunner, job: str, receive: Receive) -> bool:
         """Whether the device is at this job still, or came to its end while nobody looked."""
         if follower.device.script(MARK, FOLDER).text != job:
             return False
@@ -157,7 +160,7 @@ class AdbDriver:
         self._collect(follower, receive)
         return alive or follower.end.reached
 
-    def _follower(self, device: Device, runner: Runner, job: str) -> Follower:
+    def _follower(self, device: Device, runner: JobRunner, job: str) -> Follower:
         if job not in self._followers:
             self._followers[job] = Follower(device, runner.stream(job), End(job))
         return self._followers[job]
@@ -179,7 +182,9 @@ class AdbDriver:
             any_ = True
         return any_
 
-    def _follow(self, follower: Follower, runner: Runner, store: Store, receive: Receive) -> None:
+    def _follow(
+        self, follower: Follower, runner: JobRunner, store: Store, receive: Receive
+    ) -> None:
         """Until the job's end; `DeviceLost` where the device goes, or the runner ends before."""
         shown, heard = False, time.monotonic()
         while not follower.end.reached:
@@ -199,7 +204,7 @@ class AdbDriver:
             pause(receive, self._pace.poll)
 
     @contextlib.contextmanager
-    def _stopping(self, runner: Runner) -> Iterator[None]:
+    def _stopping(self, runner: JobRunner) -> Iterator[None]:
         """The runner doesn't go on where the user stopped, and isn't left behind at the end. With
         the device gone it does go on, and is found again."""
         try:

@@ -53,7 +53,7 @@ exit 0
 WORKER_FOLDER = "worker"
 
 
-class Runner(Protocol):
+class JobRunner(Protocol):
     """What runs a job there; it decodes and preprocesses the images itself."""
 
     def suffixes(self) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ class PythonWorker:
         return "" if whole(text) is None else text
 
 
-def find_runner(device: Device, folder: str) -> Runner:
+def find_runner(device: Device, folder: str) -> JobRunner:
     """The app where it is installed, else the device's Python.
 
     Raises `UserError` where there is neither, or the Python lacks what the worker needs.
@@ -185,7 +185,7 @@ def find_runner(device: Device, folder: str) -> Runner:
     return PythonWorker(device, folder, frozenset(said[0]))
 
 
-def ended(device: Device, runner: Runner, free_bytes: Callable[[], int]) -> Exception:
+def ended(device: Device, runner: JobRunner, free_bytes: Callable[[], int]) -> Exception:
     """The error for a runner that ended in mid-job."""
     if free_bytes() < LEAST_FREE:
         return UserError(

@@ -75,6 +75,9 @@ class IPhoneDriver:
         """Core ML's compute units."""
         return DELEGATES.get(target, ())
 
+    def environment(self) -> dict[str, Any]:
+        return {}
+
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Of each file: the battery before and after, and on a Mac where its ops ran."""
         self._checked()

@@ -1,16 +1,14 @@
-"""Latencies of several files, measured in turns so that load on the machine hits all alike."""
+"""Summaries of single times: percentiles, and the ratio of two series of the same rounds."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-WARM_UPS = 3
 CONFIDENCE = 0.95
 
 
@@ -65,36 +63,6 @@ class Distribution:
             float(np.mean(ordered)),
             ordered[-1],
         )
-
-
-def alternate(
-    calls: Sequence[Callable[[], Any]],
-    rounds: Iterable[int],
-    clock: Callable[[], float] = time.perf_counter,
-) -> np.ndarray:
-    """Milliseconds, float64 (rounds, calls): every round runs each call once.
-
-    Each round begins with another call and every second one goes backwards, so that no call always
-    follows the same other one. `WARM_UPS` rounds before are not measured.
-    """
-    for _ in range(WARM_UPS):
-        for call in calls:
-            call()
-    rows = []
-    for n in rounds:
-        row = [0.0] * len(calls)
-        for i in turn(n, len(calls)):
-            begin = clock()
-            calls[i]()
-            row[i] = 1e3 * (clock() - begin)
-        rows.append(row)
-    return np.array(rows).reshape(-1, len(calls))
-
-
-def turn(number: int, calls: int) -> list[int]:
-    """The order of the calls in round `number`."""
-    order = [(i + number // 2) % calls for i in range(calls)]
-    return order[::-1] if number % 2 else order
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mobilemod.results.verdict import FAIL, PASS, Verdict
@@ -20,7 +20,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Placement:
+class OpPlacement:
     """One op: its MIL type, its output's name, the device that Core ML prefers for it.
 
     share: of the whole prediction's time as Core ML estimates it, 0…1; None where it doesn't.
@@ -32,10 +32,21 @@ class Placement:
     share: float | None
 
 
-def placements(infos: Iterable[Any]) -> list[Placement]:
+async def place_ops(benchmarker: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """A package's `ops_by_device` and `ops`, as records have them.
+
+    benchmarker: an `MLModelBenchmarker` of it. inputs: of one prediction.
+    """
+    infos = await benchmarker.benchmark_operation_execution(inputs, iterations=1)
+    found = placements(infos)
+    return {"ops_by_device": by_device(found), "ops": [asdict(p) for p in found]}
+
+
+def placements(infos: Iterable[Any]) -> list[OpPlacement]:
     """Of every op that Core ML places; constants it doesn't, heavy ops are kept in any case."""
     infos = list(infos)
-    costs = [_estimate(info) for info in infos]
+    statistics = [info.measurement.statistics for info in infos]
+    costs = [None if s is None else s.median for s in statistics]
     whole = sum(c for c in costs if c is not None)
     found = []
     for info, cost in zip(infos, costs, strict=True):
@@ -43,13 +54,8 @@ def placements(infos: Iterable[Any]) -> list[Placement]:
         if device == UNKNOWN and info.spec.type not in HEAVY:
             continue
         share = cost / whole if cost is not None and whole else None
-        found.append(Placement(info.spec.type, info.spec.outputs[0].name, device, share))
+        found.append(OpPlacement(info.spec.type, info.spec.outputs[0].name, device, share))
     return found
-
-
-def _estimate(info: Any) -> float | None:
-    statistics = info.measurement.statistics
-    return None if statistics is None else statistics.median
 
 
 def _device_of(usage: Any) -> str:
@@ -64,12 +70,12 @@ def _device_of(usage: Any) -> str:
     return next((name for kind, name in kinds.items() if isinstance(device, kind)), UNKNOWN)
 
 
-def by_device(found: Sequence[Placement]) -> dict[str, int]:
+def by_device(found: Sequence[OpPlacement]) -> dict[str, int]:
     """Number of ops by device, most first."""
     return dict(Counter(p.device for p in found).most_common())
 
 
-def fallback_verdict(file: str, found: Sequence[Placement]) -> Verdict:
+def fallback_verdict(file: str, found: Sequence[OpPlacement]) -> Verdict:
     """Fails where a heavy op runs on the CPU or nobody knows where, and where there is none."""
     name = f"placement: {file}"
     heavy = [p for p in found if p.op in HEAVY]
