@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.commands import COMMAND, ROOT
 
 RECORDED = ROOT / "tests" / "data" / "exports.json"
-TARGETS = "executorch,tflite"
+TARGETS = "executorch,tflite,coreml"
 CLASSES = 10
 
 
