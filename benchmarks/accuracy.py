@@ -23,7 +23,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy_rows import (
+from benchmarks.command import command
+from benchmarks.machine import machine, packages
+from benchmarks.measure.answers import EXACT
+from benchmarks.network import bundle_network
+from benchmarks.reports.latency_report import aligned, markdown
+from benchmarks.routes.accuracy_rows import (
     AccuracyRow,
     Judge,
     export,
@@ -33,12 +38,7 @@ from benchmarks.accuracy_rows import (
     rows_table,
     title,
 )
-from benchmarks.answers import EXACT
-from benchmarks.command import command
-from benchmarks.latency_report import aligned, markdown
-from benchmarks.machine import machine, packages
-from benchmarks.network import bundle_network
-from benchmarks.plain_onnx import onnx2tf_environment
+from benchmarks.routes.plain_onnx import onnx2tf_environment
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
 from mobilemod.files import write_json, write_text

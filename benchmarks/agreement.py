@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from benchmarks.command import command
-from benchmarks.latency_report import aligned, markdown
 from benchmarks.machine import machine, packages
 from benchmarks.network import test_images
-from benchmarks.plain_onnx import onnx2tf_environment
+from benchmarks.reports.latency_report import aligned, markdown
+from benchmarks.routes.plain_onnx import onnx2tf_environment
 from export.bundle_parts import OpenedBundle
 from export.diff.taps import BundleTaps, NamedTaps, TappedTensor
 from export.measure.validation import candidates, predict, read_validation_images

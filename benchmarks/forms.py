@@ -26,9 +26,9 @@ import torch
 from benchmarks import form_changes
 from benchmarks.form_changes import fold_repeat, one_product, rotate
 from benchmarks.machine import machine
+from benchmarks.measure.rounds import examine, measure
+from benchmarks.measure.series import per_round, ratio
 from benchmarks.network import CalibratedNetwork, bundle_network, test_images
-from benchmarks.rounds import examine, measure
-from benchmarks.series import per_round, ratio
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo
 from export.targets.executorch import lowering as executorch_lowering

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.command import command
 from benchmarks.machine import machine
-from benchmarks.series import order_of_round
+from benchmarks.measure.series import order_of_round
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
 from mobilemod.harness.bench.files import find_files

@@ -20,8 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import latency_report as report
-from benchmarks.candidates import (
+from benchmarks.command import command
+from benchmarks.machine import machine, packages
+from benchmarks.measure.rounds import WARM_UP_MS, measure
+from benchmarks.network import bundle_network, test_images
+from benchmarks.reports import latency_report as report
+from benchmarks.reports.checks import Check, all_checks
+from benchmarks.routes.candidates import (
     Candidate,
     check_skip,
     examine_all,
@@ -29,12 +34,7 @@ from benchmarks.candidates import (
     our_candidates,
     plain_candidates,
 )
-from benchmarks.checks import Check, all_checks
-from benchmarks.command import command
-from benchmarks.machine import machine, packages
-from benchmarks.network import bundle_network, test_images
-from benchmarks.plain_onnx import onnx2tf_environment
-from benchmarks.rounds import WARM_UP_MS, measure
+from benchmarks.routes.plain_onnx import onnx2tf_environment
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
 from mobilemod.manifest import load_bundle

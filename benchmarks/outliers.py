@@ -23,7 +23,11 @@ import numpy as np
 import torch
 
 from benchmarks import accuracy
-from benchmarks.accuracy_rows import (
+from benchmarks.command import command
+from benchmarks.machine import machine, packages
+from benchmarks.network import bundle_network
+from benchmarks.reports.latency_report import aligned, markdown
+from benchmarks.routes.accuracy_rows import (
     AccuracyRow,
     Judge,
     decibels,
@@ -33,11 +37,7 @@ from benchmarks.accuracy_rows import (
     row_record,
     title,
 )
-from benchmarks.command import command
-from benchmarks.latency_report import aligned, markdown
-from benchmarks.machine import machine, packages
-from benchmarks.network import bundle_network
-from benchmarks.plain_onnx import onnx2tf_environment
+from benchmarks.routes.plain_onnx import onnx2tf_environment
 from export.source import open_source
 from mobilemod.errors import UserError
 from mobilemod.networks.checkpoints import load_checkpoint, save_checkpoint

@@ -11,15 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import accuracy, outliers, plain_coreml
+from benchmarks import accuracy, outliers
 from benchmarks.accuracy import all_checks, checks_table, chosen
-from benchmarks.accuracy_rows import AccuracyRow, Judge, row_record, rows_table
-from benchmarks.answers import answer
-from benchmarks.int8_share import int8_share
-from benchmarks.mil_network import MilNetwork
-from benchmarks.minmax import LEVELS, MinMaxNetwork, load_minmax, observe_ranges, round_to_grid
+from benchmarks.measure.answers import answer
+from benchmarks.measure.int8_share import int8_share
+from benchmarks.measure.mil_network import MilNetwork
 from benchmarks.network import CalibratedNetwork
-from benchmarks.plain_routes import ROUTES, build
+from benchmarks.routes import plain_coreml
+from benchmarks.routes.accuracy_rows import AccuracyRow, Judge, row_record, rows_table
+from benchmarks.routes.minmax import (
+    LEVELS,
+    MinMaxNetwork,
+    load_minmax,
+    observe_ranges,
+    round_to_grid,
+)
+from benchmarks.routes.plain_routes import ROUTES, build
 from export.quiet import quiet
 from export.targets.coreml.reader import open_package, quantization
 from mobilemod.data.imagefolder import load_pixels, read_folder

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import plain_routes
-from benchmarks.candidates import Candidate, check_skip, plain_candidates
-from benchmarks.checks import AT_LEAST, AT_MOST, Check, all_checks
 from benchmarks.latency import parse
-from benchmarks.latency_report import checks_table, missing_lines, row_record, times_table
+from benchmarks.measure.rounds import Round, examine, measure, quietest
+from benchmarks.measure.series import Ratio, order_of_round, per_round, ratio, spread
 from benchmarks.network import CalibratedNetwork
-from benchmarks.plain_onnx import last_error
-from benchmarks.plain_routes import ROUTES, build, cached_path
-from benchmarks.rounds import Round, examine, measure, quietest
-from benchmarks.series import Ratio, order_of_round, per_round, ratio, spread
+from benchmarks.reports.checks import AT_LEAST, AT_MOST, Check, all_checks
+from benchmarks.reports.latency_report import checks_table, missing_lines, row_record, times_table
+from benchmarks.routes import plain_routes
+from benchmarks.routes.candidates import Candidate, check_skip, plain_candidates
+from benchmarks.routes.plain_onnx import last_error
+from benchmarks.routes.plain_routes import ROUTES, build, cached_path
 from mobilemod.errors import UserError
 from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.networks.synthetic import NORM_WEIGHTS, trained_like_state
@@ -269,7 +269,7 @@ def test_failing_route_is_a_row_with_a_reason(network, cache, monkeypatch):
         "absent": replace(good, name="absent", packages=("no-such-package",)),
     }
     monkeypatch.setattr(plain_routes, "ROUTES", routes)
-    monkeypatch.setattr("benchmarks.candidates.ROUTES", routes)
+    monkeypatch.setattr("benchmarks.routes.candidates.ROUTES", routes)
     found = {row.key: row for row in plain_candidates(network, [])}
     assert all(row.path is None for row in found.values())
     assert found["throws"].reason == "RuntimeError: no kernel for this op"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.minmax import MinMaxNetwork, observe_ranges
+from benchmarks.routes.minmax import MinMaxNetwork, observe_ranges
 from mobilemod.data.testcard import draw_card
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.networks.checkpoints import load_checkpoint

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 import PIL
 
-from benchmarks.rounds import MAX_REASON
+from benchmarks.measure.rounds import MAX_REASON
 from export.measure.batches import Batch, cached, over_batches
 from mobilemod.closure import code_digest
 from mobilemod.data.imagefolder import ImageFolder
@@ -112,16 +112,16 @@ def _runner(path: Path, how: str) -> tuple[Callable[[np.ndarray], np.ndarray], s
     if path.suffix == ".mlpackage":
         import torch
 
-        from benchmarks.mil_network import MilNetwork
+        from benchmarks.measure.mil_network import MilNetwork
 
         version = _version("coremltools")
         text = f"MIL interpreter (not Core ML), torch {torch.__version__}, coremltools {version}"
         return MilNetwork(path).logits, text
     if path.suffix == ".minmax":
-        from benchmarks.minmax import load_minmax
+        from benchmarks.routes.minmax import load_minmax
 
         return load_minmax(path)
-    from benchmarks.loaded import load, load_onnx
+    from benchmarks.measure.loaded import load, load_onnx
 
     if path.suffix == ".onnx" and how == EXACT:
         file = load_onnx(path, 1, {EXACT_OPTION: "1"})

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import busy_seconds
-from benchmarks.series import order_of_round
+from benchmarks.measure.series import order_of_round
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
 from mobilemod.workers import WorkerDied, worker_pool
@@ -55,7 +55,7 @@ def examine(path: Path, images: np.ndarray) -> Quality:
 
 
 def _examine_here(path: Path, images: np.ndarray) -> Quality:
-    from benchmarks.loaded import describe, load
+    from benchmarks.measure.loaded import describe, load
 
     try:
         loaded = load(path, 1)
@@ -173,7 +173,7 @@ def _serve(
 ) -> None:
     import torch
 
-    from benchmarks.loaded import load
+    from benchmarks.measure.loaded import load
 
     torch.set_num_threads(1)
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import minmax
-from benchmarks import plain_coreml as coreml
-from benchmarks import plain_onnx as onnx
-from benchmarks import plain_torch as plain
 from benchmarks.network import CalibratedNetwork
+from benchmarks.routes import minmax
+from benchmarks.routes import plain_coreml as coreml
+from benchmarks.routes import plain_onnx as onnx
+from benchmarks.routes import plain_torch as plain
 from export.quiet import quiet
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.candidates import Candidate
-from benchmarks.checks import Check, our_row
-from benchmarks.plain_routes import INT8
-from benchmarks.series import Ratio, ratio
+from benchmarks.measure.series import Ratio, ratio
+from benchmarks.reports.checks import Check, our_row
+from benchmarks.routes.candidates import Candidate
+from benchmarks.routes.plain_routes import INT8
 from mobilemod.files import atomic_path
 
 SCHEMA = "mobilemod/latency/1"

@@ -104,7 +104,7 @@ def _quantize_onnx(network: CalibratedNetwork, path: Path, source: Path, **optio
 
 def onnx2tf_environment() -> Path:
     """The folder of onnx2tf's virtual environment; it need not exist."""
-    return Path(os.environ.get(ONNX2TF_ENV, Path(__file__).parents[1] / ".venv-onnx2tf"))
+    return Path(os.environ.get(ONNX2TF_ENV, Path(__file__).parents[2] / ".venv-onnx2tf"))
 
 
 def onnx2tf_folder(network: CalibratedNetwork, path: Path, source: Path) -> None:

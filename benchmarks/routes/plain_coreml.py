@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.mil_network import MilNetwork
+from benchmarks.measure.mil_network import MilNetwork
 from benchmarks.network import CalibratedNetwork
 
 INPUT = "image"

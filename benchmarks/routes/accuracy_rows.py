@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.answers import EXACT, EXACT_OPTION, answer
-from benchmarks.int8_share import int8_share
+from benchmarks.measure.answers import EXACT, EXACT_OPTION, answer
+from benchmarks.measure.int8_share import int8_share
 from benchmarks.network import CalibratedNetwork
-from benchmarks.plain_routes import ROUTES, build
+from benchmarks.routes.plain_routes import ROUTES, build
 from export.bundle import ExportConfig, export_bundle
 from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.data.imagefolder import ImageFolder

@@ -7,9 +7,9 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.candidates import Candidate
-from benchmarks.plain_routes import FLOAT, INT8, PUBLISHED
-from benchmarks.series import Ratio, ratio
+from benchmarks.measure.series import Ratio, ratio
+from benchmarks.routes.candidates import Candidate
+from benchmarks.routes.plain_routes import FLOAT, INT8, PUBLISHED
 
 AT_LEAST: Callable[[float, float], bool] = operator.ge
 AT_MOST: Callable[[float, float], bool] = operator.le

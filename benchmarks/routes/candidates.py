@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measure.rounds import examine
+from benchmarks.measure.series import Spread, per_round, spread
 from benchmarks.network import CalibratedNetwork
-from benchmarks.plain_routes import INT8, MOBILE, ROUTES, Route, build
-from benchmarks.rounds import examine
-from benchmarks.series import Spread, per_round, spread
+from benchmarks.routes.plain_routes import INT8, MOBILE, ROUTES, Route, build
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle

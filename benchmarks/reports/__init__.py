@@ -1,0 +1,1 @@
+"""What was measured, as tables, records and plots. Imports what measured it."""
