@@ -19,7 +19,7 @@ from PIL import Image
 from export.verbs.options import gates_code
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop_of
-from mobilemod.results import sections
+from mobilemod.results.axes import nice_ticks
 from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
 from mobilemod.results.style import STYLE
@@ -508,6 +508,6 @@ def test_many_classes_show_those_that_lose_most(tmp_path: Path):
 
 @pytest.mark.parametrize("span", [(0, 0), (-0.1, 0.5), (-3.7, 12.2), (0, 100), (0.49, 0.5)])
 def test_ticks_enclose_the_range(span: tuple[float, float]):
-    ticks = sections.nice_ticks(*span)
+    ticks = nice_ticks(*span)
     assert ticks[0] <= span[0] and ticks[-1] >= span[1] and 2 <= len(ticks) <= 9
     assert ticks == sorted(set(ticks))
