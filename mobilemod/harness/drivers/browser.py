@@ -27,7 +27,6 @@ from mobilemod.harness.run.serve import (
     default_app,
     lan_address,
     qr_code,
-    serving,
 )
 from mobilemod.targets import suffixes_of
 
@@ -99,7 +98,7 @@ class BrowserDriver:
         seat = Seat(folder, resume)
         local = self.binary is not None
         server = JobServer(folder, seat.welcome, "127.0.0.1" if local else "0.0.0.0", app=self.app)
-        with serving(server):
+        with server:
             if self.binary is None:
                 announce(server.address(lan_address()))
                 browser = nullcontext(None)
@@ -130,7 +129,7 @@ class Seat:
     """The place of the one browser that works on a job; free again when it falls silent."""
 
     def __init__(self, folder: JobFolder, resume: Resume, patience: float = TAKE_OVER_SECONDS):
-        self.channel = channel_of(folder, resume)
+        self.channel = Channel("", Held.after(folder.job, resume))
         self.patience = patience
         self._heard = 0.0
 
@@ -142,12 +141,6 @@ class Seat:
             self.channel.client = client
         self._heard = now
         return self.channel
-
-
-def channel_of(folder: JobFolder, resume: Resume, client: str = "") -> Channel:
-    """A channel whose browser goes on after what is held."""
-    answered = {file: set(indices) for file, indices in resume.answered.items()}
-    return Channel(client, Held(folder.job, answered, finished=set(resume.finished)))
 
 
 def find_binary() -> str | None:

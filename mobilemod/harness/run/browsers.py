@@ -14,7 +14,8 @@ from typing import Any
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, only_one
 from mobilemod.harness.drivers import JobFolder, Receive, Resume
-from mobilemod.harness.drivers.browser import BrowserDriver, announce, channel_of
+from mobilemod.harness.drivers.browser import BrowserDriver, announce
+from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import JOB_FILE
 from mobilemod.harness.run.job_build import Built, build_job
 from mobilemod.harness.run.serve import (
@@ -23,7 +24,6 @@ from mobilemod.harness.run.serve import (
     JobServer,
     Unwelcome,
     lan_address,
-    serving,
 )
 from mobilemod.harness.run.validate import (
     FOLDER,
@@ -157,7 +157,8 @@ class _VisitorDriver(BrowserDriver):
         self._visitor = visitor
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
-        channel = self._visitor.channel = channel_of(folder, resume, self._visitor.client)
+        channel = Channel(self._visitor.client, Held.after(folder.job, resume))
+        self._visitor.channel = channel
         self._visitor.ready.set()
         while not channel.ended:
             if self._visitor.stop.is_set():
@@ -201,7 +202,7 @@ def serve_browsers(
             make_host(bundle, images).answers([f.name for f in built.folder.job.files])
         visitors = _Visitors(work)
         server = JobServer(built.folder, visitors.welcome, config.host, config.port, config.app)
-        with serving(server):
+        with server:
             announce(server.address(_shown(config.host)))
             try:
                 (until or threading.Event()).wait()

@@ -16,7 +16,7 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -172,8 +172,8 @@ def default_app() -> Path:
     return Path(__file__).parents[3] / "apps" / "web" / "dist"
 
 
-class JobServer:
-    """Serves one job until it is closed.
+class JobServer(HttpServer):
+    """Serves one job within its block.
 
     welcome: see `Welcome`. host: address to listen on. port: 0 for any. app: the built web app.
     Raises `UserError` where the app isn't built or the port is taken.
@@ -193,31 +193,21 @@ class JobServer:
         self.app = built_app(app or default_app())
         names = [JOB_FILE, *(path for path, _ in folder.contents())]
         self.job = {name: p for name in names if (p := folder.path(name)).is_file()}
-        self._server = HttpServer(host, port, self._route, HEADERS, limits)
-
-    @property
-    def port(self) -> int:
-        return self._server.port
+        super().__init__(host, port, self._find, HEADERS, limits)
 
     def address(self, host: str) -> str:
         """The page's address for a browser that reaches this machine as `host`."""
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}/?job=/job/{self.token}/"
 
-    def start(self) -> None:
-        self._server.start()
-
-    def close(self) -> None:
-        self._server.close()
-
     # -- what is where; nothing here waits
 
-    def _route(self, request: Request) -> Answer | Work:
+    def _find(self, request: Request) -> Answer | Work:
         parts = request.path.split("/", 3)
         if len(parts) == 4 and parts[1] == "job":
             if not hmac.compare_digest(parts[2].encode(), self.token.encode()):
                 return NOT_HERE
-            return self._job_route(request, parts[3])
+            return self._find_of_job(request, parts[3])
         path = request.path.removeprefix("/")
         if path not in self.app:
             return NOT_HERE
@@ -225,7 +215,7 @@ class JobServer:
         keep = "public, max-age=31536000, immutable" if lasting else "no-cache"
         return _file(request, self.app[path], keep)
 
-    def _job_route(self, request: Request, name: str) -> Answer | Work:
+    def _find_of_job(self, request: Request, name: str) -> Answer | Work:
         if name == "lines" and request.method == "POST":
             return self._with_channel(request, _deliver, takes_body=True)
         if name == RESUME_FILE and request.method in READING:
@@ -270,16 +260,6 @@ def _file(request: Request, path: Path, keep: str) -> Answer:
     if request.method not in READING:
         return NOT_ALLOWED
     return Answer(HTTPStatus.OK, path, TYPES.get(path.suffix, "application/octet-stream"), keep)
-
-
-@contextlib.contextmanager
-def serving(server: JobServer) -> Iterator[JobServer]:
-    """Started, and closed at the end."""
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 def lan_address() -> str:
