@@ -6,12 +6,9 @@ of its own (`mobilemod.sealed`). Each reader takes its file through `Bundle.file
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import file_sha256, write_json
+from mobilemod.files import file_sha256, only_one, write_json
 from mobilemod.sealed import KEY, check_seal, digest_of, sealed
 
 if TYPE_CHECKING:
@@ -184,7 +181,7 @@ def record_accuracy(bundle: Bundle, accuracy: dict[str, Any]) -> None:
 
     Raises `UserError` where it has become another bundle since it was loaded.
     """
-    with _locked(bundle.folder):
+    with only_one(bundle.folder):
         require_same(load_bundle(bundle.folder, verify=False), bundle.identity)
         write_manifest(bundle.folder, {**bundle.values, "accuracy": accuracy})
 
@@ -195,16 +192,6 @@ def require_same(bundle: Bundle, identity: str) -> None:
         raise UserError(
             f"{bundle.folder} became another bundle while it was measured; run it again"
         )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def load_bundle(folder: Path, verify: bool = True) -> Bundle:
@@ -234,13 +221,11 @@ def load_bundle(folder: Path, verify: bool = True) -> Bundle:
 def bundle_around(file: Path) -> Bundle | None:
     """The bundle that a file lies in, unverified; None where there is none of ours."""
     path = file.parent / FILE_NAME
-    if not path.is_file() or path.stat().st_size > MAX_BYTES or SCHEMA not in _text(path):
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return None
+    if SCHEMA.encode() not in path.read_bytes():
         return None
     return load_bundle(file.parent, verify=False)
-
-
-def _text(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _read(path: Path) -> dict[str, Any]:

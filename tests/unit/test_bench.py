@@ -16,8 +16,14 @@ from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64 import pins
 from mobilemod.harness.arm64.debian import Debian
-from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts, recipe_digest
-from mobilemod.harness.arm64.plugin import HERE, compile_library
+from mobilemod.harness.arm64.emulator import (
+    CLASSES,
+    HERE,
+    load_emulator,
+    parse_counts,
+    recipe_digest,
+)
+from mobilemod.harness.arm64.install import compile_library
 from mobilemod.harness.arm64.process import run_tool
 from mobilemod.harness.bench import instructions, latency
 from mobilemod.harness.bench.bench import find_files

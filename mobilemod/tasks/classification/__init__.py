@@ -155,7 +155,7 @@ class Classification(Task):
 
     def disagreements(self, predictions: Sequence[Predictions]) -> list[tuple[int, dict[str, Any]]]:
         """With every model's class and margin."""
-        return [(d.index, {"top1": d.top1, "margin": d.margin}) for d in disagreements(predictions)]
+        return disagreements(predictions)
 
     def rows(
         self, predictions: Sequence[Predictions], targets: np.ndarray, names: Sequence[str]

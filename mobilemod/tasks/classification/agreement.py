@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mobilemod.evaluation.accuracy import Predictions, finite
 from mobilemod.tasks.classification.accuracy import top1_class
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """One image on which an int8 file differs; lists are in the order of the predictions.
-
-    top1: classes (-1 where the logits aren't finite). margin: largest logit less the second.
-    """
-
-    index: int
-    top1: list[int]
-    margin: list[float]
 
 
 def same_class(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -37,10 +25,12 @@ def margins(logits: np.ndarray) -> np.ndarray:
     return np.where(finite(logits), first, 0.0) - np.where(finite(logits), second, 0.0)
 
 
-def disagreements(predictions: Sequence[Predictions]) -> list[Disagreement]:
+def disagreements(predictions: Sequence[Predictions]) -> list[tuple[int, dict[str, Any]]]:
     """The images where an int8 file's top-1 differs from the reference's or another int8 file's.
 
-    Without a reference only the int8 files are compared. Sorted by index.
+    By index, sorted, each with lists in the order of the predictions: `top1`, classes (-1 where
+    the logits aren't finite), and `margin`, the largest logit less the second. Without a reference
+    only the int8 files are compared.
     """
     if not predictions:
         return []
@@ -52,6 +42,6 @@ def disagreements(predictions: Sequence[Predictions]) -> list[Disagreement]:
     differs = ((kept != kept[0]) | (kept < 0)).any(axis=0)
     margin = np.stack([margins(p.outputs) for p in predictions])
     return [
-        Disagreement(int(i), classes[:, i].tolist(), margin[:, i].tolist())
+        (int(i), {"top1": classes[:, i].tolist(), "margin": margin[:, i].tolist()})
         for i in np.flatnonzero(differs)
     ]

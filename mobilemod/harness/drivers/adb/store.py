@@ -7,6 +7,7 @@ Below `FOLDER/mobilemod`: `blobs/SHA256` (files, whole and checked), `incoming/`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,11 +92,11 @@ def entries_of(folder: JobFolder, luggage: Mapping[str, Path] = _NOTHING) -> lis
     for name in names:
         path = folder.path(name)
         for file in plain_files(path):
-            relative = check_path(file.relative_to(folder.folder).as_posix(), str(path))
-            found[relative] = Entry(file, relative, file_sha256(file), file.stat().st_size)
-    for relative, file in luggage.items():
-        found[relative] = Entry(file, relative, file_sha256(file), file.stat().st_size)
-    return list(found.values())
+            found[check_path(file.relative_to(folder.folder).as_posix(), str(path))] = file
+    return [
+        Entry(file, relative, file_sha256(file), file.stat().st_size)
+        for relative, file in {**found, **luggage}.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,20 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="mobilemod-adb-") as name:
             plan = self._plan(entries, Path(name))
             wanted = {e.sha256: e for e in [*entries, plan]}
-            try:
-                pushed = self._push_missing(wanted, folder.job.id)
-                self._assemble(folder.job.id, plan)
-            except DiskFull:
-                # Earlier jobs' files are worth less than this job.
-                self._make_room(wanted, folder.job.id)
-                pushed = self._again(wanted, folder.job.id, plan)
+            with contextlib.suppress(DiskFull):
+                return self._bring(wanted, folder.job.id, plan)
+            # Earlier jobs' files are worth less than this job.
+            self._make_room(wanted, folder.job.id)
+            return self._again(wanted, folder.job.id, plan)
+
+    def _bring(self, wanted: dict[str, Entry], job: str, plan: Entry) -> int:
+        pushed = self._push_missing(wanted, job)
+        check_room(self.device.script(ASSEMBLE, self.folder, job, plan.sha256, timeout=HASHING))
         return pushed
 
     def _again(self, wanted: dict[str, Entry], job: str, plan: Entry) -> int:
         try:
-            pushed = self._push_missing(wanted, job)
-            self._assemble(job, plan)
+            return self._bring(wanted, job, plan)
         except DiskFull:
             # A phone is not left full.
             paths = [f"{self.folder}/{name}" for name in ("incoming", "blobs", "jobs")]
@@ -142,7 +144,6 @@ class Store:
                 f"{self.folder}, {self.free_bytes() / 1e6:.1f} MB are free; make room, or "
                 "give fewer images"
             ) from None
-        return pushed
 
     def _plan(self, entries: Sequence[Entry], folder: Path) -> Entry:
         text = "".join(f"{e.sha256} {e.path}\n" for e in entries)
@@ -179,10 +180,6 @@ class Store:
                 link.symlink_to(entry.source.resolve())
             self.device.push(links, f"{self.folder}/incoming")
         check_room(self.device.script(ACCEPT, self.folder, timeout=HASHING))
-
-    def _assemble(self, job: str, plan: Entry) -> None:
-        done = self.device.script(ASSEMBLE, self.folder, job, plan.sha256, timeout=HASHING)
-        check_room(done)
 
     def _make_room(self, wanted: dict[str, Entry], job: str) -> None:
         self.device.script(OTHER_JOBS, self.folder, job, timeout=HASHING)
