@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from mobilemod.evaluation import agreement, statistics
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.tasks.classification import TASK
-from mobilemod.tasks.classification.accuracy import top1, top1_class, top_k
-from mobilemod.tasks.classification.agreement import disagreements, margins
+from mobilemod.tasks.classification.accuracy import disagreements, margins, top1, top1_class, top_k
 
 
 def logits_of(classes: list[int], count: int = 4) -> np.ndarray:

@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
+from mobilemod.harness.drivers import DeviceLost, Driver, JobFolder, Receive, Resume
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.run.serve import (
     Channel,
@@ -28,7 +27,6 @@ from mobilemod.harness.run.serve import (
     lan_address,
     qr_code,
 )
-from mobilemod.targets import suffixes_of
 
 BINARIES = (
     "chromium",
@@ -57,17 +55,15 @@ SILENCE_SECONDS, TAKE_OVER_SECONDS = 180.0, 15.0
 # For the last answer to reach the page before the server goes.
 GOODBYE_SECONDS = 0.5
 PHONE = "phone"
-DELEGATES = {"tflite": ("wasm", "webgpu")}
 
 
-class BrowserDriver:
+class BrowserDriver(Driver):
     """phone: wait for a browser from outside even where a Chromium is found.
 
     silence: seconds after which a headless browser that says nothing is given up.
     """
 
-    input_kind = "images"
-    latency = True
+    runs = {"tflite": ("wasm", "webgpu")}
 
     def __init__(
         self, phone: bool = False, app: Path | None = None, silence: float = SILENCE_SECONDS
@@ -84,15 +80,6 @@ class BrowserDriver:
         if self.binary is not None and shutil.which(self.binary) is None:
             raise UserError(f"CHROME={self.binary} is no program; set it to a Chromium's binary")
         built_app(self.app)
-
-    def suffixes(self) -> tuple[str, ...]:
-        return suffixes_of(DELEGATES)
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        return DELEGATES.get(target, ())
-
-    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
-        return {}
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
         seat = Seat(folder, resume)

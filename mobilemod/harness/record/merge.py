@@ -42,8 +42,8 @@ STATES_KEPT = 600
 class Sources:
     """What a record is made of.
 
-    device: as given on the command line. bundle: what the job was made of. lines, reader, held,
-    impossible: of `read_lines`. refused: how many of the impossible ones by reason. damaged: chosen
+    device: as given on the command line. bundle: what the job was made of. lines, reader, held: of
+    `read_lines`. refused: how many lines said what can't be, by reason. damaged: chosen
     images that this machine couldn't pack. starts, lost, reason: how the session ended. extra: the
     driver's own, by file. sample: a part of the images was chosen. started: ISO 8601.
     """
@@ -54,7 +54,6 @@ class Sources:
     lines: Sequence[Line]
     reader: Reader
     held: Held
-    impossible: int
     refused: dict[str, int]
     damaged: Sequence[str]
     reason: str | None
@@ -168,7 +167,7 @@ def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) ->
         "repeated_lines": reader["repeated"],
         "damaged_lines": reader["damaged"],
         "foreign_lines": reader["foreign"],
-        "impossible_lines": sources.impossible,
+        "impossible_lines": sum(sources.refused.values()),
         "errors": sum(line.type == "error" for line in lines),
     }
 

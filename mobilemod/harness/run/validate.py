@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +140,7 @@ def _prepare(
         write_json(out / RUN_FILE, sealed(entry))
     else:
         _say(device, f"goes on with {out.name}")
-
-    def say(text: str) -> None:
-        _say(device, text)
-
-    session = Session(driver, built.folder, out, say, pauses=pauses)
+    session = Session(driver, built.folder, out, partial(_say, device), pauses=pauses)
     return _Run(device, driver, built, out, session)
 
 
@@ -194,7 +191,7 @@ def _finish(
     entry = _read(run.out / RUN_FILE)
     domains = Domains(run.built.folder.job, bundle.manifest.num_classes)
     path, job = run.out / LINES_FILE, run.built.folder.job
-    lines, reader, held, impossible = read_lines(path, job, domains)
+    lines, reader, held, _ = read_lines(path, job, domains)
     extra: dict[str, dict[str, Any]] = {}
     if result.complete:
         try:
@@ -208,7 +205,6 @@ def _finish(
         lines=lines,
         reader=reader,
         held=held,
-        impossible=impossible,
         refused=dict(domains.refused),
         damaged=entry.get("damaged", []),
         reason=result.reason,

@@ -14,8 +14,14 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.tasks.classification.accuracy import log_softmax, top1, top1_class, top_k
-from mobilemod.tasks.classification.agreement import disagreements, same_class
+from mobilemod.tasks.classification.accuracy import (
+    disagreements,
+    log_softmax,
+    same_class,
+    top1,
+    top1_class,
+    top_k,
+)
 from mobilemod.tasks.classification.doubt import Reference
 from mobilemod.tasks.task import Agreement, Metric, Name, Task, Thumb, Told, named_in
 

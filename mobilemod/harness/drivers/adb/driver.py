@@ -14,7 +14,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import only_one
-from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
+from mobilemod.harness.drivers import DeviceLost, Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb.client import RESTART, Adb, Device, choose, find_program
 from mobilemod.harness.drivers.adb.runners import Runner, ended, find_runner
 from mobilemod.harness.drivers.adb.settings import hints, steady
@@ -51,11 +51,9 @@ def create(device_id: str | None) -> AdbDriver:
     return AdbDriver(device_id)
 
 
-class AdbDriver:
+class AdbDriver(Driver):
     """One Android device. `latency` and `most_threads` hold after `check`."""
 
-    input_kind = "images"
-    latency = True
     most_threads = 8
 
     def __init__(self, serial: str | None, pace: Pace = Pace()) -> None:
