@@ -142,19 +142,19 @@ class Bundle:
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Write `manifest.json` with a new digest, in one rename; `UserError` for what none can be."""
-    from mobilemod.manifest_schema import check_manifest
+    from mobilemod.manifest_schema import Manifest, checked
 
     values = json.loads(json.dumps(values))  # tuples as they are read back
-    check_manifest(values, FILE_NAME, "nothing was written")
+    checked(Manifest, values, FILE_NAME, "nothing was written")
     write_json(folder / FILE_NAME, sealed(values))
 
 
 def check_draft(values: dict[str, Any]) -> None:
     """Raises `UserError` for values that no manifest can hold, before any file is made."""
-    from mobilemod.manifest_schema import check_manifest
+    from mobilemod.manifest_schema import Manifest, checked
 
     values = json.loads(json.dumps({**values, "parts": []}))
-    check_manifest(values, FILE_NAME, "nothing was written; give another name")
+    checked(Manifest, values, FILE_NAME, "nothing was written; give another name")
 
 
 def seal_bundle(folder: Path, values: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ def load_bundle(folder: Path, verify: bool = True) -> Bundle:
     Raises `UserError` for a folder without a manifest, a manifest that is damaged, was changed or
     doesn't fit its schema, and as `Bundle.file`.
     """
-    from mobilemod.manifest_schema import check_manifest
+    from mobilemod.manifest_schema import Manifest, checked
 
     path = folder / FILE_NAME
     if not path.is_file():
@@ -210,7 +210,7 @@ def load_bundle(folder: Path, verify: bool = True) -> Bundle:
         raise UserError(f"{path} has schema {values.get('schema')!r:.60}; expected {SCHEMA}")
     if KEY not in values:
         raise UserError(f"{path} has no digest: an older mobilemod exported it; export again")
-    manifest = check_manifest(values, str(path), AGAIN)
+    manifest = checked(Manifest, values, str(path), AGAIN)
     check_seal(path, values, AGAIN)
     bundle = Bundle(folder, values, manifest)
     if verify:

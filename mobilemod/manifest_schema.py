@@ -216,11 +216,6 @@ def _unique(where: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def check_manifest(values: Any, where: str, mend: str) -> Manifest:
-    """The manifest that values are; raises as `checked`."""
-    return checked(Manifest, values, where, mend)
-
-
 def checked(model: type[M], values: Any, where: str, mend: str) -> M:
     """The values, typed; `UserError`, one line with the path of the first field that is wrong."""
     try:

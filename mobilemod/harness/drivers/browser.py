@@ -58,17 +58,12 @@ PHONE = "phone"
 
 
 class BrowserDriver(Driver):
-    """phone: wait for a browser from outside even where a Chromium is found.
-
-    silence: seconds after which a headless browser that says nothing is given up.
-    """
+    """phone: wait for a browser from outside even where a Chromium is found."""
 
     runs = {"tflite": ("wasm", "webgpu")}
 
-    def __init__(
-        self, phone: bool = False, app: Path | None = None, silence: float = SILENCE_SECONDS
-    ):
-        self.app, self.silence = app or default_app(), silence
+    def __init__(self, phone: bool = False, app: Path | None = None):
+        self.app = app or default_app()
         self.binary = None if phone else find_binary()
 
     @property
@@ -106,8 +101,8 @@ class BrowserDriver(Driver):
                     heard = time.monotonic()
                 elif process is not None and process.poll() is not None:
                     raise DeviceLost(f"the browser ended with code {process.returncode}")
-                elif process is not None and time.monotonic() - heard > self.silence:
-                    raise DeviceLost(f"the browser said nothing for {self.silence:.0f} s")
+                elif process is not None and time.monotonic() - heard > SILENCE_SECONDS:
+                    raise DeviceLost(f"the browser said nothing for {SILENCE_SECONDS:.0f} s")
         finally:
             channel.close()
 
@@ -115,9 +110,10 @@ class BrowserDriver(Driver):
 class Seat:
     """The place of the one browser that works on a job; free again when it falls silent."""
 
-    def __init__(self, folder: JobFolder, resume: Resume, patience: float = TAKE_OVER_SECONDS):
+    patience = TAKE_OVER_SECONDS
+
+    def __init__(self, folder: JobFolder, resume: Resume):
         self.channel = Channel("", Held.after(folder.job, resume))
-        self.patience = patience
         self._heard = 0.0
 
     def welcome(self, client: str) -> Channel:

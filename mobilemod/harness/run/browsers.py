@@ -90,10 +90,10 @@ class _Visitor:
 
 
 class _Visitors:
-    """Those that came. At most `most` work at once; who is silent makes room for who comes."""
+    """Those that came. At most `MAX_CLIENTS` work at once; the silent make room for who comes."""
 
-    def __init__(self, work: Callable[[_Visitor], Records], most: int = MAX_CLIENTS):
-        self._work, self._most = work, most
+    def __init__(self, work: Callable[[_Visitor], Records]):
+        self._work = work
         self._known: dict[str, _Visitor] = {}
         self._records: Records = []
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class _Visitors:
         for visitor in ended[: max(0, len(self._known) - KNOWN)]:
             self._forget(visitor)
         working = [v for v in self._known.values() if v.thread.is_alive()]
-        if len(working) < self._most:
+        if len(working) < MAX_CLIENTS:
             return
         silent = min(working, key=lambda v: v.heard)
         seconds = time.monotonic() - silent.heard

@@ -107,7 +107,8 @@ class AdbDriver(Driver):
         job = folder.job.id
         timed = folder.job.latency is not None or folder.job.sustained_seconds > 0
         self._await(device, receive)
-        follower = self._follower(device, runner, job)
+        fresh = Follower(device, runner.stream(job), End(job))
+        follower = self._followers.setdefault(job, fresh)
         store = Store(device, FOLDER)
         device.run("mkdir", "-p", FOLDER)
         with only_this_process(device), steady(device, FOLDER, say):
@@ -138,7 +139,7 @@ class AdbDriver(Driver):
         """Until the device can be used: a cable that was out may come back."""
         ends = time.monotonic() + self._pace.patience
         while True:
-            if device.on_network:
+            if ":" in device.serial:  # an address
                 device.adb.connect(device.serial)
             state = device.state()
             if state == "device":
@@ -154,11 +155,6 @@ class AdbDriver(Driver):
         alive = runner.alive()
         self._collect(follower, receive)
         return alive or follower.end.reached
-
-    def _follower(self, device: Device, runner: Runner, job: str) -> Follower:
-        if job not in self._followers:
-            self._followers[job] = Follower(device, runner.stream(job), End(job))
-        return self._followers[job]
 
     def _prepare(self, device: Device, job: str, receive: Receive) -> None:
         found = hints(device)
