@@ -203,7 +203,8 @@ def serve_browsers(
         visitors = _Visitors(work)
         server = JobServer(built.folder, visitors.welcome, config.host, config.port, config.app)
         with server:
-            announce(server.address(_shown(config.host)))
+            anywhere = config.host in ("0.0.0.0", "::", "")
+            announce(server.address(lan_address() if anywhere else config.host))
             try:
                 (until or threading.Event()).wait()
             except BaseException:
@@ -223,7 +224,3 @@ def _share(built: Built, out: Path) -> Built:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shared.path(name), folder / name)
     return replace(built, folder=JobFolder(out, job))
-
-
-def _shown(host: str) -> str:
-    return lan_address() if host in ("0.0.0.0", "::", "") else host

@@ -27,9 +27,8 @@ from mobilemod.results.device.table import (
     threads_text,
 )
 from mobilemod.results.markup import Html, document, join, table, tag
-from mobilemod.results.measured import measured_lines
 from mobilemod.results.parts import gate_list, header, section, tiles
-from mobilemod.results.table import drop_text
+from mobilemod.results.table import drop_text, measured_lines
 from mobilemod.results.verdict import PASS, headline, overall
 from mobilemod.sealed import read_sealed
 from mobilemod.tasks import task_of

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from mobilemod.files import write_text
 from mobilemod.results.markup import Html, breakable, document, table, tag
-from mobilemod.results.measured import measured_lines
 from mobilemod.results.parts import header, section, tiles
 from mobilemod.results.search.plot import PLOT_STYLE, front_plot
 from mobilemod.results.search.table import change_text, cost_text, looks, met_text, step_texts
 from mobilemod.results.sections import capital
 from mobilemod.results.sensitivity.table import signed
 from mobilemod.results.style import STYLE
-from mobilemod.results.table import drop_text, sqnr_text
+from mobilemod.results.table import drop_text, measured_lines, sqnr_text
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, word
 from mobilemod.tasks import task_of
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mobilemod.results.measured import measured_lines
 from mobilemod.results.sensitivity.table import signed
-from mobilemod.results.table import aligned, drop_text, sqnr_text
+from mobilemod.results.table import aligned, drop_text, measured_lines, sqnr_text
 from mobilemod.results.verdict import UNDECIDED
 
 

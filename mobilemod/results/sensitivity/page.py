@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mobilemod.files import write_text
 from mobilemod.results.markup import Html, breakable, document, join, table, tag
-from mobilemod.results.measured import measured_lines
 from mobilemod.results.parts import header, section, tiles
 from mobilemod.results.sensitivity.plot import depth_plot, histogram
 from mobilemod.results.sensitivity.table import (
@@ -16,7 +15,7 @@ from mobilemod.results.sensitivity.table import (
     noise_text,
     signed,
 )
-from mobilemod.results.table import sqnr_text
+from mobilemod.results.table import measured_lines, sqnr_text
 from mobilemod.tasks import task_of
 
 ROWS = 30  # shown at once, the rest on demand

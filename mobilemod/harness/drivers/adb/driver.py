@@ -20,7 +20,6 @@ from mobilemod.harness.drivers.adb.runners import Runner, ended, find_runner
 from mobilemod.harness.drivers.adb.settings import hints, steady
 from mobilemod.harness.drivers.adb.state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb.store import Store
-from mobilemod.harness.drivers.adb.stream import Follower
 from mobilemod.harness.drivers.bounded import whole
 from mobilemod.harness.drivers.following import End, pause
 from mobilemod.harness.protocol.job import MAX_THREADS
@@ -31,6 +30,14 @@ EMULATED = ("ro.kernel.qemu", "ro.boot.qemu")
 # Names the job that a device is at, in the harness's folder there.
 MARK = 'if [ -f "$1/running" ]; then cat "$1/running"; fi'
 SET_MARK = 'printf "%s" "$2" >"$1/running"'
+BLOCK = 4 << 20
+# "SIZE" of the stream (-1: not there), newline, then its bytes from the ($2 + 1)th, at most $3.
+LOOK = """
+size=$(stat -c %s "$1" 2>/dev/null) || size=-1
+echo "$size"
+if [ "$size" -gt "$2" ]; then tail -c "+$4" "$1" | head -c "$3"; fi
+exit 0
+"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,41 @@ class Pace:
     grace: float = 20.0
     silence: float = 300.0
     cooling: float = 600.0
+
+
+@dataclass
+class Follower:
+    """A stream that grows on the device, however often following it is interrupted.
+
+    path: on the device. offset: bytes that were handed on. It is looked at every few seconds and
+    not held open: a transfer that runs all the time would take processor time from what is being
+    measured.
+    """
+
+    device: Device
+    path: str
+    end: End
+    offset: int = 0
+
+    def take(self) -> bytes:
+        """The next bytes, up to `BLOCK`; empty where there is nothing new.
+
+        Raises `DeviceLost` where the device is gone or answers no such thing.
+        """
+        done = self.device.script(
+            LOOK, self.path, str(self.offset), str(BLOCK), str(self.offset + 1)
+        )
+        head, newline, data = done.stdout.partition(b"\n")
+        try:
+            size = int(head.decode("ascii"))
+        except ValueError:
+            raise DeviceLost(f"{self.device.serial} answers no size of the stream") from None
+        if size < self.offset and size >= 0:
+            # The app began a new file: whatever is in it is new.
+            self.offset = 0
+            return b""
+        self.offset += len(data)
+        return data
 
 
 def create(device_id: str | None) -> AdbDriver:
@@ -86,11 +128,9 @@ class AdbDriver(Driver):
             self.most_threads = cores
 
     def suffixes(self) -> tuple[str, ...]:
-        """The model files that run there."""
         return self._checked()[1].suffixes()
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        """What a target can run on there."""
         return self._checked()[1].delegates(target)
 
     def _checked(self) -> tuple[Device, Runner]:
