@@ -34,6 +34,22 @@ class JobFolder:
         hashed = (job.manifest, *job.golden, *job.files, *inputs)
         return tuple((entry.path, entry.sha256) for entry in hashed)
 
+    def files(self) -> dict[str, Path]:
+        """Every file that a device needs by its path in the job, packages file by file.
+
+        `job.json` too, and `resume.json` where it is there. Raises `UserError` for links, pipes and
+        devices.
+        """
+        names = [name for name, _ in self.contents()] + [JOB_FILE]
+        if (self.folder / RESUME_FILE).exists():
+            names.append(RESUME_FILE)
+        found = {}
+        for name in names:
+            path = self.path(name)
+            for file in plain_files(path):
+                found[check_path(file.relative_to(self.folder).as_posix(), str(path))] = file
+        return found
+
     def resume(self) -> Resume:
         """What `resume.json` says, or nothing held where there is none."""
         path = self.folder / RESUME_FILE

@@ -64,29 +64,26 @@ class ServeConfig:
 class _Visitor:
     """One browser's run, in a thread of its own. heard: when it last asked for anything."""
 
-    def __init__(self, client: str):
-        self.client = client
+    def __init__(self, client: str, work: Callable[[_Visitor], Records]):
+        self.client, self._work = client, work
         self.channel: Channel | None = None
         self.error: BaseException | None = None
         self.records: Records = []
         self.heard = time.monotonic()
         self.ready, self.stop = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=lambda: None)
-
-    def start(self, work: Callable[[_Visitor], Records]) -> None:
-        def run() -> None:
-            try:
-                self.records = work(self)
-            except BaseException as error:
-                self.error = error
-                print(f"{KIND}:{self.client}: {error}", file=sys.stderr, flush=True)
-            finally:
-                if self.channel is not None:
-                    self.channel.close()
-                self.ready.set()
-
-        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.records = self._work(self)
+        except BaseException as error:
+            self.error = error
+            print(f"{KIND}:{self.client}: {error}", file=sys.stderr, flush=True)
+        finally:
+            if self.channel is not None:
+                self.channel.close()
+            self.ready.set()
 
 
 class _Visitors:
@@ -104,8 +101,7 @@ class _Visitors:
             visitor = self._known.get(client)
             if visitor is None or visitor.stop.is_set():
                 self._make_room()
-                visitor = self._known[client] = _Visitor(client)
-                visitor.start(self._work)
+                visitor = self._known[client] = _Visitor(client, self._work)
             visitor.heard = time.monotonic()
         visitor.ready.wait(READY_SECONDS)
         if visitor.channel is None:

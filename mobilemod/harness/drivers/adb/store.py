@@ -18,9 +18,7 @@ from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers.adb.client import MINUTE, Device, DiskFull
 from mobilemod.harness.drivers.bounded import last_line, whole
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
-from mobilemod.harness.protocol.job_folder import JobFolder, plain_files
-from mobilemod.harness.protocol.values import check_path
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.progress import progress
 
 BATCH_BYTES, BATCH_FILES = 32 << 20, 256
@@ -79,23 +77,14 @@ class Entry:
 
 
 def entries_of(folder: JobFolder, luggage: Mapping[str, Path] = _NOTHING) -> list[Entry]:
-    """Every file that the device needs, packages file by file, `job.json` and `resume.json` too.
+    """Every file that the device needs; raises as `JobFolder.files`.
 
-    luggage: what else goes into the job's folder, path there -> file here.
-
-    The hashes are of what is there now. Raises `UserError` for links, pipes and devices.
+    luggage: what else goes into the job's folder, path there -> file here. The hashes are of what
+    is there now.
     """
-    names = [name for name, _ in folder.contents()] + [JOB_FILE]
-    if folder.folder.joinpath(RESUME_FILE).exists():
-        names.append(RESUME_FILE)
-    found = {}
-    for name in names:
-        path = folder.path(name)
-        for file in plain_files(path):
-            found[check_path(file.relative_to(folder.folder).as_posix(), str(path))] = file
     return [
         Entry(file, relative, file_sha256(file), file.stat().st_size)
-        for relative, file in {**found, **luggage}.items()
+        for relative, file in {**folder.files(), **luggage}.items()
     ]
 
 

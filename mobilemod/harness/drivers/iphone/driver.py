@@ -22,8 +22,6 @@ from mobilemod.harness.drivers.iphone.devicectl import DeviceCtl, has_devicectl
 from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone.placement import placement_by_file
 from mobilemod.harness.drivers.iphone.tools import Phone, Tool
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
-from mobilemod.harness.protocol.job_folder import plain_files
 
 # What of a job is on the phone: path -> sha256. Beside the job, so that the app need not know it.
 HELD = "Documents/jobs/held.json"
@@ -149,11 +147,7 @@ def push(tool: Tool, udid: str, folder: JobFolder) -> int:
     """
     job = folder.job.id
     held = read_held(tool, udid).get(job, {})
-    wanted = {}
-    for name in (JOB_FILE, RESUME_FILE, *(name for name, _ in folder.contents())):
-        path = folder.path(name)
-        for file in plain_files(path) if path.exists() else ():
-            wanted[file.relative_to(folder.folder).as_posix()] = file
+    wanted = folder.files()
     hashes = {name: file_sha256(file) for name, file in wanted.items()}
     changed = [name for name, sha256 in hashes.items() if held.get(name) != sha256]
     with tempfile.TemporaryDirectory(prefix="mobilemod-iphone-") as temporary:
