@@ -41,9 +41,7 @@ def paired_interval(
     return percentile_interval(drops)
 
 
-def bootstrap_mean(
-    values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
+def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % percentile-bootstrap interval of the mean of `values`, float (N,), one of each image.
 
     Raises ValueError for no values.
@@ -51,7 +49,7 @@ def bootstrap_mean(
     if len(values) == 0:
         raise ValueError("no images: their mean is undefined")
     rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     return percentile_interval(means)
 
 

@@ -23,8 +23,9 @@ from mobilemod.results.axes import nice_ticks
 from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
 from mobilemod.results.style import STYLE
+from mobilemod.results.table import text_table
 from mobilemod.results.validation import image_cards
-from mobilemod.results.validation.page import text_table, write_report
+from mobilemod.results.validation.page import write_report
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks.classification import page as class_page
 from mobilemod.tasks.classification.doubt import Reference

@@ -12,13 +12,11 @@ from mobilemod.results import sections
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
 from mobilemod.results.parts import gate_list, header, section, tiles
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
-from mobilemod.results.table import NOT_MEASURED, measured_lines, text_table, with_reasons
+from mobilemod.results.table import NOT_MEASURED, measured_lines, with_reasons
 from mobilemod.results.validation import image_cards
 from mobilemod.results.verdict import Verdict, overall
 from mobilemod.results.verdict import headline as gates_line
 from mobilemod.tasks import task_of
-
-__all__ = ["text_table", "write_report"]
 
 _MAX_TEXT = 20_000  # characters of bundle information shown
 
