@@ -6,7 +6,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,11 +127,9 @@ class AdbDriver(Driver):
         elif cores:
             self.most_threads = cores
 
-    def suffixes(self) -> tuple[str, ...]:
-        return self._checked()[1].suffixes()
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        return self._checked()[1].delegates(target)
+    @property
+    def runs(self) -> Mapping[str, tuple[str, ...]]:
+        return self._checked()[1].runs
 
     def _checked(self) -> tuple[Device, Runner]:
         if self._device is None or self._runner is None:
