@@ -39,8 +39,7 @@ from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.efficientmod import FAMILY
 from mobilemod.progress import progress
 from mobilemod.results.schema import json_ready
-from mobilemod.tasks.classification.accuracy import top1_class
-from mobilemod.tasks.classification.agreement import margins
+from mobilemod.tasks.classification.accuracy import margins, top1_class
 from quantization.params import ACTIVATION_MAX
 
 SCHEMA = "mobilemod/agreement/1"

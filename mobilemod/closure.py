@@ -32,8 +32,9 @@ def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
             continue
         found.add(path)
         parent = name.rpartition(".")[0]
-        todo += [n for n in (parent, *_imported(root / path)) if n]
-        if _lists_itself(root / path):
+        names, lists_itself = _parsed(root / path)
+        todo += [n for n in (parent, *names) if n]
+        if lists_itself:
             todo += [f"{name}.{m.name}" for m in pkgutil.iter_modules([str((root / path).parent)])]
     return tuple(sorted(found))
 
@@ -54,17 +55,11 @@ def _file(root: Path, name: str) -> str | None:
 
 
 @functools.cache
-def _imported(path: Path) -> tuple[str, ...]:
-    return tuple(_names(ast.parse(path.read_bytes())))
-
-
-@functools.cache
-def _lists_itself(path: Path) -> bool:
-    """Whether a package imports what it finds in its own folder."""
-    return path.name == "__init__.py" and any(
-        isinstance(node, ast.Name) and node.id == "__path__"
-        for node in ast.walk(ast.parse(path.read_bytes()))
-    )
+def _parsed(path: Path) -> tuple[tuple[str, ...], bool]:
+    """What a file imports, and whether it is a package that imports what is in its own folder."""
+    tree = ast.parse(path.read_bytes())
+    own = (isinstance(node, ast.Name) and node.id == "__path__" for node in ast.walk(tree))
+    return tuple(_names(tree)), path.name == "__init__.py" and any(own)
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

@@ -133,16 +133,16 @@ def _alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, doing: str) -> Iterator[None]:
+def only_one(folder: Path, doing: str | None = None) -> Iterator[None]:
     """Holds a lock on the folder itself, so that no lock file is left behind.
 
-    doing: what holders do to it, such as "setting up". Raises `UserError` while another process
-    holds it.
+    doing: what holders do to it, such as "setting up"; then `UserError` says so while another
+    process holds it. Without it that is waited for.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if doing else 0))
         except BlockingIOError:
             raise UserError(f"another process is {doing} {folder}; wait for it") from None
         yield

@@ -6,12 +6,9 @@ of its own (`mobilemod.sealed`). Each reader takes its file through `Bundle.file
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import file_sha256, write_json
+from mobilemod.files import file_sha256, only_one, write_json
 from mobilemod.sealed import KEY, check_seal, digest_of, sealed
 
 if TYPE_CHECKING:
@@ -145,19 +142,19 @@ class Bundle:
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Write `manifest.json` with a new digest, in one rename; `UserError` for what none can be."""
-    from mobilemod.manifest_schema import check_manifest
+    from mobilemod.manifest_schema import Manifest, checked
 
     values = json.loads(json.dumps(values))  # tuples as they are read back
-    check_manifest(values, FILE_NAME, "nothing was written")
+    checked(Manifest, values, FILE_NAME, "nothing was written")
     write_json(folder / FILE_NAME, sealed(values))
 
 
 def check_draft(values: dict[str, Any]) -> None:
     """Raises `UserError` for values that no manifest can hold, before any file is made."""
-    from mobilemod.manifest_schema import check_manifest
+    from mobilemod.manifest_schema import Manifest, checked
 
     values = json.loads(json.dumps({**values, "parts": []}))
-    check_manifest(values, FILE_NAME, "nothing was written; give another name")
+    checked(Manifest, values, FILE_NAME, "nothing was written; give another name")
 
 
 def seal_bundle(folder: Path, values: dict[str, Any]) -> None:
@@ -184,7 +181,7 @@ def record_accuracy(bundle: Bundle, accuracy: dict[str, Any]) -> None:
 
     Raises `UserError` where it has become another bundle since it was loaded.
     """
-    with _locked(bundle.folder):
+    with only_one(bundle.folder):
         require_same(load_bundle(bundle.folder, verify=False), bundle.identity)
         write_manifest(bundle.folder, {**bundle.values, "accuracy": accuracy})
 
@@ -197,23 +194,13 @@ def require_same(bundle: Bundle, identity: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def load_bundle(folder: Path, verify: bool = True) -> Bundle:
     """The bundle in `folder`; with `verify`, every file of the manifest is checked.
 
     Raises `UserError` for a folder without a manifest, a manifest that is damaged, was changed or
     doesn't fit its schema, and as `Bundle.file`.
     """
-    from mobilemod.manifest_schema import check_manifest
+    from mobilemod.manifest_schema import Manifest, checked
 
     path = folder / FILE_NAME
     if not path.is_file():
@@ -223,7 +210,7 @@ def load_bundle(folder: Path, verify: bool = True) -> Bundle:
         raise UserError(f"{path} has schema {values.get('schema')!r:.60}; expected {SCHEMA}")
     if KEY not in values:
         raise UserError(f"{path} has no digest: an older mobilemod exported it; export again")
-    manifest = check_manifest(values, str(path), AGAIN)
+    manifest = checked(Manifest, values, str(path), AGAIN)
     check_seal(path, values, AGAIN)
     bundle = Bundle(folder, values, manifest)
     if verify:
@@ -234,13 +221,11 @@ def load_bundle(folder: Path, verify: bool = True) -> Bundle:
 def bundle_around(file: Path) -> Bundle | None:
     """The bundle that a file lies in, unverified; None where there is none of ours."""
     path = file.parent / FILE_NAME
-    if not path.is_file() or path.stat().st_size > MAX_BYTES or SCHEMA not in _text(path):
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return None
+    if SCHEMA.encode() not in path.read_bytes():
         return None
     return load_bundle(file.parent, verify=False)
-
-
-def _text(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _read(path: Path) -> dict[str, Any]:

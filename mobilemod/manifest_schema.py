@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -62,11 +62,22 @@ Mean = Annotated[float, Field(ge=-1000, le=1000)]
 Std = Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
-class _Object(BaseModel):
+M = TypeVar("M", bound=BaseModel)
+
+
+class Open(BaseModel):
+    """An object with these keys and maybe others, no value of another type, no NaN."""
+
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
-class Hashed(_Object):
+class Closed(Open):
+    """The same with no other key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Hashed(Open):
     """A file, or all files of a package: `sha256` as of `file_sha256`, `bytes` in all."""
 
     sha256: Sha256
@@ -79,7 +90,7 @@ class Part(Hashed):
     file: InBundle
 
 
-class Audit(_Object):
+class Audit(Open):
     """What `inspect` counted in a model file when it was exported."""
 
     macs: Count
@@ -114,17 +125,15 @@ class Golden(Hashed):
     logits: dict[str, Logits]
 
 
-class Label(_Object):
+class Label(Open):
     """A class: the name of its folder, and its name for people."""
 
     id: Text
     label: Text
 
 
-class Preprocess(_Object):
+class Preprocess(Closed):
     """As of `mobilemod.data.preprocess.Preprocess`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
     crop_fraction: Annotated[float, Field(ge=0.05, le=1)]
@@ -135,14 +144,14 @@ class Preprocess(_Object):
     layout: Literal["NCHW"]
 
 
-class RecipeEntry(_Object):
+class RecipeEntry(Open):
     """The recipe of the int8 files."""
 
     name: Text
     file: InBundle
 
 
-class Checkpoint(_Object):
+class Checkpoint(Open):
     """What was exported. weights: the digest of the float network's weights."""
 
     file: Text
@@ -150,7 +159,7 @@ class Checkpoint(_Object):
     weights: Sha256
 
 
-class CalibrationEntry(_Object):
+class CalibrationEntry(Open):
     """Where ranges came from. weights: the digest of the weights that were quantized."""
 
     origin: Text
@@ -159,7 +168,7 @@ class CalibrationEntry(_Object):
     weights: Sha256
 
 
-class Manifest(_Object):
+class Manifest(Open):
     """The whole."""
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
@@ -207,10 +216,10 @@ def _unique(where: str, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def check_manifest(values: Any, where: str, mend: str) -> Manifest:
+def checked(model: type[M], values: Any, where: str, mend: str) -> M:
     """The values, typed; `UserError`, one line with the path of the first field that is wrong."""
     try:
-        return Manifest.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {first_error(error)}; {mend}") from None
 

@@ -42,7 +42,6 @@ class _Reporter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._works: list[tuple[int, _Work]] = []
-        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
@@ -70,7 +69,7 @@ class _Reporter:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(SECONDS)
+            time.sleep(SECONDS)
             with self._lock:
                 if not self._works:
                     self._thread = None

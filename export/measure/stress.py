@@ -20,8 +20,7 @@ from export.measure.validation import (
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.dataset import DataSet
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.evaluation.robustness import mean_drop
+from mobilemod.evaluation.accuracy import Predictions, mean_drop
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.gates import judge_drop, judged

@@ -29,22 +29,16 @@ BLUR_REACH = 4.0
 
 def gaussian_blur(pixels: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Convolve with a Gaussian of `sigma` pixels (at 224 pixels a side); edges are repeated."""
-    del rng
     sigma = sigma * len(pixels) / NORMAL_SIZE
     reach = max(1, int(BLUR_REACH * sigma + 0.5))
     offsets = np.arange(-reach, reach + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum()).astype(np.float32)
     x = pixels.astype(np.float32)
-    for axis in (0, 1):
-        widths = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
-        padded, size = np.pad(x, widths, mode="edge"), x.shape[axis]
-        x = sum(w * _part(padded, axis, i, size) for i, w in enumerate(kernel))
+    for _ in ("down", "across"):
+        padded = np.pad(x, ((reach, reach), (0, 0), (0, 0)), mode="edge")
+        x = sum(w * padded[i : i + len(x)] for i, w in enumerate(kernel)).swapaxes(0, 1)
     return _pixels(x)
-
-
-def _part(x: np.ndarray, axis: int, start: int, size: int) -> np.ndarray:
-    return x[start : start + size] if axis == 0 else x[:, start : start + size]
 
 
 def gaussian_noise(pixels: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
@@ -55,7 +49,6 @@ def gaussian_noise(pixels: np.ndarray, deviation: float, rng: np.random.Generato
 
 def jpeg(pixels: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
     """Compress as JPEG of this quality (Pillow's scale, 4:2:0) and decompress."""
-    del rng
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=int(quality))
     with Image.open(buffer) as image:
@@ -68,7 +61,6 @@ def brightness(pixels: np.ndarray, change: float, rng: np.random.Generator) -> n
     The value is the largest of the three colours; with hue and saturation kept, all three grow by
     the same factor. Black has no hue: it becomes grey.
     """
-    del rng
     x = pixels.astype(np.float32)
     value = x.max(-1, keepdims=True)
     raised = np.clip(value + np.float32(255 * change), 0, 255)
@@ -78,14 +70,13 @@ def brightness(pixels: np.ndarray, change: float, rng: np.random.Generator) -> n
 
 def contrast(pixels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Keep this share of every pixel's distance to its colour's mean over the image."""
-    del rng
     x = pixels.astype(np.float32)
     mean = x.mean((0, 1), dtype=np.float64).astype(np.float32)
     return _pixels(mean + np.float32(share) * (x - mean))
 
 
 def _pixels(x: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8, order="C")
 
 
 @dataclass(frozen=True)

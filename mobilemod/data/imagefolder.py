@@ -182,16 +182,13 @@ def read_folder(
         files, more = list_images(folder)
         if not files:
             why = f"; left out: {left_out_text(more)}" if more else ""
-            raise UserError(f"class folder {shown(folder)} holds no images ({_suffixes()}){why}")
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise UserError(f"class folder {shown(folder)} holds no images ({known}){why}")
         samples += [Sample(p, index[name]) for p in files]
         others += more
     if others:
         say_left_out(root, left_out_text(others))
     return ImageFolder(root, classes, tuple(samples), dict(others))
-
-
-def _suffixes() -> str:
-    return ", ".join(sorted(IMAGE_SUFFIXES))
 
 
 def _class_index(

@@ -10,6 +10,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+Z = NormalDist().inv_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0)
 
 
 def percentile_interval(drawn: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -40,9 +41,7 @@ def paired_interval(
     return percentile_interval(drops)
 
 
-def bootstrap_mean(
-    values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
+def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % percentile-bootstrap interval of the mean of `values`, float (N,), one of each image.
 
     Raises ValueError for no values.
@@ -50,7 +49,7 @@ def bootstrap_mean(
     if len(values) == 0:
         raise ValueError("no images: their mean is undefined")
     rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     return percentile_interval(means)
 
 
@@ -68,8 +67,7 @@ def upper_end(lost: int, won: int, total: int) -> float:
     a, b, n = lost + 0.5, won + 0.5, total + 2
     mean = (a - b) / n
     spread = math.sqrt(max((a + b) / n - mean**2, 0.0) / n)
-    z = NormalDist().inv_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0)
-    return 100.0 * (mean + z * spread)
+    return 100.0 * (mean + Z * spread)
 
 
 def mcnemar_exact(lost: int, won: int) -> float:
@@ -105,10 +103,8 @@ def images_needed(drop: float, discordant_rate: float, power: float = 0.8) -> in
         )
     if not 0.0 < power < 1.0:
         raise ValueError(f"power {power} is not between 0 and 1")
-    normal = NormalDist()
-    z_alpha = normal.inv_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0)
-    z_beta = normal.inv_cdf(power)
-    spread = z_alpha * math.sqrt(discordant_rate) + z_beta * math.sqrt(discordant_rate - d * d)
+    z_beta = NormalDist().inv_cdf(power)
+    spread = Z * math.sqrt(discordant_rate) + z_beta * math.sqrt(discordant_rate - d * d)
     return math.ceil((spread / d) ** 2)
 
 
@@ -119,9 +115,8 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     """
     if not 0 <= right <= total or total == 0:
         raise ValueError(f"{right} of {total} is no share")
-    z = NormalDist().inv_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0)
-    share, weight = right / total, z * z / total
+    share, weight = right / total, Z * Z / total
     middle = (share + weight / 2.0) / (1.0 + weight)
-    spread = z * math.sqrt(share * (1.0 - share) / total + weight / (4.0 * total))
+    spread = Z * math.sqrt(share * (1.0 - share) / total + weight / (4.0 * total))
     half = spread / (1.0 + weight)
     return 100.0 * max(middle - half, 0.0), 100.0 * min(middle + half, 1.0)

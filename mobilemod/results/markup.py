@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from mobilemod.data.image_file import DamagedImage, read_image
 from mobilemod.data.rgb import to_rgb
+from mobilemod.results.style import STYLE
 
 
 class Html(str):
@@ -44,17 +45,28 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     return Html(f"<{name}{rendered}>{join(*children)}</{name}>")
 
 
-def document(title: str, policy: str, style: str, main: Html) -> str:
-    """A whole page around a `main` element; policy: its Content-Security-Policy."""
+def document(title: str, style: str, *parts: Html | None, pictures: bool = False) -> str:
+    """A whole page, one file that needs nothing else: no script, no font, nothing fetched.
+
+    style: beside `STYLE`. pictures: it holds some, as data.
+    """
+    images = "img-src data:; " if pictures else ""
+    policy = f"default-src 'none'; {images}style-src 'unsafe-inline'"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("title", title),
-        tag("style", Html(style)),
+        tag("style", Html(STYLE + style)),
     )
-    return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+    body = tag("body", tag("main", *parts))
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def breakable(name: str) -> Html:
+    """A dotted name that breaks after its dots, and is copied without the breaks."""
+    return Html(escape(name).replace(".", ".<wbr>"))
 
 
 def named(prediction: dict) -> Html:

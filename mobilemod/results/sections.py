@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 
 from mobilemod.evaluation.statistics import images_needed
+from mobilemod.results.axes import linear, nice_ticks, upright
 from mobilemod.results.markup import Html, join, named, table, tag
+from mobilemod.results.parts import section
 from mobilemod.results.table import drop_text, size_text, sqnr_text
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks import task_of
 
 
-def accuracy(record: dict) -> Html:
+def accuracy(record: dict) -> Html | None:
     """The task's figures, drop, lost and won, size and runner of every model."""
     task = task_of(record)
     first, *others = task.metrics
@@ -39,18 +40,12 @@ def accuracy(record: dict) -> Html:
     sides, test = "that only torch float, only this model gets right", "McNemar"
     if not task.counted:
         sides, test = "on which this model is worse, better than torch float", "sign"
-    return tag(
-        "section",
-        tag("h2", "Accuracy"),
-        tag(
-            "p",
-            f"Drop: {first.name} {first.points} lost against torch float, on the same images; "
-            f"below it its 95 % interval. Lost and won: images {sides}. p: exact {test} test of "
-            "lost against won.",
-            class_="note",
-        ),
-        table(head, rows, "wide"),
+    note = (
+        f"Drop: {first.name} {first.points} lost against torch float, on the same images; "
+        f"below it its 95 % interval. Lost and won: images {sides}. p: exact {test} test of "
+        "lost against won."
     )
+    return section("Accuracy", note, table(head, rows, "wide"))
 
 
 def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
@@ -64,22 +59,16 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
     for p in shown:
         marks += [p["drop"]["points"], p["drop"]["low"], p["drop"]["high"]]
     ticks = nice_ticks(min(marks), max(marks))
-    low, high = ticks[0], ticks[-1]
-
-    def at(value: float) -> str:
-        return f"{2 + 96 * (value - low) / (high - low):.2f}%"
-
-    def upright(value: float, class_: str, bottom: str = "100%") -> Html:
-        return tag("line", x1=at(value), x2=at(value), y1="0", y2=bottom, class_=class_)
-
-    frame = [upright(t, "grid") for t in ticks] + [upright(0.0, "zero")]
-    frame += [upright(limit, "gate") for limit in sorted(limits)]
+    x_of = linear(ticks[0], ticks[-1], 2, 98)
+    drawn = [(t, "grid") for t in ticks] + [(0.0, "zero"), *((v, "gate") for v in sorted(limits))]
+    frame = [upright(x_of(v), "0", "100%", class_) for v, class_ in drawn]
     rows = []
     for p in shown:
         d = p["drop"]
         points, interval = drop_text(d)
-        bar = tag("line", x1=at(d["low"]), x2=at(d["high"]), y1="50%", y2="50%", class_="bar")
-        dot = tag("circle", cx=at(d["points"]), cy="50%", r="6")
+        low, at, high = (f"{x_of(d[k]):.2f}%" for k in ("low", "points", "high"))
+        bar = tag("line", x1=low, x2=high, y1="50%", y2="50%", class_="bar")
+        dot = tag("circle", cx=at, cy="50%", r="6")
         words = f"{p['name']}: drop {points} {metric.points}, 95 % interval {interval}"
         plot = tag("svg", *frame, bar, dot, role="img", aria_label=words)
         rows.append(
@@ -91,7 +80,7 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
                 class_="row",
             )
         )
-    texts = [tag("text", f"{t:g}", x=at(t), y="15") for t in ticks]
+    texts = [tag("text", f"{t:g}", x=f"{x_of(t):.2f}%", y="15") for t in ticks]
     axis = tag("svg", *texts, class_="axis", aria_hidden="true")
     rows.append(
         tag(
@@ -103,19 +92,13 @@ def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
         )
     )
     gate = ", ".join(f"{x:g}" for x in sorted(limits))
-    return tag(
-        "section",
-        tag("h2", "What int8 costs"),
-        tag(
-            "p",
-            f"{capital(metric.name)} {metric.points} lost against torch float, with the paired "
-            "95 % interval; right of the solid line is worse."
-            + (f" The dashed line is the gate, {gate}." if gate else "")
-            + resolution(record, max(limits) if limits else None),
-            class_="note",
-        ),
-        tag("div", *rows, class_="forest"),
+    note = (
+        f"{capital(metric.name)} {metric.points} lost against torch float, with the paired "
+        "95 % interval; right of the solid line is worse."
+        + (f" The dashed line is the gate, {gate}." if gate else "")
+        + resolution(record, max(limits) if limits else None)
     )
+    return section("What int8 costs", note, tag("div", *rows, class_="forest"))
 
 
 def resolution(record: dict, limit: float | None) -> str:
@@ -138,16 +121,6 @@ def resolution(record: dict, limit: float | None) -> str:
 def capital(text: str) -> str:
     """`text` as a sentence begins."""
     return text[:1].upper() + text[1:]
-
-
-def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """About `count` round ticks that enclose [low, high]; at least two."""
-    span = max(high - low, 1e-3)
-    raw = span / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
 
 
 def agreement(record: dict) -> Html | None:
@@ -188,19 +161,13 @@ def agreement(record: dict) -> Html | None:
             style = f"background: rgba(var(--heat), {shade:.2f})"
             cells.append(tag("td", text, style=style, title=title))
         rows.append(cells)
-    return tag(
-        "section",
-        tag("h2", "Agreement"),
-        tag(
-            "p",
-            f"Above the diagonal: share of images with {task.agreement.same}, in percent. Below: "
-            f"signal-to-noise ratio of the {task.output} in dB, the model with the smaller number "
-            f"being the signal; ∞ where the {task.output} are identical. Columns are numbered as "
-            "the rows.",
-            class_="note",
-        ),
-        table(["model", *range(1, len(names) + 1)], rows, "matrix"),
+    note = (
+        f"Above the diagonal: share of images with {task.agreement.same}, in percent. Below: "
+        f"signal-to-noise ratio of the {task.output} in dB, the model with the smaller number "
+        f"being the signal; ∞ where the {task.output} are identical. Columns are numbered as "
+        "the rows."
     )
+    return section("Agreement", note, table(["model", *range(1, len(names) + 1)], rows, "matrix"))
 
 
 def audits(record: dict) -> Html | None:
@@ -219,21 +186,15 @@ def audits(record: dict) -> Html | None:
         if rest:
             text = json.dumps(rest, indent=1, ensure_ascii=False)
             details.append(tag("details", tag("summary", f"{file}: details"), tag("pre", text)))
-    return tag(
-        "section",
-        tag("h2", "What became int8"),
-        tag("p", "Read out of the files themselves.", class_="note"),
-        table(["", *found], rows) if rows else None,
-        *details,
-    )
+    shown = table(["", *found], rows) if rows else None
+    return section("What became int8", "Read out of the files themselves.", shown, *details)
 
 
 def _nested(value: object) -> bool:
     """Whether a value is too much for a cell: a dict or list that isn't a few plain items."""
-    if isinstance(value, dict):
-        return len(value) > 6 or any(isinstance(v, dict | list) for v in value.values())
-    return isinstance(value, list) and (
-        len(value) > 6 or any(isinstance(v, dict | list) for v in value)
+    items = value.values() if isinstance(value, dict) else value
+    return isinstance(value, dict | list) and (
+        len(value) > 6 or any(isinstance(v, dict | list) for v in items)
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import ROLES
-from mobilemod.manifest_schema import first_error
+from mobilemod.manifest_schema import Closed, Open, first_error
 from mobilemod.tasks import get_task
 
 SCHEMA_VERSION = "mobilemod/validation/1"
@@ -16,11 +16,7 @@ SCHEMA_VERSION = "mobilemod/validation/1"
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class _Object(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
-
-
-class Data(_Object):
+class Data(Closed):
     """Which images; older records lack what has a default."""
 
     images: int
@@ -33,7 +29,7 @@ class Data(_Object):
     calibrated_on: int | None = None
 
 
-class Drop(_Object):
+class Drop(Closed):
     """Of a model against the reference, in points of top-1."""
 
     points: float
@@ -44,7 +40,7 @@ class Drop(_Object):
     won: int
 
 
-class Prediction(_Object):
+class Prediction(Closed):
     """One model that was run."""
 
     name: str
@@ -58,7 +54,7 @@ class Prediction(_Object):
     drop: Drop | None
 
 
-class Pair(_Object):
+class Pair(Closed):
     """Agreement of two models."""
 
     reference: str
@@ -68,7 +64,7 @@ class Pair(_Object):
     identical: bool
 
 
-class ClassRow(_Object):
+class ClassRow(Closed):
     """One class; `top1_percent` has an entry per prediction."""
 
     class_: int = Field(alias="class")
@@ -77,7 +73,7 @@ class ClassRow(_Object):
     top1_percent: list[float]
 
 
-class Shown(_Object):
+class Shown(Closed):
     """An image that the report shows."""
 
     index: int
@@ -98,14 +94,14 @@ class WorstImage(Shown):
     rms_error: float | None
 
 
-class Worst(_Object):
+class Worst(Closed):
     """A model's images with the largest errors."""
 
     name: str
     images: list[WorstImage]
 
 
-class VerdictEntry(_Object):
+class VerdictEntry(Closed):
     """As of `mobilemod.results.verdict.Verdict`."""
 
     name: str
@@ -119,7 +115,7 @@ class VerdictEntry(_Object):
     images_needed: int | None
 
 
-class ValidationRecord(_Object):
+class ValidationRecord(Closed):
     """The whole; docs/results-schema.md has what each key means."""
 
     schema_: Literal[SCHEMA_VERSION] = Field(alias="schema")
@@ -165,13 +161,11 @@ class ValidationRecord(_Object):
         _require(0 <= row.target < classes, f"{where}.target", f"one of {classes} classes")
 
 
-class TaskRecord(BaseModel):
+class TaskRecord(Open):
     """The record of a task other than classification: the same parts with the task's own figures.
 
     Its predictions, agreement and images have the task's keys beside those that all records have.
     """
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
     schema_: Literal[SCHEMA_VERSION] = Field(alias="schema")
     task: str

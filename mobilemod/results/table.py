@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mobilemod.data.listing import left_out_text
-from mobilemod.results.measured import measured_lines
 from mobilemod.results.schema import int8_pairs, validate_record
 from mobilemod.tasks import task_of
 
@@ -39,6 +39,28 @@ def with_reasons(record: dict) -> list[str]:
     if len(reasons) != len(names):  # an older record has none
         return names
     return [f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True)]
+
+
+def measured_lines(data: dict[str, Any] | None, images: int) -> list[str]:
+    """What a record was measured on, and why its figures may be too kind, as far as it says so.
+
+    data: `ImageFolder.about`'s form.
+    """
+    if not data or not data.get("folder"):
+        return []
+    seen = data.get("calibrated_on")
+    known = "not known how many of them" if seen is None else f"{seen} of them"
+    where = f"{data['folder']}, split {data['split']}"
+    lines = [f"measured on {where}, {images:,} images; {known} calibrated on"]
+    if seen:
+        lines.append(
+            f"warning: {seen} measured images were calibrated on; a drop may look too small"
+        )
+    elif str(data.get("split", "")).lower() in ("train", "training"):
+        lines.append(
+            "warning: these are training images; accuracy on them is higher than on others"
+        )
+    return lines
 
 
 def text_table(record: dict) -> str:

@@ -102,13 +102,9 @@ class TrainConfig:
             epoch -= phase.epochs
         return self.phases[-1].size
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready values."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """From `to_dict`'s form; a misspelled key is a `UserError`."""
+        """From the values of `asdict` or JSON; a misspelled key is a `UserError`."""
         if "phases" in values:
             values = {**values, "phases": [Phase(**p) for p in values["phases"]]}
         return from_values(cls, values)

@@ -86,7 +86,7 @@ def finish(
         "left_out": left_out or {},
         "device": trainer.device,
         "torch": torch.__version__,
-        "config": config.to_dict(),
+        "config": dataclasses.asdict(config),
         "history": trainer.history,
     }
     write_text(out / "training.json", json.dumps(record, indent=1) + "\n")

@@ -83,7 +83,7 @@ class Trainer:
         if self._auto and state["config"].get("precision") in PRECISIONS:
             precision = state["config"]["precision"]
             self.config = dataclasses.replace(self.config, precision=precision)
-        require_same(state["config"], self.config.to_dict(), self.out)
+        require_same(state["config"], dataclasses.asdict(self.config), self.out)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -98,7 +98,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
         }
-        save_state(self.out, self.config.to_dict(), self.history, state)
+        save_state(self.out, dataclasses.asdict(self.config), self.history, state)
 
     def fit(self, on_epoch: Callable[[list[dict]], None] = lambda history: None) -> None:
         """Train to the recipe's last epoch, saving after each."""

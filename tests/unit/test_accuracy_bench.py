@@ -35,7 +35,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.manifest import Bundle
-from mobilemod.manifest_schema import check_manifest
+from mobilemod.manifest_schema import Manifest, checked
 from mobilemod.networks.efficientmod import Variant
 from mobilemod.networks.synthetic import trained_like_state
 from tests.manifests import manifest_values
@@ -232,7 +232,7 @@ def judge() -> Judge:
     reference = Predictions("torch float", np.eye(4, dtype=np.float32)[targets], "reference")
     labels = [{"id": "a", "label": "a"}]
     values = {**manifest_values("m", labels, Preprocess(SIZE).to_dict()), "parts": []}
-    manifest = check_manifest(json.loads(json.dumps(values)), "", "")
+    manifest = checked(Manifest, json.loads(json.dumps(values)), "", "")
     bundle = Bundle(Path("bundle"), values, manifest)
     return Judge(bundle, None, list(range(20)), targets, reference)  # type: ignore[arg-type]
 

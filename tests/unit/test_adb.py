@@ -15,7 +15,7 @@ import pytest
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb.client import Listed, choose, parse_devices
-from mobilemod.harness.drivers.adb.driver import only_this_process
+from mobilemod.harness.drivers.adb.driver import Follower, only_this_process
 from mobilemod.harness.drivers.adb.settings import Saved, hints, parse_saved, steady
 from mobilemod.harness.drivers.adb.state import (
     parse_battery,
@@ -25,7 +25,6 @@ from mobilemod.harness.drivers.adb.state import (
     wait_until_cool,
 )
 from mobilemod.harness.drivers.adb.store import Store, batched, entries_of
-from mobilemod.harness.drivers.adb.stream import Follower
 from mobilemod.harness.drivers.bounded import last_line, run_bounded
 from mobilemod.harness.drivers.following import End
 from mobilemod.harness.protocol.job import Configuration, Hashed, Inputs, Item, Job, JobFile, job_id

@@ -19,8 +19,14 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64 import pins
 from mobilemod.harness.arm64.debian import Debian
-from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts, recipe_digest
-from mobilemod.harness.arm64.plugin import HERE, compile_library
+from mobilemod.harness.arm64.emulator import (
+    CLASSES,
+    HERE,
+    load_emulator,
+    parse_counts,
+    recipe_digest,
+)
+from mobilemod.harness.arm64.install import compile_library
 from mobilemod.harness.arm64.process import run_tool
 from mobilemod.harness.bench import instructions
 from mobilemod.harness.bench.bench import KINDS, MEASURERS

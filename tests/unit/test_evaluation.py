@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from mobilemod.evaluation import agreement, statistics
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.tasks.classification import TASK
-from mobilemod.tasks.classification.accuracy import top1, top1_class, top_k
-from mobilemod.tasks.classification.agreement import disagreements, margins
+from mobilemod.tasks.classification.accuracy import disagreements, margins, top1, top1_class, top_k
 
 
 def logits_of(classes: list[int], count: int = 4) -> np.ndarray:
@@ -132,7 +131,7 @@ def test_not_finite_is_wrong_and_agrees_with_nothing():
     assert math.isnan(agreement.sqnr_db(logits_of([0, 1]), logits))
     assert agreement.worst_images(logits_of([0, 1]), logits)[0] == (0, math.inf)
     found = disagreements([Predictions("a", logits, "int8")])
-    assert [d.index for d in found] == [0] and found[0].top1 == [-1]
+    assert [i for i, _ in found] == [0] and found[0][1]["top1"] == [-1]
 
 
 def test_drop_counts_lost_and_won():
@@ -161,9 +160,9 @@ def test_disagreements_compare_int8_files_and_reference_only():
         Predictions("tflite float", logits_of([0, 0, 2, 3]), "float"),
     ]
     found = disagreements(models)
-    assert [d.index for d in found] == [2, 3]
-    assert found[0].top1 == [2, 2, 3, 3, 2] and found[0].margin == [1.0] * 5
-    assert [d.index for d in disagreements(models[2:4])] == [3]
+    assert [i for i, _ in found] == [2, 3]
+    assert found[0][1] == {"top1": [2, 2, 3, 3, 2], "margin": [1.0] * 5}
+    assert [i for i, _ in disagreements(models[2:4])] == [3]
     assert disagreements(models[:2]) == disagreements([]) == []
     with pytest.raises(ValueError, match="no images"):
         TASK.agreement_percent(np.zeros((0, 4)), np.zeros((0, 4)))

@@ -19,12 +19,13 @@ from PIL import Image
 from export.verbs.options import gates_code
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, drop_of
-from mobilemod.results import sections
+from mobilemod.results.axes import nice_ticks
 from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
 from mobilemod.results.style import STYLE
+from mobilemod.results.table import text_table
 from mobilemod.results.validation import image_cards
-from mobilemod.results.validation.page import text_table, write_report
+from mobilemod.results.validation.page import write_report
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks.classification import page as class_page
 from mobilemod.tasks.classification.doubt import Reference
@@ -508,6 +509,6 @@ def test_many_classes_show_those_that_lose_most(tmp_path: Path):
 
 @pytest.mark.parametrize("span", [(0, 0), (-0.1, 0.5), (-3.7, 12.2), (0, 100), (0.49, 0.5)])
 def test_ticks_enclose_the_range(span: tuple[float, float]):
-    ticks = sections.nice_ticks(*span)
+    ticks = nice_ticks(*span)
     assert ticks[0] <= span[0] and ticks[-1] >= span[1] and 2 <= len(ticks) <= 9
     assert ticks == sorted(set(ticks))

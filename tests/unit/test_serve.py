@@ -23,7 +23,7 @@ from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Writer
 from mobilemod.harness.run.http_server import Limits
 from mobilemod.harness.run.job_build import Plan, build_job
-from mobilemod.harness.run.serve import JobServer, built_app, qr_code, serving
+from mobilemod.harness.run.serve import JobServer, built_app, qr_code
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import make_bundle
 
@@ -92,7 +92,7 @@ def served(job: JobFolder, app: Path) -> Iterator[Served]:
     thread = threading.Thread(target=take)
     thread.start()
     try:
-        with serving(JobServer(job, seat.welcome, app=app)) as server:
+        with JobServer(job, seat.welcome, app=app) as server:
             yield Served(server, seat, received)
     finally:
         stop.set()
@@ -209,7 +209,7 @@ def test_a_full_disk_is_no_answer(job: JobFolder, app: Path) -> None:
         except OSError as error:
             failures.append(error)
 
-    with serving(JobServer(job, seat.welcome, app=app)) as server:
+    with JobServer(job, seat.welcome, app=app) as server:
         thread = threading.Thread(target=take)
         thread.start()
         data = lines(job, "hello")
@@ -280,7 +280,7 @@ def test_an_app_that_is_not_built_is_named(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_named(job: JobFolder, app: Path) -> None:
     seat = Seat(job, Resume(job.job.id))
     with (
-        serving(JobServer(job, seat.welcome, app=app)) as server,
+        JobServer(job, seat.welcome, app=app) as server,
         pytest.raises(UserError, match="--port"),
     ):
         JobServer(job, seat.welcome, port=server.port, app=app)

@@ -26,8 +26,7 @@ from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.evaluation.robustness import mean_drop
+from mobilemod.evaluation.accuracy import Predictions, mean_drop
 from mobilemod.manifest import load_bundle, seal_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import judge_drop

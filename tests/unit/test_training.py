@@ -137,7 +137,7 @@ def test_recipe_is_checked(tmp_path):
     file.write_text('{"learning_rate": 1}')
     with pytest.raises(UserError, match="'learning_rate'"):
         make_config(file, {}, 10)
-    assert TrainConfig.from_dict(json.loads(json.dumps(TINY.to_dict()))) == TINY
+    assert TrainConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(TINY)))) == TINY
     assert [TrainConfig(phases=(Phase(96, 1), Phase(128, 2))).size_at(e) for e in range(4)] == [
         96, 128, 128, 128,
     ]  # fmt: skip

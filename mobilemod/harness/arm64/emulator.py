@@ -16,12 +16,15 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.pins import CPU, PYTHON
-from mobilemod.harness.arm64.plugin import COMPILE, HERE, SOURCES
 from mobilemod.harness.arm64.process import reason
 from mobilemod.harness.worker import copy_to
 from mobilemod.harness.worker.runtimes import RUNTIMES
 from mobilemod.targets import suffixes_of
 
+HERE = Path(__file__).parent
+# The QEMU plugin that counts instructions: its C sources, beside this file, and how it is compiled.
+SOURCES = ("icount.c", "classify.c", "classify.h")
+COMPILE = ("gcc", "-O2", "-shared", "-fPIC")
 STAMP, PLUGIN = "stamp.json", "icount.so"
 FOLDER_VARIABLE, DEFAULT_FOLDER = "MOBILEMOD_ARM64", ".arm64"
 # The guest's wheels; ExecuTorch's in a folder of their own.

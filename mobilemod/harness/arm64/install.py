@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, only_one, write_text
-from mobilemod.harness.arm64 import debian, pins, wheels
+from mobilemod.files import atomic_folder, atomic_path, only_one, write_text
+from mobilemod.harness.arm64 import debian, pins
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import (
+    COMPILE,
     EXECUTORCH_SITE,
+    HERE,
     PLUGIN,
     SITE,
+    SOURCES,
     STAMP,
     Emulator,
     read_stamp,
     recipe_digest,
 )
-from mobilemod.harness.arm64.plugin import compile_library
-from mobilemod.harness.arm64.process import reason
+from mobilemod.harness.arm64.process import reason, run_tool
 
 
 def set_up(folder: Path, executorch: bool = False) -> dict[str, Any]:
@@ -65,10 +69,7 @@ def _build(folder: Path, executorch: bool) -> dict[str, Any]:
     sites = {SITE: pins.WHEELS}
     if executorch:
         sites[EXECUTORCH_SITE] = pins.EXECUTORCH_WHEELS
-    files = {
-        site: wheels.fetch_wheels(names, pins.WHEEL_PLATFORMS, pins.PYTHON, downloads / "wheels")
-        for site, names in sites.items()
-    }
+    files = {site: fetch_wheels(names, downloads / "wheels") for site, names in sites.items()}
     _say("unpacking")
     with atomic_folder(folder / "host") as path:
         debian.unpack(emulator, path)
@@ -76,7 +77,10 @@ def _build(folder: Path, executorch: bool) -> dict[str, Any]:
     with atomic_folder(folder / "root") as path:
         debian.unpack(guest, path)
         for site, names in files.items():
-            wheels.unpack(names, path / site)
+            # As pip would for `sys.path`; they hold no scripts that are needed.
+            for wheel in names:
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(path / site)
         for name, text in pins.GUEST_FILES.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text)
@@ -92,6 +96,34 @@ def _build(folder: Path, executorch: bool) -> dict[str, Any]:
     }
     _check(Emulator(folder, values))
     return values
+
+
+def fetch_wheels(requirements: Sequence[str], into: Path) -> list[Path]:
+    """Download exactly these wheels for Linux on 64-bit ARM, without what they require.
+
+    The files, as ordered. Raises `UserError` with pip's last line where one can't be had.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    options = ["--only-binary=:all:", "--no-deps", "--python-version", pins.PYTHON, "--quiet"]
+    for platform in pins.WHEEL_PLATFORMS:
+        options += ["--platform", platform]
+    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
+    run_tool([*pip, "--dest", str(into), *options, *requirements])
+    return [_wheel_of(requirement, into) for requirement in requirements]
+
+
+def _wheel_of(requirement: str, folder: Path) -> Path:
+    # A wheel's file name has runs of '-', '_' and '.' as one '_', in either case.
+    name, version = requirement.split("==")
+    prefix = f"{name.replace('-', '_').replace('.', '_')}-{version}-".lower()
+    return next(p for p in folder.iterdir() if p.name.lower().startswith(prefix))
+
+
+def compile_library(out: Path, sources: Sequence[str] = SOURCES) -> None:
+    """Compile the `.c` files of `sources` to a shared library; `UserError` without gcc."""
+    with atomic_path(out) as path:
+        files = [str(HERE / name) for name in sources if name.endswith(".c")]
+        run_tool([*COMPILE, "-o", str(path), *files])
 
 
 def _keep_one_target(host: Path) -> None:

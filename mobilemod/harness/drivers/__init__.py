@@ -32,13 +32,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from mobilemod.errors import UserError, unknown
 from mobilemod.harness.protocol.job import Resume
 from mobilemod.harness.protocol.job_folder import JobFolder
+from mobilemod.targets import suffixes_of
 
 __all__ = ["DRIVERS", "DeviceLost", "Driver", "JobFolder", "Receive", "Resume", "get_driver"]
 
@@ -73,29 +74,35 @@ class Driver(Protocol):
 
     input_kind: "images" (the device decodes and preprocesses the user's files itself) or "pixels"
     (one packed file of ready pixels). latency: whether its times mean anything; False for an
-    emulated processor, whose latency is never asked for. most_threads: threads it can run.
+    emulated processor, whose latency is never asked for. most_threads: threads it can run. runs: by
+    target what its files can run on there, where that is the same on every device of the kind.
     """
 
-    input_kind: str
-    latency: bool
-    most_threads: int
+    input_kind: str = "images"
+    latency: bool = True
+    most_threads: int = 1
+    runs: Mapping[str, tuple[str, ...]] = {}
 
     def check(self) -> None:
         """Raises `UserError` where the device can't be used here: what is missing, and the fix."""
 
     def suffixes(self) -> tuple[str, ...]:
         """The model files that it runs."""
+        return suffixes_of(self.runs)
 
     def delegates(self, target: str) -> tuple[str, ...]:
         """What a target can run on there, by the protocol's names; the first is used unless the
         user chooses another."""
+        return self.runs.get(target, ())
 
     def environment(self) -> dict[str, Any]:
         """What its figures depend on beside what the device says of itself, JSON-ready."""
+        return {}
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """What only this driver can tell, by model file name, JSON-ready; merged into the record's
         entries of the files once `run` is through. {} where there is nothing."""
+        return {}
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
         """Bring the job to the device (only what changed), start it, hand on what it writes.

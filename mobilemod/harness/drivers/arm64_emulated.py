@@ -10,7 +10,7 @@ from typing import Any
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import Emulator, load_emulator
-from mobilemod.harness.drivers import JobFolder, Receive, Resume
+from mobilemod.harness.drivers import Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE, copy_to
 from mobilemod.harness.worker.inputs import Feed
@@ -18,12 +18,10 @@ from mobilemod.harness.worker.runtimes import delegates_of
 from mobilemod.progress import progress
 
 
-class EmulatedDriver:
+class EmulatedDriver(Driver):
     """The root that `make arm64` sets up."""
 
-    input_kind = "images"
     latency = False
-    most_threads = 1
 
     @cached_property
     def emulator(self) -> Emulator:

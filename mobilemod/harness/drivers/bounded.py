@@ -7,7 +7,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mobilemod.errors import UserError
@@ -26,12 +26,7 @@ class Finished:
     stderr: bytes
 
 
-def run_bounded(
-    words: Sequence[str],
-    timeout: float,
-    most_bytes: int = MOST_BYTES,
-    environment: Mapping[str, str] | None = None,
-) -> Finished:
+def run_bounded(words: Sequence[str], timeout: float, most_bytes: int = MOST_BYTES) -> Finished:
     """Run a program without input to its end.
 
     Raises `DeviceLost` where it takes longer than `timeout` seconds or writes more than
@@ -43,7 +38,6 @@ def run_bounded(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
         )
     except OSError as error:
         raise UserError(f"{words[0]} can't be run: {error.strerror}") from None

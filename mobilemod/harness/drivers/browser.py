@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
+from mobilemod.harness.drivers import DeviceLost, Driver, JobFolder, Receive, Resume
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.run.serve import (
     Channel,
@@ -27,9 +26,7 @@ from mobilemod.harness.run.serve import (
     default_app,
     lan_address,
     qr_code,
-    serving,
 )
-from mobilemod.targets import suffixes_of
 
 BINARIES = (
     "chromium",
@@ -58,22 +55,15 @@ SILENCE_SECONDS, TAKE_OVER_SECONDS = 180.0, 15.0
 # For the last answer to reach the page before the server goes.
 GOODBYE_SECONDS = 0.5
 PHONE = "phone"
-DELEGATES = {"tflite": ("wasm", "webgpu")}
 
 
-class BrowserDriver:
-    """phone: wait for a browser from outside even where a Chromium is found.
+class BrowserDriver(Driver):
+    """phone: wait for a browser from outside even where a Chromium is found."""
 
-    silence: seconds after which a headless browser that says nothing is given up.
-    """
+    runs = {"tflite": ("wasm", "webgpu")}
 
-    input_kind = "images"
-    latency = True
-
-    def __init__(
-        self, phone: bool = False, app: Path | None = None, silence: float = SILENCE_SECONDS
-    ):
-        self.app, self.silence = app or default_app(), silence
+    def __init__(self, phone: bool = False, app: Path | None = None):
+        self.app = app or default_app()
         self.binary = None if phone else find_binary()
 
     @property
@@ -86,23 +76,11 @@ class BrowserDriver:
             raise UserError(f"CHROME={self.binary} is no program; set it to a Chromium's binary")
         built_app(self.app)
 
-    def suffixes(self) -> tuple[str, ...]:
-        return suffixes_of(DELEGATES)
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        return DELEGATES.get(target, ())
-
-    def environment(self) -> dict[str, Any]:
-        return {}
-
-    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
-        return {}
-
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
         seat = Seat(folder, resume)
         local = self.binary is not None
         server = JobServer(folder, seat.welcome, "127.0.0.1" if local else "0.0.0.0", app=self.app)
-        with serving(server):
+        with server:
             if self.binary is None:
                 announce(server.address(lan_address()))
                 browser = nullcontext(None)
@@ -123,8 +101,8 @@ class BrowserDriver:
                     heard = time.monotonic()
                 elif process is not None and process.poll() is not None:
                     raise DeviceLost(f"the browser ended with code {process.returncode}")
-                elif process is not None and time.monotonic() - heard > self.silence:
-                    raise DeviceLost(f"the browser said nothing for {self.silence:.0f} s")
+                elif process is not None and time.monotonic() - heard > SILENCE_SECONDS:
+                    raise DeviceLost(f"the browser said nothing for {SILENCE_SECONDS:.0f} s")
         finally:
             channel.close()
 
@@ -132,9 +110,10 @@ class BrowserDriver:
 class Seat:
     """The place of the one browser that works on a job; free again when it falls silent."""
 
-    def __init__(self, folder: JobFolder, resume: Resume, patience: float = TAKE_OVER_SECONDS):
-        self.channel = channel_of(folder, resume)
-        self.patience = patience
+    patience = TAKE_OVER_SECONDS
+
+    def __init__(self, folder: JobFolder, resume: Resume):
+        self.channel = Channel("", Held.after(folder.job, resume))
         self._heard = 0.0
 
     def welcome(self, client: str) -> Channel:
@@ -145,12 +124,6 @@ class Seat:
             self.channel.client = client
         self._heard = now
         return self.channel
-
-
-def channel_of(folder: JobFolder, resume: Resume, client: str = "") -> Channel:
-    """A channel whose browser goes on after what is held."""
-    answered = {file: set(indices) for file, indices in resume.answered.items()}
-    return Channel(client, Held(folder.job, answered, finished=set(resume.finished)))
 
 
 def find_binary() -> str | None:

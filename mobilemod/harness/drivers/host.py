@@ -10,18 +10,15 @@ from typing import Any
 
 import mobilemod
 from mobilemod.errors import UserError
-from mobilemod.harness.drivers import JobFolder, Receive, Resume
+from mobilemod.harness.drivers import Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE
 from mobilemod.harness.worker.runtimes import RUNTIMES, delegates_of
 from mobilemod.targets import suffixes_of
 
 
-class HostDriver:
+class HostDriver(Driver):
     """LiteRT and ExecuTorch, whichever is installed."""
-
-    input_kind = "images"
-    latency = True
 
     @property
     def most_threads(self) -> int:
@@ -42,9 +39,6 @@ class HostDriver:
         """The system, and how busy it is."""
         system = f"{platform.system()} {platform.machine()}"
         return {"system": system, "load_before": round(os.getloadavg()[0], 2)}
-
-    def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
-        return {}
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
         # The package that runs here, wherever the command was given.

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mobilemod.harness.drivers import DeviceLost, Receive
 
@@ -17,10 +16,7 @@ REFUSED = 2  # the worker's exit code after a fatal `error` line
 
 
 def stream_process(
-    command: Sequence[str],
-    receive: Receive,
-    environment: Mapping[str, str],
-    cwd: Path | None = None,
+    command: Sequence[str], receive: Receive, environment: Mapping[str, str]
 ) -> None:
     """Run `command` to its end, handing on what it writes; ended with everything it started.
 
@@ -34,7 +30,6 @@ def stream_process(
             stdout=subprocess.PIPE,
             stderr=said,
             env=dict(environment),
-            cwd=cwd,
             start_new_session=True,  # Ctrl-C is ours to handle
         )
         try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from mobilemod import ranges
 from mobilemod.harness.protocol.job import Job
 from mobilemod.harness.protocol.lines import PROTOCOL, Line
 from mobilemod.harness.worker.digest import logits_sha256, top
@@ -23,21 +23,12 @@ SLACK_SECONDS, DRIFT = 1.0, 1.05
 ZERO_DIGEST = "0" * 64
 
 
-@dataclass(frozen=True)
-class Range:
-    """least <= value <= most; above: least itself is out."""
-
-    least: float
-    most: float
-    unit: str = ""
-    above: bool = False
-
-    def __contains__(self, value: Any) -> bool:
-        return (self.least < value if self.above else self.least <= value) and value <= self.most
+class Range(ranges.Range):
+    """As records say it."""
 
     def __str__(self) -> str:
         begin = "more than " if self.above else ""
-        return f"{begin}{self.least:,.15g} to {self.most:,.15g} {self.unit}".rstrip()
+        return f"{begin}{self.low:,.15g} to {self.high:,.15g} {self.unit}".rstrip()
 
 
 _INFERENCE = Range(0, 1e3 * DAY, "ms", above=True)
@@ -120,9 +111,6 @@ class Domains:
     def _hello(self, line: Line) -> str | None:
         return None if line["protocol"] == PROTOCOL else "another protocol"
 
-    def _golden(self, line: Line) -> str | None:
-        return self._count_of(line["logits"])
-
     def _count_of(self, logits: list | None) -> str | None:
         if logits is not None and self.classes is not None and len(logits) != self.classes:
             return "another number of logits than the network has classes"
@@ -196,7 +184,7 @@ class Domains:
 
 _CHECKS: dict[str, Callable[[Domains, Line], str | None]] = {
     "hello": Domains._hello,
-    "golden": Domains._golden,
+    "golden": lambda domains, line: domains._count_of(line["logits"]),
     "image": Domains._image,
     "times": Domains._times,
 }
@@ -214,7 +202,7 @@ def _out_of_range(line: Line) -> str | None:
         for v in numbers:
             if v is None or isinstance(v, str):
                 continue
-            if isinstance(v, bool) or v not in allowed:
+            if v not in allowed:
                 return f"{name} is outside {allowed}"
     return None
 

@@ -25,6 +25,12 @@ class Held:
     fatal: str | None = None
     done: bool = False
 
+    @classmethod
+    def after(cls, job: Job, resume: Resume) -> Held:
+        """What a `resume.json` says is there."""
+        answered = {file: set(indices) for file, indices in resume.answered.items()}
+        return cls(job, answered, finished=set(resume.finished))
+
     def add(self, line: Line) -> bool:
         """Take a line in; False where it speaks of what the job doesn't have."""
         job, index, image = self.job, line["configuration"], line["image"]

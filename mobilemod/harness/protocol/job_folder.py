@@ -6,10 +6,8 @@ Needs the standard library and a few small modules of mobilemod: this file also 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
@@ -32,10 +30,25 @@ class JobFolder:
     def contents(self) -> tuple[tuple[str, str], ...]:
         """(relative path, sha256) of everything that a device needs beside `job.json`."""
         job = self.job
-        one = [job.manifest, *job.golden, *job.files]
-        if job.inputs.kind == "images":
-            return _pairs([*one, *job.inputs.items])
-        return _pairs([*one, job.inputs])
+        inputs = job.inputs.items if job.inputs.kind == "images" else (job.inputs,)
+        hashed = (job.manifest, *job.golden, *job.files, *inputs)
+        return tuple((entry.path, entry.sha256) for entry in hashed)
+
+    def files(self) -> dict[str, Path]:
+        """Every file that a device needs by its path in the job, packages file by file.
+
+        `job.json` too, and `resume.json` where it is there. Raises `UserError` for links, pipes and
+        devices.
+        """
+        names = [name for name, _ in self.contents()] + [JOB_FILE]
+        if (self.folder / RESUME_FILE).exists():
+            names.append(RESUME_FILE)
+        found = {}
+        for name in names:
+            path = self.path(name)
+            for file in plain_files(path):
+                found[check_path(file.relative_to(self.folder).as_posix(), str(path))] = file
+        return found
 
     def resume(self) -> Resume:
         """What `resume.json` says, or nothing held where there is none."""
@@ -43,10 +56,6 @@ class JobFolder:
         if not path.is_file():
             return Resume(self.job.id)
         return parse_resume(path.read_bytes(), self.job)
-
-
-def _pairs(entries: Iterable[Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((e.path, e.sha256) for e in entries)
 
 
 def load_job(folder: Path, verify: bool = True) -> JobFolder:

@@ -12,6 +12,7 @@ from typing import Any
 from mobilemod.errors import UserError
 
 _PART = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what UTF-8 can't hold
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -47,7 +48,7 @@ class Values:
 
     def text(self, key: str, allowed: tuple[str, ...] | None = None, most: int = 4096) -> str:
         value = self._values.get(key)
-        if not isinstance(value, str) or len(value) > most or _unwritable(value):
+        if not isinstance(value, str) or len(value) > most or _SURROGATE.search(value):
             raise self.fail(key, "text")
         if allowed is not None and value not in allowed:
             raise self.fail(key, f"one of {', '.join(allowed)}")
@@ -94,11 +95,3 @@ class Values:
 
     def raw(self, key: str) -> Any:
         return self._values.get(key)
-
-
-def _unwritable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import ge, le
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,8 @@ def _accuracy(record: dict[str, Any], file: dict[str, Any], gates: DeviceGates) 
     if gates.min_agreement is not None:
         host = found.get("host") or {}
         what = f"{name}: agreement with the host"
-        verdicts.append(_at_least(what, host.get(task.agreement.key), gates.min_agreement, " %"))
+        value = host.get(task.agreement.key)
+        verdicts.append(_judged(what, value, ge, gates.min_agreement, " %"))
     return verdicts
 
 
@@ -129,16 +132,16 @@ def _speed(file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
         name = f"{file['file']}, {threads_text(c['threads'])}, {c['delegate']}"
         if gates.max_p90_ms is not None:
             value = (c["latency"] or {}).get("p90_ms")
-            verdicts.append(_at_most(f"{name}: p90", value, gates.max_p90_ms, " ms"))
+            verdicts.append(_judged(f"{name}: p90", value, le, gates.max_p90_ms, " ms"))
         if gates.max_sustained_loss is not None:
             value = (c["sustained"] or {}).get("loss_percent")
             limit = gates.max_sustained_loss
-            verdicts.append(_at_most(f"{name}: sustained loss", value, limit, " %"))
+            verdicts.append(_judged(f"{name}: sustained loss", value, le, limit, " %"))
     if gates.no_fallback:
         fallback = file["placement"]["fallback"]
         ops = None if fallback is None else fallback if isinstance(fallback, int) else len(fallback)
         what = f"{file['file']}: ops outside the delegate (says the {file['placement']['source']})"
-        verdicts.append(_at_most(what, ops, 0, ""))
+        verdicts.append(_judged(what, ops, le, 0, ""))
     return verdicts
 
 
@@ -146,19 +149,15 @@ def _speedups(record: dict[str, Any], limit: float) -> list[Verdict]:
     found = []
     for c in record["comparisons"]:
         name = f"{c['int8']}, {threads_text(c['threads'])}: faster than {c['float']}"
-        found.append(_at_least(name, c["ratio"], limit, " times"))
-    return found or [_at_least("int8 faster than float", None, limit, " times")]
+        found.append(_judged(name, c["ratio"], ge, limit, " times"))
+    return found or [_judged("int8 faster than float", None, ge, limit, " times")]
 
 
-def _at_most(name: str, value: float | None, limit: float, unit: str) -> Verdict:
-    return _judged(name, value, limit, unit, value is not None and value <= limit)
-
-
-def _at_least(name: str, value: float | None, limit: float, unit: str) -> Verdict:
-    return _judged(name, value, limit, unit, value is not None and value >= limit)
-
-
-def _judged(name: str, value: float | None, limit: float, unit: str, passed: bool) -> Verdict:
+def _judged(
+    name: str, value: float | None, holds: Callable[..., bool], limit: float, unit: str
+) -> Verdict:
+    """holds: `le` or `ge`, between value and limit; a value that isn't known fails."""
+    passed = value is not None and holds(value, limit)
     said = "not measured" if value is None else f"{value:.2f}{unit}"
     line = f"{name}: {said}, gate {limit:g}{unit}: {word(passed)}"
     return Verdict(name, word(passed), line, "limit", value, limit)

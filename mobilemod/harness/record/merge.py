@@ -13,12 +13,12 @@ from PIL import Image
 
 from mobilemod.harness.drivers import kind_of
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import Job, ranges
+from mobilemod.harness.protocol.job import Job, JobFile, ranges
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import THERMAL, Line, Reader, printable
 from mobilemod.harness.record.answers import accuracy_entry, by_file
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
-from mobilemod.harness.record.selftest import UNKNOWN, judge
+from mobilemod.harness.record.selftest import PREPROCESSING, RIGHT, RUNTIME, UNKNOWN, judge
 from mobilemod.harness.record.statistics import Distribution
 from mobilemod.harness.record.times import (
     Series,
@@ -42,8 +42,8 @@ STATES_KEPT = 600
 class Sources:
     """What a record is made of.
 
-    device: as given on the command line. bundle: what the job was made of. lines, reader, held,
-    impossible: of `read_lines`. refused: how many of the impossible ones by reason. damaged: chosen
+    device: as given on the command line. bundle: what the job was made of. lines, reader, held: of
+    `read_lines`. refused: how many lines said what can't be, by reason. damaged: chosen
     images that this machine couldn't pack. starts, lost, reason: how the session ended. extra: the
     driver's own, by file. sample: a part of the images was chosen. started: ISO 8601.
     """
@@ -54,7 +54,6 @@ class Sources:
     lines: Sequence[Line]
     reader: Reader
     held: Held
-    impossible: int
     refused: dict[str, int]
     damaged: Sequence[str]
     reason: str | None
@@ -74,7 +73,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
     measured = [f.name for f in job.files if answers[f.name].lines]
     host_answers = host.answers(measured) if host is not None and measured else None
     hello = next((line for line in reversed(lines) if line.type == "hello"), None)
-    goldens = _Goldens(sources.folder, bundle)
+    goldens = _goldens(sources.folder)
     all_loads = [line for line in lines if line.type == "load"]
     files = []
     for f in job.files:
@@ -89,7 +88,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "twin": f.twin,
             "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
             "placement": _placement(loads, bundle.model_file(f.name).audit),
-            "self_test": goldens.verdict(f.name, f.precision, configurations, lines, host),
+            "self_test": _self_test(f, configurations, lines, goldens, bundle, host),
             "accuracy": accuracy_entry(
                 job, f.name, answers[f.name], outputs, host_answers, task
             ),
@@ -168,25 +167,19 @@ def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) ->
         "repeated_lines": reader["repeated"],
         "damaged_lines": reader["damaged"],
         "foreign_lines": reader["foreign"],
-        "impossible_lines": sources.impossible,
+        "impossible_lines": sum(sources.refused.values()),
         "errors": sum(line.type == "error" for line in lines),
     }
 
 
 def _configuration(job: Job, index: int, series: Series, loads: Sequence[Line]) -> dict[str, Any]:
     c = job.configurations[index]
+    keys = ("cold", "seconds", "first_inference_ms")
     own = [line for line in loads if line["configuration"] == index]
     return {
         "threads": c.threads,
         "delegate": c.delegate,
-        "loads": [
-            {
-                "cold": line["cold"],
-                "seconds": line["seconds"],
-                "first_inference_ms": line["first_inference_ms"],
-            }
-            for line in own
-        ],  # fmt: skip
+        "loads": [{key: line[key] for key in keys} for line in own],
         "latency": latency_entry(series, index),
         "sustained": sustained_entry(series, index),
     }
@@ -217,49 +210,40 @@ def _per_image(lines) -> dict[str, Any]:
     return found
 
 
-class _Goldens:
-    """The golden images of a job, and the manifest's logits for them."""
+def _goldens(folder: JobFolder) -> list[Image.Image]:
+    images = []
+    for golden in folder.job.golden:
+        with Image.open(folder.path(golden.path)) as image:
+            images.append(image.convert("RGB"))
+    return images
 
-    def __init__(self, folder: JobFolder, bundle: Bundle):
-        self.preprocess = bundle.preprocess
-        self.entries = bundle.manifest.golden
-        self.images = []
-        for golden in folder.job.golden:
-            with Image.open(folder.path(golden.path)) as image:
-                image.load()
-                self.images.append(image.convert("RGB"))
 
-    def verdict(
-        self,
-        file: str,
-        precision: str,
-        configurations: Sequence[int],
-        lines: Sequence[Line],
-        host: HostSide | None,
-    ) -> dict[str, Any]:
-        """The worst verdict over a file's configurations."""
-        found = []
-        for index in configurations:
-            answered: dict[str, dict[int, np.ndarray]] = {}
-            for line in lines:
-                if line.type == "golden" and line["configuration"] == index:
-                    values = [np.nan if v is None else v for v in line["logits"]]
-                    outputs = np.array(values, np.float32)
-                    answered.setdefault(line["source"], {})[line["image"]] = outputs
-            found.append(self._judge(file, precision, answered, host))
-        order = (UNKNOWN, "right", "preprocessing", "runtime")
-        return max(found, key=lambda t: order.index(t["verdict"]))
+def _self_test(
+    file: JobFile,
+    configurations: Sequence[int],
+    lines: Sequence[Line],
+    images: Sequence[Image.Image],
+    bundle: Bundle,
+    host: HostSide | None,
+) -> dict[str, Any]:
+    """The worst verdict over a file's configurations, by the manifest's logits of golden images."""
+    entries = bundle.manifest.golden
+    expected = np.array([golden.logits[file.name] for golden in entries] or [[0.0]])
 
-    def _judge(self, file, precision, answered, host) -> dict[str, Any]:
-        if not self.entries or host is None:
-            answered = {}
-        expected = np.array([golden.logits[file] for golden in self.entries] or [[0.0]])
+    def run(x: np.ndarray) -> np.ndarray:
+        return host.run(file.name, x)
 
-        def run(x: np.ndarray) -> np.ndarray:
-            return host.run(file, x)
-
-        test = judge(expected, precision, answered, self.images, self.preprocess, run)
-        return test.to_dict()
+    found = []
+    for index in configurations:
+        answered: dict[str, dict[int, np.ndarray]] = {}
+        for line in lines if entries and host is not None else ():
+            if line.type == "golden" and line["configuration"] == index:
+                values = [np.nan if v is None else v for v in line["logits"]]
+                outputs = np.array(values, np.float32)
+                answered.setdefault(line["source"], {})[line["image"]] = outputs
+        found.append(judge(expected, file.precision, answered, images, bundle.preprocess, run))
+    order = (UNKNOWN, RIGHT, PREPROCESSING, RUNTIME)
+    return asdict(max(found, key=lambda test: order.index(test.verdict)))
 
 
 def _state(lines: Sequence[Line]) -> dict[str, Any]:

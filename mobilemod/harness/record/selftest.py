@@ -4,7 +4,7 @@ which fault explains what it answers."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,6 @@ class SelfTest:
     pixels_error: float | None
     image_error: float | None
     tolerance: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the record has it."""
-        return asdict(self)
 
 
 def tolerance(expected: np.ndarray, precision: str) -> float:
@@ -82,15 +78,9 @@ def _scaled(scale: float, shift: float) -> Variant:
 
 def _other(**changes: Any) -> Variant:
     def variant(image: Image.Image, p: Preprocess) -> np.ndarray:
-        other = Preprocess.from_dict({**p.to_dict(), **changes})
-        return p.normalize(other.pixels(image))
+        return p.normalize(replace(p, **changes).pixels(image))
 
     return variant
-
-
-def _not_resized(image: Image.Image, p: Preprocess) -> np.ndarray:
-    whole = Preprocess.from_dict({**p.to_dict(), "crop_fraction": 1.0})
-    return p.normalize(whole.pixels(image))
 
 
 # Faults of the values alone, which an image that is already cropped shows too.
@@ -104,7 +94,7 @@ VALUE_FAULTS: dict[str, Variant] = {
     "wrong normalization: values -1…1": _scaled(2 / 255, -1.0),
 }
 SIZE_FAULTS: dict[str, Variant] = {
-    "wrong size: the whole image, resized to the input without the crop": _not_resized,
+    "wrong size: the whole image, resized to the input without the crop": _other(crop_fraction=1.0),
     "wrong size: a crop of 0.875": _other(crop_fraction=0.875),
     "wrong size: a crop of 0.8": _other(crop_fraction=0.8),
     **{f"wrong resampling: {name}": _other(interpolation=name) for name in INTERPOLATIONS},
@@ -149,7 +139,7 @@ def judge(
         return SelfTest(verdict, image_fault, pixels_error, image_error, limit)
     # The crop is done: an image that is as large as the input goes through the other steps alone.
     numbers = sorted(pixels)
-    cropped = Preprocess.from_dict({**preprocess.to_dict(), "crop_fraction": 1.0})
+    cropped = replace(preprocess, crop_fraction=1.0)
     observed = np.stack([pixels[n] for n in numbers])
     chosen = [images[n] for n in numbers]
     _, fault = _explain(observed, expected[numbers], chosen, VALUE_FAULTS, cropped, run)

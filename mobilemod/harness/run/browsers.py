@@ -14,7 +14,8 @@ from typing import Any
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, only_one
 from mobilemod.harness.drivers import JobFolder, Receive, Resume
-from mobilemod.harness.drivers.browser import BrowserDriver, announce, channel_of
+from mobilemod.harness.drivers.browser import BrowserDriver, announce
+from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import JOB_FILE
 from mobilemod.harness.run.job_build import Built, build_job
 from mobilemod.harness.run.serve import (
@@ -23,7 +24,6 @@ from mobilemod.harness.run.serve import (
     JobServer,
     Unwelcome,
     lan_address,
-    serving,
 )
 from mobilemod.harness.run.validate import (
     FOLDER,
@@ -64,36 +64,33 @@ class ServeConfig:
 class _Visitor:
     """One browser's run, in a thread of its own. heard: when it last asked for anything."""
 
-    def __init__(self, client: str):
-        self.client = client
+    def __init__(self, client: str, work: Callable[[_Visitor], Records]):
+        self.client, self._work = client, work
         self.channel: Channel | None = None
         self.error: BaseException | None = None
         self.records: Records = []
         self.heard = time.monotonic()
         self.ready, self.stop = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=lambda: None)
-
-    def start(self, work: Callable[[_Visitor], Records]) -> None:
-        def run() -> None:
-            try:
-                self.records = work(self)
-            except BaseException as error:
-                self.error = error
-                print(f"{KIND}:{self.client}: {error}", file=sys.stderr, flush=True)
-            finally:
-                if self.channel is not None:
-                    self.channel.close()
-                self.ready.set()
-
-        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.records = self._work(self)
+        except BaseException as error:
+            self.error = error
+            print(f"{KIND}:{self.client}: {error}", file=sys.stderr, flush=True)
+        finally:
+            if self.channel is not None:
+                self.channel.close()
+            self.ready.set()
 
 
 class _Visitors:
-    """Those that came. At most `most` work at once; who is silent makes room for who comes."""
+    """Those that came. At most `MAX_CLIENTS` work at once; the silent make room for who comes."""
 
-    def __init__(self, work: Callable[[_Visitor], Records], most: int = MAX_CLIENTS):
-        self._work, self._most = work, most
+    def __init__(self, work: Callable[[_Visitor], Records]):
+        self._work = work
         self._known: dict[str, _Visitor] = {}
         self._records: Records = []
         self._lock = threading.Lock()
@@ -104,8 +101,7 @@ class _Visitors:
             visitor = self._known.get(client)
             if visitor is None or visitor.stop.is_set():
                 self._make_room()
-                visitor = self._known[client] = _Visitor(client)
-                visitor.start(self._work)
+                visitor = self._known[client] = _Visitor(client, self._work)
             visitor.heard = time.monotonic()
         visitor.ready.wait(READY_SECONDS)
         if visitor.channel is None:
@@ -118,7 +114,7 @@ class _Visitors:
         for visitor in ended[: max(0, len(self._known) - KNOWN)]:
             self._forget(visitor)
         working = [v for v in self._known.values() if v.thread.is_alive()]
-        if len(working) < self._most:
+        if len(working) < MAX_CLIENTS:
             return
         silent = min(working, key=lambda v: v.heard)
         seconds = time.monotonic() - silent.heard
@@ -157,7 +153,8 @@ class _VisitorDriver(BrowserDriver):
         self._visitor = visitor
 
     def run(self, folder: JobFolder, resume: Resume, receive: Receive) -> None:
-        channel = self._visitor.channel = channel_of(folder, resume, self._visitor.client)
+        channel = Channel(self._visitor.client, Held.after(folder.job, resume))
+        self._visitor.channel = channel
         self._visitor.ready.set()
         while not channel.ended:
             if self._visitor.stop.is_set():
@@ -201,8 +198,9 @@ def serve_browsers(
             make_host(bundle, images).answers([f.name for f in built.folder.job.files])
         visitors = _Visitors(work)
         server = JobServer(built.folder, visitors.welcome, config.host, config.port, config.app)
-        with serving(server):
-            announce(server.address(_shown(config.host)))
+        with server:
+            anywhere = config.host in ("0.0.0.0", "::", "")
+            announce(server.address(lan_address() if anywhere else config.host))
             try:
                 (until or threading.Event()).wait()
             except BaseException:
@@ -222,7 +220,3 @@ def _share(built: Built, out: Path) -> Built:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shared.path(name), folder / name)
     return replace(built, folder=JobFolder(out, job))
-
-
-def _shown(host: str) -> str:
-    return lan_address() if host in ("0.0.0.0", "::", "") else host

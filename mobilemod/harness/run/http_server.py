@@ -23,7 +23,7 @@ from functools import partial
 from http import HTTPStatus
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h11
 
@@ -124,7 +124,7 @@ class _Peer:
 
 
 class HttpServer:
-    """Listens from the start, answers from `start` to `close`.
+    """Listens from the start, answers within its block.
 
     headers: put on every answer. Raises `UserError` where the port can't be had.
     """
@@ -152,14 +152,14 @@ class HttpServer:
         self._ending = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="serve", daemon=True)
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Every connection is dropped and the port free on return."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ending.set)
-            self._thread.join()
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join()
         self._socket.close()
         self._loop.close()
         self._pool.shutdown(wait=False, cancel_futures=True)

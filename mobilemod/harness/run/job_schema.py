@@ -8,15 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.job import (
@@ -30,7 +22,7 @@ from mobilemod.harness.protocol.job import (
     job_id,
 )
 from mobilemod.harness.protocol.values import check_path
-from mobilemod.manifest_schema import Count, Sha256, first_error
+from mobilemod.manifest_schema import Count, Open, Sha256, checked
 from mobilemod.targets import TARGETS
 
 
@@ -47,11 +39,7 @@ Relative = Annotated[str, AfterValidator(_relative)]
 Amount = Annotated[float, Field(ge=0, le=1e6)]
 
 
-class _Object(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
-
-
-class HashedEntry(_Object):
+class HashedEntry(Open):
     """A file of the job and the sha256 of its bytes."""
 
     path: Relative
@@ -68,7 +56,7 @@ class FileEntry(HashedEntry):
     twin: Text | None
 
 
-class ItemEntry(_Object):
+class ItemEntry(Open):
     """One input. name: the user's, never a path. target: its class, None where unknown."""
 
     name: Text
@@ -79,7 +67,7 @@ class ImageEntry(ItemEntry, HashedEntry):
     """An input that is a file."""
 
 
-class Images(_Object):
+class Images(Open):
     """One file per input."""
 
     kind: Literal["images"]
@@ -103,7 +91,7 @@ class Pixels(HashedEntry):
         return self
 
 
-class ConfigurationEntry(_Object):
+class ConfigurationEntry(Open):
     """One unit of work."""
 
     file: Name
@@ -111,7 +99,7 @@ class ConfigurationEntry(_Object):
     delegate: Literal[*DELEGATES]
 
 
-class Latency(_Object):
+class Latency(Open):
     """How latency is measured; see the protocol's "Order on the device", 3."""
 
     warm_up_seconds: Amount
@@ -121,7 +109,7 @@ class Latency(_Object):
     cold_starts: Annotated[int, Field(ge=0, le=1000)]
 
 
-class JobSchema(_Object):
+class JobSchema(Open):
     """The whole; docs/harness-protocol.md has what each key means."""
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
@@ -152,9 +140,6 @@ class JobSchema(_Object):
 
 def check_job(values: Mapping[str, Any], where: str, mend: str) -> None:
     """Raises `UserError`, one line with the first key that is missing or of a wrong value."""
-    try:
-        JobSchema.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{where}: {first_error(error)}; {mend}") from None
+    checked(JobSchema, values, where, mend)
     if job_id(values) != values["id"]:
         raise UserError(f"{where}: id isn't that of its contents; {mend}")

@@ -16,8 +16,8 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -27,10 +27,9 @@ from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Reader
-from mobilemod.harness.run.http_server import JSON, Answer, HttpServer, Limits, Request, Work, say
+from mobilemod.harness.run.http_server import JSON, Answer, HttpServer, Request, Work, say
 
 MAX_CLIENTS = 64
-LIMITS = Limits()
 # No line of the protocol is shorter; millions of empty ones would take seconds to read.
 LEAST_LINE = 32
 # A line that must be on disk before its browser hears so; a full disk or a stopped run ends it.
@@ -71,15 +70,6 @@ class Unwelcome(Exception):
     """There is no place for this browser; the message tells its user why, in one line."""
 
 
-@dataclass
-class _Piece:
-    """Lines on their way to disk, and how that went."""
-
-    data: bytes
-    written: threading.Event = field(default_factory=threading.Event)
-    failed: bool = False
-
-
 class Channel:
     """One browser's lines: handed over by the server's threads, taken by the driver's own.
 
@@ -89,40 +79,41 @@ class Channel:
     def __init__(self, client: str, held: Held):
         self.client, self.held = client, held
         self.open = True
-        self._pieces: queue.Queue[_Piece] = queue.Queue(maxsize=64)
+        # Lines on their way to disk, and how that went.
+        self._pieces: queue.Queue[tuple[bytes, Future[None]]] = queue.Queue(maxsize=64)
         self._reader = Reader(held.job.id)
         self._lock = threading.Lock()
 
     def deliver(self, data: bytes) -> None:
         """Returns once `data` is on disk; raises `Gone` where nobody takes it."""
-        piece = _Piece(data)
-        with contextlib.suppress(queue.Full):
-            if self.open:
-                self._pieces.put(piece, timeout=WRITE_SECONDS)
-                piece.written.wait(WRITE_SECONDS)
-        if not piece.written.is_set() or piece.failed:
+        if not self.open:
             raise Gone
+        written: Future[None] = Future()
+        try:
+            self._pieces.put((data, written), timeout=WRITE_SECONDS)
+            written.result(WRITE_SECONDS)
+        except (queue.Full, TimeoutError):
+            raise Gone from None
 
     def pump(self, receive: Receive, seconds: float) -> bool:
         """Hand on what arrives within `seconds`; whether anything did. Raises as `receive`."""
         try:
-            piece = self._pieces.get(timeout=seconds)
+            piece, written = self._pieces.get(timeout=seconds)
         except queue.Empty:
             receive(b"")
             return False
         try:
             # A little at a time: whoever asks for `resume` isn't kept waiting.
-            for start in range(0, len(piece.data), SLICE):
-                data = piece.data[start : start + SLICE]
+            for start in range(0, len(piece), SLICE):
+                data = piece[start : start + SLICE]
                 receive(data)
                 with self._lock:
                     for line in self._reader.feed(data):
                         self.held.add(line)
         except BaseException:
-            piece.failed = True
+            written.set_exception(Gone())
             raise
-        finally:
-            piece.written.set()
+        written.set_result(None)
         return True
 
     @property
@@ -140,9 +131,7 @@ class Channel:
         self.open = False
         with contextlib.suppress(queue.Empty):
             while True:
-                piece = self._pieces.get_nowait()
-                piece.failed = True
-                piece.written.set()
+                self._pieces.get_nowait()[1].set_exception(Gone())
 
 
 # Gives a browser's channel by its name; `Unwelcome` says why there is none for it.
@@ -172,8 +161,8 @@ def default_app() -> Path:
     return Path(__file__).parents[3] / "apps" / "web" / "dist"
 
 
-class JobServer:
-    """Serves one job until it is closed.
+class JobServer(HttpServer):
+    """Serves one job within its block.
 
     welcome: see `Welcome`. host: address to listen on. port: 0 for any. app: the built web app.
     Raises `UserError` where the app isn't built or the port is taken.
@@ -186,38 +175,27 @@ class JobServer:
         host: str = "127.0.0.1",
         port: int = 0,
         app: Path | None = None,
-        limits: Limits = LIMITS,
     ):
         self.welcome = welcome
         self.token = secrets.token_urlsafe(24)
         self.app = built_app(app or default_app())
         names = [JOB_FILE, *(path for path, _ in folder.contents())]
         self.job = {name: p for name in names if (p := folder.path(name)).is_file()}
-        self._server = HttpServer(host, port, self._route, HEADERS, limits)
-
-    @property
-    def port(self) -> int:
-        return self._server.port
+        super().__init__(host, port, self._find, HEADERS)
 
     def address(self, host: str) -> str:
         """The page's address for a browser that reaches this machine as `host`."""
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}/?job=/job/{self.token}/"
 
-    def start(self) -> None:
-        self._server.start()
-
-    def close(self) -> None:
-        self._server.close()
-
     # -- what is where; nothing here waits
 
-    def _route(self, request: Request) -> Answer | Work:
+    def _find(self, request: Request) -> Answer | Work:
         parts = request.path.split("/", 3)
         if len(parts) == 4 and parts[1] == "job":
             if not hmac.compare_digest(parts[2].encode(), self.token.encode()):
                 return NOT_HERE
-            return self._job_route(request, parts[3])
+            return self._find_of_job(request, parts[3])
         path = request.path.removeprefix("/")
         if path not in self.app:
             return NOT_HERE
@@ -225,7 +203,7 @@ class JobServer:
         keep = "public, max-age=31536000, immutable" if lasting else "no-cache"
         return _file(request, self.app[path], keep)
 
-    def _job_route(self, request: Request, name: str) -> Answer | Work:
+    def _find_of_job(self, request: Request, name: str) -> Answer | Work:
         if name == "lines" and request.method == "POST":
             return self._with_channel(request, _deliver, takes_body=True)
         if name == RESUME_FILE and request.method in READING:
@@ -270,16 +248,6 @@ def _file(request: Request, path: Path, keep: str) -> Answer:
     if request.method not in READING:
         return NOT_ALLOWED
     return Answer(HTTPStatus.OK, path, TYPES.get(path.suffix, "application/octet-stream"), keep)
-
-
-@contextlib.contextmanager
-def serving(server: JobServer) -> Iterator[JobServer]:
-    """Started, and closed at the end."""
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 def lan_address() -> str:

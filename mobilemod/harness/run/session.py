@@ -57,18 +57,13 @@ def read_lines(
     many lines said what can't be (they are not among the lines). domains: judges them; it counts
     their reasons."""
     reader, held, domains = Reader(job.id), Held(job), domains or Domains(job)
-    found, impossible = [], 0
+    found: list[Line] = []
     with path.open("rb") if path.is_file() else open(os.devnull, "rb") as f:
         while data := f.read(1 << 20):
             found += reader.feed(data)
         found += reader.close()
-    kept = []
-    for line in found:
-        if domains.accept(line) and held.add(line):
-            kept.append(line)
-        else:
-            impossible += 1
-    return kept, reader, held, impossible
+    kept = [line for line in found if domains.accept(line) and held.add(line)]
+    return kept, reader, held, len(found) - len(kept)
 
 
 def class_count(folder: JobFolder) -> int | None:
@@ -241,8 +236,8 @@ def run_sessions(sessions: Sequence[Session]) -> list[Result | BaseException]:
         except (UserError, OSError) as error:
             return [error]
     with ThreadPoolExecutor(len(sessions)) as pool:
-        futures = [pool.submit(session.run) for session in sessions]
         try:
+            futures = [pool.submit(session.run) for session in sessions]
             while not all(f.done() for f in futures):
                 time.sleep(0.1)
         except BaseException:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,10 @@ class DeviceConfig:
 
 @dataclass(frozen=True)
 class _Run:
-    """One device's share. out: the run's folder."""
+    """One device's share."""
 
     device: str
-    driver: Driver
     built: Built
-    out: Path
     session: Session
 
 
@@ -139,12 +138,8 @@ def _prepare(
         write_json(out / RUN_FILE, sealed(entry))
     else:
         _say(device, f"goes on with {out.name}")
-
-    def say(text: str) -> None:
-        _say(device, text)
-
-    session = Session(driver, built.folder, out, say, pauses=pauses)
-    return _Run(device, driver, built, out, session)
+    session = Session(driver, built.folder, out, partial(_say, device), pauses=pauses)
+    return _Run(device, built, session)
 
 
 def _say(device: str, text: str) -> None:
@@ -191,24 +186,23 @@ def _finish(
     config: DeviceConfig, bundle: Bundle, run: _Run, result: Result, host: HostSide
 ) -> dict[str, Any]:
     """Make a run's record from what is on disk, and write it beside."""
-    entry = _read(run.out / RUN_FILE)
-    domains = Domains(run.built.folder.job, bundle.manifest.num_classes)
-    path, job = run.out / LINES_FILE, run.built.folder.job
-    lines, reader, held, impossible = read_lines(path, job, domains)
+    out, folder = run.session.out, run.built.folder
+    entry = _read(out / RUN_FILE)
+    domains = Domains(folder.job, bundle.manifest.num_classes)
+    lines, reader, held, _ = read_lines(out / LINES_FILE, folder.job, domains)
     extra: dict[str, dict[str, Any]] = {}
     if result.complete:
         try:
-            extra = run.driver.extra(run.built.folder)
+            extra = run.session.driver.extra(folder)
         except UserError as error:
             _say(run.device, f"{error}; the record goes without it")
     sources = Sources(
         device=run.device,
-        folder=run.built.folder,
+        folder=folder,
         bundle=bundle,
         lines=lines,
         reader=reader,
         held=held,
-        impossible=impossible,
         refused=dict(domains.refused),
         damaged=entry.get("damaged", []),
         reason=result.reason,
@@ -221,7 +215,7 @@ def _finish(
     record["data"] = config.measured
     record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
     record = sealed(record)
-    write_series(run.built.folder.job, series, run.out / SERIES_FILE)
-    write_text(run.out / JUNIT_FILE, junit([record]))
-    write_json(run.out / RECORD_FILE, record)
+    write_series(folder.job, series, out / SERIES_FILE)
+    write_text(out / JUNIT_FILE, junit([record]))
+    write_json(out / RECORD_FILE, record)
     return record

@@ -9,6 +9,7 @@ import argparse
 import errno
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from mobilemod.harness.protocol.lines import Writer
@@ -39,9 +40,6 @@ def main() -> int:
             _write(stream.fileno(), data)
         _write(out, data)
 
-    def send_without_file(data: bytes) -> None:
-        _write(out, data)
-
     try:
         execute(args.folder, send, args.kind, held)
     except Refused:
@@ -51,7 +49,7 @@ def main() -> int:
     except OSError as error:
         # Seen when the device's disk is full: say so where it can still be said.
         what = "no space left on the device" if error.errno == errno.ENOSPC else str(error)
-        _last_words(args.folder, send_without_file, what)
+        _last_words(args.folder, partial(_write, out), what)
         return 2
     return 0
 

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mobilemod import __version__
 from mobilemod.data.image_file import DamagedImage
 from mobilemod.errors import UserError
@@ -70,12 +68,7 @@ def execute(
 
 def with_stream(folder: JobFolder, held: bytes) -> Resume:
     """What `resume.json` and a stream of the same job say is answered and finished."""
-    told, reader = folder.resume(), Reader(folder.job.id)
-    known = Held(
-        folder.job,
-        {file: set(indices) for file, indices in told.answered.items()},
-        finished=set(told.finished),
-    )
+    known, reader = Held.after(folder.job, folder.resume()), Reader(folder.job.id)
     for line in [*reader.feed(held), *reader.close()]:
         known.add(line)
     return known.resume()
@@ -201,7 +194,7 @@ class _Run:
                     configuration=index,
                     image=number,
                     source=source,
-                    logits=_floats(logits),
+                    logits=logits.tolist(),
                 )
         self._finished(index, "golden")
 
@@ -239,7 +232,7 @@ class _Run:
         middle = self.writer.now()
         logits = loaded.infer(prepared)
         end = self.writer.now()
-        more: dict[str, Any] = {"logits": _floats(logits)} if self.job.logits else {}
+        more: dict[str, Any] = {"logits": logits.tolist()} if self.job.logits else {}
         self.writer.line(
             "image",
             configuration=index,
@@ -320,7 +313,3 @@ class _Run:
     def _finished(self, index: int, phase: str) -> None:
         self._state()
         self.writer.line("finished", configuration=index, phase=phase)
-
-
-def _floats(logits: np.ndarray) -> list[float]:
-    return [float(v) for v in logits]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -129,22 +129,13 @@ def _threads(threads: int) -> str:
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def _import_litert() -> None:
-    import ai_edge_litert.interpreter  # noqa: F401
-
-
-def _import_executorch() -> None:
-    import torch  # noqa: F401
-    from executorch.extension.pybindings import _portable_lib  # noqa: F401
-
-
 @dataclass(frozen=True)
 class Runtime:
     """What runs a target's files in Python.
 
     package: as installed; module: as imported. delegates: what it can run a file on, by the
-    protocol's names, the usual one first. load: (file, threads, delegate) -> a file ready to run.
-    prepare: import it, so that a timed load is the file's and not Python's.
+    protocol's names, the usual one first. load: (file, threads, delegate) -> a file ready to run;
+    imports: the modules that it takes.
     """
 
     name: str
@@ -152,7 +143,12 @@ class Runtime:
     module: str
     delegates: tuple[str, ...]
     load: Callable[[Path, int, str], Loaded]
-    prepare: Callable[[], None]
+    imports: tuple[str, ...]
+
+    def prepare(self) -> None:
+        """Import what `load` takes, so that a timed load is the file's and not Python's."""
+        for name in self.imports:
+            import_module(name)
 
     @property
     def version(self) -> str | None:
@@ -170,10 +166,15 @@ RUNTIMES = {
         "ai_edge_litert",
         ("xnnpack", "cpu"),
         load_tflite,
-        _import_litert,
+        ("ai_edge_litert.interpreter",),
     ),
     "executorch": Runtime(
-        "ExecuTorch", "executorch", "executorch", ("xnnpack",), load_pte, _import_executorch
+        "ExecuTorch",
+        "executorch",
+        "executorch",
+        ("xnnpack",),
+        load_pte,
+        ("torch", "executorch.extension.pybindings._portable_lib"),
     ),
 }
 

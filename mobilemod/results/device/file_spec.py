@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from mobilemod.manifest_schema import Count, Sha256
+from mobilemod.manifest_schema import Closed, Count, Open, Sha256
 from mobilemod.results.spec import Drop, Percent
 from mobilemod.tasks.task import Task
 
@@ -14,13 +14,7 @@ Milliseconds = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Entry(BaseModel):
-    """An object of a record: its keys and no others, no value of another type, no NaN."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
-
-
-class Placement(Entry):
+class Placement(Closed):
     """Where ops ran, as the device said or as the file's audit expects."""
 
     source: Literal["device", "file"]
@@ -28,7 +22,7 @@ class Placement(Entry):
     fallback: dict[str, Count] | list[str] | Count | None
 
 
-class SelfTestEntry(Entry):
+class SelfTestEntry(Closed):
     """As of `mobilemod.harness.record.selftest.SelfTest`."""
 
     verdict: Literal["right", "preprocessing", "runtime", "not run"]
@@ -38,7 +32,7 @@ class SelfTestEntry(Entry):
     tolerance: float | None
 
 
-class ReferenceEntry(Entry):
+class ReferenceEntry(Closed):
     """The float network on the paired images: `classes` of `of` have images."""
 
     top1_percent: Percent
@@ -47,7 +41,7 @@ class ReferenceEntry(Entry):
     of: Count
 
 
-class HostEntry(Entry):
+class HostEntry(Closed):
     """Agreement with the same file on this machine. differing: inputs, at most 100."""
 
     images: Count
@@ -57,7 +51,7 @@ class HostEntry(Entry):
     sqnr_db: float | None
 
 
-class Accuracy(Entry):
+class Accuracy(Closed):
     """Of one file; older records lack what has a default."""
 
     images: Count
@@ -72,7 +66,7 @@ class Accuracy(Entry):
     host: HostEntry | None
 
 
-class Times(Entry):
+class Times(Closed):
     """Percentiles are nearest ranks."""
 
     runs: Count
@@ -92,14 +86,14 @@ class Latency(Times):
     first_warm_up_ms: Milliseconds | None
 
 
-class PerImage(Entry):
+class PerImage(Closed):
     """Times over the accuracy run."""
 
     preprocess_ms: Times | None
     inference_ms: Times | None
 
 
-class Load(Entry):
+class Load(Closed):
     """One load of a file. cold: its number among cold starts."""
 
     cold: Count
@@ -107,7 +101,7 @@ class Load(Entry):
     first_inference_ms: Milliseconds | None
 
 
-class CurvePoint(Entry):
+class CurvePoint(Closed):
     """seconds: the middle of its window."""
 
     seconds: Seconds
@@ -115,7 +109,7 @@ class CurvePoint(Entry):
     p90_ms: Milliseconds
 
 
-class Sustained(Entry):
+class Sustained(Closed):
     """The first window against the last. loss_percent: by how much the last is slower."""
 
     seconds: Seconds
@@ -127,7 +121,7 @@ class Sustained(Entry):
     curve: list[CurvePoint]
 
 
-class ConfigurationEntry(Entry):
+class ConfigurationEntry(Closed):
     """What one configuration of a file took."""
 
     threads: Count
@@ -137,10 +131,8 @@ class ConfigurationEntry(Entry):
     sustained: Sustained | None
 
 
-class TaskAccuracy(Entry):
+class TaskAccuracy(Open):
     """As `Accuracy`, of a task other than classification: with its own figures beside these."""
-
-    model_config = ConfigDict(extra="allow")
 
     images: Count
     non_finite: Count
@@ -159,12 +151,10 @@ class TaskAccuracy(Entry):
             raise ValueError(f"{where}.{missing[0]} is missing")
 
 
-class FileEntry(Entry):
+class FileEntry(Open):
     """One model file. instructions, phone: where the device's driver knows them."""
 
-    # A driver may add what only it knows.
-    model_config = ConfigDict(extra="allow")
-
+    # Open: a driver may add what only it knows.
     file: str
     target: str
     precision: str

@@ -19,23 +19,21 @@ from mobilemod.results.device.plot import (
 from mobilemod.results.device.rows_csv import configurations, csv_text
 from mobilemod.results.device.spec import RECORD_SCHEMA, validate_device_record
 from mobilemod.results.device.table import (
-    cold_start,
+    around_texts,
     comparison_text,
     counts_text,
+    device_text,
     self_test_text,
     threads_text,
 )
 from mobilemod.results.markup import Html, document, join, table, tag
-from mobilemod.results.measured import measured_lines
-from mobilemod.results.style import STYLE
-from mobilemod.results.table import drop_text
+from mobilemod.results.parts import gate_list, header, section, tiles
+from mobilemod.results.table import drop_text, measured_lines
 from mobilemod.results.verdict import PASS, headline, overall
-from mobilemod.results.verdict_list import gate, worst_first
 from mobilemod.sealed import read_sealed
 from mobilemod.tasks import task_of
 
 RECORDS_SCHEMA = "mobilemod/harness-records/1"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_pages(folder: Path, model: str) -> Path:
@@ -91,18 +89,12 @@ def page(latest: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], mo
         "No timed value is left out. The same figures: report.csv and report.json beside this "
         f"page, schema {RECORD_SCHEMA}.",
     )
-    body = tag("main", *parts, footer)
-    return document(f"{model} on devices", _POLICY, STYLE + PLOT_STYLE, body)
+    return document(f"{model} on devices", PLOT_STYLE, *parts, footer)
 
 
 def _devices(latest: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Device -> the letter that stands for it in pictures."""
     return {r["device"]["name"]: chr(ord("A") + n % 26) for n, r in enumerate(latest)}
-
-
-def _what(record: dict[str, Any]) -> str:
-    facts = record["device"]["facts"] or {}
-    return ", ".join(str(facts[k]) for k in ("model", "processor", "os") if facts.get(k))
 
 
 def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
@@ -112,33 +104,30 @@ def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
     badge, kind = "Nothing measured", "fail"
     if verdicts:
         badge, kind = headline(verdicts), overall(verdicts)
-    gates = [gate(v) for v in worst_first(verdicts)]
     letters = _devices(latest)
     devices = []
     for r in latest:
-        name, said = r["device"]["name"], _what(r) or "said nothing of itself"
-        text = tag("span", f"{name}: {said}; {r['started']}")
+        name = r["device"]["name"]
+        text = tag("span", f"{device_text(r)}; {r['started']}")
         state = overall(r["verdicts"]) if r["verdicts"] else None
         badge_of = tag("b", state, class_=state) if state else None
         lines = measured_lines(r.get("data"), r["job"]["images"])
         on = [tag("span", line) for line in lines]
         devices.append(tag("li", tag("b", letters[name]), text, badge_of, *on))
-    inner = join(tag("summary", f"{len(verdicts)} gates"), tag("ul", *gates, class_="gates"))
-    return tag(
-        "header",
-        tag("div", "mobilemod on devices", class_="eyebrow"),
-        tag("h1", model),
+    inner = join(tag("summary", f"{len(verdicts)} gates"), gate_list(verdicts))
+    return header(
+        "mobilemod on devices",
+        model,
         tag("div", badge, class_=f"badge {kind}"),
         tag("ul", *devices, class_="gates"),
         _tiles(latest),
         tag("details", inner, open=None if kind == PASS else "open"),
-        class_="top",
     )
 
 
 def _tiles(latest: Sequence[dict[str, Any]]) -> Html:
     int8 = [(r, f) for r in latest for f in r["files"] if f["precision"] == "int8"]
-    tiles = [
+    found = [
         (str(len(latest)), "devices"),
         (str(sum(r["counts"]["answered"] for r in latest)), "answers"),
     ]
@@ -146,22 +135,15 @@ def _tiles(latest: Sequence[dict[str, Any]]) -> Html:
              if f["accuracy"] and f["accuracy"]["drop"]]  # fmt: skip
     if drops:
         points, file, r = max(drops, key=lambda d: d[0])
-        tiles.append(
+        found.append(
             (f"{points:.2f}", f"points, the largest int8 drop: {file}, {r['device']['name']}")
         )
     times = [(c["latency"]["p50_ms"], f["file"], r) for r, f in int8 for c in f["configurations"]
              if c["latency"]]  # fmt: skip
     if times:
         ms, file, r = min(times, key=lambda t: t[0])
-        tiles.append((f"{ms:.2f} ms", f"the fastest int8 median: {file}, {r['device']['name']}"))
-    cells = (tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles)
-    return tag("div", *cells, class_="tiles")
-
-
-def _section(title: str, note: str, *parts: Html | None) -> Html | None:
-    if not any(parts):
-        return None
-    return tag("section", tag("h2", title), tag("p", note, class_="note"), *parts)
+        found.append((f"{ms:.2f} ms", f"the fastest int8 median: {file}, {r['device']['name']}"))
+    return tiles(found)
 
 
 def _label(record: dict[str, Any], file: dict[str, Any], c: dict[str, Any]) -> str:
@@ -170,6 +152,11 @@ def _label(record: dict[str, Any], file: dict[str, Any], c: dict[str, Any]) -> s
 
 def _unit(c: dict[str, Any]) -> str:
     return f"{threads_text(c['threads'])}, {c['delegate']}"
+
+
+def _file(file: dict[str, Any], where: str) -> Html:
+    dot = tag("span", class_=f"dot {role_of(file['precision'])}")
+    return join(dot, file["file"], tag("small", where))
 
 
 def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -197,15 +184,14 @@ def _accuracy_over_latency(latest: Sequence[dict[str, Any]]) -> Html | None:
     note = ("Up and left is better. Letters are the devices above; the bar is the 95 % interval of "
             "the drop against the float network. Blue: int8, grey: float.")  # fmt: skip
     metric = task_of(next(iter(latest), {})).metric
-    return _section("Accuracy over latency", note, accuracy_plot(points, metric))
+    return section("Accuracy over latency", note, accuracy_plot(points, metric))
 
 
 def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
     rows: list[list[object]] = []
     for r in latest:
         for f in r["files"]:
-            name = join(tag("span", class_=f"dot {role_of(f['precision'])}"), f["file"],
-                        tag("small", r["device"]["name"]))  # fmt: skip
+            name = _file(f, r["device"]["name"])
             a, tested = f["accuracy"], self_test_text(f["self_test"])
             verdict = tag("td", tested, class_="pass" if tested == "right" else "fail")
             if a is None:
@@ -233,7 +219,7 @@ def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
     ]
     note = ("Measured on the device. The drop is against the bundle's float network on the same "
             "images; the self-test runs the bundle's golden images.")  # fmt: skip
-    return _section("Accuracy", note, table(head, rows, "wide"))
+    return section("Accuracy", note, table(head, rows, "wide"))
 
 
 def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -243,15 +229,11 @@ def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
         if t is None:
             continue
         entries.append((_label(r, f, c), f["precision"], t))
-        cold = cold_start(c)
-        before = f["per_image"]["preprocess_ms"]
         rows.append([
-            join(tag("span", class_=f"dot {role_of(f['precision'])}"), f["file"],
-                 tag("small", f"{r['device']['name']}, {_unit(c)}")),
+            _file(f, f"{r['device']['name']}, {_unit(c)}"),
             *(f"{t[k]:.2f}" for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "max_ms")),
             f"{t['runs']:,}",
-            *(("–", "–") if cold is None else (f"{cold[0]:.1f}", f"{cold[1]:.1f}")),
-            "–" if before is None else f"{before['p50_ms']:.2f}",
+            *around_texts(f, c),
         ])  # fmt: skip
     if not rows:
         return None
@@ -260,7 +242,7 @@ def _latency(latest: Sequence[dict[str, Any]]) -> Html | None:
     note = ("Milliseconds of one inference after warming up; loading, the first inference and "
             "preprocessing are apart. The line reaches from the fastest to p99, the box from p50 "
             "to p90, on a log scale.")  # fmt: skip
-    return _section("Latency", note, percentile_rows(entries), table(head, rows, "wide"))
+    return section("Latency", note, percentile_rows(entries), table(head, rows, "wide"))
 
 
 def _ratios(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -270,7 +252,7 @@ def _ratios(latest: Sequence[dict[str, Any]]) -> Html | None:
         for c in r["comparisons"]
     ]
     note = "The two run in turns, one inference each, so that whatever slows the device slows both."
-    return _section("int8 against its float twin", note, tag("ul", *items) if items else None)
+    return section("int8 against its float twin", note, tag("ul", *items) if items else None)
 
 
 def _throttling(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -306,7 +288,7 @@ def _throttling(latest: Sequence[dict[str, Any]]) -> Html | None:
         parts += [tag("h3", "Temperature, °C"), heat]
     note = ("Median latency while a file runs without pause; the first window of it against the "
             "last, a minute each where there are two.")  # fmt: skip
-    return _section("After heating up", note, *parts)
+    return section("After heating up", note, *parts)
 
 
 def _instructions(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -318,7 +300,7 @@ def _instructions(latest: Sequence[dict[str, Any]]) -> Html | None:
     ]
     note = "Of one inference on an emulated processor: a measure of change, not a latency."
     found = table(["file", "device", "million"], rows) if rows else None
-    return _section("Executed instructions", note, found)
+    return section("Executed instructions", note, found)
 
 
 def _placement(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -336,7 +318,7 @@ def _placement(latest: Sequence[dict[str, Any]]) -> Html | None:
     head = ["file", "run by", "delegated parts", "ops outside", "known from"]
     note = ("What runs outside the delegate costs a round trip; where the device says nothing of "
             "it, the file's own audit does.")  # fmt: skip
-    return _section("Where the ops ran", note, table(head, rows, "wide"))
+    return section("Where the ops ran", note, table(head, rows, "wide"))
 
 
 def _fallback(found: Any) -> str:
@@ -370,7 +352,7 @@ def _counts(latest: Sequence[dict[str, Any]]) -> Html | None:
         known = ", ".join(f for f in facts if f)
         if known:
             items.append(tag("li", f"{r['device']['name']}: {known}"))
-    return _section(
+    return section(
         "What was sent and what came back", "Nothing is dropped silently.", tag("ul", *items)
     )
 
@@ -405,4 +387,4 @@ def _history(records: Sequence[dict[str, Any]]) -> Html | None:
     inner = join(tag("summary", f"{len(records)} records"), table(head, rows[::-1], "wide"))
     note = ("Figures with the same mark in the last two columns may be compared: the same network, "
             "images and preprocessing, or the same device, runtime and plan.")  # fmt: skip
-    return _section("History", note, picture, tag("details", inner))
+    return section("History", note, picture, tag("details", inner))

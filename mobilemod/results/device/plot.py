@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from mobilemod.results.axes import Scale, across, below, linear, nice_ticks, upright
 from mobilemod.results.markup import Html, join, tag
-from mobilemod.results.sections import nice_ticks
 from mobilemod.tasks.task import Metric
 
 HEIGHT, TOP, BOTTOM = 340, 16, 40
@@ -61,14 +61,14 @@ def accuracy_plot(points: Sequence[dict[str, Any]], metric: Metric) -> Html | No
     ends = [v for p in points for v in (p["figure"], p["low"], p["high"]) if v is not None]
     # A point at least, so that equal files don't look far apart.
     ticks = nice_ticks(min(*ends, max(ends) - 1), max(*ends, min(ends) + 1), 5)
-    y_of = vertical(ticks[0], ticks[-1])
-    parts = [*_frame(ticks, y_of), *_below(x_ticks, x_of, "ms an image, median, log scale")]
+    y_of = linear(ticks[-1], ticks[0], TOP, HEIGHT - BOTTOM)
+    parts = _frame(ticks, y_of, x_ticks, x_of, "ms an image, median, log scale")
     for p in points:
         x, y, role = f"{x_of(p['ms']):.2f}%", y_of(p["figure"]), role_of(p["precision"])
         words = f"{p['label']}: {metric.text(p['figure'])} {metric.unit} at {p['ms']:.2f} ms"
         if p["low"] is not None:
             y1, y2 = f"{y_of(p['low']):.1f}", f"{y_of(p['high']):.1f}"
-            parts.append(tag("line", x1=x, x2=x, y1=y1, y2=y2, class_=f"bar {role}"))
+            parts.append(upright(x_of(p["ms"]), y1, y2, f"bar {role}"))
         dot = tag("circle", tag("title", words), cx=x, cy=f"{y:.1f}", r="6", class_=role)
         parts += [dot, tag("text", p["letter"], x=x, y=f"{y - 9:.1f}", class_="below")]
     label = f"{metric.name} over latency"
@@ -90,11 +90,11 @@ def percentile_rows(entries: Sequence[tuple[str, str, dict[str, Any]]]) -> Html 
             f"{x_of(t[k]):.2f}%" for k in ("min_ms", "p50_ms", "p90_ms", "p99_ms")
         )
         width = f"{x_of(t['p90_ms']) - x_of(t['p50_ms']):.2f}%"
-        marks = [_upright(x_of(v), "0", "26", "grid") for v in ticks]
+        marks = [upright(x_of(v), "0", "26", "grid") for v in ticks]
         marks += [
             tag("line", x1=low, x2=far, y1="13", y2="13", class_="whisker"),
             tag("rect", x=mid, y="6", width=width, height="14", class_="box"),
-            _upright(x_of(t["p50_ms"]), "4", "22", "median"),
+            upright(x_of(t["p50_ms"]), "4", "22", "median"),
         ]
         words = f"{label}: p50 {t['p50_ms']:.2f}, p90 {t['p90_ms']:.2f}, p99 {t['p99_ms']:.2f} ms"
         picture = tag("svg", *marks, role="img", aria_label=words, class_="plot")
@@ -104,8 +104,7 @@ def percentile_rows(entries: Sequence[tuple[str, str, dict[str, Any]]]) -> Html 
             tag("div", picture, class_=f"picture {role_of(precision)}"),
             tag("div", numbers, class_="value"),
         ]
-    texts = [tag("text", f"{v:g}", x=f"{x_of(v):.2f}%", y="14", class_="below") for v in ticks]
-    axis = tag("svg", *texts, class_="plot axis", aria_hidden="true")
+    axis = tag("svg", *below(ticks, x_of, 14), class_="plot axis", aria_hidden="true")
     rows += [
         tag("div", class_="empty"),
         tag("div", axis, class_="picture"),
@@ -114,12 +113,8 @@ def percentile_rows(entries: Sequence[tuple[str, str, dict[str, Any]]]) -> Html 
     return tag("div", *rows, class_="range")
 
 
-def _upright(x: float, top: str, bottom: str, class_: str) -> Html:
-    return tag("line", x1=f"{x:.2f}%", x2=f"{x:.2f}%", y1=top, y2=bottom, class_=class_)
-
-
 def line_plot(
-    lines: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], below: str, words: str
+    lines: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], under: str, words: str
 ) -> Html | None:
     """Lines of milliseconds over something. lines: (label, precision, (x, ms) in order)."""
     lines = [entry for entry in lines if len(entry[2]) > 1]
@@ -131,9 +126,9 @@ def line_plot(
     most = int(max(xs) - min(xs)) if all(x == int(x) for x in xs) else 6
     x_ticks = nice_ticks(min(xs), max(xs), max(1, min(6, most)))
     y_ticks = nice_ticks(0.0, max(ys), 5)
-    y_of = vertical(y_ticks[0], y_ticks[-1])
-    x_of = _linear(x_ticks[0], x_ticks[-1], LEFT, RIGHT)
-    parts = [*_frame(y_ticks, y_of), *_below(x_ticks, x_of, below)]
+    y_of = linear(y_ticks[-1], y_ticks[0], TOP, HEIGHT - BOTTOM)
+    x_of = linear(x_ticks[0], x_ticks[-1], LEFT, RIGHT)
+    parts = _frame(y_ticks, y_of, x_ticks, x_of, under)
     for n, (_, precision, points) in enumerate(lines):
         class_ = f"line {role_of(precision)} l{n // 2 % 4}"
         # A polyline has no percent: one line each between neighbours.
@@ -155,14 +150,9 @@ def _key(entries: Sequence[tuple[str, str, int]]) -> Html:
     return tag("div", *found, class_="key")
 
 
-def vertical(low: float, high: float) -> Callable[[float], float]:
-    """Pixels from the top."""
-    return lambda v: TOP + (HEIGHT - TOP - BOTTOM) * (high - v) / (high - low)
-
-
 def log_scale(
     values: Sequence[float], first: float = LEFT, last: float = RIGHT
-) -> tuple[Callable[[float], float], list[float]]:
+) -> tuple[Scale, list[float]]:
     """Percent of the width on a log scale that holds the values, and round ticks within it."""
     positive = [v for v in values if v > 0] or [1.0]
     low, high = min(positive) / 1.15, max(positive) * 1.15
@@ -177,21 +167,9 @@ def log_scale(
     return x_of, [float(f"{t:.3g}") for t in ticks]
 
 
-def _linear(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
-    return lambda v: first + (last - first) * (v - low) / (high - low)
-
-
-def _frame(ticks: Sequence[float], y_of: Callable[[float], float]) -> list[Html]:
-    parts = []
-    for t in ticks:
-        y = f"{y_of(t):.1f}"
-        parts.append(tag("line", x1=f"{LEFT}%", x2=f"{RIGHT}%", y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", f"{t:g}", x=f"{LEFT - 1}%", y=y, dy="4", class_="tick"))
-    return parts
-
-
-def _below(ticks: Sequence[float], x_of: Callable[[float], float], words: str) -> list[Html]:
-    texts = [
-        tag("text", f"{t:g}", x=f"{x_of(t):.2f}%", y=HEIGHT - 20, class_="below") for t in ticks
-    ]
-    return [*texts, tag("text", words, x="53%", y=HEIGHT - 4, class_="below")]
+def _frame(
+    ticks: Sequence[float], y_of: Scale, x_ticks: Sequence[float], x_of: Scale, words: str
+) -> list[Html]:
+    """Both axes; words: of the lower one."""
+    said = tag("text", words, x="53%", y=HEIGHT - 4, class_="below")
+    return [*across(ticks, y_of, LEFT, RIGHT), *below(x_ticks, x_of, HEIGHT - 20), said]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from mobilemod.errors import UserError
-from mobilemod.manifest_schema import Count, Sha256, first_error
-from mobilemod.results.device.file_spec import Entry, FileEntry, Seconds, TaskFileEntry
+from mobilemod.manifest_schema import Closed, Count, Sha256, checked
+from mobilemod.results.device.file_spec import FileEntry, Seconds, TaskFileEntry
 from mobilemod.results.spec import VerdictEntry
 from mobilemod.tasks import get_task
 
@@ -17,7 +16,7 @@ RECORD_SCHEMA = "mobilemod/harness-record/1"
 Range = Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 
-class Device(Entry):
+class Device(Closed):
     """name: as on the command line. The rest as the device said it, None where it said nothing."""
 
     name: str
@@ -27,7 +26,7 @@ class Device(Entry):
     runtimes: dict[str, Any] | None
 
 
-class Plan(Entry):
+class Plan(Closed):
     """How latency was measured."""
 
     warm_up_seconds: Seconds
@@ -37,7 +36,7 @@ class Plan(Entry):
     cold_starts: Count
 
 
-class PlannedConfiguration(Entry):
+class PlannedConfiguration(Closed):
     """One unit of the job's work."""
 
     file: str
@@ -45,7 +44,7 @@ class PlannedConfiguration(Entry):
     delegate: str
 
 
-class JobEntry(Entry):
+class JobEntry(Closed):
     """The job that was run. damaged: images that couldn't be packed."""
 
     id: Sha256
@@ -58,7 +57,7 @@ class JobEntry(Entry):
     configurations: list[PlannedConfiguration]
 
 
-class Counts(Entry):
+class Counts(Closed):
     """Where every image and every line is."""
 
     chosen: Count
@@ -80,7 +79,7 @@ class Counts(Entry):
     errors: Count
 
 
-class Comparison(Entry):
+class Comparison(Closed):
     """An int8 file against its float twin, timed in turns. ratio: above 1, int8 is faster."""
 
     int8: str
@@ -94,7 +93,7 @@ class Comparison(Entry):
     rounds: Count
 
 
-class StateEntry(Entry):
+class StateEntry(Closed):
     """One look at the device. t: seconds since the start of `run`."""
 
     run: str
@@ -106,7 +105,7 @@ class StateEntry(Entry):
     frequencies_hz: list[float] | None = None
 
 
-class State(Entry):
+class State(Closed):
     """Heat, battery and memory over the job; battery levels as the device said them."""
 
     worst_thermal: str | None
@@ -119,7 +118,7 @@ class State(Entry):
     series: list[StateEntry]
 
 
-class ErrorEntry(Entry):
+class ErrorEntry(Closed):
     """An error that the device said."""
 
     where: str
@@ -128,21 +127,21 @@ class ErrorEntry(Entry):
     fatal: bool
 
 
-class Comparable(Entry):
+class Comparable(Closed):
     """Records with the same digest of `fields` may be compared."""
 
     digest: str
     fields: dict[str, Any]
 
 
-class ComparableParts(Entry):
+class ComparableParts(Closed):
     """What accuracy depends on, and what latency does."""
 
     accuracy: Comparable
     latency: Comparable
 
 
-class MeasuredOn(Entry):
+class MeasuredOn(Closed):
     """The images. calibrated_on: how many of them ranges were observed on, None where unknown."""
 
     folder: str
@@ -150,7 +149,7 @@ class MeasuredOn(Entry):
     calibrated_on: Count | None
 
 
-class DeviceRecord(Entry):
+class DeviceRecord(Closed):
     """The whole; docs/harness.md has what each key means. digest: the seal of the file."""
 
     schema_: Literal[RECORD_SCHEMA] = Field(alias="schema")
@@ -194,7 +193,4 @@ def validate_device_record(record: Any, where: str, mend: str) -> None:
     """Raise UserError: `where`, the first key that is missing, unknown or of a wrong value, and
     `mend`."""
     other = isinstance(record, dict) and "task" in record
-    try:
-        (TaskDeviceRecord if other else DeviceRecord).model_validate(record)
-    except ValidationError as error:
-        raise UserError(f"{where}: {first_error(error)}; {mend}") from None
+    checked(TaskDeviceRecord if other else DeviceRecord, record, where, mend)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mobilemod.results.measured import measured_lines
-from mobilemod.results.table import aligned, drop_text
+from mobilemod.results.table import aligned, drop_text, measured_lines
 from mobilemod.tasks import task_of
 
 
 def text_table(record: dict[str, Any]) -> str:
     """What was measured by file, ratios, counts and verdicts; no trailing newline."""
-    facts = record["device"]["facts"] or {}
-    what = ", ".join(str(facts[k]) for k in ("model", "processor", "os") if facts.get(k))
-    counts = record["counts"]
-    lines = [f"{record['device']['name']}: {what or 'said nothing of itself'}"]
+    lines = [device_text(record)]
     lines += aligned(accuracy_rows(record))
     times = latency_rows(record)
     if len(times) > 1:
@@ -24,11 +20,17 @@ def text_table(record: dict[str, Any]) -> str:
         for f in record["files"]
         if f.get("instructions")
     ]
-    for c in record["comparisons"]:
-        lines.append(comparison_text(c))
-    lines += ["", counts_text(counts)]
+    lines += map(comparison_text, record["comparisons"])
+    lines += ["", counts_text(record["counts"])]
     lines += measured_lines(record.get("data"), record["job"]["images"])
     return "\n".join([*lines, *(v["line"] for v in record["verdicts"])])
+
+
+def device_text(record: dict[str, Any]) -> str:
+    """The device's name and what it said of itself."""
+    facts = record["device"]["facts"] or {}
+    what = ", ".join(str(facts[k]) for k in ("model", "processor", "os") if facts.get(k))
+    return f"{record['device']['name']}: {what or 'said nothing of itself'}"
 
 
 def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
@@ -65,13 +67,16 @@ def latency_rows(record: dict[str, Any]) -> list[list[str]]:
             if t is None:
                 continue
             numbers = [f"{t[k]:.2f}" for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms")]
-            cold = cold_start(c)
-            starts = ["–", "–"] if cold is None else [f"{v:.1f}" for v in cold]
-            before = f["per_image"]["preprocess_ms"]
-            prepared = "–" if before is None else f"{before['p50_ms']:.2f}"
             rows.append([f["file"], str(c["threads"]), c["delegate"], *numbers, str(t["runs"]),
-                         *starts, prepared])  # fmt: skip
+                         *around_texts(f, c)])  # fmt: skip
     return rows
+
+
+def around_texts(file: dict[str, Any], configuration: dict[str, Any]) -> list[str]:
+    """Milliseconds of loading, of the first inference and of preprocessing."""
+    cold, before = cold_start(configuration), file["per_image"]["preprocess_ms"]
+    starts = ["–", "–"] if cold is None else [f"{v:.1f}" for v in cold]
+    return [*starts, "–" if before is None else f"{before['p50_ms']:.2f}"]
 
 
 def cold_start(configuration: dict[str, Any]) -> tuple[float, float] | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
+from mobilemod.results.axes import Scale, across, below, linear, nice_ticks, upright
 from mobilemod.results.markup import Html, tag
 from mobilemod.results.search.table import change_text, cost_text, kl_text
-from mobilemod.results.sections import nice_ticks
 from mobilemod.results.table import drop_text
 from mobilemod.tasks import task_of
 
 HEIGHT, TOP, GAP, BOTTOM = 420, 22, 46, 34
 UPPER = 200  # pixels of the divergence
-LEFT, WIDTH = 9, 88  # percent
+LEFT, RIGHT = 9, 97  # percent
 
 PLOT_STYLE = """
 svg.front { display: block; width: 100%; overflow: visible; }
@@ -35,38 +34,26 @@ def front_plot(record: dict, **attributes: object) -> Html:
     """
     steps = record["steps"]
     costs = [s["cost"] for s in steps]
-    across = nice_ticks(min(costs), max(costs), 6)
-    x_of = _scale(across[0], across[-1], LEFT, LEFT + WIDTH)
-    parts = [*_divergence(record, x_of), *_drops(record, x_of)]
-    for t in across:
-        parts.append(tag("text", f"{t:g}", x=f"{x_of(t):.2f}%", y=HEIGHT - 16, class_="below"))
+    ticks = nice_ticks(min(costs), max(costs), 6)
+    x_of = linear(ticks[0], ticks[-1], LEFT, RIGHT)
+    parts = [*_divergence(record, x_of), *_drops(record, x_of), *below(ticks, x_of, HEIGHT - 16)]
     words = f"estimated cost, {record['unit']}"
-    parts.append(tag("text", words, x=f"{LEFT + WIDTH / 2}%", y=HEIGHT - 2, class_="below"))
+    parts.append(tag("text", words, x=f"{(LEFT + RIGHT) / 2}%", y=HEIGHT - 2, class_="below"))
     label = "divergence and drop over estimated cost, step by step"
     return tag(
         "svg", *parts, role="img", aria_label=label, height=HEIGHT, class_="front", **attributes
     )
 
 
-def _scale(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
-    return lambda v: first + (last - first) * (v - low) / (high - low)
-
-
-def _divergence(record: dict, x_of: Callable[[float], float]) -> list[Html]:
+def _divergence(record: dict, x_of: Scale) -> list[Html]:
     """Dots joined in order; without a finite divergence a step has none."""
     shown = [(i, s) for i, s in enumerate(record["steps"]) if s["kl"]]
     logs = [math.log10(s["kl"]) for _, s in shown] or [0.0]
     low, high = math.floor(min(logs)), max(math.ceil(max(logs)), math.floor(min(logs)) + 1)
-    y_of = _scale(high, low, TOP, UPPER)
-    parts = [
-        tag(
-            "text",
-            f"divergence from the float network (KL, {task_of(record).loss_unit})",
-            x=f"{LEFT}%",
-            y="12",
-        )
-    ]
-    parts += _rows([(t, f"1e{t}") for t in range(low, high + 1)], y_of)
+    y_of = linear(high, low, TOP, UPPER)
+    words = f"divergence from the float network (KL, {task_of(record).loss_unit})"
+    parts = [tag("text", words, x=f"{LEFT}%", y="12")]
+    parts += across(range(low, high + 1), y_of, LEFT, RIGHT, "1e{}".format)
     ends = [(f"{x_of(s['cost']):.2f}%", f"{y_of(math.log10(s['kl'])):.1f}") for _, s in shown]
     for (x1, y1), (x2, y2) in zip(ends, ends[1:], strict=False):
         parts.append(tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="way"))
@@ -78,35 +65,25 @@ def _divergence(record: dict, x_of: Callable[[float], float]) -> list[Html]:
     return parts
 
 
-def _drops(record: dict, x_of: Callable[[float], float]) -> list[Html]:
+def _drops(record: dict, x_of: Scale) -> list[Html]:
     looked = [(i, s) for i, s in enumerate(record["steps"]) if s["drop"]]
     ends = [s["drop"][k] for _, s in looked for k in ("points", "low", "high")]
     ticks = nice_ticks(min(0.0, record["max_drop"], *ends), max(record["max_drop"], *ends), 4)
     start = UPPER + GAP
-    y_of = _scale(ticks[-1], ticks[0], start, HEIGHT - BOTTOM)
+    y_of = linear(ticks[-1], ticks[0], start, HEIGHT - BOTTOM)
     metric = task_of(record).metric
     words = f"drop in {metric.name}, {metric.points}, with 95 % interval; dashed: asked"
     parts = [tag("text", words, x=f"{LEFT}%", y=start - 10)]
-    parts += _rows([(t, f"{t:g}") for t in ticks], y_of)
+    parts += across(ticks, y_of, LEFT, RIGHT)
     gate = f"{y_of(record['max_drop']):.1f}"
-    parts.append(tag("line", x1=f"{LEFT}%", x2=f"{LEFT + WIDTH}%", y1=gate, y2=gate, class_="gate"))
+    parts.append(tag("line", x1=f"{LEFT}%", x2=f"{RIGHT}%", y1=gate, y2=gate, class_="gate"))
     for i, step in looked:
         d, x = step["drop"], f"{x_of(step['cost']):.2f}%"
         low, high = (f"{y_of(d[k]):.1f}" for k in ("low", "high"))
-        parts.append(tag("line", x1=x, x2=x, y1=low, y2=high, class_="bar"))
+        parts.append(upright(x_of(step["cost"]), low, high, "bar"))
         points, interval = drop_text(d)
         title = tag("title", f"{i}. {change_text(step)}: drop {points} {interval}")
         last = " last" if i == len(record["steps"]) - 1 else ""
         y = f"{y_of(d['points']):.1f}"
         parts.append(tag("circle", title, cx=x, cy=y, r="4.5", class_=f"looked{last}"))
-    return parts
-
-
-def _rows(ticks: Sequence[tuple[float, str]], y_of: Callable[[float], float]) -> list[Html]:
-    """Lines across, each with its value."""
-    parts = []
-    for value, text in ticks:
-        y = f"{y_of(value):.1f}"
-        parts.append(tag("line", x1=f"{LEFT}%", x2=f"{LEFT + WIDTH}%", y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", text, x=f"{LEFT - 1}%", y=y, dy="4", class_="tick"))
     return parts

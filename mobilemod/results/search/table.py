@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mobilemod.results.measured import measured_lines
 from mobilemod.results.sensitivity.table import signed
-from mobilemod.results.table import aligned, drop_text, sqnr_text
+from mobilemod.results.table import aligned, drop_text, measured_lines, sqnr_text
 from mobilemod.results.verdict import UNDECIDED
 
 
@@ -47,6 +46,20 @@ def met_text(record: dict) -> str:
     )
 
 
+def step_texts(record: dict) -> list[list[str]]:
+    """Of each step: cost, divergence, SQNR, the gain over the one before, percent of int8 MACs."""
+    return [
+        [
+            cost_text(step["cost"], record),
+            kl_text(step),
+            sqnr_text(step),
+            signed(step["gain_db"], 2) if i else "–",
+            f"{100 * step['int8_share']:.2f}",
+        ]
+        for i, step in enumerate(record["steps"])
+    ]
+
+
 def looks(record: dict) -> int:
     """How many mixes were tried on the validation images."""
     return sum(step["drop"] is not None for step in record["steps"])
@@ -65,19 +78,8 @@ def text_table(record: dict) -> str:
     ]
     cells = [["#", "left float", record["unit"], "KL", "SQNR dB", "gain dB", "int8 MACs %",
               "drop", "95 %"]]  # fmt: skip
-    for i, step in enumerate(record["steps"]):
-        cells.append(
-            [
-                str(i),
-                change_text(step),
-                cost_text(step["cost"], record),
-                kl_text(step),
-                sqnr_text(step),
-                signed(step["gain_db"], 2) if i else "–",
-                f"{100 * step['int8_share']:.2f}",
-                *drop_text(step["drop"]),
-            ]
-        )
+    for i, (step, figures) in enumerate(zip(record["steps"], step_texts(record), strict=True)):
+        cells.append([str(i), change_text(step), *figures, *drop_text(step["drop"])])
     lines += [*aligned(cells, left=frozenset({1})), "", met_text(record)]
     lines += [f"  {signed(m['gain_db'], 2)} dB for {cost_text(m['cost'], record)} "
               f"{record['unit']}  {m['module']}" for m in record["float"]]  # fmt: skip

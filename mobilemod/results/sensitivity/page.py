@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilemod.files import write_text
-from mobilemod.results.markup import Html, document, escape, join, table, tag
-from mobilemod.results.measured import measured_lines
+from mobilemod.results.markup import Html, breakable, document, join, table, tag
+from mobilemod.results.parts import header, section, tiles
 from mobilemod.results.sensitivity.plot import depth_plot, histogram
 from mobilemod.results.sensitivity.table import (
     clipped_text,
@@ -15,13 +15,11 @@ from mobilemod.results.sensitivity.table import (
     noise_text,
     signed,
 )
-from mobilemod.results.style import STYLE
-from mobilemod.results.table import sqnr_text
+from mobilemod.results.table import measured_lines, sqnr_text
 from mobilemod.tasks import task_of
 
 ROWS = 30  # shown at once, the rest on demand
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _OWN_STYLE = """
 svg.depth { display: block; width: 100%; overflow: visible; }
 svg.depth text { fill: var(--soft); font-size: 11px; } svg.depth .tick { text-anchor: end; }
@@ -53,9 +51,8 @@ def write_page(record: dict, path: Path) -> None:
         f"The same figures as JSON: schema {record['schema']}. ",
         " ".join(measured_lines(record.get("data"), record["images"])),
     )
-    body = tag("main", _headline(record), _depth(record), _ranked(record), _codes(record), footer)
-    page = document(title, _POLICY, STYLE + _OWN_STYLE, body)
-    write_text(path, page)
+    parts = _headline(record), _depth(record), _ranked(record), _codes(record), footer
+    write_text(path, document(title, _OWN_STYLE, *parts))
 
 
 def _headline(record: dict) -> Html:
@@ -63,13 +60,13 @@ def _headline(record: dict) -> Html:
     best = min(record["items"], key=lambda item: item["rank_left_float"])
     sentence = join(
         "Quantized alone, ",
-        _name(worst["name"]),
+        breakable(worst["name"]),
         f" hurts most: {sqnr_text(worst['alone'])} dB. Left float, ",
-        _name(best["name"]),
+        breakable(best["name"]),
         f" gives back most: {signed(best['left_float']['gain_db'], 2)} dB{noise_text(record)}.",
     )
     q, task = record["quantized"], task_of(record)
-    tiles = [
+    found = [
         (
             f"{sqnr_text(q)} dB",
             f"SQNR of the {task.output}, all {len(record['items'])} {record['by']}s int8",
@@ -81,39 +78,21 @@ def _headline(record: dict) -> Html:
         ),
         (f"{record['images']:,}", "images"),
     ]
-    return tag(
-        "header",
-        tag("div", "mobilemod sensitivity", class_="eyebrow"),
-        tag("h1", record["model"]),
-        tag("p", sentence),
-        tag(
-            "div",
-            *(tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles),
-            class_="tiles",
-        ),
-        class_="top",
-    )
+    return header("mobilemod sensitivity", record["model"], tag("p", sentence), tiles(found))
 
 
-def _depth(record: dict) -> Html:
+def _depth(record: dict) -> Html | None:
     kinds = sorted({item["kind"] for item in record["items"]})
     legend = [tag("span", tag("span", class_=f"dot {kind}"), kind) for kind in kinds]
-    return tag(
-        "section",
-        tag("h2", "Over depth"),
-        tag(
-            "p",
-            f"Signal-to-noise ratio of the {task_of(record).output} in dB with one {record['by']} "
-            "int8 and all else float, in network order; lower is worse. On top the network's "
-            "stages; dashed: everything int8.",
-            class_="note",
-        ),
-        tag("div", *legend, class_="legend"),
-        depth_plot(record),
+    note = (
+        f"Signal-to-noise ratio of the {task_of(record).output} in dB with one {record['by']} "
+        "int8 and all else float, in network order; lower is worse. On top the network's "
+        "stages; dashed: everything int8."
     )
+    return section("Over depth", note, tag("div", *legend, class_="legend"), depth_plot(record))
 
 
-def _ranked(record: dict) -> Html:
+def _ranked(record: dict) -> Html | None:
     items, task = record["items"], task_of(record)
     rows = [_row(item, record) for item in items]
     head = [
@@ -129,23 +108,16 @@ def _ranked(record: dict) -> Html:
     if len(rows) > ROWS:
         summary = tag("summary", f"The other {len(rows) - ROWS}")
         rest = tag("details", summary, table(head, rows[ROWS:], "wide ranked"))
-    return tag(
-        "section",
-        tag("h2", "Ranked"),
-        tag(
-            "p",
-            f"Alone: only this {record['by']} int8, all else float: SQNR of the {task.output}, "
-            f"change of the {task.loss} against {loss_text(record)} in {task.loss_unit}, "
-            f"divergence from the float network in {task.loss_unit}, images with "
-            f"{task.agreement.same}. Float again: SQNR gained over "
-            f"{sqnr_text(record['quantized'])} dB when only this one is left float. Clipped: "
-            "values outside its int8 range."
-            + (f" Gains within ±{limit:.2f} dB are noise and have no colour." if limit else ""),
-            class_="note",
-        ),
-        table(head, rows[:ROWS], "wide ranked"),
-        rest,
+    note = (
+        f"Alone: only this {record['by']} int8, all else float: SQNR of the {task.output}, "
+        f"change of the {task.loss} against {loss_text(record)} in {task.loss_unit}, "
+        f"divergence from the float network in {task.loss_unit}, images with "
+        f"{task.agreement.same}. Float again: SQNR gained over "
+        f"{sqnr_text(record['quantized'])} dB when only this one is left float. Clipped: "
+        "values outside its int8 range."
+        + (f" Gains within ±{limit:.2f} dB are noise and have no colour." if limit else "")
     )
+    return section("Ranked", note, table(head, rows[:ROWS], "wide ranked"), rest)
 
 
 def _row(item: dict, record: dict) -> list[object]:
@@ -163,7 +135,7 @@ def _row(item: dict, record: dict) -> list[object]:
     kind = None if item["kind"] == "module" else tag("small", item["kind"])
     kl = "n/a" if alone["kl"] is None else f"{alone['kl']:.1e}"
     return [
-        join(f"{item['rank_alone']}. ", _name(item["name"]), many or kind),
+        join(f"{item['rank_alone']}. ", breakable(item["name"]), many or kind),
         _shaded(sqnr_text(alone), "--heat-bad", bad),
         signed(alone["loss_change"], 4),
         kl,
@@ -171,11 +143,6 @@ def _row(item: dict, record: dict) -> list[object]:
         _shaded(signed(gain, 2), "--heat-good", good),
         clipped_text(item),
     ]
-
-
-def _name(name: str) -> Html:
-    """A tensor's name that breaks after its dots, and is copied without the breaks."""
-    return Html(escape(name).replace(".", ".<wbr>"))
 
 
 def _shaded(text: str, colour: str, strength: float) -> Html:
@@ -196,18 +163,13 @@ def _codes(record: dict) -> Html | None:
             ("its own SQNR", db),
         ]
         rows = [tag("li", tag("span", name), tag("span", value)) for name, value in lines]
-        name = tag("h3", _name(entry["tensor"]))
+        name = tag("h3", breakable(entry["tensor"]))
         cards.append(tag("div", name, histogram(entry), tag("ul", *rows), class_="card"))
-    return tag(
-        "section",
-        tag("h2", "How activations fill their int8 range"),
-        tag(
-            "p",
-            f"Values of the float network for the worst {len(cards)} with activations (of a "
-            "module, the activation that fits least), counts on a log scale. Between the lines: "
-            "what int8 can hold. Red: clipped; what lies farther out than one range stands at the "
-            "edge.",
-            class_="note",
-        ),
-        tag("div", *cards, class_="cards"),
+    note = (
+        f"Values of the float network for the worst {len(cards)} with activations (of a "
+        "module, the activation that fits least), counts on a log scale. Between the lines: "
+        "what int8 can hold. Red: clipped; what lies farther out than one range stands at the "
+        "edge."
     )
+    shown = tag("div", *cards, class_="cards")
+    return section("How activations fill their int8 range", note, shown)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mobilemod.results.axes import across, linear, nice_ticks, upright
 from mobilemod.results.markup import Html, tag
-from mobilemod.results.sections import nice_ticks
 from mobilemod.results.table import sqnr_text
 
 HEIGHT = 300  # pixels of the plot over depth
@@ -24,34 +24,24 @@ def depth_plot(record: dict) -> Html:
     values = [i["alone"]["sqnr_db"] for i in items] + [whole]
     shown = [v for v in values if v is not None] or [0.0, 1.0]
     ticks = nice_ticks(min(shown), max(shown), 5)
-    low, high = ticks[0], ticks[-1]
-
-    def x_at(order: float) -> str:
-        return f"{7 + 91 * (order + 0.5) / len(items):.2f}%"
-
-    def y_at(db: float) -> str:
-        return f"{TOP + (HEIGHT - TOP - BOTTOM) * (high - db) / (high - low):.1f}"
-
-    parts = []
-    for t in ticks:
-        y = y_at(t)
-        parts.append(tag("line", x1="7%", x2="100%", y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", f"{t:g}", x="6%", y=y, dy="4", class_="tick"))
+    x_of = linear(-0.5, len(items) - 0.5, 7, 98)
+    y_of = linear(ticks[-1], ticks[0], TOP, HEIGHT - BOTTOM)
+    parts = across(ticks, y_of, 7, 100)
     for first, label in _stages(items):
-        x = x_at(first - 0.5)
-        parts.append(tag("line", x1=x, x2=x, y1="0", y2=str(HEIGHT), class_="stage"))
+        x = x_of(first - 0.5)
+        parts.append(upright(x, "0", HEIGHT, "stage"))
         if label:
-            parts.append(tag("text", label, x=x, y="11", dx="4", class_="stage"))
+            parts.append(tag("text", label, x=f"{x:.2f}%", y="11", dx="4", class_="stage"))
     if whole is not None:
-        y = y_at(whole)
+        y = f"{y_of(whole):.1f}"
         parts.append(tag("line", x1="7%", x2="100%", y1=y, y2=y, class_="whole"))
     for item in items:
         effect = item["alone"]
         edge = str(TOP) if effect["identical"] else str(HEIGHT - BOTTOM)
-        y = edge if effect["sqnr_db"] is None else y_at(effect["sqnr_db"])
+        y = edge if effect["sqnr_db"] is None else f"{y_of(effect['sqnr_db']):.1f}"
         title = tag("title", f"{item['rank_alone']}. {item['name']}: {sqnr_text(effect)} dB")
-        dot = tag("circle", title, cx=x_at(item["order"]), cy=y, r="4", class_=item["kind"])
-        parts.append(dot)
+        x = f"{x_of(item['order']):.2f}%"
+        parts.append(tag("circle", title, cx=x, cy=y, r="4", class_=item["kind"]))
     words = f"SQNR of each {record['by']} alone, in network order"
     return tag("svg", *parts, role="img", aria_label=words, height=HEIGHT, class_="depth")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mobilemod.results.measured import measured_lines
-from mobilemod.results.table import aligned, sqnr_text
+from mobilemod.results.table import aligned, measured_lines, sqnr_text
 from mobilemod.tasks import task_of
 
 ROWS = 20

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mobilemod.results.measured import measured_lines
-from mobilemod.results.table import aligned, drop_text
+from mobilemod.results.table import aligned, drop_text, measured_lines
 from mobilemod.tasks import task_of
 
 NO_CORRUPTION = "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobilemod.results.markup import Html, tag
+from mobilemod.results.parts import section
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Thumb
 
@@ -25,12 +26,8 @@ def worst(record: dict, thumb: Thumb) -> Html | None:
     if not groups:
         return None
     note = f"The images whose {task.output} lie farthest from torch float's."
-    return tag(
-        "section",
-        tag("h2", f"Largest {one} errors"),
-        tag("p", note, class_="note"),
-        tag("details", tag("summary", "Show them"), *groups),
-    )
+    shown = tag("details", tag("summary", "Show them"), *groups)
+    return section(f"Largest {one} errors", note, shown)
 
 
 def card(image: dict, truth: str, thumb: Thumb, lines: Html) -> Html:

@@ -10,20 +10,13 @@ from pathlib import Path
 from mobilemod.files import write_text
 from mobilemod.results import sections
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
-from mobilemod.results.measured import measured_lines
+from mobilemod.results.parts import gate_list, header, section, tiles
 from mobilemod.results.schema import SCHEMA_VERSION, int8_pairs, validate_record
-from mobilemod.results.style import STYLE
-from mobilemod.results.table import NOT_MEASURED, text_table, with_reasons
+from mobilemod.results.table import NOT_MEASURED, measured_lines, with_reasons
 from mobilemod.results.validation import image_cards
 from mobilemod.results.verdict import Verdict, overall
 from mobilemod.results.verdict import headline as gates_line
-from mobilemod.results.verdict_list import gate, worst_first
 from mobilemod.tasks import task_of
-
-__all__ = ["text_table", "write_report"]
-
-# No script, no font, no picture from elsewhere: the file is the whole report.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _MAX_TEXT = 20_000  # characters of bundle information shown
 
@@ -66,8 +59,7 @@ def write_report(
         "Intervals: bootstrap over images, paired, 10,000 resamples, 95 %. "
         f"The same figures as JSON: schema {SCHEMA_VERSION}.",
     )
-    page = document(title, _POLICY, STYLE, tag("main", *parts, footer))
-    write_text(path, page)
+    write_text(path, document(title, "", *parts, footer, pictures=True))
 
 
 def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:
@@ -79,17 +71,14 @@ def headline(record: dict, verdicts: Sequence[Verdict]) -> Html:
         badge, kind = "Measured, no gate applied", "soft"
     else:
         badge, kind = gates_line(judged), overall(judged)
-    gates = [gate(v) for v in worst_first(judged)]
-    return tag(
-        "header",
-        tag("div", "mobilemod validation", class_="eyebrow"),
-        tag("h1", _model_name(record)),
+    return header(
+        "mobilemod validation",
+        _model_name(record),
         tag("div", badge, class_=f"badge {kind}"),
         tag("p", _sentence(record)),
         *(tag("p", line) for line in measured_lines(record["data"], record["data"]["images"])),
         _tiles(record),
-        tag("ul", *gates, class_="gates") if gates else None,
-        class_="top",
+        gate_list(judged) if judged else None,
     )
 
 
@@ -131,18 +120,14 @@ def _tiles(record: dict) -> Html | None:
     if not record["measured"]:
         return None
     models, metric = record["predictions"], task_of(record).metric
-    tiles = [
+    found = [
         (f"{metric.text(p[metric.key])} {metric.unit}", f"{metric.name}, {p['name']}")
         for p in models
         if p["role"] in ("reference", "int8")
     ]
-    tiles.append((f"{record['data']['images']:,}", "images"))
-    tiles.append((f"{len(record['disagreements']):,}", "images on which int8 differs"))
-    return tag(
-        "div",
-        *(tag("div", tag("b", big), tag("span", small), class_="tile") for big, small in tiles),
-        class_="tiles",
-    )
+    found.append((f"{record['data']['images']:,}", "images"))
+    found.append((f"{len(record['disagreements']):,}", "images on which int8 differs"))
+    return tiles(found)
 
 
 def _damaged(record: dict) -> Html | None:
@@ -150,12 +135,8 @@ def _damaged(record: dict) -> Html | None:
     if not names:
         return None
     text = f"{len(names)} could not be read and are in no figure above."
-    return tag(
-        "section",
-        tag("h2", "Damaged images"),
-        tag("p", text),
-        tag("ul", *(tag("li", name) for name in names)),
-    )
+    listed = tag("ul", *(tag("li", name) for name in names))
+    return section("Damaged images", None, tag("p", text), listed)
 
 
 def _bundle(record: dict) -> Html | None:
@@ -165,4 +146,4 @@ def _bundle(record: dict) -> Html | None:
     if len(text) > _MAX_TEXT:
         text = text[:_MAX_TEXT] + "\n… (the rest is in the JSON record)"
     inner = join(tag("summary", "What was validated"), tag("pre", text))
-    return tag("section", tag("h2", "The bundle"), tag("details", inner))
+    return section("The bundle", None, tag("details", inner))

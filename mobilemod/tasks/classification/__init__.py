@@ -14,8 +14,14 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.tasks.classification.accuracy import log_softmax, top1, top1_class, top_k
-from mobilemod.tasks.classification.agreement import disagreements, same_class
+from mobilemod.tasks.classification.accuracy import (
+    disagreements,
+    log_softmax,
+    same_class,
+    top1,
+    top1_class,
+    top_k,
+)
 from mobilemod.tasks.classification.doubt import Reference
 from mobilemod.tasks.task import Agreement, Metric, Name, Task, Thumb, Told, named_in
 
@@ -155,7 +161,7 @@ class Classification(Task):
 
     def disagreements(self, predictions: Sequence[Predictions]) -> list[tuple[int, dict[str, Any]]]:
         """With every model's class and margin."""
-        return [(d.index, {"top1": d.top1, "margin": d.margin}) for d in disagreements(predictions)]
+        return disagreements(predictions)
 
     def rows(
         self, predictions: Sequence[Predictions], targets: np.ndarray, names: Sequence[str]

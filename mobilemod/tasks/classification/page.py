@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from mobilemod.results.markup import Html, named, table, tag
+from mobilemod.results.parts import section
 from mobilemod.results.validation.image_cards import MAX_CARDS, card
 from mobilemod.tasks.task import Thumb
 
 MAX_CLASSES = 40
+DIFFERING = "Images they differ on"
 
 
-def disagreeing(record: dict, thumb: Thumb) -> Html:
+def disagreeing(record: dict, thumb: Thumb) -> Html | None:
     """The images on which an int8 file differs, the surest of torch float's answers first."""
     found, models = record["disagreements"], record["predictions"]
     base = next((i for i, p in enumerate(models) if p["role"] == "reference"), 0)
     total = record["data"]["images"]
     if not found:
         text = f"None: on all {total:,} images every int8 file has torch float's top-1."
-        return tag("section", tag("h2", "Images they differ on"), tag("p", text))
+        return section(DIFFERING, None, tag("p", text))
     labels = record["data"]["labels"]
     listed = sorted(found, key=lambda d: (-d["margin"][base], d["index"]))[:MAX_CARDS]
     cards = []
@@ -33,12 +35,8 @@ def disagreeing(record: dict, thumb: Thumb) -> Html:
     count = f"{len(found):,} of {total:,} images ({100 * len(found) / total:.1f} %)"
     shown = "" if len(listed) == len(found) else f" The {len(listed)} shown are"
     order = f"{shown or ' Listed'} those torch float was surest of first."
-    return tag(
-        "section",
-        tag("h2", "Images they differ on"),
-        tag("p", f"An int8 file differs from torch float or from another on {count}.{order}"),
-        tag("div", *cards, class_="cards"),
-    )
+    text = f"An int8 file differs from torch float or from another on {count}.{order}"
+    return section(DIFFERING, None, tag("p", text), tag("div", *cards, class_="cards"))
 
 
 def per_class(record: dict) -> Html | None:
@@ -70,9 +68,4 @@ def per_class(record: dict) -> Html | None:
     if len(listed) < len(classes):
         note += f" The {len(listed)} of {len(classes)} classes that lose most."
     head = ["class", "images", models[base]["name"], *(models[i]["name"] for i in shown)]
-    return tag(
-        "section",
-        tag("h2", "Per class"),
-        tag("p", note, class_="note"),
-        table(head, rows),
-    )
+    return section("Per class", note, table(head, rows))

@@ -206,11 +206,6 @@ class Device:
         listed = {d.serial: d.state for d in self.adb.devices()}
         return listed.get(self.serial, "gone")
 
-    @property
-    def on_network(self) -> bool:
-        """Whether the serial is an address, to be connected again after a loss."""
-        return ":" in self.serial
-
 
 def choose(devices: Sequence[Listed], serial: str | None) -> Listed:
     """The device that is meant; `UserError`, one line, where none can be used, or several can."""

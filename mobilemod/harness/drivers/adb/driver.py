@@ -6,7 +6,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import only_one
-from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
+from mobilemod.harness.drivers import DeviceLost, Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.adb.client import RESTART, Adb, Device, choose, find_program
 from mobilemod.harness.drivers.adb.runners import JobRunner, ended, find_runner
 from mobilemod.harness.drivers.adb.settings import hints, steady
 from mobilemod.harness.drivers.adb.state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb.store import Store
-from mobilemod.harness.drivers.adb.stream import Follower
 from mobilemod.harness.drivers.bounded import whole
 from mobilemod.harness.drivers.following import End, pause
 from mobilemod.harness.protocol.job import MAX_THREADS
@@ -31,6 +30,14 @@ EMULATED = ("ro.kernel.qemu", "ro.boot.qemu")
 # Names the job that a device is at, in the harness's folder there.
 MARK = 'if [ -f "$1/running" ]; then cat "$1/running"; fi'
 SET_MARK = 'printf "%s" "$2" >"$1/running"'
+BLOCK = 4 << 20
+# "SIZE" of the stream (-1: not there), newline, then its bytes from the ($2 + 1)th, at most $3.
+LOOK = """
+size=$(stat -c %s "$1" 2>/dev/null) || size=-1
+echo "$size"
+if [ "$size" -gt "$2" ]; then tail -c "+$4" "$1" | head -c "$3"; fi
+exit 0
+"""
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,49 @@ class Pace:
     cooling: float = 600.0
 
 
+@dataclass
+class Follower:
+    """A stream that grows on the device, however often following it is interrupted.
+
+    path: on the device. offset: bytes that were handed on. It is looked at every few seconds and
+    not held open: a transfer that runs all the time would take processor time from what is being
+    measured.
+    """
+
+    device: Device
+    path: str
+    end: End
+    offset: int = 0
+
+    def take(self) -> bytes:
+        """The next bytes, up to `BLOCK`; empty where there is nothing new.
+
+        Raises `DeviceLost` where the device is gone or answers no such thing.
+        """
+        done = self.device.script(
+            LOOK, self.path, str(self.offset), str(BLOCK), str(self.offset + 1)
+        )
+        head, newline, data = done.stdout.partition(b"\n")
+        try:
+            size = int(head.decode("ascii"))
+        except ValueError:
+            raise DeviceLost(f"{self.device.serial} answers no size of the stream") from None
+        if size < self.offset and size >= 0:
+            # The app began a new file: whatever is in it is new.
+            self.offset = 0
+            return b""
+        self.offset += len(data)
+        return data
+
+
 def create(device_id: str | None) -> AdbDriver:
     """The driver of one device: its serial or address, or the only one."""
     return AdbDriver(device_id)
 
 
-class AdbDriver:
+class AdbDriver(Driver):
     """One Android device. `latency` and `most_threads` hold after `check`."""
 
-    input_kind = "images"
-    latency = True
     most_threads = 8
 
     def __init__(self, serial: str | None, pace: Pace = Pace()) -> None:
@@ -87,13 +127,9 @@ class AdbDriver:
         elif cores:
             self.most_threads = cores
 
-    def suffixes(self) -> tuple[str, ...]:
-        """The model files that run there."""
-        return self._checked()[1].suffixes()
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        """What a target can run on there."""
-        return self._checked()[1].delegates(target)
+    @property
+    def runs(self) -> Mapping[str, tuple[str, ...]]:
+        return self._checked()[1].runs
 
     def _checked(self) -> tuple[Device, JobRunner]:
         if self._device is None or self._runner is None:
@@ -109,7 +145,8 @@ class AdbDriver:
         job = folder.job.id
         timed = folder.job.latency is not None or folder.job.sustained_seconds > 0
         self._await(device, receive)
-        follower = self._follower(device, runner, job)
+        fresh = Follower(device, runner.stream(job), End(job))
+        follower = self._followers.setdefault(job, fresh)
         store = Store(device, FOLDER)
         device.run("mkdir", "-p", FOLDER)
         with only_this_process(device), steady(device, FOLDER, say):
@@ -131,9 +168,6 @@ class AdbDriver:
             device.run("rm", "-f", runner.stream(job), f"{FOLDER}/running")
             del self._followers[job]
 
-    def environment(self) -> dict[str, Any]:
-        return {}
-
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Of each file: the phone before and after a timed job, and what would have helped."""
         phone = self._phone.get(folder.job.id)
@@ -143,7 +177,7 @@ class AdbDriver:
         """Until the device can be used: a cable that was out may come back."""
         ends = time.monotonic() + self._pace.patience
         while True:
-            if device.on_network:
+            if ":" in device.serial:  # an address
                 device.adb.connect(device.serial)
             state = device.state()
             if state == "device":
@@ -159,11 +193,6 @@ class AdbDriver:
         alive = runner.alive()
         self._collect(follower, receive)
         return alive or follower.end.reached
-
-    def _follower(self, device: Device, runner: JobRunner, job: str) -> Follower:
-        if job not in self._followers:
-            self._followers[job] = Follower(device, runner.stream(job), End(job))
-        return self._followers[job]
 
     def _prepare(self, device: Device, job: str, receive: Receive) -> None:
         found = hints(device)

@@ -6,23 +6,20 @@ The worker is for devices with a Python of their own, such as the emulated one o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from mobilemod.errors import UserError
 from mobilemod.harness import worker
 from mobilemod.harness.drivers import DeviceLost
 from mobilemod.harness.drivers.adb.client import Device
 from mobilemod.harness.drivers.bounded import last_line, whole
-from mobilemod.harness.worker.runtimes import RUNTIMES, delegates_of
-from mobilemod.targets import suffixes_of
+from mobilemod.harness.worker.runtimes import RUNTIMES
 
 PACKAGE, ACTIVITY = "io.mobilemod.app", "io.mobilemod.app/.HarnessActivity"
 RECORDS = f"/sdcard/Android/data/{PACKAGE}/files/records"
-# What the app runs each target's files on.
-DELEGATES = {"tflite": ("xnnpack", "gpu"), "executorch": ("xnnpack",)}
 # With less than this on its disk a runner's end needs no other explanation.
 LEAST_FREE = 256 << 10
 _REASON = re.compile(r"\breason=\d+ \(([A-Z _]{1,40})\)")
@@ -56,10 +53,8 @@ WORKER_FOLDER = "worker"
 class JobRunner(Protocol):
     """What runs a job there; it decodes and preprocesses the images itself."""
 
-    def suffixes(self) -> tuple[str, ...]:
-        """The model files that it runs."""
-
-    def delegates(self, target: str) -> tuple[str, ...]:
+    @property
+    def runs(self) -> Mapping[str, tuple[str, ...]]:
         """As a driver's."""
 
     def luggage(self) -> dict[str, Path]:
@@ -87,12 +82,7 @@ class App:
     the one place that both it and adb may use."""
 
     device: Device
-
-    def suffixes(self) -> tuple[str, ...]:
-        return suffixes_of(DELEGATES)
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        return DELEGATES.get(target, ())
+    runs: ClassVar = {"tflite": ("xnnpack", "gpu"), "executorch": ("xnnpack",)}
 
     def luggage(self) -> dict[str, Path]:
         return {}
@@ -130,11 +120,9 @@ class PythonWorker:
     folder: str
     packages: frozenset[str]
 
-    def suffixes(self) -> tuple[str, ...]:
-        return suffixes_of(t for t, r in RUNTIMES.items() if r.module in self.packages)
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        return delegates_of(target)
+    @property
+    def runs(self) -> dict[str, tuple[str, ...]]:
+        return {t: r.delegates for t, r in RUNTIMES.items() if r.module in self.packages}
 
     def luggage(self) -> dict[str, Path]:
         root = Path(worker.__file__).parents[3]

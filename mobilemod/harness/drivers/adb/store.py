@@ -7,6 +7,7 @@ Below `FOLDER/mobilemod`: `blobs/SHA256` (files, whole and checked), `incoming/`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,7 @@ from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers.adb.client import MINUTE, Device, DiskFull
 from mobilemod.harness.drivers.bounded import last_line, whole
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
-from mobilemod.harness.protocol.job_folder import JobFolder, plain_files
-from mobilemod.harness.protocol.values import check_path
+from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.progress import progress
 
 BATCH_BYTES, BATCH_FILES = 32 << 20, 256
@@ -78,24 +77,15 @@ class Entry:
 
 
 def entries_of(folder: JobFolder, luggage: Mapping[str, Path] = _NOTHING) -> list[Entry]:
-    """Every file that the device needs, packages file by file, `job.json` and `resume.json` too.
+    """Every file that the device needs; raises as `JobFolder.files`.
 
-    luggage: what else goes into the job's folder, path there -> file here.
-
-    The hashes are of what is there now. Raises `UserError` for links, pipes and devices.
+    luggage: what else goes into the job's folder, path there -> file here. The hashes are of what
+    is there now.
     """
-    names = [name for name, _ in folder.contents()] + [JOB_FILE]
-    if folder.folder.joinpath(RESUME_FILE).exists():
-        names.append(RESUME_FILE)
-    found = {}
-    for name in names:
-        path = folder.path(name)
-        for file in plain_files(path):
-            relative = check_path(file.relative_to(folder.folder).as_posix(), str(path))
-            found[relative] = Entry(file, relative, file_sha256(file), file.stat().st_size)
-    for relative, file in luggage.items():
-        found[relative] = Entry(file, relative, file_sha256(file), file.stat().st_size)
-    return list(found.values())
+    return [
+        Entry(file, relative, file_sha256(file), file.stat().st_size)
+        for relative, file in {**folder.files(), **luggage}.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -119,19 +109,20 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="mobilemod-adb-") as name:
             plan = self._plan(entries, Path(name))
             wanted = {e.sha256: e for e in [*entries, plan]}
-            try:
-                pushed = self._push_missing(wanted, folder.job.id)
-                self._assemble(folder.job.id, plan)
-            except DiskFull:
-                # Earlier jobs' files are worth less than this job.
-                self._make_room(wanted, folder.job.id)
-                pushed = self._again(wanted, folder.job.id, plan)
+            with contextlib.suppress(DiskFull):
+                return self._bring(wanted, folder.job.id, plan)
+            # Earlier jobs' files are worth less than this job.
+            self._make_room(wanted, folder.job.id)
+            return self._again(wanted, folder.job.id, plan)
+
+    def _bring(self, wanted: dict[str, Entry], job: str, plan: Entry) -> int:
+        pushed = self._push_missing(wanted, job)
+        check_room(self.device.script(ASSEMBLE, self.folder, job, plan.sha256, timeout=HASHING))
         return pushed
 
     def _again(self, wanted: dict[str, Entry], job: str, plan: Entry) -> int:
         try:
-            pushed = self._push_missing(wanted, job)
-            self._assemble(job, plan)
+            return self._bring(wanted, job, plan)
         except DiskFull:
             # A phone is not left full.
             paths = [f"{self.folder}/{name}" for name in ("incoming", "blobs", "jobs")]
@@ -142,7 +133,6 @@ class Store:
                 f"{self.folder}, {self.free_bytes() / 1e6:.1f} MB are free; make room, or "
                 "give fewer images"
             ) from None
-        return pushed
 
     def _plan(self, entries: Sequence[Entry], folder: Path) -> Entry:
         text = "".join(f"{e.sha256} {e.path}\n" for e in entries)
@@ -179,10 +169,6 @@ class Store:
                 link.symlink_to(entry.source.resolve())
             self.device.push(links, f"{self.folder}/incoming")
         check_room(self.device.script(ACCEPT, self.folder, timeout=HASHING))
-
-    def _assemble(self, job: str, plan: Entry) -> None:
-        done = self.device.script(ASSEMBLE, self.folder, job, plan.sha256, timeout=HASHING)
-        check_room(done)
 
     def _make_room(self, wanted: dict[str, Entry], job: str) -> None:
         self.device.script(OTHER_JOBS, self.folder, job, timeout=HASHING)

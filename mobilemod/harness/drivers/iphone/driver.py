@@ -16,17 +16,13 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
-from mobilemod.harness.drivers import DeviceLost, JobFolder, Receive, Resume
+from mobilemod.harness.drivers import DeviceLost, Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.following import End, pause
 from mobilemod.harness.drivers.iphone.devicectl import DeviceCtl, has_devicectl
 from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone.placement import placement_by_file
 from mobilemod.harness.drivers.iphone.tools import Phone, Tool
-from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
-from mobilemod.harness.protocol.job_folder import plain_files
-from mobilemod.targets import suffixes_of
 
-DELEGATES = {"coreml": ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")}
 # What of a job is on the phone: path -> sha256. Beside the job, so that the app need not know it.
 HELD = "Documents/jobs/held.json"
 
@@ -45,13 +41,11 @@ def create(device_id: str | None) -> IPhoneDriver:
     return IPhoneDriver(device_id)
 
 
-class IPhoneDriver:
-    """One iPhone or iPad. Its app preprocesses the images itself."""
+class IPhoneDriver(Driver):
+    """One iPhone or iPad. Its app preprocesses the images itself, Core ML chooses its threads."""
 
-    input_kind = "images"
-    latency = True
-    # Core ML chooses its threads itself.
-    most_threads = 1
+    # Core ML's compute units.
+    runs = {"coreml": ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")}
 
     def __init__(self, udid: str | None, tool: Tool | None = None, pace: Pace = Pace()) -> None:
         self._wanted, self._tool, self._pace = udid, tool, pace
@@ -66,17 +60,6 @@ class IPhoneDriver:
             self._phone = choose(self._tool.phones(), self._wanted)
         except DeviceLost as error:
             raise UserError(f"{error}; connect the phone and unlock it") from None
-
-    def suffixes(self) -> tuple[str, ...]:
-        """Core ML's packages."""
-        return suffixes_of(DELEGATES)
-
-    def delegates(self, target: str) -> tuple[str, ...]:
-        """Core ML's compute units."""
-        return DELEGATES.get(target, ())
-
-    def environment(self) -> dict[str, Any]:
-        return {}
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Of each file: the battery before and after, and on a Mac where its ops ran."""
@@ -164,11 +147,7 @@ def push(tool: Tool, udid: str, folder: JobFolder) -> int:
     """
     job = folder.job.id
     held = read_held(tool, udid).get(job, {})
-    wanted = {}
-    for name in (JOB_FILE, RESUME_FILE, *(name for name, _ in folder.contents())):
-        path = folder.path(name)
-        for file in plain_files(path) if path.exists() else ():
-            wanted[file.relative_to(folder.folder).as_posix()] = file
+    wanted = folder.files()
     hashes = {name: file_sha256(file) for name, file in wanted.items()}
     changed = [name for name, sha256 in hashes.items() if held.get(name) != sha256]
     with tempfile.TemporaryDirectory(prefix="mobilemod-iphone-") as temporary:

@@ -23,11 +23,8 @@ from mobilemod.harness.drivers.iphone.tools import (
 
 
 class MobileDevice:
-    """`pymobiledevice3`'s command line, as of version 11: an optional package.
-
-    The phone has to be paired; from iOS 17 launching needs its tunnel
-    (`sudo pymobiledevice3 remote tunneld`).
-    """
+    """Its command line. The phone has to be paired; from iOS 17 launching needs its tunnel
+    (`sudo pymobiledevice3 remote tunneld`)."""
 
     name = "pymobiledevice3"
 

@@ -1,6 +1,6 @@
 """What the ways to an iPhone's app have in common; neither has met a phone here.
 
-`iphone_devicectl.py` is Xcode's, on a Mac; `iphone_mobiledevice.py` is pymobiledevice3, from any
+`devicectl.py` is Xcode's, on a Mac; `mobiledevice.py` is pymobiledevice3, from any
 host. Both are programs that are called with words, never through a shell.
 """
 
