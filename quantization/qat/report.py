@@ -60,13 +60,7 @@ def _figures(logits: dict[str, np.ndarray], targets: np.ndarray, damaged: int) -
         lost = TASK.drop(reference, values, targets)
         programs[name] = {
             "top1_percent": TASK.figure(TASK.scored(values, targets)),
-            "drop": {
-                "points": lost.points,
-                "low": lost.low,
-                "high": lost.high,
-                "lost": lost.lost,
-                "won": lost.won,
-            },
+            "drop": {k: getattr(lost, k) for k in ("points", "low", "high", "lost", "won")},
             "agreement_percent": TASK.agreement_percent(reference, values),
             "sqnr_db": sqnr_db(reference, values),
         }

@@ -10,9 +10,6 @@ less than that (GELU's mode, the norms' eps) are compared as such.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from export.targets.coreml.reader import constant, open_package
 from export.targets.coreml.running import pixels_of
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile_ops import MobileNorm, NamedConv2d
+from quantization.hooks import forward_hooks
 from quantization.program import QuantizedConv2d, QuantizeDequantize
 
 # Limits of what float16 does to a right file. How far a value before rounding lies outside the
@@ -43,26 +41,18 @@ SILENT = 2.0**-14
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckResult:
     """What the check found.
 
     failure: None, or one line that names the first op that parts. quantizes, convolutions: how
-    many were compared. worst_share: largest share of codes that differ in one tensor;
-    worst_step: the largest difference of a code; worst_beyond: how far a value before rounding
-    lies outside the program's code, in steps; worst_sqnr_db: of a convolution's output, over all
-    of it; worst_channel_sqnr_db: over one channel.
+    many were compared. worst_step: the largest difference of a code.
     """
 
-    failure: str | None
-    images: int
-    quantizes: int
-    convolutions: int
-    worst_share: float
-    worst_step: int
-    worst_beyond: float
-    worst_sqnr_db: float
-    worst_channel_sqnr_db: float
+    failure: str | None = None
+    quantizes: int = 0
+    convolutions: int = 0
+    worst_step: int = 0
 
     @property
     def passed(self) -> bool:
@@ -99,15 +89,16 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     mil = compile_program(open_package(path))
     x = torch.from_numpy(np.ascontiguousarray(images, np.float32))
     comparison = _Comparison(_records(program, x))
-    failure = _static_difference(mil.steps, program)
-    if failure is None:
+    result = comparison.result
+    result.failure = _static_difference(mil.steps, program)
+    if result.failure is None:
         try:
             pixels = torch.from_numpy(pixels_of(images, mil.package.preprocess))
             mil.run(pixels, comparison.visit)
             comparison.finish()
         except _Parting as parting:
-            failure = str(parting)
-    return comparison.result(failure, len(images))
+            result.failure = str(parting)
+    return result
 
 
 def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
@@ -124,9 +115,7 @@ class _Comparison:
     def __init__(self, records: list[Record]):
         self.records = records
         self.next = 0
-        self.count: Counter[str] = Counter()
-        self.share, self.step, self.beyond = 0.0, 0, 0.0
-        self.sqnr = self.channel_sqnr = math.inf
+        self.result = CheckResult()
 
     def visit(self, step: Step, inputs: list[Tensor], y: Tensor) -> Tensor:
         """The program's value in place of `y`, after the comparison."""
@@ -170,11 +159,9 @@ class _Comparison:
         scale, zero = _parameters(step)
         before = (x / scale + zero).clamp_(*INT_RANGE["int8"])
         outside = ((before - own).abs_() - 0.5).clamp_(min=0)
-        beyond = float(outside.max())
-        self.count["quantize"] += 1
-        self.step, self.share = max(self.step, worst), max(self.share, share)
-        self.beyond = max(self.beyond, beyond)
-        if not (beyond <= MAX_BEYOND and float(outside.mean()) <= MAX_MEAN_BEYOND):
+        self.result.quantizes += 1
+        self.result.worst_step = max(self.result.worst_step, worst)
+        if not (float(outside.max()) <= MAX_BEYOND and float(outside.mean()) <= MAX_MEAN_BEYOND):
             raise _Parting(
                 f"{record.tensor} ({step.name}): {share:.2%} of the codes differ, by up to {worst}"
             )
@@ -200,27 +187,13 @@ class _Comparison:
             _decibel(max(s, floor), n) for s, n in zip(signal.tolist(), noise.tolist(), strict=True)
         ]
         worst = min(channels)
-        self.count["conv"] += 1
-        self.sqnr, self.channel_sqnr = min(self.sqnr, total), min(self.channel_sqnr, worst)
+        self.result.convolutions += 1
         if not (total >= MIN_SQNR_DB and worst >= MIN_CHANNEL_SQNR_DB):
             raise _Parting(
                 f"{record.tensor} ({step.name}): output SQNR {total:.1f} dB, "
                 f"{worst:.1f} dB in channel {channels.index(worst)}"
             )
         return record.value
-
-    def result(self, failure: str | None, images: int) -> CheckResult:
-        return CheckResult(
-            failure,
-            images,
-            self.count["quantize"],
-            self.count["conv"],
-            self.share,
-            self.step,
-            self.beyond,
-            self.sqnr,
-            self.channel_sqnr,
-        )
 
 
 def _decibel(signal: float, noise: float) -> float:
@@ -254,20 +227,10 @@ def _records(program: nn.Module, x: Tensor) -> list[Record]:
         else:
             records.append(Record(module.tensor, out))
 
-    with _hooked(program, hook):
+    kinds = QuantizeDequantize | QuantizedConv2d | NamedConv2d
+    with forward_hooks([m for m in program.modules() if isinstance(m, kinds)], hook):
         program(x)
     return records
-
-
-@contextmanager
-def _hooked(program: nn.Module, hook: Any) -> Iterator[None]:
-    kinds = QuantizeDequantize | QuantizedConv2d | NamedConv2d
-    handles = [m.register_forward_hook(hook) for m in program.modules() if isinstance(m, kinds)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _static_difference(steps: tuple[Step, ...], program: nn.Module) -> str | None:
