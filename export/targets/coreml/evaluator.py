@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from export.targets.coreml.reader import Package, constant, open_package
+from export.targets.coreml.reader import Package, constant
 from mobilemod.errors import UserError
 
 INT_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -91,13 +90,11 @@ def half(x: Tensor) -> Tensor:
     return x.half().float()
 
 
-def load_program(path: Path) -> MilProgram:
-    """Compile the program of a saved `.mlpackage`; `UserError` for a damaged or unknown one."""
-    return compile_program(open_package(path))
-
-
 def compile_program(package: Package) -> MilProgram:
-    """Compile an opened package: constants become tensors once, ops become closures."""
+    """Compile an opened package: constants become tensors once, ops become closures.
+
+    `UserError` for a program that this project doesn't write.
+    """
     output = LOGITS if LOGITS in package.output_names else None
     if output is None:
         raise UserError(f"{package.path}: has no output {LOGITS!r}; not written by this project")
