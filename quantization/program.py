@@ -170,9 +170,10 @@ def make_table(
             fit_summands(module, entries)
     fit_biases(form, entries)
     if any(t.form == form_name and t.twin == "float16" for t in TARGETS.values()):
-        for entry in entries.values():
+        for name, entry in entries.items():
             _require_float16(entry)
-        entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
+            note = "; ".join(filter(None, (entry.note, FLOAT16_NOTE)))
+            entries[name] = dataclasses.replace(entry, note=note)
     return ParameterTable(form_name, recipe.name, entries)
 
 
@@ -221,10 +222,6 @@ def _require_float16(entry: TensorParams) -> None:
             f"{entry.low:.3g} to {entry.high:.3g}) is beyond float16; leave that tensor float in "
             "the recipe, or give another checkpoint"
         )
-
-
-def _with_note(note: str) -> str:
-    return "; ".join(filter(None, (note, FLOAT16_NOTE)))
 
 
 def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:

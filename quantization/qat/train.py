@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ class QatTrainer:
     ):
         self.program, self.teacher = program.to(device).eval(), teacher.to(device).eval()
         self.config, self.val, self.out, self.device = config, val, out, device
-        self.identity = {**config.to_dict(), **origin}
+        self.identity = {**dataclasses.asdict(config), **origin}
         self.preprocess = preprocess_of(teacher, config.size)
         self.batches = Batches(train, config.batch_size, config.seed, config, self.preprocess)
         self.optimizer = make_optimizer(program, config)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from export.targets.coreml.evaluator import INT_RANGE, Step, compile_program
-from export.targets.coreml.reader import constant, open_package
+from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
 from export.targets.coreml.running import pixels_of
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile_ops import MobileNorm, NamedConv2d
@@ -145,18 +145,16 @@ class _Comparison:
         raise _Parting(f"{step.name} is not in the program")
 
     def _quantize(self, step: Step, x: Tensor, codes: Tensor) -> Tensor:
-        record = self._take(step, codes.numel(), True)
+        record, (scale, zero) = self._take(step, codes.numel(), True), scale_and_zero(step.op)
         own = (record.value / record.scale).round_().add_(record.zero_point).reshape(codes.shape)
         if not _same_parameters(step, record):
-            scale, zero = _parameters(step)
             raise _Parting(
-                f"{record.tensor} ({step.name}) has scale {scale:g}, zero point {zero} in the "
+                f"{record.tensor} ({step.name}) has scale {scale:g}, zero point {zero:g} in the "
                 f"file, {record.scale:g} and {record.zero_point} in the program"
             )
         difference = (codes - own).abs_()
         worst = int(difference.max())
         share = float((difference > 0).double().mean())
-        scale, zero = _parameters(step)
         before = (x / scale + zero).clamp_(*INT_RANGE["int8"])
         outside = ((before - own).abs_() - 0.5).clamp_(min=0)
         self.result.quantizes += 1
@@ -204,13 +202,8 @@ def _decibel(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise)
 
 
-def _parameters(step: Step) -> tuple[float, int]:
-    zero = step.op.inputs.get("zero_point")
-    return float(step.op.inputs["scale"].val), 0 if zero is None else int(zero.val)
-
-
 def _same_parameters(step: Step, record: Record) -> bool:
-    scale, zero = _parameters(step)
+    scale, zero = scale_and_zero(step.op)
     return scale == float(np.float16(record.scale)) and zero == record.zero_point
 
 
@@ -236,9 +229,9 @@ def _records(program: nn.Module, x: Tensor) -> list[Record]:
 def _static_difference(steps: tuple[Step, ...], program: nn.Module) -> str | None:
     """What the numbers may hide: GELU's mode, each norm's eps."""
     for step in steps:
-        mode = step.op.inputs.get("mode") if step.kind == "gelu" else None
-        if mode is not None and str(mode.val) != "EXACT":
-            return f"{step.name}: GELU in mode {mode.val}, the program's is exact"
+        mode = str(attribute(step.op, "mode", "EXACT")) if step.kind == "gelu" else "EXACT"
+        if mode != "EXACT":
+            return f"{step.name}: GELU in mode {mode}, the program's is exact"
     norms = [(name, m) for name, m in program.named_modules() if isinstance(m, MobileNorm)]
     found = [(s, eps) for s in steps if (eps := _norm_eps(s)) is not None]
     for (step, eps), (name, norm) in zip(found, norms, strict=False):

@@ -8,6 +8,7 @@ from typing import Any
 
 from export.graph import shape_text
 from export.quiet import quiet
+from export.targets.coreml.reader import operations
 from export.targets.coreml.values import tensor_type
 
 Key = tuple[str, str]  # (function, name of a value)
@@ -78,14 +79,8 @@ def infer_shapes(
         program = load_mil(spec, spec.specificationVersion, file_weights_dir=folder)
     shapes: dict[Key, tuple[int, ...]] = {}
     for name, function in program.functions.items():
-        _collect(name, function, shapes)
+        for op in operations(function):
+            for var in op.outputs:
+                with contextlib.suppress(Exception):  # strings and symbols have no such shape
+                    shapes[name, var.name] = tuple(int(n) for n in var.shape)
     return shapes
-
-
-def _collect(name: str, block: Any, shapes: dict[Key, tuple[int, ...]]) -> None:
-    for op in block.operations:
-        for var in op.outputs:
-            with contextlib.suppress(Exception):  # strings and symbols have no such shape
-                shapes[name, var.name] = tuple(int(n) for n in var.shape)
-        for inner in op.blocks:
-            _collect(name, inner, shapes)

@@ -67,10 +67,7 @@ class PteTaps:
     def run(
         self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
-        """`wanted` tensors, as the file holds them, on the image `x`, float32 (1, 3, S, S).
-
-        given: values, as the file holds them, that take a tensor's place for all that read it.
-        """
+        """As `Taps.run`."""
         given = given or {}
         image, plan = self._image, self.cutter.plan
         shown = [n for n in dict.fromkeys(wanted) if n != image]

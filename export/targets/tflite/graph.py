@@ -51,8 +51,7 @@ def read_graph(path: Path) -> FileGraph:
     for i, graph in enumerate(subgraphs):
         names.append(names_of(graph, "" if i == 0 else f"{graph['name'] or 'subgraph'}.{i}/"))
         for name, tensor in zip(names[i], graph["tensors"], strict=True):
-            constant = _is_constant(model, tensor)
-            tensors[name] = _tensor(name, tensor, constant)
+            tensors[name] = _tensor(model, name, tensor)
         for op in graph["operators"]:
             nodes.append(replace(_node(model, graph, op, names[i]), method=owner[i]))
     first = subgraphs[0]
@@ -137,7 +136,10 @@ def _kind(model: dict[str, Any], op: dict[str, Any]) -> str:
     return (code["custom_code"] or "custom") if kind == CUSTOM else kind
 
 
-def _tensor(name: str, tensor: dict[str, Any], constant: bool) -> FileTensor:
+def _tensor(model: dict[str, Any], name: str, tensor: dict[str, Any]) -> FileTensor:
+    buffer = model["buffers"][tensor["buffer"]]
+    # A constant beyond 2 GB lies behind the flatbuffer, at an offset.
+    constant = len(buffer["data"]) > 0 or buffer["offset"] > 1 or tensor["external_buffer"] > 0
     params = tensor["quantization"]
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
@@ -148,9 +150,3 @@ def _tensor(name: str, tensor: dict[str, Any], constant: bool) -> FileTensor:
     dtype = DTYPES[tensor["type"]]
     shape = tuple(tensor["shape"].tolist())
     return FileTensor(name, shape, dtype, scale, zero_point, axis, constant)
-
-
-def _is_constant(model: dict[str, Any], tensor: dict[str, Any]) -> bool:
-    buffer = model["buffers"][tensor["buffer"]]
-    # A constant beyond 2 GB lies behind the flatbuffer, at an offset.
-    return len(buffer["data"]) > 0 or buffer["offset"] > 1 or tensor["external_buffer"] > 0

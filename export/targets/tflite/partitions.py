@@ -93,38 +93,28 @@ def find_partitions(path: str) -> tuple[list[int | None], int]:
     ops = [d for d in details if d["op_name"] != "DELEGATE"]
     producer = {int(out): i for i, op in enumerate(ops) for out in op["outputs"]}
     inside: list[int | None] = [None] * len(ops)
+
+    def walk_back(pending: list[int], given: set[int], number: int) -> None:
+        """Mark what makes the tensors `pending` from `given` as inside call `number`."""
+        while pending:
+            tensor = pending.pop()
+            op = producer.get(tensor)
+            if op is None or inside[op] is not None or tensor in given:
+                continue
+            inside[op] = number
+            pending += [int(i) for i in ops[op]["inputs"] if i >= 0]
+
     for number, call in enumerate(calls):
-        given = {int(i) for i in call["inputs"]}
-        pending = [int(i) for i in call["outputs"]]
-        _walk_back(ops, producer, inside, given, pending, number)
-        kept = {int(i) for i in call["outputs"]}
+        given, kept = ({int(i) for i in call[side]} for side in ("inputs", "outputs"))
+        walk_back(list(kept), given, number)
         # Ops that nothing inside reads: they are in the file's order, so one pass finds chains.
         for i, op in enumerate(ops):
             read = [int(t) for t in op["inputs"] if t >= 0]
             hidden = [t for t in read if t not in kept and inside[producer.get(t, i)] == number]
             if inside[i] is None and hidden:
-                _walk_back(ops, producer, inside, given, read, number)
+                walk_back(read, given, number)
                 inside[i] = number
     return inside, len(calls)
-
-
-def _walk_back(
-    ops: list[dict],
-    producer: dict[int, int],
-    inside: list[int | None],
-    given: set[int],
-    pending: list[int],
-    number: int,
-) -> None:
-    """Mark what makes the tensors `pending` from `given` as inside the delegate's call `number`."""
-    pending = list(pending)
-    while pending:
-        tensor = pending.pop()
-        op = producer.get(tensor)
-        if op is None or inside[op] is not None or tensor in given:
-            continue
-        inside[op] = number
-        pending += [int(i) for i in ops[op]["inputs"] if i >= 0]
 
 
 if __name__ == "__main__":
