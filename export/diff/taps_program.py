@@ -160,7 +160,9 @@ class ProgramTaps:
         """
         values = ({} if x is None else {IMAGE: x}) | dict(given or {})
         placed = {name: self._placed(name, value) for name, value in values.items()}
-        found = self.compute(wanted, placed, _plain)
+        found = self.compute(
+            wanted, placed, lambda call, args: call.function(*args, **call.options)
+        )
         return {name: value.numpy() for name, value in found.items()}
 
     def _placed(self, name: str, values: np.ndarray) -> Tensor:
@@ -213,10 +215,6 @@ class ProgramTaps:
         if call is not None and call.op == "add" and isinstance(call.args[1], float):
             return {"eps": call.args[1]}
         return {}
-
-
-def _plain(call: Call, args: list[Any]) -> Tensor:
-    return call.function(*args, **call.options)
 
 
 def _filled(value: Any, values: Mapping[str, Tensor]) -> Any:

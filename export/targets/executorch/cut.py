@@ -19,7 +19,7 @@ from export.audit_text import opaque_text
 from export.graph import DYNAMIC, FileGraph
 from export.quiet import quiet
 from export.targets.base import SubProgram
-from export.targets.executorch.reader import PteFile, read_pte
+from export.targets.executorch.reader import XNNPACK, PteFile, read_pte
 from export.targets.executorch.running import runtime
 from export.targets.executorch.weight_names import weight_names
 from export.targets.executorch.xnnpack_pack import graph_from_bytes, pack_delegate
@@ -86,17 +86,14 @@ class PteCutter:
         for i, instruction in enumerate(self.plan.chains[0].instructions):
             call = instruction.instr_args
             kind = type(call).__name__
-            if kind == "DelegateCall" and self._is_xnnpack(call.delegate_index):
-                delegate = self.plan.delegates[call.delegate_index]
+            delegate = self.plan.delegates[call.delegate_index] if kind == "DelegateCall" else None
+            if delegate is not None and delegate.id == XNNPACK:
                 blob = self.file.program.backend_delegate_data[delegate.processed.index].data
                 self.delegates[i] = _DelegateGraph(bytes(blob))
                 places += [(i, k) for k in range(len(self.delegates[i].nodes))]
             elif kind in ("DelegateCall", "KernelCall"):
                 places.append((i, None))
         return places
-
-    def _is_xnnpack(self, index: int) -> bool:
-        return self.plan.delegates[index].id == "XnnpackBackend"
 
     def signature(self, nodes: tuple[int, ...]) -> str:
         """Equal for sub-programs that cost the same: ops, options, shapes and formats."""

@@ -69,7 +69,7 @@ class PteTaps:
     ) -> dict[str, np.ndarray]:
         """As `Taps.run`."""
         given = given or {}
-        image, plan = self._image, self.cutter.plan
+        image, plan = self.graph.inputs[0], self.cutter.plan
         shown = [n for n in dict.fromkeys(wanted) if n != image]
         key = (tuple(shown), tuple(given))
         if key not in self.loaded:
@@ -86,10 +86,6 @@ class PteTaps:
         order = own | {name: len(own) + k for k, name in enumerate(added)}
         found = {name: results[order[name]].numpy().copy() for name in shown}
         return found | ({image: x} if image in wanted else {})
-
-    @property
-    def _image(self) -> str:
-        return self.graph.inputs[0]
 
     def _load(self, wanted: list[str], given: list[str]) -> tuple[Any, bytes]:
         """The changed program, loaded, and the bytes that it reads without owning them."""
