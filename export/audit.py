@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,16 +251,22 @@ def _size(path: Path) -> int:
 def inspect_file(path: Path) -> Audit:
     """Audit of a model file; modules are named from the bundle's tables.
 
-    Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails:
-    a stranger's file is no error of ours to end with.
+    Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails.
     """
-    try:
+    with faults_told(path, "reader"):
         return audit_file(path)
+
+
+@contextlib.contextmanager
+def faults_told(path: Path, part: str) -> Iterator[None]:
+    """A fault of ours as `UserError`: a stranger's file is no error of ours to end with."""
+    try:
+        yield
     except (UserError, OSError):
         raise
     except Exception as error:
         detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise UserError(f"{path}: not supported: the reader fails on it ({detail})") from error
+        raise UserError(f"{path}: not supported: the {part} fails on it ({detail})") from error
 
 
 def audit_file(path: Path) -> Audit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections import Counter
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,8 @@ from torch import nn
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
 from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE
-from export.lowering import (
-    LoweringJob,
-    LoweringResult,
-    copy_into,
-    lower,
-    result_dict,
-    tool_versions,
-)
-from export.source import (
-    Source,
-    checkpoint_record,
-    find_prepared,
-    open_source,
-)
+from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
+from export.source import Source, checkpoint_record, find_prepared, open_source
 from export.tables import table_file
 from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target, require_packages
@@ -147,7 +136,12 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 1),
         "peak_mb": round(peak_memory() / 2**20),
         "files": [
-            {**entry, **result_dict(result)}
+            {
+                **entry,
+                "seconds": round(result.seconds, 1),
+                "peak_mb": round(result.peak_bytes / 2**20),
+                "cached": result.cached,
+            }
             for entry, (_, result) in zip(files, results, strict=True)
         ],
     }
@@ -228,10 +222,10 @@ def audit_summary(audit: Audit) -> dict[str, Any]:
     values = audit.to_dict()
     for key in ("schema", "file", "sha256", "bytes", "target", "ops", *OTHERS_FIGURES):
         values.pop(key)
-    floats: dict[str, int] = {}
+    floats: Counter[str] = Counter()
     for f in audit.float_ops:
-        floats[f.op] = floats.get(f.op, 0) + f.count
-    values["float_ops"] = floats
+        floats[f.op] += f.count
+    values["float_ops"] = dict(floats)
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mobilemod.targets import TARGETS
@@ -18,6 +19,11 @@ DYNAMIC = "dynamic int8"
 TRANSPOSE, RESHAPE, CONCAT = "transpose", "reshape", "concat"
 # A program in torch, which no file holds, has a graph too.
 PROGRAM_FACTS = Facts("program", "", 0, "", "float32", (), "computes in float32")
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """A shape in words, "1x3x?x?" where dimensions below 0 aren't fixed."""
+    return "x".join("?" if n < 0 else str(n) for n in shape)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.mobile import build_mobile
 from mobilemod.networks.registry import module_of, network
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory
@@ -118,12 +117,6 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
-def build_form(job: LoweringJob) -> MobileForm:
-    """The mobile form that the job's runtime wants."""
-    model = network(job.variant, job.num_classes, job.state)
-    return build_mobile(model, FORMS[TARGETS[job.target].form])
-
-
 def lower(job: LoweringJob) -> LoweringResult:
     """Write the job's file into the cache, unless it is there.
 
@@ -139,7 +132,8 @@ def lower(job: LoweringJob) -> LoweringResult:
     start = time.perf_counter()
     int8 = job.table is not None
     if not cached or needs_check:
-        module: torch.nn.Module = build_form(program)
+        model = network(job.variant, job.num_classes, job.state)
+        module: torch.nn.Module = build_mobile(model, FORMS[target.facts.form])
         if program.table is not None:
             module = quantize(module, program.table, target.facts.fold)
         if not cached:
@@ -167,12 +161,3 @@ def copy_into(source: Path, target: Path) -> None:
         return
     with atomic_path(target) as path:
         shutil.copyfile(source, path)
-
-
-def result_dict(result: LoweringResult) -> dict[str, Any]:
-    """For the export record."""
-    return {
-        "seconds": round(result.seconds, 1),
-        "peak_mb": round(result.peak_bytes / 2**20),
-        "cached": result.cached,
-    }

@@ -110,7 +110,7 @@ class QuantizedConv2d(nn.Module):
         self.register_buffer("scales", torch.tensor(params.scale, dtype=torch.float32))
         self.register_buffer("zero_points", torch.tensor(params.zero_point, dtype=torch.int64))
         codes = self._quantize(conv.weight.detach())
-        self.register_buffer("weight", codes if fold else self._dequantize(codes))
+        self.register_buffer("weight", codes if fold else self.dequantized(codes))
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
 
     def _quantize(self, weight: Tensor) -> Tensor:
@@ -118,7 +118,8 @@ class QuantizedConv2d(nn.Module):
             weight, self.scales, self.zero_points, 0, *self.range, torch.int8
         )
 
-    def _dequantize(self, codes: Tensor) -> Tensor:
+    def dequantized(self, codes: Tensor) -> Tensor:
+        """The real weight of int8 `codes`."""
         return Q.dequantize_per_channel.default(
             codes, self.scales, self.zero_points, 0, *self.range, torch.int8
         )
@@ -130,7 +131,7 @@ class QuantizedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         codes = self.weight if self.fold else self._quantize(self.weight)
-        return F.conv2d(x, self._dequantize(codes), self.bias, *self.geometry)
+        return F.conv2d(x, self.dequantized(codes), self.bias, *self.geometry)
 
 
 def rounded_bias(bias: Tensor, weight_scales: Tensor, input_scale: float) -> Tensor:
@@ -169,9 +170,10 @@ def make_table(
             fit_summands(module, entries)
     fit_biases(form, entries)
     if any(t.form == form_name and t.twin == "float16" for t in TARGETS.values()):
-        for entry in entries.values():
+        for name, entry in entries.items():
             _require_float16(entry)
-        entries = {k: dataclasses.replace(e, note=_with_note(e.note)) for k, e in entries.items()}
+            note = "; ".join(filter(None, (entry.note, FLOAT16_NOTE)))
+            entries[name] = dataclasses.replace(entry, note=note)
     return ParameterTable(form_name, recipe.name, entries)
 
 
@@ -222,10 +224,6 @@ def _require_float16(entry: TensorParams) -> None:
         )
 
 
-def _with_note(note: str) -> str:
-    return "; ".join(filter(None, (note, FLOAT16_NOTE)))
-
-
 def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
     """The quantized program of `form`, as a copy: table entries int8, the rest float."""
     program = copy.deepcopy(form)
@@ -233,31 +231,21 @@ def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
         if not isinstance(module, Tap | Constant | NamedConv2d):
             continue
         params = table.entries.get(module.tensor)
-        new: nn.Module | None = None
+        new: nn.Module
         if params is None:
-            if isinstance(module, Tap):
-                new = nn.Identity()
+            new = nn.Identity() if isinstance(module, Tap) else module
         elif isinstance(module, Tap):
             new = QuantizeDequantize(params)
         elif isinstance(module, Constant):
             new = QuantizedConstant(module.value.detach(), params, fold)
         else:
             new = QuantizedConv2d(module, params, fold)
-        if new is not None:
-            program.set_submodule(name, new)
-    _round_biases(program.eval())
-    return program
-
-
-@torch.no_grad()
-def _round_biases(program: nn.Module) -> None:
-    """Round every int8 convolution's bias by its input's scale.
-
-    XNNPACK and TFLite hold biases as int32 in these steps; Core ML, which would keep float,
-    gets the same values.
-    """
-    for conv, tap in _read(program, QuantizedConv2d, QuantizeDequantize):
+        program.set_submodule(name, new)
+    # XNNPACK and TFLite hold biases as int32 in steps of input scale times weight scale; Core ML,
+    # which would keep float, gets the same values.
+    for conv, tap in _read(program.eval(), QuantizedConv2d, QuantizeDequantize):
         conv.round_bias(tap.args[0])
+    return program
 
 
 @torch.no_grad()

@@ -62,19 +62,13 @@ class Recipe:
 
     def dtype(self, tensor: str, form: str) -> str:
         """ "int8" or "float" for a tensor; float where no rule speaks of it."""
-        found = "float"
-        for rule in self.rules:
-            if rule.matches(tensor, form):
-                found = rule.dtype
-        return found
+        found = (r.dtype for r in reversed(self.rules) if r.matches(tensor, form))
+        return next(found, "float")
 
     def observer_of(self, tensor: str, form: str) -> str:
         """The observer that gives a tensor its range."""
-        found = self.observer
-        for rule in self.rules:
-            if rule.observer and rule.matches(tensor, form):
-                found = rule.observer
-        return found
+        found = (r.observer for r in reversed(self.rules) if r.observer and r.matches(tensor, form))
+        return next(found, self.observer)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""

@@ -6,8 +6,7 @@ and is run again from any of its tensors: what the other runtimes' tensors are n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,7 @@ from export.graph import (
 )
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Constant, MergedColumns, MobileNorm, NamedConv2d, Tap
+from quantization.hooks import forward_hooks
 
 IMAGE = "image"
 OPS = {
@@ -89,21 +89,37 @@ class ProgramTaps:
         recorder = _Recorder()
         x = torch.zeros(1, 3, size, size)
         recorder.name(x, IMAGE)
-        marks = _Marks()
-        with torch.no_grad(), marks.hooked(program, form), recorder:
+        # A tap that stays float is another module in the program, and all go by their paths.
+        named = {
+            program.get_submodule(path): module
+            for path, module in form.named_modules()
+            if isinstance(module, Tap | NamedConv2d | Constant | MobileNorm)
+        }
+        ran: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
+
+        def note(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+            ran.append((named[module], args, out))
+
+        with torch.no_grad(), forward_hooks(named, note), recorder:
             answer = program(x)
         self.calls, self.constants = recorder.folded(IMAGE)
-        self.weights = {recorder.name(t): name for t, name in marks.convs}
-        self.operands = {recorder.name(t): name for t, name in marks.constants}
-        self.norms = {recorder.name(b): recorder.name(a) for a, b in marks.norms}
+        results = [(module, recorder.name(out)) for module, _, out in ran]
+        self.weights = {name: m.tensor for m, name in results if isinstance(m, NamedConv2d)}
+        self.operands = {name: m.tensor for m, name in results if isinstance(m, Constant)}
+        self.norms = {
+            recorder.name(out): recorder.name(args[0])
+            for module, args, out in ran
+            if isinstance(module, MobileNorm)
+        }
         self.strides = {name: tensor.stride() for tensor, name in recorder.seen.values()}
         merged = [m for m in form.modules() if isinstance(m, MergedColumns)]
         self.columns = {m.conv.tensor: m.columns for m in merged}
         self.graph = self._graph(recorder, recorder.name(answer))
         self.made = {call.output: call for call in self.calls}
         self.names: dict[str, str] = {}
-        for tensor, tap in marks.taps:
-            name = recorder.name(tensor)
+        for tap, name in results:
+            if not isinstance(tap, Tap):
+                continue
             call = self.made.get(name)
             if call is not None and call.op == DEQUANTIZE:
                 name = call.inputs[0]
@@ -144,7 +160,9 @@ class ProgramTaps:
         """
         values = ({} if x is None else {IMAGE: x}) | dict(given or {})
         placed = {name: self._placed(name, value) for name, value in values.items()}
-        found = self.compute(wanted, placed, _plain)
+        found = self.compute(
+            wanted, placed, lambda call, args: call.function(*args, **call.options)
+        )
         return {name: value.numpy() for name, value in found.items()}
 
     def _placed(self, name: str, values: np.ndarray) -> Tensor:
@@ -199,10 +217,6 @@ class ProgramTaps:
         return {}
 
 
-def _plain(call: Call, args: list[Any]) -> Tensor:
-    return call.function(*args, **call.options)
-
-
 def _filled(value: Any, values: Mapping[str, Tensor]) -> Any:
     if isinstance(value, Ref):
         return values[value.name]
@@ -249,45 +263,3 @@ class _Recorder(TorchDispatchMode):
                 moving.add(call.output)
                 calls.append(call)
         return calls, {n: t.detach() for t, n in self.seen.values() if n not in moving}
-
-
-class _Marks:
-    """Which tensors of the run bear names."""
-
-    def __init__(self) -> None:
-        self.taps: list[tuple[Tensor, Tap]] = []
-        self.convs: list[tuple[Tensor, str]] = []
-        self.constants: list[tuple[Tensor, str]] = []
-        self.norms: list[tuple[Tensor, Tensor]] = []
-
-    @contextmanager
-    def hooked(self, program: nn.Module, form: MobileForm) -> Iterator[None]:
-        """Notes tensors as `program`, made from `form`, runs; a float tap is no module of it."""
-        handles = []
-        for path, module in form.named_modules():
-            hook = None
-            if isinstance(module, Tap):
-                hook = _noting(self.taps, module)
-            elif isinstance(module, NamedConv2d):
-                hook = _noting(self.convs, module.tensor)
-            elif isinstance(module, Constant):
-                hook = _noting(self.constants, module.tensor)
-            elif isinstance(module, MobileNorm):
-                hook = self._note_norm
-            if hook is not None:
-                handles.append(program.get_submodule(path).register_forward_hook(hook))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _note_norm(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-        self.norms.append((args[0], out))
-
-
-def _noting(notes: list[tuple[Tensor, Any]], note: Any) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-        notes.append((out, note))
-
-    return hook

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from export.measure.validation import candidates, predict
 from export.quiet import quiet
+from export.targets.base import Runner
 from export.targets.target import get_target
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
@@ -20,7 +21,7 @@ class BundleHost:
 
     def __init__(self, bundle: Bundle, images: ImageFolder | None):
         self._bundle, self._images = bundle, images
-        self._runners: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+        self._runners: dict[str, Runner] = {}
 
     def answers(self, files: Sequence[str]) -> HostAnswers:
         """Outputs on every readable image, cached by content; see `predict`."""
@@ -43,5 +44,5 @@ class BundleHost:
             entry = self._bundle.model_file(file)
             with quiet():
                 runner = get_target(entry.target).load(self._bundle.folder / file)
-            self._runners[file] = runner.run
-        return np.stack([self._runners[file](image[None]) for image in x])
+            self._runners[file] = runner
+        return self._runners[file].run_many(x)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.audit import Names, node_modules, tables_beside
-from export.graph import CONV, DEPTHWISE, FileGraph, FileNode
+from export.audit import Names, faults_told, node_modules, tables_beside
+from export.graph import CONV, DEPTHWISE, FileGraph, FileNode, shape_text
 from export.number_formats import GraphIndex
 from export.targets.target import target_of_file
 from mobilemod.errors import UserError
@@ -92,13 +92,8 @@ def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
     Raises `UserError` for files that can't be taken apart here, damaged ones and those whose ops
     don't run alone.
     """
-    try:
+    with faults_told(path, "profiler"):
         return _profile(path, threads, rounds)
-    except (UserError, OSError):
-        raise
-    except Exception as error:
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise UserError(f"{path}: not supported: the profiler fails on it ({detail})") from error
 
 
 def _profile(path: Path, threads: int, rounds: int) -> Profile:
@@ -195,7 +190,7 @@ def format_profile(profile: Profile, top: int = 12) -> str:
     lines += _rows(profile, lambda u: u.module or "(unnamed)", total, top)
     lines.append("  slowest ops")
     for u in sorted(profile.units, key=lambda u: -u.ms)[:top]:
-        shape = "x".join(map(str, u.shape))
+        shape = shape_text(u.shape)
         lines.append(f"    {u.ms:7.3f} ms  {u.op:<16} {u.dtype:<8} {shape:<16} {u.module}")
     return "\n".join(lines)
 

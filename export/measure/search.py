@@ -37,6 +37,7 @@ from quantization.recipe import Recipe
 from quantization.search.flow import Flow, trace_flow
 from quantization.search.mixed import Mix, Search, Share, gain_db
 from quantization.search.recipe import mixed_recipe
+from quantization.sensitivity.record import number
 
 SCHEMA = "mobilemod/search/1"
 COSTS = ("ms", "macs")
@@ -157,7 +158,7 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
             for i, s in enumerate(steps)
         ],
         "float": [
-            {"module": m, "gain_db": _number(s.gain_db), "cost": s.cost} for m, s in shares.items()
+            {"module": m, "gain_db": number(s.gain_db), "cost": s.cost} for m, s in shares.items()
         ],
         "file": file.name if met else None,
     }
@@ -286,15 +287,11 @@ def _step_record(
         "removed": list(step.removed),
         "modules": list(step.mix.modules),
         "cost": step.mix.cost,
-        "kl": _number(e.kl),
-        "sqnr_db": _number(e.sqnr_db),
+        "kl": number(e.kl),
+        "sqnr_db": number(e.sqnr_db),
         "identical": e.sqnr_db == math.inf,
-        "gain_db": _number(gain_db(before.mix.effect, e)),
+        "gain_db": number(gain_db(before.mix.effect, e)),
         agreement.effect_key: e.agreement,
         "int8_share": flow.int8_share(step.mix.modules),
         "drop": dataclasses.asdict(step.checked) if step.checked else None,
     }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -20,6 +20,7 @@ from mobilemod.files import check_regular, write_text
 from mobilemod.manifest import Bundle
 from quantization.calibration import cache_dir
 from quantization.search.flow import Flow
+from quantization.sensitivity.effects import published_module
 
 WEIGHTED = (CONV, DEPTHWISE, LINEAR)
 LEAST_SHARE = 1e-3  # of the whole: what costs less counts as this much
@@ -91,7 +92,7 @@ def time_costs(flow: Flow, int8: Profile, floats: Profile) -> Costs:
     rest: dict[int, float] = defaultdict(float)
     for sign, profile in ((-1, int8), (1, floats)):
         for unit in profile.units:
-            layer = _layer(unit.module, layers)
+            layer = layers.get(published_module(unit.module, layers))
             if unit.op in WEIGHTED:
                 convs[unit.module] += sign * unit.ms
             elif layer is not None and unit.op not in (QUANTIZE, DEQUANTIZE):
@@ -110,12 +111,6 @@ def time_costs(flow: Flow, int8: Profile, floats: Profile) -> Costs:
         int8.sum_ms,
         int8.sum_ms * LEAST_SHARE,
     )
-
-
-def _layer(module: str, layers: dict[str, int]) -> int | None:
-    while module not in layers and "." in module:
-        module = module.rpartition(".")[0]
-    return layers.get(module)
 
 
 def measured_profiles(bundle: Bundle, target: str) -> tuple[Profile, Profile]:

@@ -60,12 +60,8 @@ class Candidate:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What the task keeps of outputs (n, …) and runner by candidate name, of one chunk."""
-
-    outputs: dict[str, np.ndarray]
-    runners: dict[str, str]
+# Of one chunk by candidate's name: what the task keeps of the outputs (n, …), what ran it.
+Chunk = dict[str, tuple[np.ndarray, str]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nda
 
 def run_chunk(
     key: BundleKey, names: list[Candidate], batch: Batch, condition: Condition | None = None
-) -> _Chunk:
+) -> Chunk:
     """Every candidate on the images of one chunk; outputs are cached by what was read.
 
     condition: how the images are corrupted first.
@@ -156,16 +152,14 @@ def run_chunk(
     digest = hashlib.sha256(x.tobytes()).hexdigest()
     task = open_bundle(key).bundle.task
     kept_by = () if task.kept_by is None else (code_digest(task.kept_by),)
-    outputs, runners = {}, {}
+    found: Chunk = {}
     for candidate in names:
         predictor = _predictor(key, candidate)
-        runners[candidate.name] = predictor.description
         parts = predictor.digest, candidate.role, digest, tool_versions(), *kept_by
-        text = " ".join(map(str, parts))
-        path = cache_path("predictions", text, ".npy")
-        make = functools.partial(predictor.outputs, task, x)
-        outputs[candidate.name] = cached(path, make)
-    return _Chunk(outputs, runners)
+        path = cache_path("predictions", " ".join(map(str, parts)), ".npy")
+        outputs = cached(path, functools.partial(predictor.outputs, task, x))
+        found[candidate.name] = outputs, predictor.description
+    return found
 
 
 def read_validation_images(bundle: Bundle, data: Path | DataSet, limit: int | None) -> ImageFolder:
@@ -196,22 +190,17 @@ def predict(
     )
 
 
-def _joined(names: list[Candidate], chunks: list[_Chunk]) -> list[Predictions]:
-    return [
-        Predictions(
-            c.name,
-            np.concatenate([chunk.outputs[c.name] for chunk in chunks]),
-            c.role,
-            c.file,
-            chunks[0].runners[c.name],
-        )
-        for c in names
-    ]
+def _joined(names: list[Candidate], chunks: list[Chunk]) -> list[Predictions]:
+    found = []
+    for c in names:
+        outputs, runners = zip(*(chunk[c.name] for chunk in chunks), strict=True)
+        found.append(Predictions(c.name, np.concatenate(outputs), c.role, c.file, runners[0]))
+    return found
 
 
 def measured_before(folder: Path) -> bool:
     """Whether the bundle's report is one of a measurement, or its manifest has figures of one."""
-    path = folder / REPORT_FOLDER / "validation.json"
+    path = folder / REPORT_FOLDER / RECORD_FILE
     try:
         record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

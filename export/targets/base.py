@@ -60,9 +60,10 @@ class Taps(Protocol):
     """A runtime's way to a file's tensors, which are named and laid out as in the file.
 
     graph: the file's; description: what runs it. as_is: whether `run` alone runs the file, with
-    nothing of it rewritten for the taps. run: the `wanted` tensors on the image `x`, float32
-    (1, 3, S, S); `given` values take a tensor's place for all that read it. constant: a stored
-    tensor's codes or values. settings: what the op that makes a tensor is set to.
+    nothing of it rewritten for the taps. run: the `wanted` tensors, as the file holds them, on the
+    image `x`, float32 (1, 3, S, S); `given` values, as the file holds them, take a tensor's place
+    for all that read it. constant: a stored tensor's codes or values. settings: what the op that
+    makes a tensor is set to.
     """
 
     graph: FileGraph

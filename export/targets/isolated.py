@@ -21,12 +21,15 @@ class IsolatedError(Exception):
     """What the call raised, or how its process ended, as one line."""
 
 
-def call(function: Callable[..., Any], *args: Any) -> Any:
+def call(
+    function: Callable[..., Any], *args: Any, seconds: float = SECONDS, memory: int = SPARE_MEMORY
+) -> Any:
     """`function(*args)` in a silent fork of this process that may die.
 
-    Raises `IsolatedError` where the call raises, crashes, takes too long or too much memory.
+    memory: bytes beyond what this process has. Raises `IsolatedError` where the call raises,
+    crashes, takes longer than `seconds` or more than that.
     """
-    return _start(SECONDS, SPARE_MEMORY, function, args)
+    return _start(seconds, memory, function, args)
 
 
 def call_unlimited(function: Callable[..., Any], *args: Any) -> Any:

@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return fail("not enough memory; close other programs, or take fewer images", args.debug)
     except Exception as error:
-        message = f"internal error, {type(error).__name__}: {_first_line(error)}"
+        first = next(iter(str(error).splitlines()), "")
+        message = f"internal error, {type(error).__name__}: {first}"
         return fail(f"{message} (--debug shows where)", args.debug, EXIT_INTERNAL)
 
 
@@ -81,10 +82,6 @@ def _refuse_pipes(args: argparse.Namespace) -> None:
             kind = irregular(path.stat().st_mode)
             if kind and not path.is_relative_to("/dev"):
                 raise UserError(f"{shown(path)} is a {kind}, not a file; give the file itself")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 def build_parser() -> argparse.ArgumentParser:

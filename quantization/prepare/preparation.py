@@ -42,7 +42,6 @@ from quantization.sensitivity.program import SwitchedProgram
 
 # The form whose int8 tensors include all others': its ranges serve every form.
 FORM, OPTIONS = "xnnpack", XNNPACK_FORM
-# The code that decides the result, of this folder.
 # Bias correction runs its images as one batch.
 CORRECTION_IMAGES = 64
 ROUNDING = RoundingConfig()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +55,6 @@ class QatConfig:
         if not 0 <= self.distillation <= 1:
             raise UserError("training recipe: distillation must be from 0 to 1")
         Preprocess(size=self.size)  # refuses a size that no network can take
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready values."""
-        return dataclasses.asdict(self)
 
 
 def make_qat_config(file: Path | None, overrides: dict[str, Any]) -> QatConfig:

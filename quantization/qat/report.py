@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,21 +33,13 @@ def measure(
     damage = Damage(len(folder.samples))
     logits: dict[str, list[np.ndarray]] = {name: [] for name in models}
     kept: list[int] = []
-    pixels: list[np.ndarray] = []
-    total = len(folder.samples)
-
-    def flush() -> None:
+    found = iter_pixels(folder, preprocess, damage)
+    images = progress(found, "validating", len(folder.samples), "img")
+    while part := list(itertools.islice(images, EVALUATION_BATCH)):
+        kept += [i for i, _ in part]
+        pixels = np.stack([image for _, image in part])
         for name, model in models.items():
-            if pixels:
-                logits[name].append(predict(model, [np.stack(pixels)], preprocess, device))
-        pixels.clear()
-
-    for i, image in progress(iter_pixels(folder, preprocess, damage), "validating", total, "img"):
-        kept.append(i)
-        pixels.append(image)
-        if len(pixels) == EVALUATION_BATCH:
-            flush()
-    flush()
+            logits[name].append(predict(model, [pixels], preprocess, device))
     joined = {name: np.concatenate(parts) for name, parts in logits.items()}
     return _figures(joined, folder.targets[kept], len(damage.files))
 
@@ -60,13 +53,7 @@ def _figures(logits: dict[str, np.ndarray], targets: np.ndarray, damaged: int) -
         lost = TASK.drop(reference, values, targets)
         programs[name] = {
             "top1_percent": TASK.figure(TASK.scored(values, targets)),
-            "drop": {
-                "points": lost.points,
-                "low": lost.low,
-                "high": lost.high,
-                "lost": lost.lost,
-                "won": lost.won,
-            },
+            "drop": {k: getattr(lost, k) for k in ("points", "low", "high", "lost", "won")},
             "agreement_percent": TASK.agreement_percent(reference, values),
             "sqnr_db": sqnr_db(reference, values),
         }

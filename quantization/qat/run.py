@@ -111,7 +111,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
         "minutes": round(trainer.seconds / 60, 1),
         "device": device,
         "torch": torch.__version__,
-        "config": config.to_dict(),
+        "config": dataclasses.asdict(config),
         "history": trainer.history,
     }
     write_text(out / "recipe.json", json.dumps(recipe.to_dict(), indent=1) + "\n")

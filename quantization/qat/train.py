@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,8 @@ from mobilemod.training.state import load_state, require_same, save_state
 from quantization.qat.config import QatConfig
 from quantization.qat.network import QatProgram
 
-LOSSES = ("loss", "divergence", "cross_entropy")
 
-
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """Of one batch: what is minimized, and its two parts."""
 
     loss: Tensor
@@ -75,13 +72,13 @@ class QatTrainer:
     ):
         self.program, self.teacher = program.to(device).eval(), teacher.to(device).eval()
         self.config, self.val, self.out, self.device = config, val, out, device
-        self.identity = {**config.to_dict(), **origin}
+        self.identity = {**dataclasses.asdict(config), **origin}
         self.preprocess = preprocess_of(teacher, config.size)
         self.batches = Batches(train, config.batch_size, config.seed, config, self.preprocess)
         self.optimizer = make_optimizer(program, config)
         self.history: list[dict[str, Any]] = []
         self.reference: np.ndarray | None = None
-        self.sums = torch.zeros(len(LOSSES), dtype=torch.float64)
+        self.sums = torch.zeros(len(Losses._fields), dtype=torch.float64)
         self.counted = 0
         self.step, self.seconds = 0, 0.0
 
@@ -148,7 +145,7 @@ class QatTrainer:
         found.loss.backward()
         nn.utils.clip_grad_norm_(self.program.form.parameters(), config.clip_norm)
         self.optimizer.step()
-        values = torch.stack([getattr(found, name).detach() for name in LOSSES])
+        values = torch.stack([loss.detach() for loss in found])
         if not torch.isfinite(values).all():
             raise UserError(f"the loss is not finite at step {self.step + 1}; lower --lr")
         self.sums += values.double().cpu()
@@ -160,9 +157,8 @@ class QatTrainer:
         """Measure on the validation images, add to the history, and save."""
         mean = (self.sums / max(1, self.counted)).tolist()
         entry = {"step": self.step}
-        entry |= {
-            k: round(v, 6) if self.counted else None for k, v in zip(LOSSES, mean, strict=True)
-        }
+        for name, value in zip(Losses._fields, mean, strict=True):
+            entry[name] = round(value, 6) if self.counted else None
         self.history.append({**entry, **self._measure()})
         self.sums, self.counted = torch.zeros_like(self.sums), 0
         self.save()

@@ -38,7 +38,7 @@ class Mix:
     @property
     def kl(self) -> float:
         """Divergence from the float network, nats; inf where logits aren't finite."""
-        return divergence(self.effect)
+        return self.effect.kl if math.isfinite(self.effect.kl) else math.inf
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,6 @@ class Share:
 
     gain_db: float
     cost: float
-
-
-def divergence(effect: Effect) -> float:
-    """The mean divergence, nats; inf where logits aren't finite."""
-    return effect.kl if math.isfinite(effect.kl) else math.inf
 
 
 @dataclass

@@ -20,7 +20,13 @@ from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from quantization.hooks import forward_hooks, require_finite
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable, TensorParams
-from quantization.program import Q, QuantizedConstant, QuantizedConv2d, limits, on_grid
+from quantization.program import (
+    QuantizedConstant,
+    QuantizedConv2d,
+    limits,
+    on_grid,
+    rounded_bias,
+)
 
 LEVELS = ACTIVATION_MAX - ACTIVATION_MIN + 1
 FIRST_CODE = ACTIVATION_MIN - LEVELS  # a code histogram reaches one range beyond each end
@@ -77,10 +83,8 @@ class SwitchedConv2d(nn.Module):
         self.weight = conv.weight.detach()
         self.bias = None if conv.bias is None else conv.bias.detach()
         self.geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
-        q = self.quantized = QuantizedConv2d(conv, params, True)
-        self.rounded = Q.dequantize_per_channel.default(
-            q.weight, q.scales, q.zero_points, 0, *q.range, torch.int8
-        )
+        quantized = QuantizedConv2d(conv, params, True)
+        self.rounded, self.scales = quantized.dequantized(quantized.weight), quantized.scales
         self.biases: dict[float | None, Tensor | None] = {None: self.bias}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,9 +97,7 @@ class SwitchedConv2d(nn.Module):
         if self.bias is None:
             return None
         if scale not in self.biases:
-            self.quantized.bias = nn.Parameter(self.bias.clone(), requires_grad=False)
-            self.quantized.round_bias(scale)
-            self.biases[scale] = self.quantized.bias.detach()
+            self.biases[scale] = rounded_bias(self.bias, self.scales, scale)
         return self.biases[scale]
 
 
@@ -113,11 +115,9 @@ class SwitchedProgram:
         self.form = copy.deepcopy(form)
         self.switches: dict[str, list[Switched]] = defaultdict(list)
         for name, module in list(self.form.named_modules()):
-            if not isinstance(module, Tap | Constant | NamedConv2d):
+            if getattr(module, "tensor", None) not in table.entries:
                 continue
-            params = table.entries.get(module.tensor)
-            if params is None:
-                continue
+            params = table.entries[module.tensor]
             new: Switched
             if isinstance(module, Tap):
                 new = SwitchedTap(params)

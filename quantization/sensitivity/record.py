@@ -40,7 +40,7 @@ def make_record(
                 "rank_alone": rank,
                 "rank_left_float": left[f.item.name],
                 "alone": _effect(f.alone, key),
-                "left_float": {**_effect(f.left_float, key), "gain_db": _number(f.gain_db)},
+                "left_float": {**_effect(f.left_float, key), "gain_db": number(f.gain_db)},
                 "activations": [_use(name, use) for name, use in f.codes.items()],
             }
             for rank, f in enumerate(ranked, 1)
@@ -51,10 +51,10 @@ def make_record(
 
 def _effect(e: Effect, agreement: str) -> dict[str, Any]:
     return {
-        "sqnr_db": _number(e.sqnr_db),
+        "sqnr_db": number(e.sqnr_db),
         "identical": e.sqnr_db == math.inf,
-        "loss_change": _number(e.loss_change),
-        "kl": _number(e.kl),
+        "loss_change": number(e.loss_change),
+        "kl": number(e.kl),
         agreement: e.agreement,
     }
 
@@ -62,7 +62,7 @@ def _effect(e: Effect, agreement: str) -> dict[str, Any]:
 def _use(name: str, use: CodeUse) -> dict[str, Any]:
     return {
         "tensor": name,
-        "sqnr_db": _number(use.sqnr_db),
+        "sqnr_db": number(use.sqnr_db),
         "clipped_share": use.clipped_share,
         "used_codes": use.used_codes,
     }
@@ -90,5 +90,6 @@ def _histograms(ranked: list[Finding], table: ParameterTable) -> list[dict[str, 
     return shown
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """`value` as JSON has it: None where it isn't finite."""
     return value if math.isfinite(value) else None

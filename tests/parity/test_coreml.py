@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, MATMUL, QUANTIZE, TRANSPOSE
 from export.targets.base import ModelInfo
 from export.targets.coreml import check as mil_check
-from export.targets.coreml.evaluator import load_program
+from export.targets.coreml.evaluator import compile_program
 from export.targets.coreml.lowering import unique_labels
 from export.targets.coreml.reader import MODEL_PATH, WEIGHTS_FOLDER, open_package, quantization
 from export.targets.coreml.running import pixels_of
@@ -160,7 +160,7 @@ def test_logits_agree_with_the_program(lowered, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_gives_what_single_images_give(lowered, name):
     x = pictures(3, seed=2)
-    program = load_program(lowered[name].path)
+    program = compile_program(open_package(lowered[name].path))
     pixels = torch.from_numpy(pixels_of(x, Preprocess(size=SIZE)))
     runner = coreml.load(lowered[name].path)
     assert "MIL evaluator (not Core ML)" in runner.description

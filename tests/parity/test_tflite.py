@@ -21,8 +21,8 @@ from export.targets.target import get_target
 from export.targets.tflite.cut import TfliteCutter
 from export.targets.tflite.edit import BUFFER_ALIGNMENT, TfliteModel
 from export.targets.tflite.metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
-from export.targets.tflite.reader import read_constants, read_metadata
 from export.targets.tflite.running import open_interpreter
+from export.targets.tflite.taps import TfliteTaps
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile import MobileForm, build_mobile
@@ -94,6 +94,13 @@ def lowered(form, tmp_path_factory):
         return Lowered(path, module, table, info)
 
     return Lazily(make)
+
+
+def read_constants(path: Path) -> dict[str, np.ndarray]:
+    """Tensor name -> value of every constant, in the file's shape."""
+    taps = TfliteTaps(path)
+    values = {name: taps.constant(name) for name in taps.graph.tensors}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def differences(graph: FileGraph, constants: dict, module: nn.Module, table: ParameterTable):
@@ -342,7 +349,8 @@ def test_labels_and_preprocessing_are_in_the_file(lowered):
     made = lowered["cpu"]
     with zipfile.ZipFile(made.path) as archive:
         assert archive.read(LABELS_FILE).decode().splitlines() == list(LABELS)
-    metadata = read_metadata(made.path)
+    model = TfliteModel(made.path.read_bytes()).model
+    metadata = {e.name.decode(): bytes(model.buffers[e.buffer].data) for e in model.metadata}
     stored = json.loads(metadata[PREPROCESS_NAME])
     assert stored == {**json.loads(json.dumps(made.info.preprocess.to_dict())), "layout": "NHWC"}
     mean, std = normalization(metadata[METADATA_NAME])

@@ -222,7 +222,7 @@ def test_published_form_is_the_published_network(network, expected):
 def test_plain_file_is_lowered_from_the_published_form(litert_file, network, expected):
     """Its depthwise kernels are whole, its norms are there, and its logits are the network's."""
     from export.targets.tflite.graph import read_graph
-    from export.targets.tflite.reader import read_constants
+    from export.targets.tflite.taps import TfliteTaps
 
     depthwise = [
         graph.tensors[n.inputs[1]].shape
@@ -232,9 +232,10 @@ def test_plain_file_is_lowered_from_the_published_form(litert_file, network, exp
     ]
     blocks = sum(network.variant.blocks)
     assert [shape[1:3] for shape in depthwise] == [(7, 7)] * blocks
-    constants = read_constants(litert_file)
+    taps = TfliteTaps(litert_file)
+    constants = filter(lambda v: v is not None, map(taps.constant, taps.graph.tensors))
     norm = network.state["norm.weight"].numpy()
-    assert any(np.array_equal(norm, value.ravel()) for value in constants.values())
+    assert any(np.array_equal(norm, value.ravel()) for value in constants)
     found = examine(litert_file, network.images)
     assert found.logits is not None and np.allclose(found.logits, expected, atol=1e-3)
     assert found.facts["bytes"] == litert_file.stat().st_size and found.facts["partitions"] >= 1

@@ -302,7 +302,7 @@ def test_a_wrong_config_is_named(values, says, tmp_path):
         make_qat_config(path, {})
     good = make_qat_config(None, {"steps": 7})
     assert good.steps == 7
-    path.write_text(json.dumps(good.to_dict()))
+    path.write_text(json.dumps(dataclasses.asdict(good)))
     assert make_qat_config(path, {}) == good
 
 

@@ -183,7 +183,7 @@ def test_a_changed_manifest_is_refused_by_every_verb(folder, images, cache, caps
 def run(key: BundleKey, images: ImageFolder, candidate: Candidate) -> np.ndarray:
     """The candidate's logits on all of `images`, as a worker computes them."""
     work = functools.partial(run_chunk, key, [candidate])
-    return answer(work, None, images, 0, Preprocess(SIZE)).value.outputs[candidate.name]
+    return answer(work, None, images, 0, Preprocess(SIZE)).value[candidate.name][0]
 
 
 def test_a_reference_signed_anew_must_still_be_that_of_the_checkpoint(folder, images, cache):

@@ -10,9 +10,6 @@ less than that (GELU's mode, the norms' eps) are compared as such.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from export.targets.coreml.evaluator import INT_RANGE, Step, compile_program
-from export.targets.coreml.reader import constant, open_package
+from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
 from export.targets.coreml.running import pixels_of
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile_ops import MobileNorm, NamedConv2d
+from quantization.hooks import forward_hooks
 from quantization.program import QuantizedConv2d, QuantizeDequantize
 
 # Limits of what float16 does to a right file. How far a value before rounding lies outside the
@@ -43,26 +41,18 @@ SILENT = 2.0**-14
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckResult:
     """What the check found.
 
     failure: None, or one line that names the first op that parts. quantizes, convolutions: how
-    many were compared. worst_share: largest share of codes that differ in one tensor;
-    worst_step: the largest difference of a code; worst_beyond: how far a value before rounding
-    lies outside the program's code, in steps; worst_sqnr_db: of a convolution's output, over all
-    of it; worst_channel_sqnr_db: over one channel.
+    many were compared. worst_step: the largest difference of a code.
     """
 
-    failure: str | None
-    images: int
-    quantizes: int
-    convolutions: int
-    worst_share: float
-    worst_step: int
-    worst_beyond: float
-    worst_sqnr_db: float
-    worst_channel_sqnr_db: float
+    failure: str | None = None
+    quantizes: int = 0
+    convolutions: int = 0
+    worst_step: int = 0
 
     @property
     def passed(self) -> bool:
@@ -99,15 +89,16 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     mil = compile_program(open_package(path))
     x = torch.from_numpy(np.ascontiguousarray(images, np.float32))
     comparison = _Comparison(_records(program, x))
-    failure = _static_difference(mil.steps, program)
-    if failure is None:
+    result = comparison.result
+    result.failure = _static_difference(mil.steps, program)
+    if result.failure is None:
         try:
             pixels = torch.from_numpy(pixels_of(images, mil.package.preprocess))
             mil.run(pixels, comparison.visit)
             comparison.finish()
         except _Parting as parting:
-            failure = str(parting)
-    return comparison.result(failure, len(images))
+            result.failure = str(parting)
+    return result
 
 
 def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
@@ -124,9 +115,7 @@ class _Comparison:
     def __init__(self, records: list[Record]):
         self.records = records
         self.next = 0
-        self.count: Counter[str] = Counter()
-        self.share, self.step, self.beyond = 0.0, 0, 0.0
-        self.sqnr = self.channel_sqnr = math.inf
+        self.result = CheckResult()
 
     def visit(self, step: Step, inputs: list[Tensor], y: Tensor) -> Tensor:
         """The program's value in place of `y`, after the comparison."""
@@ -156,25 +145,21 @@ class _Comparison:
         raise _Parting(f"{step.name} is not in the program")
 
     def _quantize(self, step: Step, x: Tensor, codes: Tensor) -> Tensor:
-        record = self._take(step, codes.numel(), True)
+        record, (scale, zero) = self._take(step, codes.numel(), True), scale_and_zero(step.op)
         own = (record.value / record.scale).round_().add_(record.zero_point).reshape(codes.shape)
         if not _same_parameters(step, record):
-            scale, zero = _parameters(step)
             raise _Parting(
-                f"{record.tensor} ({step.name}) has scale {scale:g}, zero point {zero} in the "
+                f"{record.tensor} ({step.name}) has scale {scale:g}, zero point {zero:g} in the "
                 f"file, {record.scale:g} and {record.zero_point} in the program"
             )
         difference = (codes - own).abs_()
         worst = int(difference.max())
         share = float((difference > 0).double().mean())
-        scale, zero = _parameters(step)
         before = (x / scale + zero).clamp_(*INT_RANGE["int8"])
         outside = ((before - own).abs_() - 0.5).clamp_(min=0)
-        beyond = float(outside.max())
-        self.count["quantize"] += 1
-        self.step, self.share = max(self.step, worst), max(self.share, share)
-        self.beyond = max(self.beyond, beyond)
-        if not (beyond <= MAX_BEYOND and float(outside.mean()) <= MAX_MEAN_BEYOND):
+        self.result.quantizes += 1
+        self.result.worst_step = max(self.result.worst_step, worst)
+        if not (float(outside.max()) <= MAX_BEYOND and float(outside.mean()) <= MAX_MEAN_BEYOND):
             raise _Parting(
                 f"{record.tensor} ({step.name}): {share:.2%} of the codes differ, by up to {worst}"
             )
@@ -200,27 +185,13 @@ class _Comparison:
             _decibel(max(s, floor), n) for s, n in zip(signal.tolist(), noise.tolist(), strict=True)
         ]
         worst = min(channels)
-        self.count["conv"] += 1
-        self.sqnr, self.channel_sqnr = min(self.sqnr, total), min(self.channel_sqnr, worst)
+        self.result.convolutions += 1
         if not (total >= MIN_SQNR_DB and worst >= MIN_CHANNEL_SQNR_DB):
             raise _Parting(
                 f"{record.tensor} ({step.name}): output SQNR {total:.1f} dB, "
                 f"{worst:.1f} dB in channel {channels.index(worst)}"
             )
         return record.value
-
-    def result(self, failure: str | None, images: int) -> CheckResult:
-        return CheckResult(
-            failure,
-            images,
-            self.count["quantize"],
-            self.count["conv"],
-            self.share,
-            self.step,
-            self.beyond,
-            self.sqnr,
-            self.channel_sqnr,
-        )
 
 
 def _decibel(signal: float, noise: float) -> float:
@@ -231,13 +202,8 @@ def _decibel(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise)
 
 
-def _parameters(step: Step) -> tuple[float, int]:
-    zero = step.op.inputs.get("zero_point")
-    return float(step.op.inputs["scale"].val), 0 if zero is None else int(zero.val)
-
-
 def _same_parameters(step: Step, record: Record) -> bool:
-    scale, zero = _parameters(step)
+    scale, zero = scale_and_zero(step.op)
     return scale == float(np.float16(record.scale)) and zero == record.zero_point
 
 
@@ -254,28 +220,18 @@ def _records(program: nn.Module, x: Tensor) -> list[Record]:
         else:
             records.append(Record(module.tensor, out))
 
-    with _hooked(program, hook):
+    kinds = QuantizeDequantize | QuantizedConv2d | NamedConv2d
+    with forward_hooks([m for m in program.modules() if isinstance(m, kinds)], hook):
         program(x)
     return records
-
-
-@contextmanager
-def _hooked(program: nn.Module, hook: Any) -> Iterator[None]:
-    kinds = QuantizeDequantize | QuantizedConv2d | NamedConv2d
-    handles = [m.register_forward_hook(hook) for m in program.modules() if isinstance(m, kinds)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _static_difference(steps: tuple[Step, ...], program: nn.Module) -> str | None:
     """What the numbers may hide: GELU's mode, each norm's eps."""
     for step in steps:
-        mode = step.op.inputs.get("mode") if step.kind == "gelu" else None
-        if mode is not None and str(mode.val) != "EXACT":
-            return f"{step.name}: GELU in mode {mode.val}, the program's is exact"
+        mode = str(attribute(step.op, "mode", "EXACT")) if step.kind == "gelu" else "EXACT"
+        if mode != "EXACT":
+            return f"{step.name}: GELU in mode {mode}, the program's is exact"
     norms = [(name, m) for name, m in program.named_modules() if isinstance(m, MobileNorm)]
     found = [(s, eps) for s in steps if (eps := _norm_eps(s)) is not None]
     for (step, eps), (name, norm) in zip(found, norms, strict=False):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from export.targets.coreml.reader import Package, constant, open_package
+from export.targets.coreml.reader import Package, attribute, constant, scale_and_zero
 from mobilemod.errors import UserError
 
 INT_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -91,13 +90,11 @@ def half(x: Tensor) -> Tensor:
     return x.half().float()
 
 
-def load_program(path: Path) -> MilProgram:
-    """Compile the program of a saved `.mlpackage`; `UserError` for a damaged or unknown one."""
-    return compile_program(open_package(path))
-
-
 def compile_program(package: Package) -> MilProgram:
-    """Compile an opened package: constants become tensors once, ops become closures."""
+    """Compile an opened package: constants become tensors once, ops become closures.
+
+    `UserError` for a program that this project doesn't write.
+    """
     output = LOGITS if LOGITS in package.output_names else None
     if output is None:
         raise UserError(f"{package.path}: has no output {LOGITS!r}; not written by this project")
@@ -147,11 +144,6 @@ def _is_half(var: Any) -> bool:
     return var.dtype == types.fp16
 
 
-def _attribute(op: Any, name: str, default: Any = None) -> Any:
-    var = op.inputs.get(name)
-    return default if var is None or var.val is None else var.val
-
-
 def _tensor(op: Any, name: str) -> Tensor | None:
     """A constant input as float32, None where the op has none; a variable one is unknown here."""
     var = op.inputs.get(name)
@@ -192,22 +184,22 @@ def _elementwise(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any]
 
 
 def _quantize(op: Any) -> Kernel:
-    scale, zero = float(op.inputs["scale"].val), float(_attribute(op, "zero_point", 0))
+    scale, zero = scale_and_zero(op)
     low, high = INT_RANGE[str(op.inputs["output_dtype"].val)]
     return lambda x: x.div(scale).round_().add_(zero).clamp_(low, high)
 
 
 def _dequantize(op: Any) -> Kernel:
-    scale, zero = float(op.inputs["scale"].val), float(_attribute(op, "zero_point", 0))
+    scale, zero = scale_and_zero(op)
     return lambda q: q.sub(zero).mul_(scale)
 
 
 def _conv(op: Any) -> Kernel:
     weight, bias = _tensor(op, "weight"), _tensor(op, "bias")
-    stride = [int(n) for n in _attribute(op, "strides", (1, 1))]
-    dilation = [int(n) for n in _attribute(op, "dilations", (1, 1))]
-    groups = int(_attribute(op, "groups", 1))
-    pad_type = str(_attribute(op, "pad_type", "valid"))
+    stride = [int(n) for n in attribute(op, "strides", (1, 1))]
+    dilation = [int(n) for n in attribute(op, "dilations", (1, 1))]
+    groups = int(attribute(op, "groups", 1))
+    pad_type = str(attribute(op, "pad_type", "valid"))
     top = bottom = left = right = 0
     if pad_type == "custom":
         top, bottom, left, right = (int(n) for n in op.inputs["pad"].val)
@@ -220,7 +212,7 @@ def _conv(op: Any) -> Kernel:
 
 def _layer_norm(op: Any) -> Kernel:
     axes = [_negative(a, op.inputs["x"], op) for a in op.inputs["axes"].val]
-    eps = float(_attribute(op, "epsilon", 1e-5))
+    eps = float(attribute(op, "epsilon", 1e-5))
     gamma, beta = _tensor(op, "gamma"), _tensor(op, "beta")
     if gamma is not None or beta is not None:
         raise UserError(f"the evaluator doesn't know layer_norm with gamma or beta ({op.name})")
@@ -233,7 +225,7 @@ def _layer_norm(op: Any) -> Kernel:
 
 
 def _gelu(op: Any) -> Kernel:
-    mode = str(_attribute(op, "mode", "EXACT"))
+    mode = str(attribute(op, "mode", "EXACT"))
     if mode == "SIGMOID_APPROXIMATION":
         return lambda x: x * torch.sigmoid(1.702 * x)
     approximate = {"EXACT": "none", "TANH_APPROXIMATION": "tanh"}[mode]
@@ -262,13 +254,13 @@ def _transpose(op: Any) -> Kernel:
 def _concat(op: Any) -> Kernel:
     values: Sequence[Any] = op.inputs["values"]
     axis = _negative(int(op.inputs["axis"].val), values[0], op)
-    if bool(_attribute(op, "interleave", False)):
+    if bool(attribute(op, "interleave", False)):
         raise UserError(f"the evaluator doesn't know an interleaved concat ({op.name})")
     return lambda *parts: torch.cat(parts, axis)
 
 
 def _matmul(op: Any) -> Kernel:
-    left, right = (bool(_attribute(op, f"transpose_{n}", False)) for n in "xy")
+    left, right = (bool(attribute(op, f"transpose_{n}", False)) for n in "xy")
 
     def run(x: Tensor, y: Tensor) -> Tensor:
         return torch.matmul(x.mT if left else x, y.mT if right else y)
@@ -283,12 +275,12 @@ def _softmax(op: Any) -> Kernel:
 
 def _reduce_mean(op: Any) -> Kernel:
     axes = [_negative(int(a), op.inputs["x"], op) for a in op.inputs["axes"].val]
-    keep = bool(_attribute(op, "keep_dims", False))
+    keep = bool(attribute(op, "keep_dims", False))
     return lambda x: x.mean(axes, keepdim=keep)
 
 
 def _rsqrt(op: Any) -> Kernel:
-    eps = float(_attribute(op, "epsilon", 1e-12))
+    eps = float(attribute(op, "epsilon", 1e-12))
     return lambda x: torch.rsqrt(x + eps)
 
 

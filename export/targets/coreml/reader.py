@@ -177,12 +177,21 @@ def constant(var: Any) -> np.ndarray | None:
     return np.asarray(var.val)
 
 
+def attribute(op: Any, name: str, default: Any = None) -> Any:
+    """The value of an op's input that is known from the file alone, `default` where it isn't."""
+    var = op.inputs.get(name)
+    return default if var is None or var.val is None else var.val
+
+
+def scale_and_zero(op: Any) -> tuple[float, float]:
+    """Scale and zero point of a per-tensor quantize or dequantize."""
+    return float(op.inputs["scale"].val), float(attribute(op, "zero_point", 0))
+
+
 def quantization(op: Any) -> tuple[tuple[float, ...], tuple[int, ...], int | None]:
     """(scales, zero points, axis) of a quantize, dequantize or constexpr_affine_dequantize."""
     scale = np.atleast_1d(np.asarray(op.inputs["scale"].val, np.float64))
-    given = op.inputs.get("zero_point")
-    zero = np.zeros(1, np.int64) if given is None else np.atleast_1d(np.asarray(given.val))
+    zero = np.atleast_1d(np.asarray(attribute(op, "zero_point", 0)))
     zero = np.broadcast_to(zero.astype(np.int64), scale.shape)
-    axis = op.inputs.get("axis")
-    per_channel = axis is not None and axis.val is not None and scale.size > 1
-    return tuple(scale.tolist()), tuple(zero.tolist()), int(axis.val) if per_channel else None
+    axis = attribute(op, "axis") if scale.size > 1 else None
+    return tuple(scale.tolist()), tuple(zero.tolist()), None if axis is None else int(axis)

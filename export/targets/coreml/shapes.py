@@ -6,7 +6,10 @@ import contextlib
 import copy
 from typing import Any
 
+from export.graph import shape_text
 from export.quiet import quiet
+from export.targets.coreml.reader import operations
+from export.targets.coreml.values import tensor_type
 
 Key = tuple[str, str]  # (function, name of a value)
 
@@ -18,22 +21,14 @@ def default_shapes(spec: Any) -> tuple[dict[Key, tuple[int, ...]], list[str]]:
     for name, function in spec.mlProgram.functions.items():
         described = {f.name: f for f in _description(spec, name)}
         for value in function.inputs:
-            dims = value.type.tensorType.dimensions
-            if all(d.WhichOneof("dimension") == "constant" for d in dims):
+            dims, _ = tensor_type(value.type)
+            if -1 not in dims:
                 continue
             default = _default(described.get(value.name))
-            fixed = tuple(
-                int(d.constant.size)
-                if d.WhichOneof("dimension") == "constant"
-                else (default[i] if len(default) == len(dims) else 1)
-                for i, d in enumerate(dims)
-            )
+            default = default if len(default) == len(dims) else (1,) * len(dims)
+            fixed = tuple(d if n < 0 else n for n, d in zip(dims, default, strict=True))
             shapes[name, value.name] = fixed
-            free = "x".join(
-                str(d.constant.size) if d.WhichOneof("dimension") == "constant" else "?"
-                for d in dims
-            )
-            given = "x".join(map(str, fixed))
+            free, given = shape_text(dims), shape_text(fixed)
             notes.append(f"input {value.name} is {free}: the work is of its default, {given}")
     return shapes, notes
 
@@ -84,14 +79,8 @@ def infer_shapes(
         program = load_mil(spec, spec.specificationVersion, file_weights_dir=folder)
     shapes: dict[Key, tuple[int, ...]] = {}
     for name, function in program.functions.items():
-        _collect(name, function, shapes)
+        for op in operations(function):
+            for var in op.outputs:
+                with contextlib.suppress(Exception):  # strings and symbols have no such shape
+                    shapes[name, var.name] = tuple(int(n) for n in var.shape)
     return shapes
-
-
-def _collect(name: str, block: Any, shapes: dict[Key, tuple[int, ...]]) -> None:
-    for op in block.operations:
-        for var in op.outputs:
-            with contextlib.suppress(Exception):  # strings and symbols have no such shape
-                shapes[name, var.name] = tuple(int(n) for n in var.shape)
-        for inner in op.blocks:
-            _collect(name, inner, shapes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from export.targets.coreml.evaluator import Step, compile_program, half
 from export.targets.coreml.graph import read_graph
-from export.targets.coreml.reader import constant, open_package
+from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
 from export.targets.coreml.running import pixels_of
 
 
@@ -37,10 +37,7 @@ class CoremlTaps:
     def run(
         self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
-        """`wanted` tensors, as the file holds them, on the image `x`, float32 (1, 3, S, S).
-
-        given: values, as the file holds them, that take a tensor's place for all that read it.
-        """
+        """As `Taps.run`."""
         given = given or {}
         pixels = pixels_of(x, self.package.preprocess)
         found = {name: pixels for name in wanted if name in self.graph.inputs}
@@ -73,14 +70,11 @@ class CoremlTaps:
         the scale that codes are expanded by."""
         op = self.makers[output]
         if op.op_type == "gelu":
-            mode = op.inputs.get("mode")
             kinds = {"EXACT": "exact", "TANH_APPROXIMATION": "tanh approximation"}
-            name = "EXACT" if mode is None else str(mode.val)
-            return {"GELU": kinds.get(name, "sigmoid approximation")}
+            mode = str(attribute(op, "mode", "EXACT"))
+            return {"GELU": kinds.get(mode, "sigmoid approximation")}
         if op.op_type == "layer_norm":
             return {"eps": float(op.inputs["epsilon"].val)}
         if op.op_type == "dequantize":
-            zero = op.inputs.get("zero_point")
-            offset = 0.0 if zero is None else float(zero.val)
-            return {"scale": float(op.inputs["scale"].val), "zero point": offset}
+            return dict(zip(("scale", "zero point"), scale_and_zero(op), strict=True))
         return {}

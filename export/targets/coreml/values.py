@@ -11,18 +11,12 @@ import numpy as np
 
 from export.targets.coreml.reader import blob_place
 
-# NumPy's names of what MIL's data types are stored as; others (int4, palettes) stay packed.
+# MIL's data types that NumPy has by the same name; others (int4, palettes) stay packed.
 NUMPY = {
-    "bool": "?",
-    "float16": "<f2",
-    "float32": "<f4",
-    "float64": "<f8",
-    **{
-        f"{sign}int{n}": f"<{sign[:1] or 'i'}{n // 8}"
-        for sign in ("", "u")
-        for n in (8, 16, 32, 64)
-    },
-}
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64",
+                 "uint8", "uint16", "uint32", "uint64")
+}  # fmt: skip
 IMMEDIATE = {"floats": "<f4", "ints": "<i4", "bools": "?", "longInts": "<i8", "doubles": "<f8"}
 
 
@@ -57,7 +51,7 @@ class Values:
                 return None
             file, offset, size = blob_place(self.folder, value)
             count = math.prod(shape)
-            if size != count * np.dtype(NUMPY[dtype]).itemsize:
+            if size != count * NUMPY[dtype].itemsize:
                 return None
             with file.open("rb") as data:
                 data.seek(offset)
@@ -70,7 +64,7 @@ class Values:
             return next(iter(tensor.strings.values), None)
         if kind == "bytes" and dtype in NUMPY:
             held = tensor.bytes.values
-            whole = len(held) - len(held) % np.dtype(NUMPY[dtype]).itemsize
+            whole = len(held) - len(held) % NUMPY[dtype].itemsize
             found = np.frombuffer(held[:whole], NUMPY[dtype])
         elif kind in IMMEDIATE:
             found = np.array(getattr(tensor, kind).values, IMMEDIATE[kind])

@@ -19,7 +19,8 @@ from export.audit_text import opaque_text
 from export.graph import DYNAMIC, FileGraph
 from export.quiet import quiet
 from export.targets.base import SubProgram
-from export.targets.executorch.reader import PteFile, read_pte
+from export.targets.executorch.reader import XNNPACK, PteFile, read_pte
+from export.targets.executorch.running import runtime
 from export.targets.executorch.weight_names import weight_names
 from export.targets.executorch.xnnpack_pack import graph_from_bytes, pack_delegate
 from export.targets.executorch.xnnpack_reader import INVALID_ID
@@ -35,7 +36,6 @@ SCALARS = {
     "xnn_datatype_quint8": torch.uint8,
     "xnn_datatype_int32": torch.int32,
 }
-# A fused activation without a bound on one side: `flatc` has words for it of its own.
 
 
 def _refuse(path: Path, found: PteFile) -> None:
@@ -86,17 +86,14 @@ class PteCutter:
         for i, instruction in enumerate(self.plan.chains[0].instructions):
             call = instruction.instr_args
             kind = type(call).__name__
-            if kind == "DelegateCall" and self._is_xnnpack(call.delegate_index):
-                delegate = self.plan.delegates[call.delegate_index]
+            delegate = self.plan.delegates[call.delegate_index] if kind == "DelegateCall" else None
+            if delegate is not None and delegate.id == XNNPACK:
                 blob = self.file.program.backend_delegate_data[delegate.processed.index].data
                 self.delegates[i] = _DelegateGraph(bytes(blob))
                 places += [(i, k) for k in range(len(self.delegates[i].nodes))]
             elif kind in ("DelegateCall", "KernelCall"):
                 places.append((i, None))
         return places
-
-    def _is_xnnpack(self, index: int) -> bool:
-        return self.plan.delegates[index].id == "XnnpackBackend"
 
     def signature(self, nodes: tuple[int, ...]) -> str:
         """Equal for sub-programs that cost the same: ops, options, shapes and formats."""
@@ -129,50 +126,27 @@ class PteCutter:
             blob, externals, keys = graph.cut([self.places[n][1] for n in nodes])
             inputs = self._delegate_plan(program, plan, instruction, blob, externals)
             named = _only(named, keys)
+        return self._load(self.assembled(program, named), inputs)
+
+    def assembled(self, program: Any, named: Any) -> bytes:
+        """A file's bytes: another program, and constants by name as `file.named_data` has them."""
         with quiet():
             from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 
-            cut = serialize_pte_binary(
-                PTEFile(program, self.file.mutable_data, named), extract_delegate_segments=True
-            )
-        return self._load(bytes(cut), inputs)
+            file = PTEFile(program, self.file.mutable_data, named)
+            return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
 
     def _delegate_plan(
         self, program: Any, plan: Any, instruction: int, blob: bytes, externals: list[_External]
     ) -> tuple[torch.Tensor, ...]:
         """Make `plan` one call of the XNNPACK graph `blob`; random inputs for it."""
         from executorch.exir import schema
-        from executorch.exir.scalar_type import ScalarType
 
-        kinds = {
-            torch.float32: ScalarType.FLOAT,
-            torch.float16: ScalarType.HALF,
-            torch.int8: ScalarType.CHAR,
-            torch.uint8: ScalarType.BYTE,
-            torch.int32: ScalarType.INT,
-        }
-        values, offset = [], 0
-        for e in externals:
-            # Inputs stay where the caller has them; outputs lie in planned memory.
-            place = None if e.is_input else schema.AllocationDetails(1, offset, 0)
-            values.append(
-                schema.EValue(
-                    schema.Tensor(
-                        kinds[e.dtype], 0, e.shape, list(range(len(e.shape))), False, 0, 0,
-                        place, schema.TensorShapeDynamism.STATIC,
-                    )
-                )
-            )  # fmt: skip
-            if not e.is_input:
-                size = math.prod(e.shape) * e.dtype.itemsize
-                offset += -(-size // ALIGNMENT) * ALIGNMENT
-        count = sum(e.is_input for e in externals)
-        plan.values, plan.operators = values, []
-        plan.inputs, plan.outputs = list(range(count)), list(range(count, len(values)))
         call = plan.chains[0].instructions[instruction].instr_args
-        everything = list(range(len(values)))
+        plan.values, plan.operators, plan.inputs, plan.outputs = [], [], [], []
+        plan.non_const_buffer_sizes = [0, 0]
+        everything = [add_tensor(plan, e.shape, e.dtype, e.is_input) for e in externals]
         plan.chains = [_chain(plan, [schema.Instruction(schema.DelegateCall(0, everything))])]
-        plan.non_const_buffer_sizes = [0, offset]
         delegate = copy.copy(plan.delegates[call.delegate_index])
         delegate.processed = schema.BackendDelegateDataReference(schema.DataLocation.INLINE, 0)
         plan.delegates = [delegate]
@@ -182,7 +156,8 @@ class PteCutter:
             torch.randn(e.shape).to(e.dtype)
             if e.dtype.is_floating_point
             else torch.randint(0 if e.dtype == torch.uint8 else -100, 100, e.shape, dtype=e.dtype)
-            for e in externals[:count]
+            for e in externals
+            if e.is_input
         )
 
     def whole_program(self) -> SubProgram:
@@ -193,11 +168,7 @@ class PteCutter:
 
     def _load(self, content: bytes, inputs: tuple[torch.Tensor, ...]) -> SubProgram:
         with quiet():
-            from executorch.extension.pybindings import portable_lib
-
-            if portable_lib._threadpool_get_thread_count() != self.threads:
-                portable_lib._unsafe_reset_threadpool(self.threads)
-            loaded = portable_lib._load_for_executorch_from_buffer(content)
+            loaded = runtime(self.threads)._load_for_executorch_from_buffer(content)
 
         def forward() -> list[Any]:
             # The runtime reads `content` without owning it: the closure keeps it.
@@ -299,6 +270,27 @@ def _ids(node: dict[str, Any], side: str) -> list[int]:
         for k, v in node["xnode_union"].items()
         if k.endswith("_id") and v != INVALID_ID and ("output" in k) == (side == "output")
     ]
+
+
+def add_tensor(plan: Any, shape: list[int], dtype: torch.dtype, is_input: bool) -> int:
+    """Give `plan` one more input or output; its number among the plan's values."""
+    from executorch.exir import schema
+    from executorch.exir.tensor import scalar_type_enum
+
+    # Inputs stay where the caller has them; outputs lie in planned memory.
+    offset = plan.non_const_buffer_sizes[1]
+    place = None if is_input else schema.AllocationDetails(1, offset, 0)
+    tensor = schema.Tensor(
+        scalar_type_enum(dtype), 0, list(shape), list(range(len(shape))), False, 0, 0,
+        place, schema.TensorShapeDynamism.STATIC,
+    )  # fmt: skip
+    plan.values.append(schema.EValue(tensor))
+    number = len(plan.values) - 1
+    (plan.inputs if is_input else plan.outputs).append(number)
+    if not is_input:
+        size = math.prod(shape) * dtype.itemsize
+        plan.non_const_buffer_sizes[1] += -(-size // ALIGNMENT) * ALIGNMENT
+    return number
 
 
 def _chain(plan: Any, instructions: list[Any]) -> Any:

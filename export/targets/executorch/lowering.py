@@ -15,10 +15,10 @@ from torch import nn
 
 from export.quiet import quiet
 from export.targets.base import ModelInfo
-from export.targets.executorch.reader import METADATA_METHOD
 from export.targets.executorch.xnnpack_graph import simplify
 from mobilemod.files import atomic_path
 
+METADATA_METHOD = "metadata"
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
@@ -64,7 +64,7 @@ def lower(
             constant_methods={METADATA_METHOD: _notes(info)},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-        program = edge.to_backend(_partitioner()).to_executorch()
+        program = edge.to_backend(_partitioner_class()()).to_executorch()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         program.write_to_file(file)
 
@@ -147,10 +147,6 @@ def _partitioner_class() -> type:
             return [Partition(id=0, nodes=[n for n in nodes if n in taken])]
 
     return WholeGraphPartitioner
-
-
-def _partitioner() -> Any:
-    return _partitioner_class()()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import re
 import struct
 from collections import Counter
@@ -19,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from export.graph import FileGraph, FileNode, FileTensor
+from export.graph import FileGraph, FileNode, FileTensor, shape_text
 from export.targets.executorch.work import portable_node
 from export.targets.executorch.xnnpack_reader import Content, add_xnnpack_graph, read_xnnpack_graph
 from export.targets.flatbuffer import DamagedError, Schema, UnsupportedError, at
 from mobilemod.errors import UserError
 from mobilemod.targets.executorch import FACTS
 
-METADATA_METHOD = "metadata"
 XNNPACK = "XnnpackBackend"
 SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
     name.upper(): name for name in ("uint16", "uint32", "uint64", "bool", "bfloat16")
@@ -38,14 +36,12 @@ class PteFile:
     """A `.pte`'s content.
 
     constants: name of a constant tensor of `graph` -> its values as stored (int8 codes, float32).
-    metadata: labels and preprocessing, as written by the export; empty in other files. methods:
-    what can be run, in the file's order. varying: whether input shapes do; branches: whether it
-    has any; elsewhere: whether weights lie in another file.
+    methods: what can be run, in the file's order. varying: whether input shapes do; branches:
+    whether it has any; elsewhere: whether weights lie in another file.
     """
 
     graph: FileGraph
     constants: dict[str, np.ndarray]
-    metadata: dict[str, Any]
     methods: tuple[str, ...]
     varying: bool = False
     branches: bool = False
@@ -122,10 +118,10 @@ class _Program:
         running = [p for p in plans if any(c["instructions"] for c in p["chains"])] or plans[:1]
         edges: dict[str, list[str]] = {"inputs": [], "outputs": []}
         for plan in running:
-            several = len(running) > 1
-            self._read_plan(plan, f"{plan['name']}/" if several else "", plan["name"] * several)
+            method = plan["name"] if len(running) > 1 else ""
+            prefix = method and f"{method}/"
+            self._read_plan(plan, prefix, method)
             for side, names in edges.items():
-                prefix = f"{plan['name']}/" if several else ""
                 names += [f"{prefix}t{i}" for i in plan[side]]
         content = self.content
         if content.elsewhere:
@@ -143,9 +139,8 @@ class _Program:
         )
         names = tuple(p["name"] for p in running)
         return PteFile(
-            graph, content.constants, _metadata(plans), names, self.varying, self.branches,
-            bool(content.elsewhere),
-        )  # fmt: skip
+            graph, content.constants, names, self.varying, self.branches, bool(content.elsewhere)
+        )
 
     def _read_plan(self, plan: dict[str, Any], prefix: str, method: str) -> None:
         """Adds the plan's tensors and instructions."""
@@ -215,12 +210,13 @@ class _Program:
     def _batch(self, plan: dict[str, Any], values: list[Any]) -> int:
         """How many images the figures of a plan with variable shapes are of; says so in a note."""
         inputs = [at(values, int(i), "value") for i in plan["inputs"]]
-        varying = [v[1] for v in inputs if v and v[0] == "Tensor" and _varies(v[1])]
+        tensors = [v[1] for v in inputs if v and v[0] == "Tensor"]
+        varying = [t for t in tensors if t["shape_dynamism"] != "STATIC"]
         if not varying:
             return 1
         self.varying = True
-        shapes = [_ints(t["sizes"]) for t in varying]
-        bound = ", ".join("x".join(map(str, s)) for s in shapes)
+        shapes = [t["sizes"].tolist() for t in varying]
+        bound = ", ".join(map(shape_text, shapes))
         leading = {s[0] for s in shapes if len(s) > 1}
         batch = leading.pop() if len(leading) == 1 else 1
         told = f"of one of up to {batch} in a batch" if batch > 1 else "of the largest"
@@ -240,33 +236,13 @@ class _Program:
 def _tensor(name: str, t: dict[str, Any]) -> FileTensor:
     dtype = SCALAR_TYPES.get(t["scalar_type"], str(t["scalar_type"]).lower())
     constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
-    return FileTensor(name, _ints(t["sizes"]), dtype, constant=constant or _is_external(t))
+    shape = tuple(t["sizes"].tolist())
+    return FileTensor(name, shape, dtype, constant=constant or _is_external(t))
 
 
 def _is_external(tensor: dict[str, Any]) -> bool:
     extra = tensor["extra_tensor_info"]
     return extra is not None and extra["location"] == "EXTERNAL"
-
-
-def _varies(tensor: dict[str, Any]) -> bool:
-    return tensor["shape_dynamism"] != "STATIC"
-
-
-def _metadata(plans: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the export wrote into the file; empty where another exporter made it."""
-    for plan in plans:
-        values = [v["val"] for v in plan["values"]]
-        if plan["name"] == METADATA_METHOD and values and values[0] and values[0][0] == "String":
-            try:
-                found = json.loads(values[0][1]["string_val"])
-            except (ValueError, RecursionError):
-                return {}  # another exporter's
-            return found if isinstance(found, dict) else {}
-    return {}
-
-
-def _ints(values: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(v) for v in values)
 
 
 @functools.cache

@@ -7,10 +7,8 @@ an external input that all its readers take; the program around it hands both th
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Collection, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,15 @@ import torch
 
 from export.quiet import quiet
 from export.targets.executorch.cut import (
-    ALIGNMENT,
     EXTERNAL_INPUT,
     EXTERNAL_OUTPUT,
+    SCALARS,
     PteCutter,
+    add_tensor,
     value_tensor,
 )
 from export.targets.executorch.reader import read_pte
+from export.targets.executorch.running import described, runtime
 from export.targets.executorch.xnnpack_pack import pack_delegate
 from export.targets.executorch.xnnpack_reader import INVALID_ID
 from mobilemod.errors import UserError
@@ -50,7 +50,7 @@ class PteTaps:
             raise UserError(f"{path}: its ops are not all in one XNNPACK delegate; not ours")
         for at, delegate in self.cutter.delegates.items():
             self._restore_scales(at, delegate.graph)
-        self.description = f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate"
+        self.description = described()
         self.loaded: dict[tuple, tuple[Any, bytes]] = {}
 
     def _restore_scales(self, at: int, graph: dict[str, Any]) -> None:
@@ -67,12 +67,9 @@ class PteTaps:
     def run(
         self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
-        """`wanted` tensors, as the file holds them, on the image `x`, float32 (1, 3, S, S).
-
-        given: values, as the file holds them, that take a tensor's place for all that read it.
-        """
+        """As `Taps.run`."""
         given = given or {}
-        image, plan = self._image, self.cutter.plan
+        image, plan = self.graph.inputs[0], self.cutter.plan
         shown = [n for n in dict.fromkeys(wanted) if n != image]
         key = (tuple(shown), tuple(given))
         if key not in self.loaded:
@@ -90,10 +87,6 @@ class PteTaps:
         found = {name: results[order[name]].numpy().copy() for name in shown}
         return found | ({image: x} if image in wanted else {})
 
-    @property
-    def _image(self) -> str:
-        return self.graph.inputs[0]
-
     def _load(self, wanted: list[str], given: list[str]) -> tuple[Any, bytes]:
         """The changed program, loaded, and the bytes that it reads without owning them."""
         from executorch.exir import schema
@@ -102,36 +95,20 @@ class PteTaps:
         edges = _Edges(copy.deepcopy(delegate.graph))
         plan, program = copy.deepcopy(self.cutter.plan), copy.copy(self.cutter.file.program)
         call = plan.chains[0].instructions[at].instr_args
-        template = plan.values[plan.outputs[0]].val
-        offset = plan.non_const_buffer_sizes[1]
+        output = f"t{plan.outputs[0]}"
         for names, is_input in ((given, True), (wanted, False)):
-            for name in names:
-                if f"t{plan.outputs[0]}" == name:
-                    continue
+            for name in (n for n in names if n != output):
                 value = edges.add(name, is_input)
-                place = None if is_input else schema.AllocationDetails(1, offset, 0)
-                tensor = _plan_tensor(template, value, place)
-                plan.values.append(schema.EValue(tensor))
-                (plan.inputs if is_input else plan.outputs).append(len(plan.values) - 1)
-                call.args.append(len(plan.values) - 1)
-                if not is_input:
-                    size = math.prod(value["dims"]) * (1 if "int8" in value["datatype"] else 4)
-                    offset += -(-size // ALIGNMENT) * ALIGNMENT
-        plan.non_const_buffer_sizes[1] = offset
+                dtype = SCALARS[value["datatype"]]
+                call.args.append(add_tensor(plan, value["dims"], dtype, is_input))
         program.execution_plan = [plan]
         place = plan.delegates[call.delegate_index].processed
         program.backend_delegate_data = list(program.backend_delegate_data)
         blob = schema.BackendDelegateInlineData(pack_delegate(edges.graph, delegate.constants))
         program.backend_delegate_data[place.index] = blob
+        content = self.cutter.assembled(program, self.cutter.file.named_data)
         with quiet():
-            from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
-            from executorch.extension.pybindings import portable_lib
-
-            file = PTEFile(program, self.cutter.file.mutable_data, self.cutter.file.named_data)
-            content = bytes(serialize_pte_binary(file, extract_delegate_segments=True))
-            if portable_lib._threadpool_get_thread_count() != 1:
-                portable_lib._unsafe_reset_threadpool(1)
-            return portable_lib._load_for_executorch_from_buffer(content), content
+            return runtime(1)._load_for_executorch_from_buffer(content), content
 
     def constant(self, name: str) -> np.ndarray | None:
         """A stored tensor's values, int8 or int32 codes or float32; None for any other."""
@@ -180,20 +157,3 @@ class _Edges:
         tensor["flags"] = EXTERNAL_INPUT if is_input else EXTERNAL_OUTPUT
         self.graph["num_externs"] += 1
         return tensor
-
-
-def _plan_tensor(template: Any, value: dict[str, Any], place: Any) -> Any:
-    """The program's tensor for an XNNPACK value, in planned memory at `place` (None: the caller's).
-
-    template: any other tensor of the program.
-    """
-    from executorch.exir.scalar_type import ScalarType
-
-    return dataclasses.replace(
-        template,
-        scalar_type=ScalarType.CHAR if "int8" in value["datatype"] else ScalarType.FLOAT,
-        sizes=list(value["dims"]),
-        dim_order=list(range(len(value["dims"]))),
-        data_buffer_idx=0,
-        allocation_info=place,
-    )

@@ -24,21 +24,10 @@ from export.targets.flatbuffer import at
 
 OPS = {
     "cat": CONCAT,
-    "permute_copy": TRANSPOSE,
-    "transpose_copy": TRANSPOSE,
-    "t_copy": TRANSPOSE,
     "view_copy": RESHAPE,
-    "bmm": MATMUL,
-    "baddbmm": MATMUL,
-    "mm": MATMUL,
-    "matmul": MATMUL,
-    "mv": MATMUL,
-    "dot": MATMUL,
-    "addmm": LINEAR,
-    "addmv": LINEAR,
-    "linear": LINEAR,
-    "mixed_mm": LINEAR,
-    "mixed_linear": LINEAR,
+    **dict.fromkeys(("permute_copy", "transpose_copy", "t_copy"), TRANSPOSE),
+    **dict.fromkeys(("bmm", "baddbmm", "mm", "matmul", "mv", "dot"), MATMUL),
+    **dict.fromkeys(("addmm", "addmv", "linear", "mixed_mm", "mixed_linear"), LINEAR),
 }
 ADDEND_FIRST = ("addmm", "addmv", "baddbmm")
 # Libraries whose ops are known; those of any other may do anything.

@@ -38,7 +38,8 @@ def simplify(graph: Any) -> Any:
 
 
 def _kind(node: Any) -> str:
-    return type(node.xnode_union).__name__
+    """The kind of a node, "" of None."""
+    return "" if node is None else type(node.xnode_union).__name__
 
 
 def _moves(node: Any) -> bool:
@@ -64,18 +65,16 @@ class _Editor:
 
     def move_before_dequantize(self, node: Any) -> bool:
         """move(dequantize(x)) to dequantize(move(x))."""
-        before = self._producer(node.xnode_union.input_id) if _moves(node) else None
-        if before is None or not self._converts(before, to_int8=False):
+        before = self._before(node) if _moves(node) else None
+        if not self._converts(before, to_int8=False):
             return False
         self._swap(before, node)
         return True
 
     def quantize_before_move(self, node: Any) -> bool:
         """quantize(move(x)) to move(quantize(x))."""
-        if not self._converts(node, to_int8=True):
-            return False
-        before = self._producer(node.xnode_union.input_id)
-        if before is None or not _moves(before) or not self._only_reader(before):
+        before = self._before(node) if self._converts(node, to_int8=True) else None
+        if not _moves(before) or not self._only_reader(before):
             return False
         if self._is_int8(before.xnode_union.input_id):
             return False
@@ -84,10 +83,8 @@ class _Editor:
 
     def drop_requantize(self, node: Any) -> bool:
         """quantize(dequantize(x)) with the same parameters to x."""
-        if not self._converts(node, to_int8=True):
-            return False
-        before = self._producer(node.xnode_union.input_id)
-        if before is None or not self._converts(before, to_int8=False):
+        before = self._before(node) if self._converts(node, to_int8=True) else None
+        if not self._converts(before, to_int8=False):
             return False
         source, result = before.xnode_union.input_id, node.xnode_union.output_id
         if self._params(source) != self._params(result):
@@ -96,8 +93,8 @@ class _Editor:
 
     def pad_after_transpose(self, node: Any) -> bool:
         """transpose(pad(x)) to pad(transpose(x))."""
-        before = self._producer(node.xnode_union.input_id) if _kind(node) == TRANSPOSE else None
-        if before is None or _kind(before) != PAD or not self._only_reader(before):
+        before = self._before(node) if _kind(node) == TRANSPOSE else None
+        if _kind(before) != PAD or not self._only_reader(before):
             return False
         self._swap(before, node)
         return True
@@ -106,8 +103,8 @@ class _Editor:
         """transpose(transpose(x)) to one, or to x where they cancel."""
         if _kind(node) != TRANSPOSE:
             return False
-        first = self._producer(node.xnode_union.input_id)
-        if first is not None and _kind(first) == TRANSPOSE:
+        first = self._before(node)
+        if _kind(first) == TRANSPOSE:
             inner = first.xnode_union.perm
             node.xnode_union.perm = [inner[i] for i in node.xnode_union.perm]
             node.xnode_union.input_id = first.xnode_union.input_id
@@ -122,7 +119,7 @@ class _Editor:
         if _kind(node) != BATCH_MATMUL or node.xnode_union.flags & FLAG_TRANSPOSE_B:
             return False
         before = self._producer(node.xnode_union.input2_id)
-        if before is None or _kind(before) != TRANSPOSE or not self._only_reader(before):
+        if _kind(before) != TRANSPOSE or not self._only_reader(before):
             return False
         perm = list(before.xnode_union.perm)
         last = len(perm) - 1
@@ -189,20 +186,15 @@ class _Editor:
             for name, value in vars(reader.xnode_union).items():
                 if name.endswith("_id") and name != "output_id" and value == result:
                     setattr(reader.xnode_union, name, source)
-        producer = self._producer(node.xnode_union.input_id)
+        producer = self._before(node)
         self.graph.xnodes.remove(node)
-        if producer is not None:
-            self._drop_dead(producer)
+        self._drop_dead(producer)
         return True
 
     def _drop_dead(self, node: Any) -> None:
         """Remove `node` where nothing reads it, and then what made its input."""
         while node is not None and not self._is_read(node.xnode_union.output_id):
-            before = (
-                self._producer(node.xnode_union.input_id)
-                if hasattr(node.xnode_union, "input_id")
-                else None
-            )
+            before = self._before(node)
             self.graph.xnodes.remove(node)
             node = before
 
@@ -217,6 +209,10 @@ class _Editor:
 
     def _producer(self, value: int) -> Any:
         return next((n for n in self.graph.xnodes if value in _outputs(n)), None)
+
+    def _before(self, node: Any) -> Any:
+        """What makes the one input of `node`; None where nothing does, or there are several."""
+        return self._producer(getattr(node.xnode_union, "input_id", INVALID_ID))
 
     def _converts(self, node: Any, to_int8: bool) -> bool:
         if _kind(node) != CONVERT:

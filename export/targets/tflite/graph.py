@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.graph import (
     CONCAT,
     DEQUANTIZE,
@@ -18,6 +16,7 @@ from export.graph import (
     FileGraph,
     FileNode,
     FileTensor,
+    shape_text,
 )
 from export.targets.tflite.edit import OPERATORS
 from export.targets.tflite.partitions import RuntimeRefusal, ask_partitions
@@ -52,8 +51,7 @@ def read_graph(path: Path) -> FileGraph:
     for i, graph in enumerate(subgraphs):
         names.append(names_of(graph, "" if i == 0 else f"{graph['name'] or 'subgraph'}.{i}/"))
         for name, tensor in zip(names[i], graph["tensors"], strict=True):
-            constant = _is_constant(model, tensor)
-            tensors[name] = _tensor(name, tensor, constant)
+            tensors[name] = _tensor(model, name, tensor)
         for op in graph["operators"]:
             nodes.append(replace(_node(model, graph, op, names[i]), method=owner[i]))
     first = subgraphs[0]
@@ -92,11 +90,9 @@ def _notes(model: dict[str, Any]) -> list[str]:
     notes = []
     for i in model["subgraphs"][0]["inputs"]:
         tensor = model["subgraphs"][0]["tensors"][i]
-        signature, shape = ([int(d) for d in tensor[k]] for k in ("shape_signature", "shape"))
+        signature, shape = tensor["shape_signature"], tensor["shape"]
         if -1 in signature:
-            free, given = (
-                "x".join("?" if d < 0 else str(d) for d in dims) for dims in (signature, shape)
-            )
+            free, given = shape_text(signature), shape_text(shape)
             notes.append(f"input {tensor['name']} is {free}: the work is of {given}")
     calls = {
         _kind(model, op) for graph in model["subgraphs"] for op in graph["operators"] if called(op)
@@ -108,15 +104,16 @@ def _notes(model: dict[str, Any]) -> list[str]:
 
 def _node(model: dict[str, Any], graph: dict[str, Any], op: dict[str, Any], names: list[str]):
     kind = _kind(model, op)
-    inputs, outputs = ([int(i) for i in op[side]] for side in ("inputs", "outputs"))
+    inputs, outputs = op["inputs"].tolist(), op["outputs"].tolist()
     normal = NORMALISED.get(kind, kind if kind not in OPERATORS.values() else kind.lower())
     if kind in SHAPE_FIRST:
         inputs = [*inputs[1:3][::-1], *inputs[3:], *inputs[:1]]
     elif normal == RECURRENT:
         states = {i for i in inputs if i >= 0 and graph["tensors"][i]["is_variable"]}
         inputs = [i for i in inputs if i not in states]
-    shapes = [_ints(graph["tensors"][i]["shape"]) if i >= 0 else () for i in inputs]
-    out = _ints(graph["tensors"][outputs[0]]["shape"]) if outputs and outputs[0] >= 0 else ()
+    tensors = graph["tensors"]
+    shapes = [tuple(tensors[i]["shape"].tolist()) if i >= 0 else () for i in inputs]
+    out = tuple(tensors[outputs[0]]["shape"].tolist()) if outputs and outputs[0] >= 0 else ()
     options = op["builtin_options"]
     transposed = bool(options and options[0] == "BatchMatMulOptions" and options[1]["adj_x"])
     work = macs(kind, shapes, out, transposed)
@@ -139,24 +136,17 @@ def _kind(model: dict[str, Any], op: dict[str, Any]) -> str:
     return (code["custom_code"] or "custom") if kind == CUSTOM else kind
 
 
-def _tensor(name: str, tensor: dict[str, Any], constant: bool) -> FileTensor:
+def _tensor(model: dict[str, Any], name: str, tensor: dict[str, Any]) -> FileTensor:
+    buffer = model["buffers"][tensor["buffer"]]
+    # A constant beyond 2 GB lies behind the flatbuffer, at an offset.
+    constant = len(buffer["data"]) > 0 or buffer["offset"] > 1 or tensor["external_buffer"] > 0
     params = tensor["quantization"]
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
     if params is not None and len(params["scale"]):
-        scale = tuple(float(s) for s in params["scale"])
-        zeros = params["zero_point"] if len(params["zero_point"]) else [0] * len(scale)
-        zero_point = tuple(int(z) for z in zeros)
+        scale = tuple(params["scale"].tolist())
+        zero_point = tuple(params["zero_point"].tolist()) or (0,) * len(scale)
     axis = int(params["quantized_dimension"]) if len(scale) > 1 else None
     dtype = DTYPES[tensor["type"]]
-    return FileTensor(name, _ints(tensor["shape"]), dtype, scale, zero_point, axis, constant)
-
-
-def _ints(values: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(v) for v in values)
-
-
-def _is_constant(model: dict[str, Any], tensor: dict[str, Any]) -> bool:
-    buffer = model["buffers"][tensor["buffer"]]
-    # A constant beyond 2 GB lies behind the flatbuffer, at an offset.
-    return len(buffer["data"]) > 0 or buffer["offset"] > 1 or tensor["external_buffer"] > 0
+    shape = tuple(tensor["shape"].tolist())
+    return FileTensor(name, shape, dtype, scale, zero_point, axis, constant)

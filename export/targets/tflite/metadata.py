@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import flatbuffers
+import numpy as np
 
 from export.targets.base import ModelInfo
 
@@ -27,20 +27,17 @@ TENSOR_AXIS_LABELS, COLOR_RGB = 2, 1
 FEATURE_PROPERTIES, IMAGE_PROPERTIES = 1, 2
 NORMALIZATION_OPTIONS = 1
 
-Field = tuple[int, str, Any]
 
-
-def _table(builder: flatbuffers.Builder, fields: Sequence[Field]) -> int:
-    """Write a table; a field is (number, kind, value), kind "offset", "byte" or "uint"."""
-    slots = max((number for number, _, _ in fields), default=-1) + 1
-    builder.StartObject(slots)
-    for number, kind, value in fields:
-        if kind == "offset":
-            builder.PrependUOffsetTRelativeSlot(number, value, 0)
-        elif kind == "byte":
-            builder.PrependUint8Slot(number, value, 0)
+def _table(builder: flatbuffers.Builder, fields: Mapping[int, int | np.uint8 | np.uint32]) -> int:
+    """Write a table: by its fields' numbers, offsets or values of their NumPy type."""
+    builder.StartObject(max(fields, default=-1) + 1)
+    for number, value in fields.items():
+        if isinstance(value, np.uint8):
+            builder.PrependUint8Slot(number, int(value), 0)
+        elif isinstance(value, np.uint32):
+            builder.PrependUint32Slot(number, int(value), 0)
         else:
-            builder.PrependUint32Slot(number, value, 0)
+            builder.PrependUOffsetTRelativeSlot(number, value, 0)
     return builder.EndObject()
 
 
@@ -52,10 +49,7 @@ def _offsets(builder: flatbuffers.Builder, items: Sequence[int]) -> int:
 
 
 def _floats(builder: flatbuffers.Builder, values: Sequence[float]) -> int:
-    builder.StartVector(4, len(values), 4)
-    for value in reversed(values):
-        builder.PrependFloat32(value)
-    return builder.EndVector()
+    return builder.CreateNumpyVector(np.array(values, np.float32))
 
 
 def model_metadata(info: ModelInfo, output_name: str) -> bytes:
@@ -67,63 +61,38 @@ def model_metadata(info: ModelInfo, output_name: str) -> bytes:
     spec = info.preprocess
     mean = _floats(b, [255 * m for m in spec.mean])
     std = _floats(b, [255 * s for s in spec.std])
-    options = _table(b, [(0, "offset", mean), (1, "offset", std)])
-    unit = _table(b, [(0, "byte", NORMALIZATION_OPTIONS), (1, "offset", options)])
-    units = _offsets(b, [unit])
-    size = _table(b, [(0, "uint", spec.size), (1, "uint", spec.size)])
-    image = _table(b, [(0, "byte", COLOR_RGB), (1, "offset", size)])
-    content = _table(b, [(0, "byte", IMAGE_PROPERTIES), (1, "offset", image)])
+    options = _table(b, {0: mean, 1: std})
+    units = _offsets(b, [_table(b, {0: np.uint8(NORMALIZATION_OPTIONS), 1: options})])
+    size = _table(b, {0: np.uint32(spec.size), 1: np.uint32(spec.size)})
+    image = _table(b, {0: np.uint8(COLOR_RGB), 1: size})
+    content = _table(b, {0: np.uint8(IMAGE_PROPERTIES), 1: image})
     highest = _floats(b, [(1 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)])
     lowest = _floats(b, [-m / s for m, s in zip(spec.mean, spec.std, strict=True)])
-    stats = _table(b, [(0, "offset", highest), (1, "offset", lowest)])
+    stats = _table(b, {0: highest, 1: lowest})
     name = b.CreateString("image")
     text = b.CreateString(
         f"float32 (1, {spec.size}, {spec.size}, 3), NHWC, {spec.color}: "
         f"(pixel / 255 - mean) / std; "
         f"resizing and cropping as in the metadata buffer {PREPROCESS_NAME}"
     )
-    tensor_in = _table(
-        b,
-        [
-            (0, "offset", name),
-            (1, "offset", text),
-            (3, "offset", content),
-            (4, "offset", units),
-            (5, "offset", stats),
-        ],
-    )
-    feature = _table(b, [])
-    content = _table(b, [(0, "byte", FEATURE_PROPERTIES), (1, "offset", feature)])
+    tensor_in = _table(b, {0: name, 1: text, 3: content, 4: units, 5: stats})
+    content = _table(b, {0: np.uint8(FEATURE_PROPERTIES), 1: _table(b, {})})
     file_name = b.CreateString(LABELS_FILE)
     text = b.CreateString("one label per line, in the order of the logits")
-    labels = _table(
-        b, [(0, "offset", file_name), (1, "offset", text), (2, "byte", TENSOR_AXIS_LABELS)]
-    )
+    labels = _table(b, {0: file_name, 1: text, 2: np.uint8(TENSOR_AXIS_LABELS)})
     files = _offsets(b, [labels])
     name = b.CreateString(output_name)
     text = b.CreateString("float32 (1, classes), logits before softmax")
-    tensor_out = _table(
-        b,
-        [(0, "offset", name), (1, "offset", text), (3, "offset", content), (6, "offset", files)],
-    )
+    tensor_out = _table(b, {0: name, 1: text, 3: content, 6: files})
     inputs, outputs = _offsets(b, [tensor_in]), _offsets(b, [tensor_out])
-    subgraphs = _offsets(b, [_table(b, [(2, "offset", inputs), (3, "offset", outputs)])])
+    subgraphs = _offsets(b, [_table(b, {2: inputs, 3: outputs})])
     name = b.CreateString(info.name)
     text = b.CreateString("image classifier")
     origin = (info.origin.version, info.origin.author, info.origin.license)
     version, author, license_ = (b.CreateString(said) for said in origin)
     parser = b.CreateString(MIN_PARSER_VERSION)
     root = _table(
-        b,
-        [
-            (0, "offset", name),
-            (1, "offset", text),
-            (2, "offset", version),
-            (3, "offset", subgraphs),
-            (4, "offset", author),
-            (5, "offset", license_),
-            (7, "offset", parser),
-        ],
+        b, {0: name, 1: text, 2: version, 3: subgraphs, 4: author, 5: license_, 7: parser}
     )
     b.Finish(root, FILE_IDENTIFIER)
     return bytes(b.Output())

@@ -1,23 +1,23 @@
 """What the TFLite runtime's default delegate (XNNPACK) makes of a file here: asks the runtime.
 
-The runtime is native code that may crash on a stranger's bytes. So this module is a program as
-well: it reads paths, a line each, and answers each with a line of JSON, made by a fork of its own.
+The runtime is native code that may crash on a stranger's bytes, and a fork of a process with
+threads may hang. So this module is a program as well, which has none: it reads paths, a line each,
+and answers each with a line of JSON, made by a fork of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
 
-SECONDS, BYTES_PER_SECOND = 8, 2_000_000
-SPARE_MEMORY = 2 << 30
+from export.targets import isolated
+
+BYTES_PER_SECOND = 2_000_000
 ASKING = threading.Lock()
 
 
@@ -49,11 +49,12 @@ def _server() -> subprocess.Popen:
     """The process that answers; it ends when this one does, which closes its input."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [sys.executable, "-P", __file__],
+        [sys.executable, "-P", "-m", __name__],
         stdin=pipe,
         stdout=pipe,
         stderr=subprocess.DEVNULL,
         text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
 
 
@@ -64,37 +65,16 @@ def _serve() -> None:
     os.dup2(2, 1)  # what the runtime prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _answer(json.loads(line), answers)
-        _, status = os.waitpid(child, 0)
-        if status:
-            code = os.waitstatus_to_exitcode(status)
-            told = "takes too long" if code == -signal.SIGALRM else f"crashes with {_ending(code)}"
-            os.write(answers, json.dumps({"error": told}).encode() + b"\n")
-
-
-def _answer(path: str, answers: int) -> None:
-    """In the fork: write the answer and end."""
-    size = os.stat(path).st_size
-    signal.alarm(SECONDS + size // BYTES_PER_SECOND)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(ValueError, OSError):  # not every system has this limit
-        with open("/proc/self/statm") as file:
-            used = int(file.read().split()[0]) * resource.getpagesize()
-        limit = used + SPARE_MEMORY + 8 * size
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    try:
-        inside, count = find_partitions(path)
-        found = {"inside": inside, "count": count}
-    except Exception as error:
-        found = {"error": " ".join(str(error).split())[:300] or type(error).__name__}
-    os.write(answers, json.dumps(found).encode() + b"\n")
-    os._exit(0)
-
-
-def _ending(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"code {code}"
+        path = json.loads(line)
+        size = os.stat(path).st_size
+        seconds = isolated.SECONDS + size // BYTES_PER_SECOND
+        memory = isolated.SPARE_MEMORY + 8 * size
+        try:
+            inside, count = isolated.call(find_partitions, path, seconds=seconds, memory=memory)
+            found = {"inside": inside, "count": count}
+        except isolated.IsolatedError as error:
+            found = {"error": str(error)}
+        os.write(answers, json.dumps(found).encode() + b"\n")
 
 
 def find_partitions(path: str) -> tuple[list[int | None], int]:
@@ -113,38 +93,28 @@ def find_partitions(path: str) -> tuple[list[int | None], int]:
     ops = [d for d in details if d["op_name"] != "DELEGATE"]
     producer = {int(out): i for i, op in enumerate(ops) for out in op["outputs"]}
     inside: list[int | None] = [None] * len(ops)
+
+    def walk_back(pending: list[int], given: set[int], number: int) -> None:
+        """Mark what makes the tensors `pending` from `given` as inside call `number`."""
+        while pending:
+            tensor = pending.pop()
+            op = producer.get(tensor)
+            if op is None or inside[op] is not None or tensor in given:
+                continue
+            inside[op] = number
+            pending += [int(i) for i in ops[op]["inputs"] if i >= 0]
+
     for number, call in enumerate(calls):
-        given = {int(i) for i in call["inputs"]}
-        pending = [int(i) for i in call["outputs"]]
-        _walk_back(ops, producer, inside, given, pending, number)
-        kept = {int(i) for i in call["outputs"]}
+        given, kept = ({int(i) for i in call[side]} for side in ("inputs", "outputs"))
+        walk_back(list(kept), given, number)
         # Ops that nothing inside reads: they are in the file's order, so one pass finds chains.
         for i, op in enumerate(ops):
             read = [int(t) for t in op["inputs"] if t >= 0]
             hidden = [t for t in read if t not in kept and inside[producer.get(t, i)] == number]
             if inside[i] is None and hidden:
-                _walk_back(ops, producer, inside, given, read, number)
+                walk_back(read, given, number)
                 inside[i] = number
     return inside, len(calls)
-
-
-def _walk_back(
-    ops: list[dict],
-    producer: dict[int, int],
-    inside: list[int | None],
-    given: set[int],
-    pending: list[int],
-    number: int,
-) -> None:
-    """Mark what makes the tensors `pending` from `given` as inside the delegate's call `number`."""
-    pending = list(pending)
-    while pending:
-        tensor = pending.pop()
-        op = producer.get(tensor)
-        if op is None or inside[op] is not None or tensor in given:
-            continue
-        inside[op] = number
-        pending += [int(i) for i in ops[op]["inputs"] if i >= 0]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of a `.tflite` file, checked; its constants and metadata."""
+"""The tables of a `.tflite` file, checked."""
 
 from __future__ import annotations
 
@@ -68,26 +68,6 @@ def called(op: dict[str, Any]) -> list[int]:
         for field in CALLED if union else ():
             found += [int(i) for i in np.atleast_1d(union[1].get(field, []))]
     return found
-
-
-def read_constants(path: Path) -> dict[str, np.ndarray]:
-    """Tensor name -> value of every int8 and float32 constant, in the file's shape."""
-    model = read_model(path)
-    graph = model["subgraphs"][0]
-    dtypes = {schema.TensorType.INT8: np.int8, schema.TensorType.FLOAT32: np.float32}
-    found = {}
-    for name, t in zip(names_of(graph), graph["tensors"], strict=True):
-        data = model["buffers"][t["buffer"]]["data"]
-        if len(data) and t["type"] in dtypes:
-            found[name] = np.frombuffer(data.tobytes(), dtypes[t["type"]]).reshape(t["shape"])
-    return found
-
-
-def read_metadata(path: Path) -> dict[str, bytes]:
-    """Name -> content of the model's metadata buffers."""
-    model = read_model(path)
-    buffers = model["buffers"]
-    return {e["name"]: buffers[e["buffer"]]["data"].tobytes() for e in model["metadata"]}
 
 
 def names_of(graph: dict[str, Any], prefix: str = "") -> list[str]:

@@ -36,12 +36,17 @@ def load(path: Path, threads: int = 1) -> Runner:
     return Runner(f"LiteRT {version}, XNNPACK, {threads} thread{'s'[: threads != 1]}", run)
 
 
-def open_interpreter(path: Path, threads: int) -> Interpreter:
-    """An interpreter with the default XNNPACK delegate, ready to run."""
-    read_model(path)
+def open_interpreter(path: Path, threads: int, changed: bytes | None = None) -> Interpreter:
+    """An interpreter with the default XNNPACK delegate, ready to run.
+
+    changed: what was made of the file, to be run in its place.
+    """
+    if changed is None:
+        read_model(path)
+    source = {"model_content": changed} if changed else {"model_path": str(path)}
     try:
         with quiet():
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter = Interpreter(**source, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -15,10 +15,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export.quiet import quiet
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.graph import read_graph
-from mobilemod.errors import UserError
+from export.targets.tflite.running import open_interpreter
 
 CONSTANTS = {
     schema.TensorType.INT8: np.int8,
@@ -49,10 +48,7 @@ class TfliteTaps:
     def run(
         self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
-        """`wanted` tensors, as the file holds them, on the image `x`, float32 (1, 3, S, S).
-
-        given: values, as the file holds them, that take a tensor's place for all that read it.
-        """
+        """As `Taps.run`."""
         given = given or {}
         key = (tuple(sorted(wanted)), tuple(sorted(given)))
         if key not in self.loaded:
@@ -84,14 +80,7 @@ class TfliteTaps:
         shown = {self.place[name] for name in wanted if name not in self.graph.inputs}
         graph.outputs = [*graph.outputs, *sorted(shown - {int(i) for i in graph.outputs})]
         changed.model.signatureDefs = None
-        try:
-            with quiet():
-                interpreter = Interpreter(model_content=changed.pack(), num_threads=1)
-                interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{self.path}: the TFLite runtime refuses the file: {reason}") from None
-        return interpreter, inputs
+        return open_interpreter(self.path, 1, changed.pack()), inputs
 
     def constant(self, name: str) -> np.ndarray | None:
         """A stored tensor's values, int8 or int32 codes or float32; None for any other."""

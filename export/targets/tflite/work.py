@@ -15,18 +15,12 @@ OPS = {
     "Convolution2DTransposeBias": CONV_TRANSPOSE,  # MediaPipe's
     "FULLY_CONNECTED": LINEAR,
     "BATCH_MATMUL": MATMUL,
-    **dict.fromkeys(
-        (
-            "LSTM",
-            "RNN",
-            "SVDF",
-            "UNIDIRECTIONAL_SEQUENCE_LSTM",
-            "BIDIRECTIONAL_SEQUENCE_LSTM",
-            "UNIDIRECTIONAL_SEQUENCE_RNN",
-            "BIDIRECTIONAL_SEQUENCE_RNN",
-        ),
-        RECURRENT,
-    ),
+    **dict.fromkeys(("LSTM", "RNN", "SVDF"), RECURRENT),
+    **{
+        f"{way}DIRECTIONAL_SEQUENCE_{k}": RECURRENT
+        for way in ("UNI", "BI")
+        for k in ("LSTM", "RNN")
+    },
 }
 # Their inputs are output shape, weight, data, bias.
 SHAPE_FIRST = ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE")
