@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilemod.errors import UserError
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.progress import progress
@@ -76,13 +77,18 @@ def learn_rounding(
 
     The depthwise kernels keep their nearest codes: forms cut them differently. Returns, by layer,
     the mean squared error of its output on held-out images before and after; where learning
-    didn't lower it, nothing was changed.
+    didn't lower it, nothing was changed. Raises `UserError` for fewer images than are held out.
     """
     program = QatProgram(form, table).requires_grad_(False)
     program.refresh()
     layers = program.program.layers
     rng = np.random.default_rng(config.seed)
     real = quantized = images.first(config.images + config.held_out)
+    if len(real) <= config.held_out:
+        raise UserError(
+            f"{len(real)} calibration images are too few to learn rounding, which holds out "
+            f"{config.held_out}; give more images, or a recipe with nearest rounding"
+        )
     order = torch.from_numpy(rng.permutation(len(real)))
     used, kept = order[: -config.held_out], order[-config.held_out :]
     errors = {}

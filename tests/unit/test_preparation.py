@@ -144,6 +144,14 @@ def test_bias_correction_takes_the_mean_error_away(model, images):
     assert not any(".qkv." in name for name in found) and "head:weight" in found
 
 
+def test_too_few_images_to_learn_rounding_on_is_one_line(model, images):
+    form = build_mobile(model, XNNPACK_FORM)
+    table = make_table(form, "xnnpack", load_recipe("cpu"), calibrate_on(form, "w", images))
+    count = len(images.first(1000))
+    with pytest.raises(UserError, match=f"^{count} calibration images are too few .* {count};"):
+        learn_rounding(form, table, images, RoundingConfig(held_out=count))
+
+
 def test_learned_rounding_lowers_the_error_of_blocks(model, images):
     """Of weights alone: activations round what they round."""
     form = build_mobile(model, XNNPACK_FORM)
