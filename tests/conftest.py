@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 TEST_DATA = Path(__file__).parent / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several test processes each has a core of its own: an export that it starts has one
+    worker, which imports the frameworks once."""
+    name = getattr(config, "workerinput", {}).get("workerid", "")
+    if name and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(name.removeprefix("gw")) % len(cores)]})
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The Imagenette folder (train/ and val/), from the environment variable MOBILEMOD_DATA."""

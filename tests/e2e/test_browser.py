@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.harness.drivers import browser as driver_module
 from mobilemod.harness.drivers.browser import BrowserDriver, find_binary, headless
@@ -84,6 +85,19 @@ def test_closed_in_mid_job_it_goes_on_at_the_last_image(
     runs = [line.run for line in lines if line.type == "image"]
     assert 10 <= runs.count(runs[0]) < 2 * IMAGES
     assert len(set(runs)) == 2
+
+
+def test_bench_times_files_in_the_browser(bundle: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["bench", str(bundle), "--device", "browser", "--runs", "5", "--json", "-"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [f["file"] for f in record["files"]] == ["tiny_int8.tflite", "tiny_float32.tflite"]
+    for file in record["files"]:
+        assert "LiteRT" in file["runtime"]
+        assert file["latency"]["runs"] == 5 and file["latency"]["min_ms"] > 0
+        # Chromium's WASM and this machine's kernels differ by rounding alone.
+        assert file["logits"]["count"] == len(IDS) and file["logits"]["max_difference"] < 0.5
+    (pair,) = record["comparisons"]
+    assert (pair["int8"], pair["float"]) == ("tiny_int8.tflite", "tiny_float32.tflite")
 
 
 def test_two_browsers_at_once_each_get_their_own_record(

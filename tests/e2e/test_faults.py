@@ -215,6 +215,7 @@ def test_full_disk_of_the_cache(toy, lowered, tmp_path):
         assert before <= files and all(p.suffix == ".json" for p in files - before)
 
 
+@pytest.mark.slow
 def test_kill_in_mid_export_then_again(toy, tree, lowered, tmp_path):
     cache, out = copy_of(lowered, tmp_path / "cache"), tmp_path / "out" / "bundle"
     shutil.rmtree(programs(cache)["int8"].parent)

@@ -85,6 +85,7 @@ def copy(bundle, tmp_path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 def test_one_command_writes_table_record_and_page_and_goes_on(run, bundle, data, tmp_path):
     cache, out = tmp_path / "cache", tmp_path / "out"
     arguments = ["sensitivity", bundle, "--data", data, "--images", IMAGES, "--out", out]

@@ -84,7 +84,7 @@ def build(
 def _manifest(found: Found, outputs: int) -> dict:
     """What runners read of a bundle's manifest."""
     numbers = [{"id": str(i), "label": str(i)} for i in range(outputs)]
-    labels = found.bundle.values["labels"] if found.bundle else numbers
+    labels = [v.model_dump() for v in found.bundle.manifest.labels] if found.bundle else numbers
     return {
         "schema": SCHEMA,
         "model": found.model or "",
