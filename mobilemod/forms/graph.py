@@ -1,0 +1,84 @@
+"""The graph that a network is rewritten in: nodes in order, each an op (a module) on earlier ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+
+@dataclass(eq=False)
+class Node:
+    """One op and its result.
+
+    op: None for the network's input. shape: of the result, the batch of the captured program in
+    it. path: the module of the network that it comes from. role: what the result is, "" where
+    that is told from the op later.
+    """
+
+    op: nn.Module | None
+    inputs: list[Node]
+    shape: tuple[int, ...]
+    path: str = ""
+    role: str = ""
+
+
+@dataclass
+class Graph:
+    """nodes: in an order in which they can run; output: the one whose result is the network's."""
+
+    nodes: list[Node] = field(default_factory=list)
+    output: Node | None = None
+
+    @property
+    def input(self) -> Node:
+        """The network's input."""
+        return self.nodes[0]
+
+    def users(self) -> dict[Node, list[Node]]:
+        """Node -> those that read it, once for each time."""
+        found: dict[Node, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            for source in node.inputs:
+                found[source].append(node)
+        return found
+
+    def replace(self, old: Node, new: Node) -> None:
+        """Let all that read `old` read `new`."""
+        for node in self.nodes:
+            node.inputs = [new if n is old else n for n in node.inputs]
+        if self.output is old:
+            self.output = new
+
+    def insert(self, node: Node, *, after: Node | None = None, before: Node | None = None) -> Node:
+        """Put a node beside another."""
+        place = self.nodes.index(before) if before else self.nodes.index(after) + 1  # type: ignore[arg-type]
+        self.nodes.insert(place, node)
+        return node
+
+    def prune(self) -> None:
+        """Drop what nothing reads."""
+        needed, pending = {self.input}, [self.output]
+        while pending:
+            node = pending.pop()
+            if node is not None and node not in needed:
+                needed.add(node)
+                pending.extend(node.inputs)
+        self.nodes = [n for n in self.nodes if n in needed]
+
+    def of(self, kind: type | tuple[type, ...]) -> Iterator[Node]:
+        """The nodes whose op is of a kind, in order."""
+        return (n for n in list(self.nodes) if isinstance(n.op, kind))
+
+    def run(self, x: Tensor, see: Callable[[Node, Tensor], None] | None = None) -> Tensor:
+        """The network's output for `x`; `see` is shown every result."""
+        values = {self.input: x}
+        for node in self.nodes[1:]:
+            assert node.op is not None
+            values[node] = node.op(*(values[n] for n in node.inputs))
+            if see is not None:
+                see(node, values[node])
+        assert self.output is not None
+        return values[self.output]

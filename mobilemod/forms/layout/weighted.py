@@ -1,0 +1,136 @@
+"""Convolutions, linears and norms: what has weights works on images, channels first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mobilemod.forms.layout.axes import Axis, Dim, View
+from mobilemod.forms.layout.builder import Builder, Unsupported
+from mobilemod.forms.layout.elementwise import with_constant
+from mobilemod.forms.layout.handlers import handles, is_view, pair
+from mobilemod.forms.mobile_ops import NamedConv2d
+from mobilemod.forms.ops import Affine, ChannelNorm
+
+
+def pointwise(b: Builder, x: View, dim: int, weight: Tensor, bias: Tensor | None) -> View:
+    """A linear layer over dimension `dim`, as a 1x1 convolution; weight (out, in)."""
+    x = b.image(x, x.dims[dim])
+    conv = NamedConv2d(b.path, "", weight[:, :, None, None].contiguous(), bias)
+    node = b.add(conv, [x.node], (x.node.shape[0], len(weight), *x.node.shape[2:]))
+    new = (Axis(len(weight)),) if len(weight) > 1 else ()
+    dims = tuple(new if i == dim % len(x.axes) else d for i, d in enumerate(x.axes))
+    return View(node, (x.node_axes[0], new, *x.node_axes[2:]), dims)
+
+
+@handles("linear.default")
+def linear(b: Builder, x: View, weight: Tensor, bias: Tensor | None = None) -> View:
+    """A linear layer over the last dimension."""
+    if is_view(weight) or is_view(bias):
+        raise Unsupported("a linear layer whose weight depends on the image")
+    return pointwise(b, x, len(x.axes) - 1, weight, bias)
+
+
+@handles("addmm.default")
+def addmm(b: Builder, bias: Tensor, x: View, weight: Tensor) -> View:
+    """bias + x @ weight."""
+    return pointwise(b, x, len(x.axes) - 1, weight.t(), bias)
+
+
+@handles("conv2d.default", "conv2d.padding", "convolution.default")
+def conv2d(
+    b: Builder, x: View, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
+    padding: Any = 0, dilation: Any = 1, *rest: Any,
+) -> View:  # fmt: skip
+    """A convolution; (B, C, H, W) to the same."""
+    groups = rest[-1] if rest else 1
+    if len(rest) == 3 and (rest[0] or any(rest[1])):
+        raise Unsupported("a transposed convolution")
+    if is_view(weight):
+        raise Unsupported("a convolution whose weight depends on the image")
+    stride, dilation = pair(stride), pair(dilation)
+    kernel = tuple(weight.shape[2:])
+    if padding == "valid":
+        padding = 0
+    x = b.rearranged(x, x.dims)
+    node, before = x.node, None
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        before = [t // 2 for t in total]
+        after = [t - s for t, s in zip(total, before, strict=True)]
+        if before != after:
+            amounts = [before[1], after[1], before[0], after[0]]
+            node = b.call("constant_pad_nd.default", [node], (amounts, 0.0), "moved")
+            before = [0, 0]
+        padding = before
+    conv = NamedConv2d(b.path, "", weight, bias, stride=stride, padding=pair(padding),
+                       dilation=dilation, groups=groups)  # fmt: skip
+    with torch.no_grad():
+        shape = torch.nn.functional.conv2d(
+            torch.empty(node.shape, device="meta"), weight.to("meta"), None, conv.stride,
+            conv.padding, conv.dilation, groups,
+        ).shape  # fmt: skip
+    out = b.add(conv, [node], shape)
+    dims = (x.axes[0], *((Axis(n),) if n > 1 else () for n in shape[1:]))
+    return View(out, dims, dims)
+
+
+@handles("conv1d.default")
+def conv1d(b: Builder, x: View, weight: Tensor, bias: Any = None, stride: Any = 1,
+           padding: Any = 0, dilation: Any = 1, groups: int = 1) -> View:  # fmt: skip
+    """A convolution along one dimension, as one of an image of height N and width 1."""
+    y = x.seen_as((*x.axes, ()))
+    one = (lambda v: (pair(v)[0], 1)), (lambda v: (pair(v)[0], 0))
+    y = conv2d(b, y, weight[..., None], bias, one[0](stride), one[1](padding), one[0](dilation),
+               groups)  # fmt: skip
+    return y.seen_as(y.axes[:3])
+
+
+@handles("batch_norm.default", "_native_batch_norm_legit_no_training.default")
+def batch_norm(b: Builder, x: View, weight: Any, bias: Any, mean: Any, variance: Any,
+               *rest: Any) -> Any:  # fmt: skip
+    """A batch norm by stored statistics: a scale and shift per channel."""
+    legit = len(rest) == 2
+    eps = rest[1] if legit else rest[2]
+    if mean is None:
+        raise Unsupported("a batch norm without stored statistics")
+    scale = (1.0 if weight is None else weight.double()) / torch.sqrt(variance.double() + eps)
+    shift = (0.0 if bias is None else bias.double()) - mean.double() * scale
+    x = b.image(x, x.dims[1])
+    out = View(b.add(Affine(scale, shift), [x.node], x.node.shape), x.node_axes, x.axes)
+    return [out, None, None] if legit else out
+
+
+@handles("layer_norm.default", "native_layer_norm.default")
+def layer_norm(b: Builder, x: View, shape: Any, weight: Any = None, bias: Any = None,
+               eps: float = 1e-5, *rest: Any) -> View:  # fmt: skip
+    """A norm over the last dimension, as one over an image's channels."""
+    if len(shape) == 1:
+        return _normed(b, x, x.dims[-1], eps, False, weight, bias)
+    if len(shape) == len(x.axes) - 1 == 3:
+        x = b.image(x, x.dims[1])
+        y = View(b.add(ChannelNorm(eps, True), [x.node], x.node.shape), x.node_axes, x.axes)
+        y = y if weight is None else with_constant(b, y, weight, "mul.Tensor")
+        return y if bias is None else with_constant(b, y, bias, "add.Tensor")
+    raise Unsupported("a layer norm over several dimensions")
+
+
+@handles("group_norm.default")
+def group_norm(b: Builder, x: View, groups: int, weight: Any = None, bias: Any = None,
+               eps: float = 1e-5, *rest: Any) -> View:  # fmt: skip
+    """A norm of an image over channels and positions."""
+    if groups != 1:
+        raise Unsupported(f"a group norm of {groups} groups")
+    return _normed(b, x, x.dims[1], eps, True, weight, bias)
+
+
+def _normed(b: Builder, x: View, features: Dim, eps: float, whole: bool, weight: Any, bias: Any) -> View:  # noqa: E501
+    x = b.image(x, features)
+    node = b.add(ChannelNorm(eps, whole), [x.node], x.node.shape)
+    if weight is not None or bias is not None:
+        channels = x.node.shape[1]
+        scale = torch.ones(channels) if weight is None else weight
+        node = b.add(Affine(scale, bias), [node], node.shape)
+    return View(node, x.node_axes, x.axes)

@@ -1,0 +1,252 @@
+"""What canonical forms are made of, beside convolutions: norms, moves, products, single torch ops.
+
+An image is (B, C, H, W), a stack of matrices (B, M, N). Every op is a module on tensors, so that
+quantization and lowering find it by its kind; what a runtime wants otherwise is another
+module in its place (`mobilemod.forms.target`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HOLE = "x"  # where a tensor goes in the arguments of `Call`
+
+
+class Hole:
+    """The place of the n-th tensor in a call's arguments."""
+
+    def __init__(self, index: int):
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"${self.index}"
+
+
+def filled(value: Any, tensors: Sequence[Any]) -> Any:
+    """`value` with each `Hole` replaced by its tensor."""
+    if isinstance(value, Hole):
+        return tensors[value.index]
+    if isinstance(value, list | tuple):
+        return [filled(v, tensors) for v in value]
+    return value
+
+
+def has_hole(value: Any) -> bool:
+    """Whether a tensor goes in somewhere."""
+    if isinstance(value, list | tuple):
+        return any(map(has_hole, value))
+    return isinstance(value, Hole)
+
+
+class Call(nn.Module):
+    """One torch op; `args` and `options` as torch takes them, tensors as `Hole`s.
+
+    name: as in torch.ops.aten, with its overload.
+    """
+
+    def __init__(self, name: str, args: Sequence[Any], options: dict[str, Any] | None = None):
+        super().__init__()
+        self.name, self.args, self.options = name, list(args), dict(options or {})
+        self.function: Callable[..., Tensor] = resolve(name)
+
+    def __deepcopy__(self, memo: dict) -> Call:
+        return Call(self.name, self.args, self.options)
+
+    @property
+    def kind(self) -> str:
+        """The op's name without its overload."""
+        return self.name.partition(".")[0]
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return self.function(*filled(self.args, tensors), **self.options)
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, {self.args}"
+
+
+def resolve(name: str) -> Callable[..., Tensor]:
+    """The op of `torch.ops.aten` called `name`, "gelu.default"."""
+    packet, _, overload = name.partition(".")
+    return getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+
+class Affine(nn.Module):
+    """x * scale + shift per channel of an image; until it is folded into what stands beside it.
+
+    scale: (C,), or (1,) for every value alike. shift: (C,), None for none.
+    """
+
+    def __init__(self, scale: Tensor, shift: Tensor | None = None):
+        super().__init__()
+        self.scale, self.shift = scale.detach().double(), None
+        if shift is not None and bool(shift.any()):
+            self.shift = shift.detach().double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1, *[1] * (x.ndim - 2)) if len(self.scale) > 1 else (1,) * x.ndim
+        y = x * self.scale.float().reshape(shape)
+        if self.shift is not None:
+            y = y + self.shift.float().reshape(1, -1, *[1] * (x.ndim - 2))
+        return y
+
+
+class ChannelNorm(nn.Module):
+    """(x - mean) / sqrt(variance + eps) over the channels of an image at each position.
+
+    whole: over channels and positions, one mean and variance an image.
+    """
+
+    def __init__(self, eps: float, whole: bool = False):
+        super().__init__()
+        self.eps, self.whole = eps, whole
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """What the mean is taken over."""
+        return (1, 2, 3) if self.whole else (1,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        d = x - x.mean(self.dims, keepdim=True)
+        return d * torch.rsqrt((d * d).mean(self.dims, keepdim=True) + self.eps)
+
+
+class ChannelMean(nn.Module):
+    """The mean over an image's channels, (B, C, H, W) to (B, 1, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True)
+
+
+class Rearrange(nn.Module):
+    """A tensor with its axes in another order and grouping.
+
+    sizes: of the axes, 0 for the batch. source, target: the axes of each dimension, outermost
+    first. channels_last: go by the order that a runtime has images in memory, (B, H, W, C).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        source: Sequence[Sequence[int]],
+        target: Sequence[Sequence[int]],
+        channels_last: bool = True,
+    ):
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.source = tuple(map(tuple, source))
+        self.target = tuple(map(tuple, target))
+        self.channels_last = channels_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        source, target = list(self.source), list(self.target)
+        if self.channels_last and len(source) == 4:
+            source = [source[i] for i in (0, 2, 3, 1)]
+            x = x.permute(0, 2, 3, 1)
+        last = self.channels_last and len(target) == 4
+        if last:
+            target = [target[i] for i in (0, 2, 3, 1)]
+        x = self._moved(x, source, target)
+        return x.permute(0, 3, 1, 2) if last else x
+
+    def _moved(
+        self, x: Tensor, source: list[tuple[int, ...]], target: list[tuple[int, ...]]
+    ) -> Tensor:
+        old, new = [a for dim in source for a in dim], [a for dim in target for a in dim]
+        runs = _runs(old, new)
+        if len(runs) > 1 and [r[0] for r in runs] != [r[0] for r in sorted(runs, key=lambda r: old.index(r[0]))]:  # noqa: E501
+            before = sorted(runs, key=lambda r: old.index(r[0]))
+            shape = [self._size(run) for run in before]
+            if [tuple(d) for d in source if d] != [tuple(r) for r in before] or len(source) != len(before):  # noqa: E501
+                x = x.reshape(shape)
+            x = x.permute([before.index(run) for run in runs])
+            if [tuple(d) for d in target] == [tuple(r) for r in runs]:
+                return x
+        return x.reshape([self._size(dim) for dim in target])
+
+    def _size(self, axes: Sequence[int]) -> int:
+        size = 1
+        for a in axes:
+            if self.sizes[a] == 0:
+                return -1
+            size *= self.sizes[a]
+        return size
+
+    def extra_repr(self) -> str:
+        return f"{self.sizes}, {self.source} -> {self.target}"
+
+
+def _runs(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, ...]]:
+    """`new` in pieces whose axes stand side by side in `old` too."""
+    runs: list[list[int]] = []
+    for axis in new:
+        if runs and old.index(runs[-1][-1]) + 1 == old.index(axis):
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    return [tuple(run) for run in runs]
+
+
+class MatMul(nn.Module):
+    """left @ right of stacks of matrices; transposed: which of both is taken transposed."""
+
+    def __init__(self, transposed: tuple[bool, bool] = (False, False), swapped: bool = False):
+        super().__init__()
+        self.transposed, self.swapped = transposed, swapped
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        left = left.transpose(1, 2) if self.transposed[0] else left
+        right = right.transpose(1, 2) if self.transposed[1] else right
+        return torch.bmm(left, right)
+
+    def extra_repr(self) -> str:
+        return f"{self.transposed}"
+
+
+class Repeat(nn.Module):
+    """The channels of an image, `times` times after one another."""
+
+    def __init__(self, times: int):
+        super().__init__()
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x] * self.times, 1)
+
+
+class Select(nn.Module):
+    """Some channels of an image, by index."""
+
+    def __init__(self, index: Sequence[int]):
+        super().__init__()
+        self.index = tuple(index)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, step = self.index[0], self.index[1] - self.index[0] if len(self.index) > 1 else 1
+        if self.index == tuple(range(first, first + len(self.index))):
+            return x[:, first : first + len(self.index)]
+        if step > 1 and self.index == tuple(range(first, self.index[-1] + 1, step)):
+            return x[:, first : self.index[-1] + 1 : step]
+        return x[:, list(self.index)]
+
+
+class Fixed(nn.Module):
+    """A constant operand, in the layout of what it meets; until it gets its name."""
+
+    def __init__(self, value: Tensor):
+        super().__init__()
+        self.register_buffer("value", value.detach().clone())
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
+class Tile(nn.Module):
+    """`x`, repeated along its first dimension as often as `like` needs; nothing for one image."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        times = like.shape[0] // x.shape[0]
+        return x if times == 1 else x.repeat(times, *[1] * (x.ndim - 1))
