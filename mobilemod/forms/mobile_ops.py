@@ -111,6 +111,21 @@ class NamedConv2d(nn.Conv2d):
             if bias is not None:
                 self.bias.copy_(bias)
 
+    def with_weights(
+        self, weight: Tensor, bias: Tensor | None, part: str | None = None
+    ) -> NamedConv2d:
+        """A convolution of the same geometry and name with other weights."""
+        return NamedConv2d(
+            self.module,
+            self.part if part is None else part,
+            weight,
+            bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
     @property
     def tensor(self) -> str:
         """Name of the weight tensor in the parameter table."""

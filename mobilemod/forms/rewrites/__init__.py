@@ -1,0 +1,42 @@
+"""Exact rewrites of the channels-first graph, one a file, in the order of `PASSES`.
+
+A pass is a function of a graph that changes it in place and returns how often it did. What it
+computes stays the same for every image but for the order of float operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mobilemod.forms.graph import Graph
+from mobilemod.forms.rewrites.affine_after import fold_into_producer
+from mobilemod.forms.rewrites.affine_before import fold_into_readers
+from mobilemod.forms.rewrites.affine_merge import merge_affines
+from mobilemod.forms.rewrites.affine_move import move_behind_pooling
+from mobilemod.forms.rewrites.scalar_move import move_scalars_back
+from mobilemod.forms.rewrites.select_rows import select_rows
+
+PASSES: dict[str, Callable[[Graph], int]] = {
+    "selected channels as convolutions of their own": select_rows,
+    "scalar factors moved to a convolution": move_scalars_back,
+    "scales and shifts merged": merge_affines,
+    "scales and shifts folded into the convolution before": fold_into_producer,
+    "scales and shifts moved behind pooling": move_behind_pooling,
+    "scales and shifts folded into the convolutions after": fold_into_readers,
+}
+MOST_ROUNDS = 20
+
+
+def rewrite(graph: Graph) -> dict[str, int]:
+    """Run all passes until none finds anything; how often each did something."""
+    counts = dict.fromkeys(PASSES, 0)
+    for _ in range(MOST_ROUNDS):
+        found = 0
+        for name, apply in PASSES.items():
+            done = apply(graph)
+            graph.prune()
+            counts[name] += done
+            found += done
+        if not found:
+            break
+    return counts
