@@ -133,7 +133,7 @@ class BiasedAttention(nn.Module):
         """Values of `x` seen from `q` (B, heads * width, h, w), and `v_local`: (B, C, h, w)."""
         v = self.v(x)
         queries, keys, values = (
-            t.unflatten(1, (NUM_HEADS, -1)).flatten(3) for t in (q, self.k(x), v)
+            t.reshape(len(x), NUM_HEADS, -1, t.shape[2] * t.shape[3]) for t in (q, self.k(x), v)
         )
         scores = (queries * self.scale).transpose(2, 3) @ keys
         attention = self.mix(scores + self.attention_biases[:, self.attention_bias_idxs])
