@@ -277,10 +277,10 @@ class EfficientFormerV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         size = self.variant.size
         if tuple(x.shape[2:]) != (size, size):
-            given = " x ".join(map(str, x.shape[2:]))
             raise UserError(
-                f"{self.variant.name} is made for images of {size} x {size} pixels, not {given}: "
-                f"give such images, or make the network for others, as create_model(…, size=256)"
+                f"{self.variant.name} is made for images of {size} x {size} pixels, not "
+                f"{' x '.join(map(str, x.shape[2:]))}: give images of that size, or make it for "
+                "another one, by create_model's size"
             )
         x = self.norm(self.forward_features(x)).mean((2, 3))
         return (self.head(x) + self.dist_head(x)) / 2
