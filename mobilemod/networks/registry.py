@@ -91,12 +91,13 @@ def preprocess_of(of: str | Variant | nn.Module, size: int | None = None) -> Pre
     `UserError` for a size that a network can't take.
     """
     found = family_of(of).preprocess
-    if not isinstance(of, str):
-        variant = getattr(of, "variant", of)
-        if size is not None:
-            require_size(variant, size, f"the weights of {variant.name}")
-        size = getattr(variant, "size", size)
-    return found if size is None else dataclasses.replace(found, size=size)
+    variant = getattr(of, "variant", of)  # a name has none
+    own = getattr(variant, "size", None)
+    if size is not None or own:
+        found = dataclasses.replace(found, size=own if size is None else size)
+    if own:
+        require_size(variant, found.size, f"the weights of {variant.name}")
+    return found
 
 
 def at_size(variant: Variant, size: int | None) -> Variant:

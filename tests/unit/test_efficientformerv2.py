@@ -269,6 +269,8 @@ def test_a_file_for_another_size_is_refused(tiny, tmp_path):
     assert f"{path} are for images of 64 x 64 pixels, not 96 x 96: ask for size 64" in message
     with pytest.raises(UserError, match=r"_tiny are for images of 64 x 64 pixels, not 96 x 96"):
         preprocess_of(model, 96)
+    with pytest.raises(UserError, match="image size 100: must be a multiple of 32"):
+        preprocess_of(model, 100)
     larger = trained_like_state(dataclasses.replace(TINY, size=96), 10)
     torch.save(authors(larger, 3), path)
     source = open_source(TINY.name, path, None)
