@@ -99,12 +99,12 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)
-    preprocess = preprocess_of(config.model, config.size)
     source = open_source(
         config.model, config.checkpoint, config.data, config.author, config.license
     )
     check_labels(source.labels)
     model = network(source.variant, source.num_classes, source.state)
+    preprocess = preprocess_of(model, config.size)
     _checked_forms(model, config.targets, preprocess.size)
     prepared = find_prepared(source, model, recipe, preprocess, config.data, config.trained)
     adjusted = network(source.variant, source.num_classes, prepared.state)

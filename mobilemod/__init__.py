@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 
 
 def create_model(
-    name: str, num_classes: int = 1000, checkpoint: str | Path | None = None
+    name: str, num_classes: int = 1000, checkpoint: str | Path | None = None, size: int = 224
 ) -> nn.Module:
-    """The network `name` in evaluation mode, with the weights of `checkpoint` where given.
+    """The network `name`, for images of `size` pixels, with the weights of `checkpoint` if given.
 
     See `mobilemod.networks.checkpoints.create_model`. torch is imported here and not before.
     """
     from mobilemod.networks import checkpoints
 
-    return checkpoints.create_model(name, num_classes, checkpoint)
+    return checkpoints.create_model(name, num_classes, checkpoint, size)

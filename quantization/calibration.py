@@ -24,6 +24,7 @@ from mobilemod.errors import UserError
 from mobilemod.files import write_text
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import Tap
+from mobilemod.networks.reading.sets import is_counter
 from mobilemod.progress import progress
 from quantization.calibration_doubts import doubts
 from quantization.hooks import forward_hooks, require_finite
@@ -129,9 +130,9 @@ def load_calibration(path: Path) -> Calibration:
 
 
 def weights_digest(state: dict[str, Tensor]) -> str:
-    """sha256 over the names and values of a state dict."""
+    """sha256 over the names and values of a state dict, counters of batches apart."""
     h = hashlib.sha256()
-    for name in sorted(state):
+    for name in sorted(n for n in state if not is_counter(n)):
         h.update(name.encode() + b"\0")
         h.update(np.ascontiguousarray(state[name].detach().float().numpy()).tobytes())
     return h.hexdigest()

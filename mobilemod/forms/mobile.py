@@ -44,8 +44,17 @@ class MobileForm(nn.Module):
 
 @torch.no_grad()
 def build_mobile(model: nn.Module, options: FormOptions) -> MobileForm:
-    """The mobile form of `model`, in eval mode; equal to it within 1e-4 per logit in float32."""
-    return family_of(model).mobile(model.eval(), options).eval()
+    """The mobile form of `model`, in eval mode; equal to it within 1e-4 per logit in float32.
+
+    `UserError` where the family has none.
+    """
+    family = family_of(model)
+    if family.mobile is None:
+        raise UserError(
+            f"{family.title} has no mobile form yet: its networks can be loaded and trained, not "
+            "exported; give a model of another family"
+        )
+    return family.mobile(model.eval(), options).eval()
 
 
 def published_state(form: MobileForm) -> dict[str, Tensor]:

@@ -39,12 +39,15 @@ from mobilemod.networks.reading.sets import (
     unnamed_averages,
 )
 from mobilemod.networks.registry import (
+    at_size,
     build,
     family_of,
     get_variant,
     load_family,
     module_of,
     network,
+    preprocess_of,
+    require_size,
     variants,
 )
 
@@ -97,11 +100,12 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Read `path` and check it against `variant_name`, name by name and shape by shape.
 
-    Of several sets of weights the first that is complete is taken: moving averages (EMA) before
-    plain ones, as the published accuracy was measured with them, each group in the order of
-    `WEIGHT_KEYS`. Without `variant_name` it is the one the file says or looks like; without
-    `num_classes` the number of the head's rows. Raises `UserError` for a file that can't be read,
-    would run code, doesn't fit, or holds a value that isn't finite in float32.
+    Of several sets of weights the first that is complete is taken: the one under the family's
+    `published_key`, then moving averages (EMA) before plain ones, as most published accuracy was
+    measured with them, each group in the order of `WEIGHT_KEYS`. Without `variant_name` it is the
+    one the file says or looks like; without `num_classes` the number of the head's rows. Raises
+    `UserError` for a file that can't be read, would run code, doesn't fit, or holds a value that
+    isn't finite in float32.
     """
     path = Path(path)
     known = variants()
@@ -119,8 +123,10 @@ def load_checkpoint(
         variant_name = said if said in known else next(filter(None, looks), None)
     variant = None if variant_name is None else get_variant(variant_name)
     if variant is not None:
-        adapt = family_of(variant).adapt
-        sets = [dataclasses.replace(s, tensors=adapt(s.tensors)) for s in sets]
+        family = family_of(variant)
+        sets = [dataclasses.replace(s, tensors=family.adapt(s.tensors)) for s in sets]
+        if family.published_key:
+            sets.sort(key=lambda s: s.key != family.published_key)
     chosen = _choose(sets, variant, num_classes)
     check_dense(path, chosen.tensors, variant)
     if variant is None:
@@ -213,16 +219,19 @@ def save_checkpoint(
 
 
 def create_model(
-    name: str, num_classes: int = 1000, checkpoint: str | Path | None = None
+    name: str, num_classes: int = 1000, checkpoint: str | Path | None = None, size: int = 224
 ) -> nn.Module:
     """The network in evaluation mode, float32, on the CPU.
 
-    Without `checkpoint` its weights are random start values. Raises `UserError` for an unknown
-    name and for a checkpoint that doesn't fit `name` and `num_classes`.
+    size: side of its images in pixels, a multiple of 32; networks which don't depend on it take
+    others too. Without `checkpoint` its weights are random start values. Raises `UserError` for an
+    unknown name, a size that can't be, and a checkpoint that doesn't fit the other arguments.
     """
-    get_variant(name)
+    preprocess_of(name, size)
     if num_classes < 1:
         raise UserError(f"num_classes {num_classes}: must be at least 1")
     if checkpoint is None:
-        return build(name, num_classes).eval()
-    return network(name, num_classes, load_checkpoint(checkpoint, name, num_classes).state)
+        return build(at_size(get_variant(name), size), num_classes).eval()
+    model = network(name, num_classes, load_checkpoint(checkpoint, name, num_classes).state)
+    require_size(model.variant, size, f"the weights of {checkpoint}")
+    return model

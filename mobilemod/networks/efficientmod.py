@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.networks.drop_path import DropPath
 from mobilemod.networks.family import Bundled, Family, Pair
 
 if TYPE_CHECKING:
@@ -174,21 +175,6 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth per sample (Huang et al., 2016); the identity outside training."""
-
-    def __init__(self, rate: float):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return x
-        keep = 1.0 - self.rate
-        mask = torch.empty(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype)
-        return x * mask.bernoulli_(keep).div_(keep)
 
 
 class Stage(nn.Module):

@@ -65,14 +65,19 @@ class Family:
     build: (variant, number of classes, stochastic depth's rate) -> the network, with start values.
         Its class stands in the family's file; it maps float (B, 3, H, W), normalized, to logits
         (B, classes) and has the attributes `variant` and `num_classes`.
-    mobile: (network, options) -> the same function in mobile form.
     preprocess: how the published network's accuracy is measured.
+    mobile: (network, options) -> the same function in mobile form; None where there is none.
+    size_of: for networks that fit one size of images, in pixels, which their variants have as
+        `size`: a checkpoint's tensors by `build`'s names -> that size, None where they don't tell.
 
     Checkpoints. head: the linear layer whose rows are the classes; in the mobile form its output is
     the tap `output`. names: pattern of what the
     network's own parameter names begin with, which tells prefixes of tools from them; "" is any
     first part of its names. adapt: the tensors of a checkpoint by the names that `build` gives
-    them, for files in which they are called otherwise. make_room: parameters that prepared weights
+    them, for files in which they are called otherwise. unread: the last part of a name that
+    `adapt` leaves out where the network does what it says -> why it can't be taken otherwise.
+    published_key: where published files hold the weights that were measured, taken before
+    averages; "" for averages first. make_room: parameters that prepared weights
     have and published ones lack. labels: class ids in output order, where its weights' classes
     aren't told by the checkpoint. source: where published weights come from, for people.
     bundled: variant's name -> the checkpoint that comes with the project.
@@ -91,12 +96,15 @@ class Family:
     title: str
     variant: type
     build: Callable[[Any, int, float], nn.Module]
-    mobile: Callable[[Any, FormOptions], MobileForm]
     preprocess: Preprocess
+    mobile: Callable[[Any, FormOptions], MobileForm] | None = None
+    size_of: Callable[[Mapping[str, Any]], int | None] = lambda tensors: None
     task: str = "classification"
     head: str = "head"
     names: str = ""
     adapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    unread: Mapping[str, str] = field(default_factory=dict)
+    published_key: str = ""
     make_room: Callable[[nn.Module, Mapping[str, Tensor]], None] = lambda model, state: None
     labels: tuple[str, ...] = ()
     source: str = ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilemod import networks
-from mobilemod.errors import unknown
+from mobilemod.errors import UserError, unknown
 from mobilemod.networks.family import Family, Variant
 
 if TYPE_CHECKING:
@@ -91,7 +91,28 @@ def preprocess_of(of: str | Variant | nn.Module, size: int | None = None) -> Pre
     `UserError` for a size that a network can't take.
     """
     found = family_of(of).preprocess
-    return found if size is None else dataclasses.replace(found, size=size)
+    variant = getattr(of, "variant", of)  # a name has none
+    own = getattr(variant, "size", None)
+    if size is not None or own:
+        found = dataclasses.replace(found, size=own if size is None else size)
+    if own:
+        require_size(variant, found.size, f"the weights of {variant.name}")
+    return found
+
+
+def at_size(variant: Variant, size: int | None) -> Variant:
+    """`variant` for images of `size` pixels; itself where any will do, and for None."""
+    return dataclasses.replace(variant, size=size) if size and hasattr(variant, "size") else variant
+
+
+def require_size(variant: Variant, size: int, what: str) -> None:
+    """`UserError` where `variant` is for images of another size; what: that the line is about."""
+    own = getattr(variant, "size", size)
+    if own != size:
+        raise UserError(
+            f"{what} are for images of {own} x {own} pixels, not {size} x {size}: ask for size "
+            f"{own}, or give a checkpoint that was trained at {size}"
+        )
 
 
 def get_variant(name: str) -> Variant:
@@ -111,10 +132,14 @@ def build(variant: str | Variant, num_classes: int, drop_path: float = 0.0) -> n
 def network(variant: str | Variant, num_classes: int, state: Mapping[str, Tensor]) -> nn.Module:
     """The network of published weights, or of those prepared for quantization, in eval mode.
 
+    It is for the size of images that the weights are for, where that matters.
+
     RuntimeError names what is missing or unexpected in `state`; for what a user gives there is
     `mobilemod.networks.checkpoints.load_checkpoint`.
     """
-    model = build(variant, num_classes)
-    family_of(model).make_room(model, state)
+    shape = get_variant(variant) if isinstance(variant, str) else variant
+    family = family_of(shape)
+    model = build(at_size(shape, family.size_of(state)), num_classes)
+    family.make_room(model, state)
     model.load_state_dict(state, strict=True)
     return model.eval()

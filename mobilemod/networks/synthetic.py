@@ -11,26 +11,31 @@ from torch import Tensor
 from mobilemod.networks.family import Variant
 from mobilemod.networks.reading.fit import expected_shapes
 
-NORM_WEIGHTS = ("norm.weight", "norm1.weight", "norm2.weight")
+# Mean and spread where a network has no norm before the branch, which grows block by block.
+LAYER_SCALES = {"layer_scale_1": (0.2, 0.05), "layer_scale_2": (0.2, 0.05)}
 
 
 def trained_like_state(variant: Variant, num_classes: int = 1000) -> dict[str, Tensor]:
     """Float32 parameters by published name, one generator per name.
 
-    The recipe the golden logits were made with: LayerNorm weights around 1, `gamma_1` around 0.5,
-    other vectors around 0, and matrices of variance 1/fan-in.
+    The recipe that the golden logits were made with. Norms' weights and variances are around 1,
+    layer scales around 0.5 or less, biases and means around 0; matrices and kernels have the
+    variance 1/fan-in, tables 1.
     """
-    state = {}
-    for name, shape in expected_shapes(variant, num_classes).items():
-        rng = np.random.default_rng(zlib.crc32(name.encode()))
-        a = rng.standard_normal(shape).astype(np.float32)
-        if name.endswith(NORM_WEIGHTS):
-            a = 1 + np.float32(0.1) * a
-        elif name.endswith("gamma_1"):
-            a = np.float32(0.5) + np.float32(0.1) * a
-        elif len(shape) == 1:
-            a = np.float32(0.1) * a
-        else:
-            a = a / np.float32(np.sqrt(np.prod(shape[1:])))
-        state[name] = torch.from_numpy(a.astype(np.float32))
-    return state
+    shapes = expected_shapes(variant, num_classes)
+    return {name: torch.from_numpy(_values(name, shape)) for name, shape in shapes.items()}
+
+
+def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    a = rng.standard_normal(shape).astype(np.float32)
+    small, last = np.float32(0.1) * a, name.rpartition(".")[2]
+    if last in ("bias", "running_mean"):
+        return small
+    if last == "running_var":
+        return 1 + np.abs(small)
+    if last == "weight":
+        return 1 + small if a.ndim == 1 else a / np.float32(np.sqrt(np.prod(shape[1:])))
+    # A parameter that is no layer's: one number per channel, or a table.
+    mean, spread = LAYER_SCALES.get(last, (0.5, 0.1))
+    return np.float32(mean) + np.float32(spread) * a if a.size == len(a) else a

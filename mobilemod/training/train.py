@@ -161,3 +161,6 @@ class Trainer:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         targets, sources = list(self.ema.parameters()), list(self.model.parameters())
         torch._foreach_lerp_(targets, sources, 1 - decay)
+        # Statistics of batch norms are averages already.
+        for target, source in zip(self.ema.buffers(), self.model.buffers(), strict=True):
+            target.copy_(source)

@@ -211,7 +211,7 @@ def test_another_network(tmp_path):
     assert "patch_embed.proj.weight missing" in message
     # 209 names of ours are missing, 2 of its own unexpected
     assert "; 211 names" in message
-    assert "none of the known variants (efficientmod_xxs," in refusal(path)
+    assert "none of the known variants (efficientformerv2_s0," in refusal(path)
 
 
 def test_first_names_and_their_number(tmp_path, known_narrow, state):

@@ -69,7 +69,7 @@ def test_a_number_outside_its_range_is_refused_with_the_range(capsys, words, lin
         (("validat", "x"), "did you mean 'validate'?"),
         (("validate", "x", "--limitt", "3"), "did you mean '--limit'?"),
         (("validate", "x", "--lim", "3"), "did you mean '--limit'?"),
-        (("export", "--model", "resnet50"), "known: efficientmod_xxs, efficientmod_xs"),
+        (("export", "--model", "resnet50"), "known: efficientformerv2_s0, efficientformerv2_s1"),
         (("export", "--model", "efficientmod-xxs"), "did you mean 'efficientmod_xxs'?"),
         (("export", "--targets", "tflight"), "did you mean 'tflite'?"),
         (("export", "--recipe", "cpux86"), "did you mean 'cpu-x86'?"),

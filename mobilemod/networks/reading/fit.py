@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mobilemod.errors import UserError
 from mobilemod.networks.family import Variant
+from mobilemod.networks.reading.sets import is_counter
 from mobilemod.networks.registry import (
+    at_size,
     build,
     family_of,
     get_variant,
@@ -30,10 +32,16 @@ SHAPES = dict[str, tuple[int, ...]]
 
 @functools.cache
 def expected_shapes(variant: Variant, num_classes: int) -> SHAPES:
-    """Every parameter's name and shape, in the network's order."""
+    """The name and shape of every parameter and statistic, in the network's order."""
     with torch.device("meta"):  # no start values, which would move the caller's seed
         model = build(variant, num_classes)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tensors = model.state_dict()
+    return {name: tuple(t.shape) for name, t in tensors.items() if not is_counter(name)}
+
+
+def at_size_of(state: Mapping[str, Any], variant: Variant) -> Variant:
+    """`variant` for the size of images that the weights are for."""
+    return at_size(variant, family_of(variant).size_of(state))
 
 
 def identify(state: Mapping[str, Any]) -> str | None:
@@ -45,12 +53,14 @@ def identify(state: Mapping[str, Any]) -> str | None:
     """
     best, best_share = None, 0.0
     for name in variants():
-        family, shapes = family_of(name), expected_shapes(get_variant(name), 1000)
+        family = family_of(name)
+        adapted = family.adapt(state)
+        shapes = expected_shapes(at_size_of(adapted, get_variant(name)), 1000)
         head = f"{family.head}."
         found = {
             (k, tuple(v.shape))
-            for k, v in family.adapt(state).items()
-            if isinstance(v, Tensor) and not k.startswith(head)
+            for k, v in adapted.items()
+            if isinstance(v, Tensor) and not k.startswith(head) and not is_counter(k)
         }
         expected = {(k, v) for k, v in shapes.items() if not k.startswith(head)}
         common = len(found & expected)
@@ -63,7 +73,7 @@ def identify(state: Mapping[str, Any]) -> str | None:
 def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes: int) -> None:
     if classes < 1:
         raise UserError(f"{path}: its head has no classes; give another checkpoint")
-    expected = expected_shapes(variant, classes)
+    expected = expected_shapes(at_size_of(state, variant), classes)
     problems = []
     for name, shape in expected.items():
         if name not in state:
@@ -73,20 +83,20 @@ def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes
     extra = tuple(name for name in state if name not in expected)
     if not problems and not extra:
         return
+    family = family_of(variant)
     if not problems:
+        why = "if they are no part of the network, save its state dict without them"
+        why = family.unread.get(extra[0].rpartition(".")[2], why)
         raise UserError(
             f"{path} holds all of {variant.name} and {len(extra)} names more "
-            f"({listed(extra)}); if they are no part of the network, save its state dict "
-            "without them"
+            f"({listed(extra)}); {why}"
         )
-    name = family_of(variant).head
-    head = state.get(f"{name}.weight")
+    head = state.get(f"{family.head}.weight")
     if (
         head is not None
         and head.ndim == 2
-        and head.shape[0] != classes
         and not extra
-        and all(p.startswith(f"{name}.") for p in problems)
+        and not lacking(state, variant, head.shape[0])
     ):
         raise UserError(
             f"{path} doesn't fit {variant.name} with {classes} classes: its head has "
@@ -120,7 +130,8 @@ def number_of_classes(state: Mapping[str, Any], variant: Variant, num_classes: i
 
 def lacking(state: Mapping[str, Any], variant: Variant, num_classes: int | None) -> list[str]:
     """Names of `variant` that `state` lacks or has in another shape."""
-    expected = expected_shapes(variant, number_of_classes(state, variant, num_classes))
+    classes = number_of_classes(state, variant, num_classes)
+    expected = expected_shapes(at_size_of(state, variant), classes)
     return [name for name, shape in expected.items() if _shape_of(state, name) != shape]
 
 
@@ -162,9 +173,10 @@ def parameter_names(module: str | None) -> set[str]:
 
 def beginnings(module: str) -> str:
     """The pattern of what names of parameters in the family of `module` begin with."""
-    family = load_family(module)
+    if names := load_family(module).names:
+        return names
     first = dict.fromkeys(name.partition(".")[0] for name in sorted(parameter_names(module)))
-    return family.names or "|".join(rf"{re.escape(part)}\." for part in first)
+    return "|".join(rf"{re.escape(part)}\." for part in first)
 
 
 def listed(names: tuple[str, ...]) -> str:

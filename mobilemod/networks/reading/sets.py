@@ -116,7 +116,8 @@ def _prefixes(mapping: Mapping[Any, Any], network: re.Pattern[str]) -> list[str]
     return list(dict.fromkeys(name[: match.start()] for name, match in matches if match))
 
 
-def _is_counter(name: str) -> bool:
+def is_counter(name: str) -> bool:
+    """Whether a name is that of a number which no network computes with."""
     return name.rpartition(".")[2] in COUNTERS
 
 
@@ -128,15 +129,15 @@ def _split(key: str, mapping: Mapping[Any, Any], prefixes: list[str]) -> Iterato
     }
     for prefix in prefixes:
         own = {n: v for n, v in values.items() if owners[n] == prefix}
-        kept = {n.removeprefix(prefix): v for n, v in own.items() if not _is_counter(n)}
-        left = [n for n in values if owners[n] is None or (n in own and _is_counter(n))]
+        kept = {n.removeprefix(prefix): v for n, v in own.items() if not is_counter(n)}
+        left = [n for n in values if owners[n] is None or (n in own and is_counter(n))]
         yield WeightSet(key, prefix, kept, tuple(left))
 
 
 def _whole(key: str, mapping: Mapping[Any, Any]) -> WeightSet:
     """All of a mapping without names of a network, less the prefix that all names share."""
     values = _clean(mapping)
-    kept = {name: value for name, value in values.items() if not _is_counter(name)}
+    kept = {name: value for name, value in values.items() if not is_counter(name)}
     parts = [name.split(".") for name in kept]
     shared = 0
     while len(parts) > 1 and all(
