@@ -42,6 +42,8 @@ PROBE_SIZE = 64
 BIAS_MAX = 2**30
 BIAS_NOTE = "scale raised where the bias wouldn't fit int32"
 FLOAT16_MAX = 65504.0
+# Roles of tensors that hold another's values.
+FOLLOWS = ("moved", "pool", "maximum", "upsample", "repeat")
 FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
 
 
@@ -148,8 +150,10 @@ def make_table(
     for module in form.modules():
         if not isinstance(module, Tap | Constant | NamedConv2d):
             continue
-        name = module.tensor
-        if recipe.dtype(name, form_name) != "int8":
+        name, role = module.tensor, module.role
+        if recipe.dtype(name, form_name, role) != "int8":
+            continue
+        if isinstance(module, Tap) and not _changes(module, entries):
             continue
         if isinstance(module, NamedConv2d):
             entries[name] = weight_params(name, module.weight.detach().numpy())
@@ -163,7 +167,7 @@ def make_table(
                 raise UserError(
                     f"the calibration table lacks the tensor {key}; calibrate again with images"
                 )
-            low, high = calibration.observed[key].range(recipe.observer_of(key, form_name))
+            low, high = calibration.observed[key].range(recipe.observer_of(key, form_name, role))
             entries[name] = activation_params(name, low, high, module.source)
     for module in form.modules():
         if isinstance(module, MobileDepthwise):
@@ -175,6 +179,14 @@ def make_table(
             note = "; ".join(filter(None, (entry.note, FLOAT16_NOTE)))
             entries[name] = dataclasses.replace(entry, note=note)
     return ParameterTable(form_name, recipe.name, entries)
+
+
+def _changes(tap: Tap, entries: dict[str, TensorParams]) -> bool:
+    """Whether int8 at a tap says something that its source doesn't say: what is moved is int8 where
+    its source is, and a convolution only quantizes what comes to it in float."""
+    if tap.role == "in":
+        return tap.source not in entries
+    return tap.role not in FOLLOWS or tap.source in entries
 
 
 def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:
@@ -275,5 +287,5 @@ def _read(
     ]  # fmt: skip
     convs = [m for m in modules if isinstance(m, conv_kind)]
     with forward_hooks(taps, made), forward_hooks(convs, used):
-        program(torch.zeros(1, 3, PROBE_SIZE, PROBE_SIZE))
+        program(torch.zeros(1, *getattr(program, "image_shape", (3, PROBE_SIZE, PROBE_SIZE))))
     return found

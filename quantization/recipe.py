@@ -1,4 +1,5 @@
-"""The quantization recipe: an ordered list of rules over tensor names, saved beside the model."""
+"""The quantization recipe: an ordered list of rules over roles and names of tensors, saved beside
+the model. Roles are in `mobilemod.forms.naming`; they mean the same in every network."""
 
 from __future__ import annotations
 
@@ -22,21 +23,24 @@ FORMS = tuple(dict.fromkeys(facts.form for facts in TARGETS.values()))
 
 @dataclass(frozen=True)
 class Rule:
-    """Tensors whose name matches `tensors` (shell wildcards) have `dtype`; a later rule wins.
+    """Tensors whose role and name match `role` and `tensors` (shell wildcards) have `dtype`; a later
+    rule wins.
 
     forms: the mobile forms it holds for; empty means all. observer: one of `OBSERVERS` for these
     tensors, "" for what was said before. reason: why, for people.
     """
 
-    tensors: str
     dtype: str
+    tensors: str = "*"
+    role: str = "*"
     forms: tuple[str, ...] = ()
     observer: str = ""
     reason: str = ""
 
-    def matches(self, tensor: str, form: str) -> bool:
-        """Whether this rule speaks of `tensor` in `form`."""
-        return (not self.forms or form in self.forms) and fnmatchcase(tensor, self.tensors)
+    def matches(self, tensor: str, form: str, role: str = "") -> bool:
+        """Whether this rule speaks of `tensor`, of `role`, in `form`."""
+        here = not self.forms or form in self.forms
+        return here and fnmatchcase(tensor, self.tensors) and fnmatchcase(role, self.role)
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,15 @@ class Recipe:
     min_int8_share: float = 0.99
     description: str = ""
 
-    def dtype(self, tensor: str, form: str) -> str:
+    def dtype(self, tensor: str, form: str, role: str = "") -> str:
         """ "int8" or "float" for a tensor; float where no rule speaks of it."""
-        found = (r.dtype for r in reversed(self.rules) if r.matches(tensor, form))
+        found = (r.dtype for r in reversed(self.rules) if r.matches(tensor, form, role))
         return next(found, "float")
 
-    def observer_of(self, tensor: str, form: str) -> str:
+    def observer_of(self, tensor: str, form: str, role: str = "") -> str:
         """The observer that gives a tensor its range."""
-        found = (r.observer for r in reversed(self.rules) if r.observer and r.matches(tensor, form))
-        return next(found, self.observer)
+        rules = (r for r in reversed(self.rules) if r.observer and r.matches(tensor, form, role))
+        return next((r.observer for r in rules), self.observer)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
@@ -87,8 +91,11 @@ def parse_recipe(values: Any, where: str) -> Recipe:
         place = f"{where}: rule {i + 1}"
         entry = _checked(entry, Rule, place)
         _one_of(entry.get("dtype"), DTYPES, "dtype", place)
-        if not isinstance(entry.get("tensors"), str):
-            raise UserError(f"{place}: 'tensors' must be a name pattern")
+        if not {"tensors", "role"} & entry.keys():
+            raise UserError(f"{place}: missing key 'tensors' or 'role': which ones it speaks of")
+        for key in ("tensors", "role"):
+            if not isinstance(entry.get(key, "*"), str):
+                raise UserError(f"{place}: {key!r} must be a name pattern")
         forms = tuple(entry.get("forms", ()))
         for form in forms:
             _one_of(form, FORMS, "form", place)

@@ -32,6 +32,11 @@ from mobilemod.networks import efficientmod as ref
 Q_K_V = ("q", "k", "v")
 
 
+def norm_of(module: str, norm: nn.LayerNorm, options: FormOptions) -> MobileNorm:
+    """The primitives of a published norm, without its scale and shift."""
+    return MobileNorm(module, norm.normalized_shape[0], norm.eps, options)
+
+
 class MobilePatchEmbed(nn.Module):
     """Strided convolution and LayerNorm with its scale and shift, which stay here."""
 
@@ -47,7 +52,7 @@ class MobilePatchEmbed(nn.Module):
                 name, "", conv.weight, conv.bias, stride=conv.stride, padding=conv.padding
             )
         self.tap_proj = Tap(f"{module}.proj:out")
-        self.norm = MobileNorm(f"{module}.norm", embed.norm, options)
+        self.norm = norm_of(f"{module}.norm", embed.norm, options)
         self.scale = Constant(f"{module}.norm:scale", embed.norm.weight)
         self.shift = Constant(f"{module}.norm:shift", embed.norm.bias)
         self.tap_scaled = Tap(f"{module}.norm:scaled")
@@ -66,7 +71,7 @@ class MobileModulation(nn.Module):
         mlp, context = block.mlp, block.mlp.context_layer
         name = f"{module}.mlp.context_layer"
         self.ratio = mlp.ratio
-        self.norm = MobileNorm(f"{module}.norm", block.norm, options)
+        self.norm = norm_of(f"{module}.norm", block.norm, options)
         self.f = pointwise(f"{name}.f", *fold_norm(context.f, block.norm))
         self.tap_f = Tap(f"{name}.f:out")
         self.depthwise = MobileDepthwise(f"{name}.context_list.0", context.context_list[0], options)
@@ -167,10 +172,10 @@ class MobileAttentionBlock(nn.Module):
 
     def __init__(self, module: str, block: ref.AttentionBlock, options: FormOptions):
         super().__init__()
-        self.norm1 = MobileNorm(f"{module}.norm1", block.norm1, options)
+        self.norm1 = norm_of(f"{module}.norm1", block.norm1, options)
         self.attn = MobileAttention(f"{module}.attn", block.attn, block.norm1, options)
         self.tap_middle = Tap(f"{module}.attn:residual")
-        self.norm2 = MobileNorm(f"{module}.norm2", block.norm2, options)
+        self.norm2 = norm_of(f"{module}.norm2", block.norm2, options)
         self.fc1 = pointwise(f"{module}.mlp.fc1", *fold_norm(block.mlp.fc1, block.norm2))
         self.tap_fc1 = Tap(f"{module}.mlp.fc1:out")
         self.tap_gelu = Tap(f"{module}.mlp.fc1:gelu")
@@ -202,7 +207,7 @@ class EfficientModForm(MobileForm):
                 name = f"layers.{s}.downsample"
                 layers.append(MobilePatchEmbed(name, stage.downsample, options))
         self.layers = nn.ModuleList(layers)
-        self.norm = MobileNorm("norm", model.norm, options)
+        self.norm = norm_of("norm", model.norm, options)
         self.tap_pooled = Tap("norm:pooled")
         self.head = pointwise("head", *fold_norm(model.head, model.norm))
         self.tap_head = Tap("head:out")

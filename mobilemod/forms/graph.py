@@ -23,6 +23,10 @@ class Node:
     shape: tuple[int, ...]
     path: str = ""
     role: str = ""
+    tensor: str = ""
+    module: str = ""
+    source: Node | None = None
+    ends: bool = False
 
 
 @dataclass

@@ -69,24 +69,27 @@ class Tap(nn.Module):
     """The identity at a named tensor; quantization replaces it.
 
     source: the tensor whose values these are, moved or repeated; it shares that one's parameters.
+    role: what kind of tensor it is, for recipes.
     """
 
-    def __init__(self, tensor: str, source: str | None = None):
+    def __init__(self, tensor: str, source: str | None = None, role: str = ""):
         super().__init__()
         self.tensor = tensor
         self.source = source
+        self.role = role
 
     def forward(self, x: Tensor) -> Tensor:
         return x
 
 
 class Constant(nn.Module):
-    """A named per-channel constant, (1, C, 1, 1), of an elementwise op."""
+    """A named constant of an elementwise op: per channel, (1, C, 1, 1), or of any shape."""
 
-    def __init__(self, tensor: str, value: Tensor):
+    def __init__(self, tensor: str, value: Tensor, role: str = ""):
         super().__init__()
-        self.tensor = tensor
-        self.value = nn.Parameter(value.detach().clone()[None, :, None, None])
+        self.tensor, self.role = tensor, role
+        value = value.detach().clone()
+        self.value = nn.Parameter(value[None, :, None, None] if value.ndim == 1 else value)
 
     def forward(self) -> Tensor:
         return self.value
@@ -106,6 +109,7 @@ class NamedConv2d(nn.Conv2d):
         )
         self.module = module
         self.part = part
+        self.role = "weight"
         with torch.no_grad():
             self.weight.copy_(weight)
             if bias is not None:
@@ -147,36 +151,47 @@ def fold_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
 
 
 class MobileNorm(nn.Module):
-    """LayerNorm over channels of (B, C, H, W), without scale and shift (those are folded)."""
+    """LayerNorm over channels of (B, C, H, W), without scale and shift (those are folded).
 
-    def __init__(self, module: str, norm: nn.LayerNorm, options: FormOptions):
+    whole: over channels and positions, as GroupNorm of one group.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        channels: int,
+        eps: float,
+        options: FormOptions,
+        whole: bool = False,
+        role: str = "norm.out",
+    ):
         super().__init__()
-        channels = norm.normalized_shape[0]
-        self.eps = norm.eps
+        self.eps, self.whole = eps, whole
         self.reduce = options.norm_mean == "reduce"
         if not self.reduce:
             average = torch.full((1, channels), 1.0 / channels)
             self.mean = pointwise(module, average, None, "mean")
             # Another copy: one constant in two layouts fails in ExecuTorch's channels-last pass.
-            self.variance = pointwise(module, average.clone(), torch.tensor([norm.eps]), "variance")
-        self.tap_mean = Tap(f"{module}:mean")
-        self.tap_centered = Tap(f"{module}:centered")
-        self.tap_square = Tap(f"{module}:square")
-        self.tap_variance = Tap(f"{module}:variance")
-        self.tap_rstd = Tap(f"{module}:rstd")
-        self.tap_out = Tap(f"{module}:out")
+            self.variance = pointwise(module, average.clone(), torch.tensor([eps]), "variance")
+            self.mean.role = self.variance.role = "norm.weight"
+        for part in ("mean", "centered", "square", "variance", "rstd"):
+            self.add_module(f"tap_{part}", Tap(f"{module}:{part}", role=f"norm.{part}"))
+        self.tap_out = Tap(f"{module}:out", role=role)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(1, keepdim=True) if self.reduce else self.mean(x)
-        d = self.tap_centered(x - self.tap_mean(mean))
+        d = self.tap_centered(x - self.tap_mean(self._averaged(x, "mean")))
         square = self.tap_square(d * d)
-        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(self._variance(square))))
+        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(self._averaged(square, "variance"))))
         return self.tap_out(d * rstd)
 
-    def _variance(self, square: Tensor) -> Tensor:
+    def _averaged(self, x: Tensor, part: str) -> Tensor:
+        """The mean of `x`, for the variance plus eps."""
         if self.reduce:
-            return square.mean(1, keepdim=True) + self.eps
-        return self.variance(square)
+            mean = x.mean((1, 2, 3) if self.whole else 1, keepdim=True)
+            return mean + self.eps if part == "variance" else mean
+        # Over positions first: delegates know that mean, and one over channels as a convolution.
+        x = x.mean((2, 3), keepdim=True) if self.whole else x
+        return self.mean(x) if part == "mean" else self.variance(x)
 
 
 def unmerged_kernel(weight: Tensor, columns: slice) -> Tensor:
@@ -232,7 +247,7 @@ class MobileDepthwise(nn.Module):
 
     def __init__(self, module: str, conv: nn.Conv2d, options: FormOptions):
         super().__init__()
-        groups = conv.in_channels
+        groups = conv.groups
         self.split = bool(options.split)
         if not self.split:
             pad = conv.padding

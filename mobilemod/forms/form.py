@@ -1,0 +1,264 @@
+"""A form that runs: the canonical graph as modules, in what one kind of runtime is fast at.
+
+Every tensor stands at a `Tap`, every convolution is a `NamedConv2d`, every constant a `Constant`:
+that is what quantization, lowering and comparison look for, by kind and by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mobilemod.forms.graph import Graph, Node
+from mobilemod.forms.mobile_ops import (
+    Constant,
+    FormOptions,
+    MergedColumns,
+    MobileDepthwise,
+    MobileNorm,
+    NamedConv2d,
+    Tap,
+    pointwise,
+)
+from mobilemod.forms.ops import (
+    Affine,
+    Call,
+    ChannelMean,
+    ChannelNorm,
+    Fixed,
+    Rearrange,
+    Repeat,
+)
+
+# Tensors that recipes leave float, so that a convolution quantizes what it reads of them itself.
+FLOATABLE = (
+    "residual", "shifted", "scaled", "norm.inner", "context", "softmax", "scores", "quotient",
+    "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool", "maximum",
+)  # fmt: skip
+CATS = 5  # as many tensors as XNNPACK joins at once
+SEGMENT_CONVS = 4
+
+
+class Segment(nn.Module):
+    """Some ops in order; the first value is what goes in, the last what comes out.
+
+    steps: (child, which of the values before it reads).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[tuple[str, tuple[int, ...]]] = []
+        self.last: dict[int, int] = {}
+
+    def append(self, name: str, op: nn.Module, inputs: tuple[int, ...]) -> int:
+        """Add an op; the number of its value."""
+        name = name.replace(".", "_").replace(":", "_")
+        while name in self._modules:
+            name += "_"
+        self.add_module(name, op)
+        for i in inputs:
+            self.last[i] = len(self.steps)
+        self.steps.append((name, inputs))
+        return len(self.steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: list[Tensor | None] = [x]
+        for number, (name, inputs) in enumerate(self.steps):
+            values.append(self._modules[name](*(values[i] for i in inputs)))
+            for i in inputs:
+                if self.last[i] == number:
+                    values[i] = None
+        return values[-1]
+
+
+class Form(nn.Module):
+    """A network's canonical form under options: `layers` one after the other, then `finish`.
+
+    Input float (B, C, H, W), normalized; output float (B, num_classes).
+    """
+
+    def __init__(self, graph: Graph, options: FormOptions):
+        super().__init__()
+        self.options = options
+        self.num_classes = graph.output.shape[-1]
+        self.image_shape = tuple(graph.input.shape[1:])
+        segments = list(_segments(graph, options))
+        self.layers = nn.ModuleList(segments[:-1])
+        self.last = segments[-1]
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The output (B, num_classes) of what the last layer gave."""
+        return self.last(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.finish(x)
+
+
+def _segments(graph: Graph, options: FormOptions) -> Iterable[Segment]:
+    """The graph in pieces, cut where one tensor alone goes on."""
+    users = graph.users()
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    last_use = {n: max((order[u] for u in users[n]), default=len(order)) for n in graph.nodes}
+    last_use[graph.output] = len(order)
+    segment, place, convs = Segment(), {graph.input: 0}, 0
+    for node in graph.nodes:
+        if node.op is None:
+            place[node] = _tapped(segment, node, 0)
+            continue
+        place[node] = _append(segment, node, [place[n] for n in node.inputs], users, options)
+        convs += isinstance(node.op, NamedConv2d)
+        alive = [n for n in place if last_use[n] > order[node] and n is not node]
+        enough = node.role in ("residual", "shifted") or convs >= SEGMENT_CONVS
+        if not alive and convs and enough and node is not graph.output and not _only_moves(graph, order[node]):  # noqa: E501
+            yield segment
+            segment, place, convs = Segment(), {node: 0}, 0
+    yield segment
+
+
+def _only_moves(graph: Graph, index: int) -> bool:
+    return not any(isinstance(n.op, NamedConv2d) for n in graph.nodes[index + 1 :])
+
+
+def _append(
+    segment: Segment,
+    node: Node,
+    inputs: Sequence[int],
+    users: dict[Node, list[Node]],
+    options: FormOptions,
+) -> int:
+    op, name = node.op, node.tensor
+    read = tuple(inputs)
+    if isinstance(op, NamedConv2d):
+        source = node.inputs[0]
+        if source.role in FLOATABLE:
+            tap = Tap(f"{op.module}:in", (source.source or source).tensor, "in")
+            read = (segment.append(f"{op.module}.in", tap, read),)
+        if op.groups > 1 and op.groups == op.in_channels:
+            return segment.append(op.module, _depthwise(op, options), read)
+        if options.merge_columns and op.in_channels == 3 and node.role == "stem" and _merges(op):
+            merged = MergedColumns(op.module, op)
+            merged.tap.source, merged.tap.role = source.tensor, "moved"
+            return _tapped(segment, node, segment.append(op.module, merged, read))
+        return _tapped(segment, node, segment.append(op.module, op, read))
+    if isinstance(op, ChannelNorm):
+        norm = MobileNorm(node.module, node.shape[1], op.eps, options, op.whole, node.role)
+        return segment.append(node.module, norm, read)
+    if isinstance(op, Affine):
+        return segment.append(name, ScaleShift(node), read)
+    if isinstance(op, Fixed):
+        return segment.append(name, Constant(name, op.value, "constant"), read) if op.value.is_floating_point() else segment.append(name, op, read)  # noqa: E501
+    if isinstance(op, ChannelMean) and options.norm_mean == "conv":
+        channels = node.inputs[0].shape[1]
+        conv = pointwise(node.module, torch.full((1, channels), 1.0 / channels), None)
+        conv.role = "mean.weight"
+        return _tapped(segment, node, segment.append(name, conv, read))
+    if isinstance(op, Repeat):
+        return segment.append(name, Copies(node, op.times), read)
+    if isinstance(op, Rearrange):
+        op = Rearrange(op.sizes, op.source, op.target, options.channels_last)
+    op.tensor = name
+    return _tapped(segment, node, segment.append(name, op, read))
+
+
+def _merges(conv: NamedConv2d) -> bool:
+    return conv.kernel_size == (7, 7) and conv.stride == (4, 4) and conv.padding == (3, 3)
+
+
+def _tapped(segment: Segment, node: Node, value: int) -> int:
+    source = node.source.tensor if node.source is not None else None
+    if node.source is not None and node.ends:
+        return value
+    tap = Tap(node.tensor, source, node.role)
+    return segment.append(f"{node.tensor}.tap", tap, (value,))
+
+
+def _depthwise(conv: NamedConv2d, options: FormOptions) -> nn.Module:
+    """With its taps; whole where the delegate takes the kernel."""
+    taps = conv.kernel_size[0] * conv.kernel_size[1]
+    split = options if taps > 25 and conv.kernel_size == (7, 7) and conv.stride == (1, 1) else None
+    if split is not None:
+        made = MobileDepthwise(conv.module, conv, options)
+    else:
+        made = Whole(conv)
+    for module in made.modules():
+        if isinstance(module, Tap):
+            where = module.tensor.rpartition(":")[0].removeprefix(conv.module)
+            module.role = "depthwise" if not where else f"depthwise.{where.strip('.0123456789')}"
+        elif isinstance(module, NamedConv2d):
+            module.role = "depthwise.weight"
+    return made
+
+
+class Whole(nn.Module):
+    """A depthwise convolution as it is, with its tap."""
+
+    def __init__(self, conv: NamedConv2d):
+        super().__init__()
+        self.conv, self.tap = conv, Tap(f"{conv.module}:out", role="depthwise")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tap(self.conv(x))
+
+
+class ScaleShift(nn.Module):
+    """x * scale + shift by constants per channel, each result at a tap."""
+
+    def __init__(self, node: Node):
+        super().__init__()
+        affine: Affine = node.op  # type: ignore[assignment]
+        base = node.tensor.rpartition(":")[0]
+        number = node.tensor.rpartition(":")[2].removeprefix(node.role)
+        rank = len(node.shape)
+        self.scale = self.shift = None
+        if bool((affine.scale != 1).any()):
+            self.scale = Constant(f"{base}:scale{number}", _spread(affine.scale, rank), "scale")
+            last = affine.shift is None
+            name = node.tensor if last else f"{base}:scaled{number}"
+            self.tap_scaled = Tap(name, role="scaled")
+        if affine.shift is not None:
+            self.shift = Constant(f"{base}:shift{number}", _spread(affine.shift, rank), "shift")
+            self.tap_shifted = Tap(node.tensor, role="shifted")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scale is not None:
+            x = self.tap_scaled(x * self.scale())
+        if self.shift is not None:
+            x = self.tap_shifted(x + self.shift())
+        return x
+
+
+def _spread(value: Tensor, rank: int) -> Tensor:
+    if len(value) == 1:
+        return value.float().reshape((1,) * rank)
+    return value.float().reshape(1, -1, *[1] * (rank - 2))
+
+
+class Copies(nn.Module):
+    """Channels repeated by joins of few tensors each; every result at a tap."""
+
+    def __init__(self, node: Node, times: int):
+        super().__init__()
+        self.factors = _factors(times)
+        base, source = node.tensor, (node.source or node.inputs[0]).tensor
+        self.taps = nn.ModuleList(
+            Tap(f"{base}{i}", source, "repeat") for i in range(len(self.factors))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for factor, tap in zip(self.factors, self.taps, strict=True):
+            x = tap(torch.cat([x] * factor, 1))
+        return x
+
+
+def _factors(times: int) -> list[int]:
+    """Numbers of at most `CATS` whose product is `times`; `times` itself where there are none."""
+    if times <= 3:
+        return [times]
+    for factor in range(2, CATS + 1):
+        if times % factor == 0:
+            return [factor, *_factors(times // factor)] if times > factor else [factor]
+    return [times]

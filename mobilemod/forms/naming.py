@@ -1,0 +1,210 @@
+"""Names and roles: every tensor of the graph gets the module that it comes from and what it is.
+
+A name is the module's path, a colon and what stands there: `layers.0.blocks.1.mlp.fc1:out`. A role
+is what recipes speak of, whatever the network:
+
+input                            the image
+weight                           of a convolution or linear; norm.weight, mean.weight: averages
+conv, depthwise, stem            a convolution's result; stem: of the first one
+activation, gate, softmax        of GELU and its like; of sigmoid and its like, 0 to 1
+norm.mean, .centered, .square,   inside a norm
+    .variance, .rstd
+norm.out, norm.inner             what a norm gives: to convolutions, or to something else
+scaled, shifted                  by a constant per channel that could not be folded away
+residual, sum, difference        a sum of a tensor and of what was computed from it; any other
+product, quotient
+scores, context, matmul          products of attention, before and after softmax; any other
+matrix                           operands of products, laid out for them
+pooled, mean, pool, reduced      means over positions, over other dimensions, windows; any other
+in                               a tensor that stays float, as a convolution reads it
+moved.in, moved, cat             values moved: for convolutions alone, or not; joined
+constant                         operands that no image changes
+other                            whatever else there is
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from mobilemod.forms.graph import Graph, Node
+from mobilemod.forms.mobile_ops import NamedConv2d
+from mobilemod.forms.ops import (
+    Affine,
+    Call,
+    ChannelMean,
+    ChannelNorm,
+    Fixed,
+    MatMul,
+    Rearrange,
+    Repeat,
+    Select,
+    Tile,
+)
+
+ACTIVATIONS = (
+    "gelu relu relu6 hardswish hardtanh elu leaky_relu tanh softplus mish selu celu clamp prelu "
+    "clamp_min clamp_max silu"
+).split()
+ROLES = {
+    "sigmoid": "gate", "softmax": "softmax", "sub": "difference", "mul": "product",
+    "div": "quotient", "avg_pool2d": "pool", "max_pool2d": "maximum", "amax": "reduced",
+    "amin": "reduced", "cat": "cat", "add": "sum",
+    **dict.fromkeys(ACTIVATIONS, "activation"),
+}  # fmt: skip
+# Ops whose result lies within the range of what goes in: it shares that tensor's parameters, as
+# TFLite's integer kernels for them ask.
+KEEPS_RANGE = (
+    "avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "slice", "reshape",
+    "constant_pad_nd", "unsqueeze", "index_select", "permute",
+)  # fmt: skip
+# Between scores and softmax, and between softmax and context.
+PASSED = (Affine, Call, NamedConv2d, Rearrange)
+
+
+class Unique:
+    """Gives a name once; the next that asks for it gets it with a number."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+
+    def __call__(self, name: str) -> str:
+        self.count[name] += 1
+        n = self.count[name]
+        return name if n == 1 else self(f"{name}{n}")
+
+
+def assign_names(graph: Graph) -> None:
+    """Set `tensor`, `role` and `source` of every node, and the names of convolutions."""
+    users = graph.users()
+    before = _ancestors(graph)
+    modules, tensors = Unique(), Unique()
+    convs = list(graph.of(NamedConv2d))
+    first = next((n for n in convs if graph.input in before[n]), None)
+    graph.output.ends = True
+    for node in graph.nodes:
+        path = node.path or "network"
+        op, readers = node.op, users[node]
+        node.source = _moved_from(node)
+        if op is None:
+            node.role, node.tensor = "input", tensors("network:input")
+        elif isinstance(op, NamedConv2d):
+            own = modules(f"{path}.{op.part}" if op.part else path)
+            node.op = op.with_weights(op.weight, op.bias, part="")
+            node.op.module = own
+            wide = op.groups > 1 and op.groups == op.in_channels
+            node.role = "stem" if node is first else "depthwise" if wide else "conv"
+            node.tensor = tensors(f"{own}:out")
+        elif isinstance(op, ChannelNorm):
+            node.module = modules(path)
+            to_conv = any(isinstance(r.op, NamedConv2d) for r in _through_moves(readers, users))
+            node.role = "norm.out" if to_conv else "norm.inner"
+            node.tensor = tensors(f"{node.module}:out")
+        elif isinstance(op, Affine):
+            node.role = "scaled" if op.shift is None else "shifted"
+            node.tensor = tensors(f"{path}:{node.role}")
+        elif isinstance(op, MatMul):
+            node.role = node.role or _product_role(node, users)
+            node.tensor = tensors(f"{path}:{node.role}")
+        elif isinstance(op, Fixed):
+            node.role, node.tensor = "constant", tensors(f"{path}:constant")
+        elif isinstance(op, ChannelMean):
+            node.module = modules(f"{path}.mean")
+            node.role, node.tensor = "mean", tensors(f"{node.module}:out")
+        elif node.source is not None:
+            if any(isinstance(r.op, MatMul) for r in readers):
+                node.role = "matrix"
+            elif readers and all(isinstance(r.op, NamedConv2d) for r in readers):
+                node.role = "moved.in"
+            elif node.role not in ("pool", "maximum", "upsample"):
+                node.role = "moved"
+            node.tensor = tensors(f"{path}:{_short(op)}")
+        else:
+            node.role = _role(node, users, before)
+            node.tensor = tensors(f"{path}:{_word(node)}")
+
+
+def _short(op: object) -> str:
+    return op.kind if isinstance(op, Call) else type(op).__name__.lower()
+
+
+def _word(node: Node) -> str:
+    if node.role in ("activation", "other", "gate", "reduced") and isinstance(node.op, Call):
+        return node.op.kind
+    return node.role
+
+
+def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node]]) -> str:
+    op = node.op
+    if not isinstance(op, Call):
+        return "other"
+    if op.kind == "add" and len(node.inputs) == 2:
+        if any(isinstance(n.op, Fixed | Tile) for n in node.inputs):
+            return "scores" if _leads_to_softmax(node, users) else "sum"
+        x, y = node.inputs
+        return "residual" if x in before[y] or y in before[x] else "sum"
+    if op.kind == "mean":
+        return node.role or "mean"
+    if node.role in ("gate", "inner", "pooled"):
+        return node.role
+    return ROLES.get(op.kind, "other")
+
+
+def _product_role(node: Node, users: dict[Node, list[Node]]) -> str:
+    if _leads_to_softmax(node, users):
+        return "scores"
+    pending = list(node.inputs)
+    while pending:
+        n = pending.pop()
+        if isinstance(n.op, Call) and n.op.kind == "softmax":
+            return "context"
+        if isinstance(n.op, PASSED) and not (isinstance(n.op, Call) and len(n.inputs) > 1):
+            pending.extend(n.inputs[:1])
+    return "matmul"
+
+
+def _leads_to_softmax(node: Node, users: dict[Node, list[Node]]) -> bool:
+    pending, seen = list(users[node]), set()
+    while pending:
+        n = pending.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        if isinstance(n.op, Call) and n.op.kind == "softmax":
+            return True
+        if isinstance(n.op, PASSED):
+            pending.extend(users[n])
+    return False
+
+
+def _moved_from(node: Node) -> Node | None:
+    """The node whose values these are, in the range of them."""
+    op = node.op
+    moves = isinstance(op, Rearrange | Repeat | Select) or (
+        isinstance(op, Call) and op.kind in KEEPS_RANGE
+    )
+    if isinstance(op, Tile) or (moves and node.inputs):
+        source = node.inputs[0]
+        return source.source or source
+    return None
+
+
+def _through_moves(readers: Iterable[Node], users: dict[Node, list[Node]]) -> list[Node]:
+    found, pending = [], list(readers)
+    while pending:
+        node = pending.pop()
+        if _moved_from(node) is not None:
+            pending.extend(users[node])
+        else:
+            found.append(node)
+    return found
+
+
+def _ancestors(graph: Graph) -> dict[Node, set[Node]]:
+    found: dict[Node, set[Node]] = {}
+    for node in graph.nodes:
+        own: set[Node] = set()
+        for source in node.inputs:
+            own |= found[source] | {source}
+        found[node] = own
+    return found
