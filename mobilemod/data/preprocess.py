@@ -16,6 +16,7 @@ INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+SMALLEST = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Preprocess:
                 f"preprocessing: interpolation {self.interpolation!r} is not one of "
                 f"{', '.join(INTERPOLATIONS)}"
             )
-        if self.size < 32 or self.size % 32:
-            raise UserError(f"image size {self.size}: must be a multiple of 32, at least 32")
+        if self.size < SMALLEST:
+            raise UserError(f"image size {self.size}: must be at least {SMALLEST}")
         if not 0 < self.crop_fraction <= 1:
             raise UserError(f"preprocessing: crop_fraction {self.crop_fraction} is not in (0, 1]")
 

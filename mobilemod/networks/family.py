@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mobilemod.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mobilemod.data.preprocess import Preprocess
     from mobilemod.forms.mobile import MobileForm
     from mobilemod.forms.mobile_ops import FormOptions
+STEP = 32  # pixels: five halvings
+
+
+def check_size(size: int, step: int = STEP) -> None:
+    """`UserError` for an image size in pixels that is no multiple of `step`."""
+    if size < step or size % step:
+        raise UserError(f"image size {size}: must be a multiple of {step}, at least {step}")
 
 
 class Variant(Protocol):
@@ -66,7 +75,8 @@ class Family:
         Its class stands in the family's file; it maps float (B, 3, H, W), normalized, to logits
         (B, classes) and has the attributes `variant` and `num_classes`.
     mobile: (network, options) -> the same function in mobile form.
-    preprocess: how the published network's accuracy is measured.
+    preprocess: how the published network's accuracy is measured. step: image sizes are multiples
+        of it, pixels.
 
     Checkpoints. head: the linear layer whose rows are the classes; in the mobile form its output is
     the tap `output`. names: pattern of what the
@@ -93,6 +103,7 @@ class Family:
     build: Callable[[Any, int, float], nn.Module]
     mobile: Callable[[Any, FormOptions], MobileForm]
     preprocess: Preprocess
+    step: int = STEP
     task: str = "classification"
     head: str = "head"
     names: str = ""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mobilemod import networks
 from mobilemod.errors import unknown
-from mobilemod.networks.family import Family, Variant
+from mobilemod.networks.family import Family, Variant, check_size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,8 +90,11 @@ def preprocess_of(of: str | Variant | nn.Module, size: int | None = None) -> Pre
 
     `UserError` for a size that a network can't take.
     """
-    found = family_of(of).preprocess
-    return found if size is None else dataclasses.replace(found, size=size)
+    family = family_of(of)
+    if size is None:
+        return family.preprocess
+    check_size(size, family.step)
+    return dataclasses.replace(family.preprocess, size=size)
 
 
 def get_variant(name: str) -> Variant:
