@@ -38,7 +38,7 @@ def network_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--interpolation", metavar="NAME",
                    help="of --network's images: nearest, bilinear, bicubic; bicubic")  # fmt: skip
     p.add_argument("--labels", type=Path, metavar="FILE",
-                   help="the names of --network's outputs: a line each, or a JSON list")  # fmt: skip
+                   help="names of --network's outputs: a line each, or a JSON list")  # fmt: skip
 
 
 def side(text: str) -> int:

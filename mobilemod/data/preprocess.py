@@ -10,13 +10,13 @@ from PIL import Image
 
 from mobilemod.data.resample import Upright, resize_window
 from mobilemod.errors import UserError, unknown
+from mobilemod.ranges import SIDE
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-SMALLEST = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Preprocess:
                 f"preprocessing: interpolation {self.interpolation!r} is not one of "
                 f"{', '.join(INTERPOLATIONS)}"
             )
-        if self.size < SMALLEST:
-            raise UserError(f"image size {self.size}: must be at least {SMALLEST}")
+        if self.size < SIDE.low:
+            raise UserError(f"image size {self.size}: must be at least {SIDE.low}")
         if not 0 < self.crop_fraction <= 1:
             raise UserError(f"preprocessing: crop_fraction {self.crop_fraction} is not in (0, 1]")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from mobilemod.errors import UserError
 
 WORDS = 200  # characters of another's error
+# In the names of files that aren't a user's: ours, installed packages, Python's own.
+NOT_OWN = (str(Path(__file__).parent), "-packages", "<frozen", str(Path(inspect.__file__).parent))
 # Of red, green and blue in grey. Source: ITU-R BT.601, as Pillow's mode "L".
 LUMA = (0.299, 0.587, 0.114)
 
@@ -55,8 +58,8 @@ def words(error: BaseException) -> str:
         error = error.__cause__
     first = next(iter(str(error).strip().splitlines()), "")[:WORDS]
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith("<") and "-packages" not in f.filename]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own[1:] else ""
+    own = [f for f in frames if not any(part in f.filename for part in NOT_OWN)]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}{f': {first}' if first else ''}{where}"
 
 
