@@ -28,6 +28,7 @@ from mobilemod.networks.foreign.hugging_face import open_folder
 from mobilemod.networks.foreign.labels import labels_of
 from mobilemod.networks.foreign.opened import Asked
 from mobilemod.networks.foreign.processor import KNOWN, processed
+from mobilemod.networks.registry import preprocess_of
 
 CLASSES = 5
 MINE = """
@@ -151,17 +152,10 @@ def test_a_function_gives_its_network_ready_to_be_compiled(here):
     assert torch.equal(again.head.weight, module.head.weight)
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "Tiny",
-        "ready",
-        pytest.param("compiled", marks=pytest.mark.slow),
-        "spread",
-        "Optional",
-        "Among",
-    ],
-)
+COMPILED = pytest.param("compiled", marks=pytest.mark.slow)  # importing the compiler is slow
+
+
+@pytest.mark.parametrize("what", ["Tiny", "ready", COMPILED, "spread", "Optional", "Among"])
 def test_what_else_stands_for_a_network(here, what):
     opened = open_function(f"mine_nets:{what}")
     assert opened.num_classes == 5
@@ -244,6 +238,13 @@ def test_what_is_said_must_fit(here, asked, line):
     assert re.search(line, said), said
 
 
+def test_multiples_of_a_step_are_a_familys_rule():
+    said = refused(preprocess_of, "efficientmod_xxs", 100)
+    assert said == "image size 100: must be a multiple of 32, at least 32"
+    assert preprocess_of("efficientmod_xxs", 96) == Preprocess(size=96)
+    assert Preprocess(size=100).size == 100
+
+
 # -- its checkpoint
 
 
@@ -292,7 +293,7 @@ def test_a_checkpoint_is_read_as_tools_write_it(here, weights, wrapped, taken):
          "'head.bias' holds values that are not finite"),
         (lambda w: w.update({"head.bias": torch.zeros(5, dtype=torch.int8)}), "is torch.int8, not"),
         (lambda w: w.clear(), "holds no weights"),
-        (lambda w: w.update({"evil": Path}), "refused: it would run code"),
+        (lambda w: w.update({"evil": print}), "refused: it would run code"),
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_is_refused(here, weights, change, line):
@@ -444,7 +445,7 @@ def test_a_folder_gives_the_network_that_was_saved(saved, library, name, monkeyp
 @pytest.mark.parametrize("kind", KNOWN)
 def test_pixels_are_those_of_the_processor(library, kind):
     values = {"size": {"shortest_edge": 288}} if kind == "MobileViT" else {}
-    small = {"size": {"shortest_edge": 96}} if kind == "ConvNext" else values
+    small = {"size": {"shortest_edge": 112}} if kind == "ConvNext" else values
     base = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     for given in (values, small):
         own = getattr(library, f"{kind}ImageProcessorPil")(**given)
@@ -534,7 +535,7 @@ CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.s
         (CONFIG, {"id2label": {"0": "a", "1": "b"}},
          "classifier.weight has shape 5x8, not 2x8; 2 names missing"),
         (CONFIG, {"depths": [1, 1, 1, 3]}, "convnextv2.encoder.stages.3.layers.2."),
-        (CONFIG, {"depths": [1, 1, 1, 1]}, "unexpected; 9 names"),
+        (CONFIG, {"depths": [1, 1, 1, 1]}, "unexpected; 10 names"),
         (WEIGHTS, None, "has no weights: neither model.safetensors nor pytorch_model.bin"),
         (WEIGHTS, "cut", "is neither a PyTorch nor a safetensors file"),
         (PROCESSOR, None, "has no preprocessor_config.json; give --size, --mean and --std"),
@@ -565,6 +566,14 @@ def test_folders_are_refused_in_one_line(folder, file, change, line):
 
 def test_a_folder_that_is_not_there_is_not_looked_for_elsewhere():
     assert "is no folder; nothing is downloaded" in refused(open_folder, Path("someone/net"))
+
+
+def test_settings_can_not_choose_other_code_or_outputs(folder, saved):
+    network = saved["ConvNextV2"][1]
+    chosen = {"_attn_implementation": "someone/kernel", "return_dict": False, "dtype": "float16"}
+    edit(folder / CONFIG, lambda values: values.update(chosen))
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(logits(open_folder(folder).module, x), logits(network, x))
 
 
 def test_without_the_library_a_line_says_so(folder, monkeypatch):

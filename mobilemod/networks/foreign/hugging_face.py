@@ -26,9 +26,10 @@ from mobilemod.networks.reading.files import read_checkpoint
 ARCHITECTURES = {"classification": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES"}
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 PROCESSOR = "preprocessor_config.json"
-# Settings by which a configuration could choose other code than the library's own.
+# Settings by which a configuration could choose other code than the library's own, or outputs
+# without names.
 CHOICES = {"_attn_implementation", "attn_implementation", "_attn_implementation_internal",
-           "_experts_implementation", "fusion_config"}  # fmt: skip
+           "_experts_implementation", "fusion_config", "return_dict", "torchscript"}  # fmt: skip
 NOTHING = Asked()
 
 
@@ -112,7 +113,8 @@ def take_rgb(module: nn.Module, size: int, source: str) -> None:
 
     Its first convolution's weights change places. `UserError` where that isn't the same function.
     """
-    first, x = first_convolution(module), torch.rand(1, 3, size, size)
+    first = first_convolution(module)
+    x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = module(x.flip(1)).logits
         if first is not None and first.in_channels == 3:
