@@ -59,8 +59,6 @@ def open_folder(folder: Path, asked: Asked = NOTHING) -> Opened:
     with _offline():
         module = _build(transformers, architecture, values, state, files[0], source)
         said = Processed() if asked.whole else _processed(transformers, folder, source)
-    if said.reversed:
-        take_rgb(module, said.preprocess.size, source)
     try:
         labels = labels_of(values.get("id2label"))
     except ValueError as error:
@@ -69,6 +67,8 @@ def open_folder(folder: Path, asked: Asked = NOTHING) -> Opened:
     opened = open_module(
         _name(folder), module, source, asked, used, said.preprocess, labels, notes=said.notes
     )
+    if said.reversed:
+        take_rgb(opened)
     if labels and len(opened.labels) != opened.num_classes:
         raise wrong(source, f"names {len(labels)} labels for {opened.num_classes} outputs")
     return opened
@@ -108,19 +108,21 @@ def _counts(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.int32, torch.int64, torch.bool)
 
 
-def take_rgb(module: nn.Module, size: int, source: str) -> None:
+def take_rgb(opened: Opened) -> None:
     """Make a network that takes blue, green, red take red, green, blue, exactly.
 
     Its first convolution's weights change places. `UserError` where that isn't the same function.
     """
-    first = first_convolution(module)
-    x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    first = first_convolution(opened.module)
+    x = torch.rand(opened.input_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        before = module(x.flip(1)).logits
+        before = opened.module(x.flip(1))
         if first is not None and first.in_channels == 3:
             first.weight.copy_(first.weight.flip(1))
-        if not torch.allclose(module(x).logits, before, rtol=1e-3, atol=1e-4):
-            raise wrong(source, "its processor gives blue, green, red, which isn't supported")
+        if not torch.allclose(opened.module(x), before, rtol=1e-3, atol=1e-4):
+            raise wrong(
+                opened.source, "its processor gives blue, green, red, which isn't supported"
+            )
 
 
 def _name(folder: Path) -> str:

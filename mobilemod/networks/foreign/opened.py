@@ -15,7 +15,7 @@ from mobilemod.data.imagefolder import class_names
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256
 from mobilemod.networks.foreign.labels import read_labels
-from mobilemod.networks.foreign.probe import Grey, channels_of, giving_logits, wrong
+from mobilemod.networks.foreign.probe import Grey, as_classifier, channels_of, wrong
 from mobilemod.ranges import SIDE, Range
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def open_module(
             raise wrong(source, f"{key!r} holds values that are not finite; give other weights")
     channels = channels_of(module, source)
     preprocess, assumed = asked.preprocess(told, channels, source)
-    module, classes = giving_logits(module, channels, preprocess.size, source)
+    module, classes = as_classifier(module, channels, preprocess.size, source)
     if channels == 1:
         module = Grey(module).eval().requires_grad_(False)
         notes += ("takes grey images: colours are weighed into grey inside the network",)

@@ -77,7 +77,7 @@ def channels_of(module: nn.Module, source: str) -> int:
     return channels
 
 
-def giving_logits(
+def as_classifier(
     module: nn.Module, channels: int, size: int, source: str
 ) -> tuple[nn.Module, int]:
     """The module as it gives logits (B, classes) alone, and the number of classes.
