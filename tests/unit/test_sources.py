@@ -24,7 +24,7 @@ from mobilemod.data.imagefolder import imagenet_synsets
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.networks.foreign.factory import open_function
-from mobilemod.networks.foreign.hugging_face import open_folder
+from mobilemod.networks.foreign.hugging_face import open_folder, take_rgb
 from mobilemod.networks.foreign.labels import labels_of
 from mobilemod.networks.foreign.opened import Asked
 from mobilemod.networks.foreign.processor import KNOWN, processed
@@ -187,6 +187,7 @@ def test_a_grey_network_takes_colour_images(here):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize(
     "spec,line",
     [
@@ -442,6 +443,11 @@ def test_a_folder_gives_the_network_that_was_saved(saved, library, name, monkeyp
         assert torch.equal(logits(opened.module, ours), logits(network, theirs))
 
 
+def test_colours_that_can_not_be_turned_round_are_refused(here):
+    opened = open_function("mine_nets:flat", asked=Asked(size=16))
+    assert "takes blue, green, red, which can't be turned round" in refused(take_rgb, opened)
+
+
 @pytest.mark.parametrize("kind", KNOWN)
 def test_pixels_are_those_of_the_processor(library, kind):
     values = {"size": {"shortest_edge": 288}} if kind == "MobileViT" else {}
@@ -592,6 +598,15 @@ def test_what_is_said_goes_before_the_processor(folder):
     assert opened.notes == (
         "assumed, as nothing is said: crop_fraction 0.9, interpolation bicubic",
     )
+
+
+def test_the_order_of_colours_is_the_processors_whatever_is_said(saved):
+    folder, network = saved["MobileViTV2"]
+    asked = Asked(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    x = torch.rand(1, 3, 64, 64)
+    answer = logits(open_folder(folder, asked).module, x)
+    assert torch.allclose(answer, logits(network, x.flip(1)), atol=1e-5)
+    assert not torch.allclose(answer, logits(network, x), atol=1e-5)
 
 
 # -- the command line

@@ -58,14 +58,21 @@ def open_folder(folder: Path, asked: Asked = NOTHING) -> Opened:
     files, state = read_weights(folder, source)
     with _offline():
         module = _build(transformers, architecture, values, state, files[0], source)
-        said = Processed() if asked.whole else _processed(transformers, folder, source)
+        said = _processed(transformers, folder, source, asked.whole)
     try:
         labels = labels_of(values.get("id2label"))
     except ValueError as error:
         raise wrong(source, f"its config.json has a wrong id2label: {error}") from None
-    used = (folder / "config.json", *files, *(() if asked.whole else (folder / PROCESSOR,)))
+    told = (p for p in (folder / "config.json", folder / PROCESSOR) if p.is_file())
     opened = open_module(
-        _name(folder), module, source, asked, used, said.preprocess, labels, notes=said.notes
+        _name(folder),
+        module,
+        source,
+        asked,
+        (*files, *told),
+        said.preprocess,
+        labels,
+        notes=said.notes,
     )
     if said.reversed:
         take_rgb(opened)
@@ -120,9 +127,7 @@ def take_rgb(opened: Opened) -> None:
         if first is not None and first.in_channels == 3:
             first.weight.copy_(first.weight.flip(1))
         if not torch.allclose(opened.module(x), before, rtol=1e-3, atol=1e-4):
-            raise wrong(
-                opened.source, "its processor gives blue, green, red, which isn't supported"
-            )
+            raise wrong(opened.source, "takes blue, green, red, which can't be turned round in it")
 
 
 def _name(folder: Path) -> str:
@@ -222,10 +227,21 @@ def _without(values: Any, keys: set[str]) -> Any:
     return [_without(v, keys) for v in values] if isinstance(values, list) else values
 
 
-def _processed(transformers: Any, folder: Path, source: str) -> Processed:
+def _processed(transformers: Any, folder: Path, source: str, known: bool) -> Processed:
+    """What the folder's processor does; known: but for the order of colours, which it alone tells.
+
+    Raises `UserError` where there is none, or it does what a bundle can't say.
+    """
     if not (folder / PROCESSOR).exists():
+        if known:
+            return Processed()
         raise wrong(source, f"has no {PROCESSOR}; give --size, --mean and --std, or add it")
-    if "auto_map" in _json(folder / PROCESSOR, source):
+    values = _json(folder / PROCESSOR, source)
+    if known:
+        kind = values.get("image_processor_type", values.get("feature_extractor_type"))
+        turned = values.get("do_flip_channel_order", str(kind).startswith("MobileViT"))
+        return Processed(reversed=bool(turned))
+    if "auto_map" in values:
         why = f"{PROCESSOR} asks for code of its own, which isn't run"
         raise wrong(source, f"{why}; give --size, --mean and --std")
     try:
