@@ -231,7 +231,7 @@ def test_functions_are_refused_in_one_line(here, spec, line):
         ({"size": 8}, "--size must be a whole number from 16 to 1,024 pixels, not 8"),
         ({"size": -224}, "not -224"),
         ({"interpolation": "lanczos"}, "interpolation 'lanczos' is not one of nearest"),
-        ({"crop_fraction": 1.5}, r"crop_fraction 1.5 is not in \(0, 1\]"),
+        ({"crop_fraction": 1.5}, "--crop-fraction must be a number from 0.05 to 1, not 1.5"),
     ],
 )
 def test_what_is_said_must_fit(here, asked, line):

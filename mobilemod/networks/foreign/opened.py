@@ -21,7 +21,8 @@ from mobilemod.ranges import SIDE, Range
 if TYPE_CHECKING:
     from mobilemod.tasks.task import Name
 
-MEAN, STD = Range(-1000, 1000), Range(1e-6, 1e6)
+# As a bundle's manifest holds them.
+MEAN, STD, PART = Range(-1000, 1000), Range(1e-6, 1e6), Range(0.05, 1)
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,15 @@ class Asked:
     labels: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None:
-            SIDE.check("--size", self.size)
-        for option, allowed, values in (("mean", MEAN, self.mean), ("std", STD, self.std)):
-            for value in values or ():
-                allowed.check(f"--{option}", value)
+        for option, allowed, values in (
+            ("size", SIDE, (self.size,)),
+            ("crop-fraction", PART, (self.crop_fraction,)),
+            ("mean", MEAN, self.mean or ()),
+            ("std", STD, self.std or ()),
+        ):
+            for value in values:
+                if value is not None:
+                    allowed.check(f"--{option}", value)
 
     @property
     def whole(self) -> bool:
