@@ -135,7 +135,7 @@ class Label(Open):
 class Preprocess(Closed):
     """As of `mobilemod.data.preprocess.Preprocess`."""
 
-    size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
+    size: Annotated[int, Field(ge=16, le=1024)]
     crop_fraction: Annotated[float, Field(ge=0.05, le=1)]
     interpolation: Literal["nearest", "bilinear", "bicubic"]
     mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]

@@ -67,6 +67,8 @@ TIMES = Range(0, 1000, "times", above=True)
 SECONDS = Range(0, 86_400, "seconds")
 THREADS = Range(1, 256, "threads", whole=True)
 RUNS = Range(1, 1_000_000, "runs", whole=True)
+# A family's networks take multiples of some step, other networks what they were made for.
+SIDE = Range(16, 1024, "pixels", whole=True)
 PIXELS = Range(32, 1024, "pixels", whole=True)
 STEPS = Range(1, 100_000_000, "steps", whole=True)
 RATE = Range(0, 10, above=True)

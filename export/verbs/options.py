@@ -120,7 +120,7 @@ def given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
 def refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
     """`UserError` for those of these options that were given."""
     for name in given(args, names):
-        raise UserError(f"--{name} {why}")
+        raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
 def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:

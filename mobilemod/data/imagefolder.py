@@ -40,6 +40,12 @@ def imagenet_synsets() -> dict[str, tuple[int, str]]:
     return {wnid: (index, label) for index, (wnid, label) in enumerate(rows)}
 
 
+def class_names(ids: Iterable[str]) -> tuple[dict[str, str], ...]:
+    """Each with `id` and `label`: ImageNet's for its WordNet ids, else the id itself."""
+    synsets = imagenet_synsets()
+    return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image file and the index of its class in the model's output.

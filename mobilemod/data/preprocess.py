@@ -10,6 +10,7 @@ from PIL import Image
 
 from mobilemod.data.resample import Upright, resize_window
 from mobilemod.errors import UserError, unknown
+from mobilemod.ranges import SIDE
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -42,8 +43,8 @@ class Preprocess:
                 f"preprocessing: interpolation {self.interpolation!r} is not one of "
                 f"{', '.join(INTERPOLATIONS)}"
             )
-        if self.size < 32 or self.size % 32:
-            raise UserError(f"image size {self.size}: must be a multiple of 32, at least 32")
+        if self.size < SIDE.low:
+            raise UserError(f"image size {self.size}: must be at least {SIDE.low}")
         if not 0 < self.crop_fraction <= 1:
             raise UserError(f"preprocessing: crop_fraction {self.crop_fraction} is not in (0, 1]")
 

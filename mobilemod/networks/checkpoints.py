@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_path, file_sha256
-from mobilemod.networks.family import Variant
 from mobilemod.networks.reading.files import read_checkpoint
 from mobilemod.networks.reading.fit import (
     beginnings,
@@ -29,13 +29,13 @@ from mobilemod.networks.reading.fit import (
     expected_shapes,
     identify,
     lacking,
-    listed,
     number_of_classes,
+    parameter_names,
 )
 from mobilemod.networks.reading.sets import (
-    WEIGHT_KEYS,
     WeightSet,
-    find_sets,
+    listed,
+    require_sets,
     unnamed_averages,
 )
 from mobilemod.networks.registry import (
@@ -111,12 +111,7 @@ def load_checkpoint(
     known = variants()
     modules = [module_of(variant_name)] if variant_name is not None else set(known.values())
     content, metadata = read_checkpoint(path)
-    sets = find_sets(content, map(beginnings, sorted(modules)))
-    if not sets:
-        raise UserError(
-            f"checkpoint {path} holds no weights: neither a state dict nor one under "
-            f"{', '.join(WEIGHT_KEYS)} (it holds {listed(tuple(map(str, content)))})"
-        )
+    sets = require_sets(path, content, map(beginnings, sorted(modules)))
     if variant_name is None:
         said = (metadata or {}).get("model")
         looks = (identify(s.tensors) for s in sets)
@@ -127,8 +122,10 @@ def load_checkpoint(
         sets = [dataclasses.replace(s, tensors=family.adapt(s.tensors)) for s in sets]
         if family.published_key:
             sets.sort(key=lambda s: s.key != family.published_key)
-    chosen = _choose(sets, variant, num_classes)
-    check_dense(path, chosen.tensors, variant)
+    missing = [0 if variant is None else lacking(s.tensors, variant, num_classes) for s in sets]
+    chosen, taken = choose(content, sets, missing)
+    module = None if variant is None else module_of(variant)
+    check_dense(path, chosen.tensors, parameter_names(module))
     if variant is None:
         first = next(iter(chosen.tensors), "")
         raise UserError(
@@ -138,36 +135,38 @@ def load_checkpoint(
         )
     classes = number_of_classes(chosen.tensors, variant, num_classes)
     check_fit(path, chosen.tensors, variant, classes)
-    state = {name: _float32(path, name, t) for name, t in chosen.tensors.items()}
+    state = {name: float32(path, name, t) for name, t in chosen.tensors.items()}
     if metadata is None:
         metadata = {"weights": chosen.key}
-    others = [_described(s, variant, num_classes) for s in sets if s is not chosen]
-    others += [f"{key} (no names)" for key in unnamed_averages(content)]
     return LoadedCheckpoint(
         state,
         variant.name,
         classes,
         file_sha256(path),
         metadata,
-        Taken(_described(chosen, variant, num_classes), tuple(others), chosen.ignored),
+        taken,
     )
 
 
-def _choose(sets: list[WeightSet], variant: Variant | None, num_classes: int | None) -> WeightSet:
-    """The first complete set; where none is, the one with the fewest problems, for its message."""
-    if variant is None:
-        return sets[0]
-    missing = [len(lacking(s.tensors, variant, num_classes)) for s in sets]
-    return sets[missing.index(min(missing))]
+def choose(
+    content: Mapping[Any, Any], sets: list[WeightSet], missing: list[int]
+) -> tuple[WeightSet, Taken]:
+    """The first complete set; where none is, the one with the fewest problems, for its message.
+
+    missing: how many names each lacks or has in another shape.
+    """
+    texts = [
+        f"{s.name} ({'EMA' if s.averaged else 'plain'}"
+        f"{f', {count} names missing or other' if count else ''})"
+        for s, count in zip(sets, missing, strict=True)
+    ]
+    first = missing.index(min(missing))
+    others = [text for i, text in enumerate(texts) if i != first]
+    others += [f"{key} (no names)" for key in unnamed_averages(content)]
+    return sets[first], Taken(texts[first], tuple(others), sets[first].ignored)
 
 
-def _described(weights: WeightSet, variant: Variant, num_classes: int | None) -> str:
-    kind = "EMA" if weights.averaged else "plain"
-    count = len(lacking(weights.tensors, variant, num_classes))
-    return f"{weights.name} ({kind}{f', {count} names missing or other' if count else ''})"
-
-
-def _float32(path: Path, name: str, tensor: Tensor) -> Tensor:
+def float32(path: Path, name: str, tensor: Tensor) -> Tensor:
     """The weight in float32, in memory of its own; `UserError` where a value isn't finite there."""
     value = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if torch.isfinite(value).all():

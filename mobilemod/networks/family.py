@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mobilemod.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mobilemod.data.preprocess import Preprocess
     from mobilemod.forms.mobile import MobileForm
     from mobilemod.forms.mobile_ops import FormOptions
+STEP = 32  # pixels: five halvings
+
+
+def check_size(size: int, step: int = STEP) -> None:
+    """`UserError` for an image size in pixels that is no multiple of `step`."""
+    if size < step or size % step:
+        raise UserError(f"image size {size}: must be a multiple of {step}, at least {step}")
 
 
 class Variant(Protocol):
@@ -65,7 +74,8 @@ class Family:
     build: (variant, number of classes, stochastic depth's rate) -> the network, with start values.
         Its class stands in the family's file; it maps float (B, 3, H, W), normalized, to logits
         (B, classes) and has the attributes `variant` and `num_classes`.
-    preprocess: how the published network's accuracy is measured.
+    preprocess: how the published network's accuracy is measured. step: image sizes are multiples
+        of it, pixels.
     mobile: (network, options) -> the same function in mobile form; None where there is none.
     size_of: for networks that fit one size of images, in pixels, which their variants have as
         `size`: a checkpoint's tensors by `build`'s names -> that size, None where they don't tell.
@@ -99,6 +109,7 @@ class Family:
     preprocess: Preprocess
     mobile: Callable[[Any, FormOptions], MobileForm] | None = None
     size_of: Callable[[Mapping[str, Any]], int | None] = lambda tensors: None
+    step: int = STEP
     task: str = "classification"
     head: str = "head"
     names: str = ""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mobilemod import networks
 from mobilemod.errors import UserError, unknown
-from mobilemod.networks.family import Family, Variant
+from mobilemod.networks.family import Family, Variant, check_size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,11 +90,13 @@ def preprocess_of(of: str | Variant | nn.Module, size: int | None = None) -> Pre
 
     `UserError` for a size that a network can't take.
     """
-    found = family_of(of).preprocess
+    family = family_of(of)
+    found = family.preprocess
     variant = getattr(of, "variant", of)  # a name has none
     own = getattr(variant, "size", None)
     if size is not None or own:
         found = dataclasses.replace(found, size=own if size is None else size)
+        check_size(found.size, family.step)
     if own:
         require_size(variant, found.size, f"the weights of {variant.name}")
     return found

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.networks.family import check_size
 from mobilemod.training.config import from_values, read_values
 
 POSITIVE = ("steps", "batch_size", "lr", "save_every", "eval_every", "eval_images", "temperature")
@@ -54,7 +54,7 @@ class QatConfig:
                 raise UserError(f"training recipe: {key} must not be negative")
         if not 0 <= self.distillation <= 1:
             raise UserError("training recipe: distillation must be from 0 to 1")
-        Preprocess(size=self.size)  # refuses a size that no network can take
+        check_size(self.size)
 
 
 def make_qat_config(file: Path | None, overrides: dict[str, Any]) -> QatConfig:

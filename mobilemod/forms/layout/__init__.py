@@ -1,0 +1,3 @@
+"""The layout of a whole network: a captured program op by op, its views and permutes followed
+without moving anything, as a graph on channels-first images. Imports the graph and its ops.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,17 @@ from torch import Tensor
 
 from mobilemod.errors import UserError
 from mobilemod.networks.family import Variant
-from mobilemod.networks.reading.sets import is_counter
+from mobilemod.networks.reading.sets import NAMED_AT_MOST, is_counter, listed
 from mobilemod.networks.registry import (
     at_size,
     build,
     family_of,
     get_variant,
     load_family,
-    module_of,
     variants,
 )
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-NAMED_AT_MOST = 3
 LOOKS_LIKE_SHARE = 0.5
 SHAPES = dict[str, tuple[int, ...]]
 
@@ -74,12 +72,7 @@ def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes
     if classes < 1:
         raise UserError(f"{path}: its head has no classes; give another checkpoint")
     expected = expected_shapes(at_size_of(state, variant), classes)
-    problems = []
-    for name, shape in expected.items():
-        if name not in state:
-            problems.append(f"{name} missing")
-        elif tuple(state[name].shape) != shape:
-            problems.append(f"{name} has shape {_shape(state[name].shape)}, not {_shape(shape)}")
+    problems = misfits(state, expected)
     extra = tuple(name for name in state if name not in expected)
     if not problems and not extra:
         return
@@ -111,9 +104,25 @@ def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes
         fix = f"save the whole model.state_dict() of {variant.name}"
     raise UserError(
         f"{path} doesn't fit {variant.name}: it looks like {looks or 'none of the known variants'};"
-        f" {', '.join(problems[:NAMED_AT_MOST])}; {len(problems)} names missing, unexpected or of a"
-        f" wrong shape in all; {fix}"
+        f" {summed(problems)}; {fix}"
     )
+
+
+def misfits(state: Mapping[str, Any], expected: SHAPES) -> list[str]:
+    """What `state` lacks of the expected names or has in another shape, in words."""
+    found = []
+    for name, shape in expected.items():
+        if not isinstance(state.get(name), Tensor):
+            found.append(f"{name} missing")
+        elif tuple(state[name].shape) != shape:
+            found.append(f"{name} has shape {_shape(state[name].shape)}, not {_shape(shape)}")
+    return found
+
+
+def summed(problems: list[str]) -> str:
+    """The first of them, and how many there are."""
+    count = f"{len(problems)} names missing, unexpected or of a wrong shape in all"
+    return f"{', '.join(problems[:NAMED_AT_MOST])}; {count}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -128,24 +137,14 @@ def number_of_classes(state: Mapping[str, Any], variant: Variant, num_classes: i
     return num_classes
 
 
-def lacking(state: Mapping[str, Any], variant: Variant, num_classes: int | None) -> list[str]:
-    """Names of `variant` that `state` lacks or has in another shape."""
+def lacking(state: Mapping[str, Any], variant: Variant, num_classes: int | None) -> int:
+    """How many names of `variant` it lacks or has in another shape."""
     classes = number_of_classes(state, variant, num_classes)
-    expected = expected_shapes(at_size_of(state, variant), classes)
-    return [name for name, shape in expected.items() if _shape_of(state, name) != shape]
+    return len(misfits(state, expected_shapes(at_size_of(state, variant), classes)))
 
 
-def _shape_of(state: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
-    value = state.get(name)
-    return tuple(value.shape) if isinstance(value, Tensor) else None
-
-
-def check_dense(path: Path, tensors: Mapping[str, Any], variant: Variant | None) -> None:
-    """`UserError` for what is no tensor, and for a tensor of the network's that is no float.
-
-    The network's are the names of all variants in `variant`'s family, in any without it.
-    """
-    known = parameter_names(None if variant is None else module_of(variant))
+def check_dense(path: Path, tensors: Mapping[str, Any], known: Collection[str]) -> None:
+    """`UserError` for what is no tensor, and for one of the names `known` that is no float."""
     for name, value in tensors.items():
         problem = ""
         if not isinstance(value, Tensor) or (value.layout != torch.strided and name in known):
@@ -177,8 +176,3 @@ def beginnings(module: str) -> str:
         return names
     first = dict.fromkeys(name.partition(".")[0] for name in sorted(parameter_names(module)))
     return "|".join(rf"{re.escape(part)}\." for part in first)
-
-
-def listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-    return ", ".join(names[:NAMED_AT_MOST]) + more or "nothing"

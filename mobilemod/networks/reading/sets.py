@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from mobilemod.errors import UserError
 
 # In this order, averages before them; what else there is comes behind, as it stands in the file.
 WEIGHT_KEYS = (
@@ -22,6 +25,7 @@ COUNTERS = {
 # Names that wrappers put anywhere into a name: torch.compile, FSDP, activation checkpointing.
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 MAX_DEPTH = 4
+NAMED_AT_MOST = 3
 AVERAGED = re.compile(r"(?<![a-z])(ema|shadow)(?![a-z])")
 
 
@@ -73,6 +77,20 @@ def find_sets(content: Mapping[Any, Any], beginnings: Iterable[str]) -> list[Wei
     return sorted(sets or [s for s in others if s.tensors], key=_rank)
 
 
+def require_sets(
+    path: Path, content: Mapping[Any, Any], beginnings: Iterable[str]
+) -> list[WeightSet]:
+    """`find_sets` of a file; `UserError` where there are none."""
+    sets = find_sets(content, beginnings)
+    if not sets:
+        held = tuple(map(str, content))
+        raise UserError(
+            f"checkpoint {path} holds no weights: neither a state dict nor one under "
+            f"{', '.join(WEIGHT_KEYS)} (it holds {listed(held)})"
+        )
+    return sets
+
+
 def unnamed_averages(content: Mapping[Any, Any]) -> list[str]:
     """Keys of averages that hold no weights by name (a list of tensors, say)."""
     named = {key for keys, _ in _mappings(content, (), set()) for key in keys[:1]}
@@ -81,6 +99,12 @@ def unnamed_averages(content: Mapping[Any, Any]) -> list[str]:
         for key, value in content.items()
         if _averaged(str(key)) and str(key) not in named and isinstance(value, list | tuple | dict)
     ]
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+    return ", ".join(names[:NAMED_AT_MOST]) + more or "nothing"
 
 
 def _rank(found: WeightSet) -> tuple[bool, bool, int]:

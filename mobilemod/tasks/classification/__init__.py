@@ -62,22 +62,21 @@ class Classification(Task):
         """
         from mobilemod.data.classes import output_order
         from mobilemod.data.dataset import DataSet
-        from mobilemod.data.imagefolder import imagenet_synsets
+        from mobilemod.data.imagefolder import class_names, imagenet_synsets
         from mobilemod.data.listing import class_folders
 
-        synsets = imagenet_synsets()
         ids = named_in(checkpoint, metadata, count)
         if not ids and len(known) == count:
             ids = list(known)
         images = None if data is None else DataSet.of(data)
         if not ids and count == 1000 and not (images and images.classes and images.classes.order):
-            ids = list(synsets)
+            ids = list(imagenet_synsets())
         if not ids and images is not None:
             root = images.folder("train")
             ids = list(output_order(root, list(class_folders(root)), count, images.classes))
         if not ids:
             return tuple({"id": str(i), "label": f"class {i}"} for i in range(count))
-        return tuple({"id": i, "label": synsets[i][1] if i in synsets else i} for i in ids)
+        return class_names(ids)
 
     def require_targets(self, targets: np.ndarray, outputs: int) -> None:
         """Targets are class indices."""

@@ -84,8 +84,8 @@ export function parsePreprocess(value: unknown): Preprocess {
   const unknown = Object.keys(spec).find((key) => !known.includes(key));
   if (unknown !== undefined) throw new InputError(`preprocess: unknown key "${unknown}"`);
   const size = asNumber(spec.size, "preprocess.size");
-  if (!Number.isInteger(size) || size < 32 || size % 32 !== 0) {
-    throw new InputError(`preprocess.size ${size}: must be a multiple of 32, at least 32`);
+  if (!Number.isInteger(size) || size < 16) {
+    throw new InputError(`preprocess.size ${size}: must be a whole number, at least 16`);
   }
   const cropFraction = asNumber(spec.crop_fraction, "preprocess.crop_fraction");
   if (!(cropFraction > 0 && cropFraction <= 1)) {

@@ -39,7 +39,7 @@ test("a preprocessing that the core doesn't know is refused", () => {
   const spec = cases[0]!.preprocess as Record<string, unknown>;
   expect(() => parsePreprocess({ ...spec, gamma: 2 })).toThrow('unknown key "gamma"');
   expect(() => parsePreprocess({ ...spec, interpolation: "lanczos" })).toThrow("lanczos");
-  expect(() => parsePreprocess({ ...spec, size: 100 })).toThrow("multiple of 32");
+  expect(() => parsePreprocess({ ...spec, size: 15 })).toThrow("at least 16");
   expect(() => parsePreprocess({ ...spec, color: "BGR" })).toThrow("not RGB");
   expect(() => parsePreprocess({ ...spec, mean: [1, 2] })).toThrow("three numbers");
 });

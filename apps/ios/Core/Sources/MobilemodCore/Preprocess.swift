@@ -23,8 +23,8 @@ public struct Preprocess: Codable, Equatable, Sendable {
         size: Int, cropFraction: Double, interpolation: Interpolation, mean: [Double], std: [Double],
         color: String = "RGB", layout: String = "NCHW"
     ) throws {
-        guard size >= 32, size % 32 == 0, size <= 4096 else {
-            throw BadInput("preprocessing: size \(size) is no multiple of 32 from 32 to 4096")
+        guard size >= 16, size <= 4096 else {
+            throw BadInput("preprocessing: size \(size) is not from 16 to 4096")
         }
         guard cropFraction > 0, cropFraction <= 1 else {
             throw BadInput("preprocessing: crop_fraction \(cropFraction) is not in (0, 1]")

@@ -1,0 +1,86 @@
+"""The options that say which network a verb takes: one of ours, or one that a user brings."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.quiet import quiet
+from export.verbs.options import MODEL, VARIANTS, given, refuse
+from mobilemod import ranges
+from mobilemod.errors import UserError
+
+if TYPE_CHECKING:
+    from mobilemod.networks.foreign.opened import Opened
+
+FOLDER = "hf:"
+# What is told of a network that isn't ours; of ours it is known.
+TOLD = ("mean", "std", "crop_fraction", "interpolation", "labels")
+
+
+def network_options(p: argparse.ArgumentParser) -> None:
+    """--model, --network, and what goes with them."""
+    p.add_argument("--model", metavar="NAME", help=f"{VARIANTS}; {MODEL}")
+    p.add_argument("--network", metavar="WHAT",
+                   help="another network: package.module:function, or hf:DIR")  # fmt: skip
+    p.add_argument("--checkpoint", type=Path,
+                   help="weights; without it the bundled ones, or the function's own")  # fmt: skip
+    p.add_argument("--size", type=side, metavar="HxW",
+                   help=f"image size, {ranges.SIDE.low} to {ranges.SIDE.high} pixels; "
+                   "the network's own, as 224")  # fmt: skip
+    p.add_argument(
+        "--mean", type=numbers, metavar="R,G,B", help="of --network's images; ImageNet's"
+    )
+    p.add_argument("--std", type=numbers, metavar="R,G,B", help="of --network's images; ImageNet's")
+    p.add_argument("--crop-fraction", type=float, metavar="PART",
+                   help="of the shorter side that --network sees; 0.9")  # fmt: skip
+    p.add_argument("--interpolation", metavar="NAME",
+                   help="of --network's images: nearest, bilinear, bicubic; bicubic")  # fmt: skip
+    p.add_argument("--labels", type=Path, metavar="FILE",
+                   help="names of --network's outputs: a line each, or a JSON list")  # fmt: skip
+
+
+def side(text: str) -> int:
+    """Pixels of "224" or "224x224", as argparse's `type`."""
+    height, _, width = text.lower().partition("x")
+    pixels = ranges.SIDE(height)
+    if width and ranges.SIDE(width) != pixels:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: rectangular preprocessing is not supported yet; give a square"
+        )
+    return pixels
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers by commas, as argparse's `type`."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers by commas") from None
+
+
+def opened_of(args: argparse.Namespace) -> Opened | None:
+    """The network of --network, None where it isn't given.
+
+    `UserError` for options that don't go together and for a network that can't be opened.
+    """
+    if args.network is None:
+        refuse(args, TOLD, "goes with --network")
+        return None
+    if args.model is not None:
+        raise UserError("--model and --network both say which network; give one of them")
+    folder = args.network.removeprefix(FOLDER)
+    if folder != args.network:
+        refuse(args, ("checkpoint",), f"doesn't go with {FOLDER}DIR, which holds its weights")
+    from mobilemod.networks.foreign.opened import Asked
+
+    asked = Asked(**given(args, ("size", *TOLD)))
+    if folder != args.network:
+        from mobilemod.networks.foreign.hugging_face import open_folder
+
+        with quiet():  # the library is loud when it is imported
+            return open_folder(Path(folder).expanduser(), asked)
+    from mobilemod.networks.foreign.factory import open_function
+
+    return open_function(args.network, args.checkpoint, asked)
