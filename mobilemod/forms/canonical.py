@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mobilemod.forms import stored
 from mobilemod.forms.capture import capture
 from mobilemod.forms.form import Form
 from mobilemod.forms.graph import Graph
@@ -25,12 +30,41 @@ class Canonical:
     """
 
     graph: Graph
-    rewrites: dict[str, int]
-    left: tuple[str, ...]
+    rewrites: dict[str, int] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
 
     def form(self, options: FormOptions) -> Form:
         """What a runtime with these options gets; its weights are its own."""
-        return Form(self.graph, options).eval()
+        return Form(copy.deepcopy(self.graph), options).eval()
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights by name: a convolution's `module.weight` and `.bias`, constants by tensor."""
+        return stored.weights_of(self.graph)
+
+    def with_state(self, state: Mapping[str, Tensor]) -> Canonical:
+        """The same form with other weights, which may include biases that this one lacks."""
+        graph = stored.from_dict(stored.to_dict(self.graph), state)
+        return dataclasses.replace(self, graph=graph)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the weights, as JSON-ready values."""
+        return {**stored.to_dict(self.graph), "rewrites": self.rewrites, "left": list(self.left)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], state: Mapping[str, Tensor]) -> Canonical:
+        """From `to_dict`'s form; `UserError` where it is none, or of other weights."""
+        graph = stored.from_dict(values, state)
+        return cls(graph, dict(values.get("rewrites", {})), tuple(values.get("left", ())))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the input."""
+        return tuple(self.graph.input.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """How many values the output has."""
+        return self.graph.output.shape[-1]
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ FLOATABLE = (
 )  # fmt: skip
 CATS = 5  # as many tensors as XNNPACK joins at once
 SEGMENT_CONVS = 4
+CANONICAL_WEIGHTS = ("weight", "depthwise.weight")
 
 
 class Segment(nn.Module):
@@ -88,6 +89,27 @@ class Form(nn.Module):
         self.layers = nn.ModuleList(segments[:-1])
         self.last = segments[-1]
 
+    @torch.no_grad()
+    def canonical_state(self) -> dict[str, Tensor]:
+        """The weights by the canonical form's names: what was split is whole again."""
+        state = {}
+        inside: set[nn.Module] = set()
+        for module in self.modules():
+            if isinstance(module, MobileDepthwise | MergedColumns):
+                convs = [m for m in module.modules() if isinstance(m, NamedConv2d)]
+                inside.update(convs)
+                state |= _weights(convs[0], module.kernel())
+            elif isinstance(module, NamedConv2d):
+                if module not in inside and module.role in CANONICAL_WEIGHTS:
+                    state |= _weights(module, module.weight)
+            elif isinstance(module, ScaleShift):
+                state |= module.canonical_state()
+            elif isinstance(module, Constant) and module.role == "constant":
+                state[module.tensor] = module.value.detach().clone()
+            elif isinstance(module, Fixed):
+                state[module.tensor] = module.value.clone()
+        return state
+
     def finish(self, x: Tensor) -> Tensor:
         """The output (B, num_classes) of what the last layer gave."""
         return self.last(x)
@@ -96,6 +118,13 @@ class Form(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.finish(x)
+
+
+def _weights(conv: NamedConv2d, kernel: Tensor) -> dict[str, Tensor]:
+    found = {f"{conv.module}.weight": kernel.detach().clone()}
+    if conv.bias is not None:
+        found[f"{conv.module}.bias"] = conv.bias.detach().clone()
+    return found
 
 
 def _segments(graph: Graph, options: FormOptions) -> Iterable[Segment]:
@@ -149,8 +178,10 @@ def _append(
         return segment.append(node.module, norm, read)
     if isinstance(op, Affine):
         return segment.append(name, ScaleShift(node), read)
+    op.tensor = name
     if isinstance(op, Fixed):
-        return segment.append(name, Constant(name, op.value, "constant"), read) if op.value.is_floating_point() else segment.append(name, op, read)  # noqa: E501
+        floats = op.value.is_floating_point()
+        return segment.append(name, Constant(name, op.value, "constant") if floats else op, read)
     if isinstance(op, ChannelMean) and options.norm_mean == "conv":
         channels = node.inputs[0].shape[1]
         conv = pointwise(node.module, torch.full((1, channels), 1.0 / channels), None)
@@ -160,7 +191,7 @@ def _append(
         return segment.append(name, Copies(node, op.times), read)
     if isinstance(op, Rearrange):
         op = Rearrange(op.sizes, op.source, op.target, options.channels_last)
-    op.tensor = name
+        op.tensor = name
     return _tapped(segment, node, segment.append(name, op, read))
 
 
@@ -210,6 +241,7 @@ class ScaleShift(nn.Module):
     def __init__(self, node: Node):
         super().__init__()
         affine: Affine = node.op  # type: ignore[assignment]
+        self.tensor = node.tensor
         base = node.tensor.rpartition(":")[0]
         number = node.tensor.rpartition(":")[2].removeprefix(node.role)
         rank = len(node.shape)
@@ -222,6 +254,15 @@ class ScaleShift(nn.Module):
         if affine.shift is not None:
             self.shift = Constant(f"{base}:shift{number}", _spread(affine.shift, rank), "shift")
             self.tap_shifted = Tap(node.tensor, role="shifted")
+
+    def canonical_state(self) -> dict[str, Tensor]:
+        """Its scale and shift by the canonical form's names."""
+        found = {}
+        if self.shift is not None:
+            found[f"{self.tensor}.shift"] = self.shift.value.detach().flatten().clone()
+        ones = torch.ones_like(found.get(f"{self.tensor}.shift", torch.ones(1)))
+        scale = ones if self.scale is None else self.scale.value.detach().flatten().clone()
+        return {f"{self.tensor}.scale": scale, **found}
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scale is not None:

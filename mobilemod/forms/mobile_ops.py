@@ -248,7 +248,7 @@ class MobileDepthwise(nn.Module):
     def __init__(self, module: str, conv: nn.Conv2d, options: FormOptions):
         super().__init__()
         groups = conv.groups
-        self.split = bool(options.split)
+        self.split, self.pieces = bool(options.split), options.split
         if not self.split:
             pad = conv.padding
             self.convs = nn.ModuleList(
@@ -281,3 +281,8 @@ class MobileDepthwise(nn.Module):
         for tap, part in zip(self.sums, rest, strict=True):
             first = tap(first + part)
         return first
+
+    def kernel(self) -> Tensor:
+        """The convolution's weight as published, whole."""
+        weights = [conv.weight for conv in self.convs]
+        return whole_kernel(self.pieces, weights) if self.split else weights[0]
