@@ -76,7 +76,7 @@ def to_dict(graph: Graph) -> dict[str, Any]:
         if node.module:
             entry["module"] = node.module
         if node.source is not None:
-            entry["source"] = place[node.source]
+            entry["values_of"] = place[node.source]
         if node.op is not None:
             entry |= {"op": type(node.op).__name__, **_settings(node)}
         nodes.append(entry)
@@ -103,8 +103,8 @@ def from_dict(values: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Graph
                 None, [graph.nodes[i] for i in entry["inputs"]], tuple(entry["shape"]),
                 entry["path"], entry["role"], entry["tensor"], entry.get("module", ""),
             )  # fmt: skip
-            if "source" in entry:
-                node.source = graph.nodes[entry["source"]]
+            if "values_of" in entry:
+                node.source = graph.nodes[entry["values_of"]]
             if "op" in entry:
                 node.op = _op(entry, weights)
             graph.nodes.append(node)
