@@ -118,14 +118,23 @@ def assign_names(graph: Graph) -> None:
                 node.role = "moved.in"
             elif node.role not in ("pool", "maximum", "upsample"):
                 node.role = "moved"
-            node.tensor = tensors(f"{path}:{_short(op)}")
+            node.tensor = tensors(f"{_base(node.source)}:{_short(node)}")
         else:
             node.role = _role(node, users, before)
+            # What is made of one tensor alone is called after it: fc1:gelu.
+            alone = len(node.inputs) == 1 and node.inputs[0].op is not None
+            path = _base(node.inputs[0]) if alone else path
             node.tensor = tensors(f"{path}:{_word(node)}")
 
 
-def _short(op: object) -> str:
-    return op.kind if isinstance(op, Call) else type(op).__name__.lower()
+def _base(node: Node) -> str:
+    return node.tensor.rpartition(":")[0]
+
+
+def _short(node: Node) -> str:
+    if isinstance(node.op, Repeat):
+        return "repeat"
+    return "moved" if node.role == "moved.in" else node.role
 
 
 def _word(node: Node) -> str:
