@@ -1,0 +1,93 @@
+"""A lowered file's outputs beside those of the program it came from, whatever the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from export.targets.base import Runner
+from export.targets.isolated import IsolatedError, call
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db
+
+# Of a float file, the farthest output from the program's as a share of the largest one. Right
+# files of EfficientMod show 4e-7 on photographs and on the drawn card, tiny ones 8e-6; a tanh
+# GELU that was lowered as an exact one shows 2e-4.
+MAX_FLOAT_ERROR = 1e-4
+# An int8 file and its program round alike but for ties, and one flipped rounding flips others.
+# How far that spreads is the network's, so the program itself tells: its outputs on inputs that
+# differ by NOISE. Right files of EfficientMod stand at 36.7 dB where the program's noise stands
+# at 35.5 to 38.9 (one image alone: 34 and 31); a softmax over another axis at -7.
+NOISE = 1e-6
+DRAWS = 3
+MAX_LOSS_DB = 10.0
+# Where a network hardly spreads its flips, this much is enough.
+ENOUGH_DB = 30.0
+# What a file may take that runs in a process of its own: there are files that crash.
+SECONDS, MEMORY = 600.0, 32 << 30
+
+
+class Parting(UserError):
+    """A file that doesn't compute what its program does; how: by how much, in words."""
+
+    def __init__(self, path: Path, how: str):
+        super().__init__(f"{path}: the file doesn't compute what its program does: {how}")
+        self.how = how
+
+
+def compare_outputs(
+    path: Path, program: nn.Module, images: np.ndarray, load: Callable[[Path], Runner]
+) -> None:
+    """`Parting` where the outputs of the file, as `load` runs it, are not the program's.
+
+    images: float32 (N, 3, S, S), normalized.
+    """
+    with _Rounding() as rounding:
+        expected = outputs(program, images)
+    try:
+        found = call(_run, load, path, images, seconds=SECONDS, memory=MEMORY)
+    except IsolatedError as error:
+        raise Parting(path, f"its runtime {error}") from None
+    found = found.reshape(expected.shape)
+    if rounding.seen:
+        rng = np.random.default_rng(0)
+        floor = ENOUGH_DB
+        for _ in range(DRAWS):
+            noise = rng.standard_normal(images.shape, np.float32)
+            shaken = outputs(program, images * (1 + np.float32(NOISE) * noise))
+            floor = min(floor, sqnr_db(expected, shaken))
+        decibel = sqnr_db(expected, found)
+        if not decibel >= floor - MAX_LOSS_DB:
+            raise Parting(path, f"SQNR {decibel:.1f} dB, {floor - MAX_LOSS_DB:.1f} dB wanted")
+        return
+    error = float(np.abs(found - expected).max())
+    largest = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
+    if not error <= MAX_FLOAT_ERROR * largest:
+        share = f"{error / largest:.1e} of the largest, {MAX_FLOAT_ERROR:.0e} allowed"
+        raise Parting(path, f"outputs off by up to {share}")
+
+
+def outputs(program: nn.Module, images: np.ndarray) -> np.ndarray:
+    """float32 (N, …) of the program, an image at a time as the files take them."""
+    with torch.no_grad():
+        return np.concatenate([program(x[None]).numpy() for x in torch.from_numpy(images)])
+
+
+def _run(load: Callable[[Path], Runner], path: Path, images: np.ndarray) -> np.ndarray:
+    return load(path).run_many(images)
+
+
+class _Rounding(TorchDispatchMode):
+    """Whether what runs within quantizes."""
+
+    seen = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen |= func.namespace == "quantized_decomposed"
+        return func(*args, **(kwargs or {}))
