@@ -12,5 +12,5 @@ from export.targets.tflite.running import load
 
 
 def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
-    """As `compare_outputs`, the file run by its runtime on one thread."""
-    compare_outputs(path, program, images, load)
+    """As `compare_outputs`, the file run by LiteRT on one thread."""
+    compare_outputs(path, program, images, load(path).run_many(images))
