@@ -151,7 +151,7 @@ def lower(job: LoweringJob) -> LoweringResult:
         if needs_check:
             with quiet():
                 images = job.info.preprocess.normalize(pixels)
-                check_lowered(job.file_name, target, source, form, module, images)
+                check_lowered(target, program.info, source, form, module, images, job.file_name)
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

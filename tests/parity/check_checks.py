@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from export.checking import check_lowered
+from export.targets.base import ModelInfo
 from export.targets.target import target_of_file
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
@@ -26,7 +27,8 @@ ATTENTION = "layers.2.blocks.0.attn:softmax"
 def check(path: Path, form: MobileForm, program: nn.Module, images: torch.Tensor) -> None:
     card = Preprocess(size=images.shape[-1]).normalize(draw_card(images.shape[-1])[None])
     given = np.concatenate([card, images.numpy()])
-    check_lowered(path.name, target_of_file(path), path, form, program, given)
+    info = ModelInfo("", (), Preprocess(size=images.shape[-1]))
+    check_lowered(target_of_file(path), info, path, form, program, given)
 
 
 def check_catches(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.checking import check_lowered
 from export.targets.base import ModelInfo
 from export.targets.comparison import Parting
 from export.targets.executorch import lowering
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
 
 SIZE = 32
 INFO = ModelInfo("pattern", ("a", "b"), Preprocess(size=SIZE))
+IMAGES = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE), np.float32)
 Made = Callable[["Pattern", Tensor], Tensor]
 Q = torch.ops.quantized_decomposed
 
@@ -39,6 +43,17 @@ class Pattern(nn.Module):
         return self.made(self, self.first(x)).reshape(1, -1)
 
 
+class Whole(nn.Module):
+    """A network around a body."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
 def int8(x: Tensor) -> Tensor:
     codes = Q.quantize_per_tensor(x, 0.05, -10, -128, 127, torch.int8)
     return Q.dequantize_per_tensor(codes, 0.05, -10, -128, 127, torch.int8)
@@ -53,8 +68,7 @@ def outside(made: Made, target: str, tmp_path) -> list[str]:
     backend, module = get_target(target), Pattern(made).eval()
     path = tmp_path / f"pattern{backend.facts.suffix}"
     backend.lower(module, INFO, path, int8=False)
-    images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    backend.check(path, module, images.numpy())
+    backend.check(path, module, IMAGES)
     return [n.op for n in backend.read_graph(path).nodes if n.partition is None]
 
 
@@ -100,6 +114,19 @@ def test_a_wrong_file_is_caught(name, plain, tmp_path):
 def test_what_is_mended_is_right(name, tmp_path):
     target, made = WRONG[name]
     assert outside(made, target, tmp_path) == MENDED[name]
+
+
+def test_the_first_op_that_parts_is_named(plain, tmp_path):
+    """Of a file that can't be opened tensor by tensor: some of its ops are outside the delegate."""
+    backend, path = get_target("executorch"), tmp_path / "pattern.pte"
+    module = nn.Sequential(Pattern(WRONG["talking heads"][1]), nn.Flatten()).eval()
+    whole = Whole(module)
+    backend.lower(whole, INFO, path, int8=False)
+    with pytest.raises(UserError) as caught:
+        check_lowered(backend, INFO, path, whole, whole, IMAGES, "talking.pte")
+    text = str(caught.value)
+    assert text.startswith("talking.pte: the file doesn't compute what its program does: outputs")
+    assert "the first tensor that parts: body.0 (softmax); compute it in another way" in text
 
 
 RIGHT: dict[str, Made] = {
