@@ -29,7 +29,8 @@ from benchmarks.network import test_images
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.plain_onnx import onnx2tf_environment
 from export.bundle_parts import OpenedBundle
-from export.diff.taps import BundleTaps, NamedTaps, TappedTensor
+from export.diff.named import NamedTaps, TappedTensor
+from export.diff.taps import BundleTaps
 from export.measure.validation import candidates, predict, read_validation_images
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions

@@ -47,6 +47,7 @@ from quantization.recipe import Recipe, load_recipe
 
 RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
+CHECKED_IMAGES = 3  # of them, beside the drawn one, as the files are lowered
 MAX_FORM_ERROR = 1e-4
 
 
@@ -55,7 +56,7 @@ class ExportConfig:
     """What to export and where to; `data` None means no images.
 
     recipe: None is that of `trained`, else "cpu". size: None is that of the network's family.
-    check: compare the Core ML file with the quantized program, op by op. trained: the folder of a
+    check: compare each file with the program that it was lowered from. trained: the folder of a
     quantization-aware training run, whose weights and ranges are lowered. author, license: of the
     weights, for the files' own fields.
     """
@@ -85,6 +86,15 @@ class ExportConfig:
         if self.recipe is None and self.trained is not None:
             return str(self.trained / RECIPE_FILE)
         return self.recipe or "cpu"
+
+
+@dataclass(frozen=True)
+class GoldenImage:
+    """A preprocessed image: uint8 (S, S, 3), where it is from, what is right for it."""
+
+    origin: str
+    pixels: np.ndarray
+    target: int | None = None
 
 
 def export_bundle(config: ExportConfig) -> dict[str, Any]:
@@ -117,12 +127,13 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     info = ModelInfo(config.model, labels, preprocess, source.origin, classifier)
     values = _manifest(source, recipe, prepared, preprocess)
     check_draft(values)
-    results = _lower_all(source, prepared, config, tables, info)
+    images = _golden_images(config, source, preprocess)
+    results = _lower_all(source, prepared, config, tables, info, images)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
         files = [_add_file(folder, job, result, tables, share) for job, result in results]
         _write_parts(folder, source, recipe, prepared, tables)
-        golden = _golden(folder, config, source, preprocess, model, forms, tables, files)
+        golden = _golden(folder, images, preprocess, model, forms, tables, files)
         seal_bundle(folder, {**values, "files": files, "golden": golden})
     return {
         "schema": RECORD_SCHEMA,
@@ -171,7 +182,9 @@ def _lower_all(
     config: ExportConfig,
     tables: dict[str, ParameterTable],
     info: ModelInfo,
+    images: list[GoldenImage],
 ) -> list[tuple[LoweringJob, LoweringResult]]:
+    pixels = [image.pixels for image in images[1 : 1 + CHECKED_IMAGES]]
     jobs = [
         LoweringJob(
             target,
@@ -182,6 +195,7 @@ def _lower_all(
             table,
             info,
             config.check,
+            np.stack(pixels) if pixels else None,
         )
         for target in config.targets
         for table in (tables[TARGETS[target].form], None)
@@ -250,37 +264,43 @@ def _write_parts(
     save_checkpoint(folder / REFERENCE_FILE, source.state, metadata, torch.float32)
 
 
-def _golden(
-    folder: Path,
-    config: ExportConfig,
-    source: Source,
-    preprocess: Preprocess,
-    model: nn.Module,
-    forms: dict[str, MobileForm],
-    tables: dict[str, ParameterTable],
-    files: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """Preprocessed images as lossless PNG with logits, for a self-test on the device.
+def _golden_images(
+    config: ExportConfig, source: Source, preprocess: Preprocess
+) -> list[GoldenImage]:
+    """What the files are checked on, here and on devices.
 
     The first is drawn, so that it is there without data; its red, green and blue differ, so
     that a swapped channel order shows.
     """
-    images: list[tuple[str, np.ndarray, int | None]] = [("drawn", draw_card(preprocess.size), None)]
+    images = [GoldenImage("drawn", draw_card(preprocess.size))]
     if config.data is not None:
         data = source.read(config.data, "val").spread(GOLDEN_IMAGES)
         # A damaged one of these few is left out, whatever share of them it is.
         indices, images_read, _ = read_batch(data, preprocess)
         for i, pixels in zip(indices, images_read, strict=True):
             origin = data.name(i).replace("/", "-").rpartition(".")[0]
-            images.append((origin, pixels, data.samples[i].target))
+            images.append(GoldenImage(origin, pixels, data.samples[i].target))
+    return images
+
+
+def _golden(
+    folder: Path,
+    images: list[GoldenImage],
+    preprocess: Preprocess,
+    model: nn.Module,
+    forms: dict[str, MobileForm],
+    tables: dict[str, ParameterTable],
+    files: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Preprocessed images as lossless PNG with logits, for a self-test on the device."""
     runners = {f["file"]: get_target(f["target"]).load(folder / f["file"]) for f in files}
     programs = {name: quantize(form, tables[name], True) for name, form in forms.items()}
     (folder / "golden").mkdir()
     entries = []
-    for number, (origin, pixels, target) in enumerate(images):
+    for number, image in enumerate(images):
         name = f"golden/{number}.png"
-        Image.fromarray(pixels).save(folder / name)
-        x = preprocess.normalize(pixels[None])
+        Image.fromarray(image.pixels).save(folder / name)
+        x = preprocess.normalize(image.pixels[None])
         with torch.no_grad():
             tensor = torch.from_numpy(x)
             logits = {"reference": model(tensor)[0]}
@@ -290,8 +310,8 @@ def _golden(
         entries.append(
             {
                 "image": name,
-                "origin": origin,
-                "target": target,
+                "origin": image.origin,
+                "target": image.target,
                 "logits": {k: [round(float(f), 5) for f in v.ravel()] for k, v in values.items()},
             }
         )

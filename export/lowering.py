@@ -9,13 +9,15 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from export.checking import check_lowered
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
 from export.targets.target import get_target
@@ -39,7 +41,7 @@ class LoweringJob:
 
     state: the parameters by published name, of a float twin the checkpoint's, else those prepared
     for quantization; weights: their digest. table: None for the float twin. check: compare the
-    file with its program, op by op, where its target can.
+    file with its program, on the drawn card and `images`, uint8 (N, S, S, 3).
     """
 
     target: str
@@ -50,6 +52,7 @@ class LoweringJob:
     table: ParameterTable | None
     info: ModelInfo
     check: bool = True
+    images: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def precision(self) -> str:
@@ -91,6 +94,11 @@ class LoweringJob:
         """Where the file lies in the cache."""
         return cache_dir() / "lowered" / self.key()[:32] / self.file_name
 
+    def pixels(self) -> np.ndarray:
+        """What the file is checked on, uint8 (N, S, S, 3): the drawn card first."""
+        card = draw_card(self.info.preprocess.size)[None]
+        return card if self.images is None else np.concatenate([card, self.images])
+
 
 @dataclass(frozen=True)
 class LoweringResult:
@@ -104,7 +112,7 @@ class LoweringResult:
 
 def made_by(target: str) -> tuple[str, ...]:
     """The modules that decide what a lowered file holds, and whether it passes."""
-    return (__name__, *get_target(target).code("lowering", "check"))
+    return (__name__, *get_target(target).code("lowering", "check", "taps"))
 
 
 @functools.cache
@@ -124,8 +132,8 @@ def lower(job: LoweringJob) -> LoweringResult:
     other labels cost no lowering.
     """
     program, target = job.program, get_target(job.target)
-    path, source = job.place(), program.place()
-    checked = source.parent / "checked"
+    path, source, pixels = job.place(), program.place(), job.pixels()
+    checked = source.parent / f"checked-{hashlib.sha256(pixels.tobytes()).hexdigest()[:16]}"
     needs_check = job.check and target.has("check") and not checked.exists()
     cached = source.exists()
     torch.set_num_threads(1)
@@ -133,17 +141,17 @@ def lower(job: LoweringJob) -> LoweringResult:
     int8 = job.table is not None
     if not cached or needs_check:
         model = network(job.variant, job.num_classes, job.state)
-        module: torch.nn.Module = build_mobile(model, FORMS[target.facts.form])
+        form = build_mobile(model, FORMS[target.facts.form])
+        module: torch.nn.Module = form
         if program.table is not None:
-            module = quantize(module, program.table, target.facts.fold)
+            module = quantize(form, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
             target.lower(module, program.info, source, int8=int8)
         if needs_check:
-            preprocess = program.info.preprocess
-            image = preprocess.normalize(draw_card(preprocess.size)[None])
             with quiet():
-                target.check(source, module, image)
+                images = job.info.preprocess.normalize(pixels)
+                check_lowered(target, program.info, source, form, module, images, job.file_name)
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from export.diff.named import NamedTaps, TappedTensor
 from export.diff.parameters import ParameterDifference
 from export.diff.rules import calls_of, exact, inputs_of
-from export.diff.taps import NamedTaps, TappedTensor
 from export.diff.taps_names import MOVES
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, QUANTIZE
 from mobilemod.evaluation.agreement import sqnr_db

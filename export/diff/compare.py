@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,15 +12,15 @@ import numpy as np
 import torch
 
 from export.diff.cause import Cause, find_cause, inherited, op_kind
+from export.diff.named import PROGRAM, NamedTaps, TappedTensor, difference
 from export.diff.parameters import parameter_differences
 from export.diff.rules import exactness
-from export.diff.taps import PROGRAM, BundleTaps, NamedTaps, TappedTensor
+from export.diff.taps import BundleTaps
 from export.quiet import quiet
 from export.targets.target import target_of_file
 from mobilemod.data.image_file import DamagedImage
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.errors import UserError, shown
-from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.networks.registry import family_of
@@ -29,7 +28,6 @@ from mobilemod.progress import progress
 from mobilemod.tasks import task_field
 
 SCHEMA = "mobilemod/diff/1"
-NO_SIGNAL_DB = -300.0
 Run = Callable[[np.ndarray], np.ndarray]
 Tensors = Mapping[str, TappedTensor]
 
@@ -53,18 +51,6 @@ class DiffConfig:
             raise UserError("no image: give --image FILE")
         if self.a.name == PROGRAM:
             raise UserError(f"{PROGRAM!r} can only stand second: FILE {PROGRAM}")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How two tensors differ: the share of codes (or real values) that aren't equal, the largest
-    difference in steps (of real values, as a share of the largest one), SQNR in dB (None: equal,
-    -300: no signal in the first, or not finite).
-    """
-
-    share: float
-    largest: float
-    sqnr_db: float | None
 
 
 def diff_files(config: DiffConfig) -> dict[str, Any]:
@@ -161,24 +147,6 @@ def _described(named: NamedTaps, path: Path) -> dict[str, Any]:
         "precision": "int8" if named.int8 else "float16" if named.half else "float32",
         "runner": named.taps.description,
     }
-
-
-def difference(one: TappedTensor, other: TappedTensor) -> Difference:
-    """How `other` differs from `one`; a real tensor beside codes is compared by its nearest."""
-    coded = one if one.scale is not None else other
-    a, b = one.real, other.real
-    if coded.scale is None:
-        left, right = a, b
-        unit = max(float(np.abs(a).max()), 1e-30)
-    else:
-        left, right = (t.codes(coded.scale, coded.zero_point) for t in (one, other))
-        unit = 1.0
-    share = float((left != right).mean())
-    largest = float(np.abs(left - right).max()) / unit
-    decibel = sqnr_db(a.reshape(1, -1), b.reshape(1, -1))
-    if decibel == math.inf:
-        return Difference(share, largest, None)
-    return Difference(share, largest, decibel if math.isfinite(decibel) else NO_SIGNAL_DB)
 
 
 class _Comparison:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from export.diff.named import NamedTaps, conv_weight, parameters
 from export.diff.rules import calls_of, conv_bias, inputs_of, operand
-from export.diff.taps import NamedTaps, conv_weight, parameters
 from export.diff.taps_program import Call
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR
 from export.targets.base import FORMS

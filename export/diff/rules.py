@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.diff.taps import NamedTaps, TappedTensor, conv_weight, parameters, real_constant
+from export.diff.named import NamedTaps, TappedTensor, conv_weight, parameters, real_constant
 from export.diff.taps_program import IMAGE, Call
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE, FileNode
 from mobilemod.evaluation.agreement import sqnr_db

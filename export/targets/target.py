@@ -71,9 +71,9 @@ class Target:
         return self._part("cut", path).open_cutter(path, threads)
 
     def check(self, path: Path, module: nn.Module, images: np.ndarray) -> None:
-        """Compare the file with the module that it was lowered from, op by op, on `images`.
+        """Compare the file with the module that it was lowered from, on `images`.
 
-        images: float32 (N, 3, S, S), normalized. `UserError` names the first op that parts.
+        images: float32 (N, 3, S, S), normalized. `UserError` tells by how much it parts.
         """
         self._part("check", path).check_file(path, module, images)
 

@@ -11,6 +11,5 @@ FACTS = Facts(
     packages=("executorch",),
     arithmetic="sums codes exactly, scales in float32, rounds ties to even",
     relatives=(".ptd", ".bpte"),
-    lacks={"check": "ExecuTorch files aren't compared with their program op by op"},
     channels_last=True,
 )

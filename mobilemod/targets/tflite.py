@@ -11,7 +11,6 @@ FACTS = Facts(
     packages=("litert_torch", "litert_converter"),
     arithmetic="sums codes exactly, scales in float32, rounds ties to even",
     fold=False,
-    lacks={"check": "TFLite files aren't compared with their program op by op"},
     channels_last=True,
     named=True,
     dynamic_int8=True,

@@ -32,6 +32,7 @@ from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.check_checks import check_catches
 from tests.parity.label_checks import check_labels
 from tests.parity.lazily import Lazily
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
@@ -193,6 +194,12 @@ def test_logits_follow_the_program(lowered, recipe):
 def test_logits_of_the_float_twin(lowered):
     x = images(16, SIZE, seed=1)
     assert sqnr_db(logits(lowered["float"].module, x), logits(lowered["float"].path, x)) >= 100
+
+
+@pytest.mark.parametrize("recipe", ["cpu", "float"])
+def test_check_catches(lowered, form, recipe, monkeypatch):
+    made = lowered[recipe]
+    check_catches(made.path, form, made.module, images(2, SIZE, seed=3), monkeypatch)
 
 
 @pytest.mark.parametrize("recipe", [*INT8, "float"])

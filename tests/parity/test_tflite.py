@@ -33,6 +33,7 @@ from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import load_recipe
+from tests.parity.check_checks import check_catches
 from tests.parity.label_checks import check_labels
 from tests.parity.lazily import Lazily
 from tests.parity.profile_checks import check_cut_computes, check_groups, check_profile
@@ -266,6 +267,12 @@ def test_a_bias_left_out_would_be_noticed(lowered, tmp_path):
 
 def test_float_file_agrees_with_torch(lowered):
     assert sqnr(*outputs(lowered["float"])) >= 100
+
+
+@pytest.mark.parametrize("name", ["cpu", "float"])
+def test_check_catches(lowered, form, name, monkeypatch):
+    made = lowered[name]
+    check_catches(made.path, form, made.module, images(2, seed=3), monkeypatch)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ from benchmarks.agreement import (
     partings,
     partings_table,
 )
-from export.diff.taps import TappedTensor
+from export.diff.named import TappedTensor
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from export.diff.compare import NO_SIGNAL_DB, difference
+from export.diff.named import NO_SIGNAL_DB, TappedTensor, conv_weight, difference
 from export.diff.parameters import Parameter, parameter_difference
 from export.diff.rules import Exact
-from export.diff.taps import TappedTensor, conv_weight
 from export.diff.taps_names import Naming, NoMatch, name_tensors
 from export.diff.taps_program import ProgramTaps
 from export.graph import CONV, FileGraph, FileNode

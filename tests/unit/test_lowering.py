@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
+import numpy as np
 import pytest
 
 from export.lowering import LoweringJob
 from export.targets.base import ModelInfo, Origin
 from mobilemod import __version__
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.testcard import draw_card
+from mobilemod.errors import UserError
 from mobilemod.targets import TARGETS
+from tests.conftest import TEST_DATA
 
 INFO = ModelInfo("efficientmod_xxs", ("tench", "owl"), Preprocess(size=64))
 
@@ -89,3 +94,31 @@ def test_other_labels_and_authors_lower_nothing_again():
         job, info=dataclasses.replace(INFO, name="x", labels=("a", "b"), origin=Origin("Ada"))
     )
     assert job.key() != other.key() and job.program.key() == other.program.key()
+
+
+def test_a_file_that_is_not_its_programs_is_refused(job, monkeypatch, tmp_path):
+    """By the name that it has in the bundle, whenever it is taken from the cache unchecked."""
+    from export.lowering import lower
+    from mobilemod.networks.registry import get_variant
+    from mobilemod.networks.synthetic import trained_like_state
+
+    monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path))
+    state = trained_like_state(get_variant(job.variant), 2)
+    job = dataclasses.replace(job, target="executorch", state=state)
+    other = TEST_DATA / "models" / "act_relu.pte"
+    place = job.program.place()
+    place.parent.mkdir(parents=True)
+    shutil.copyfile(other, place)
+    for _ in range(2):
+        with pytest.raises(UserError) as caught:
+            lower(job)
+        assert str(caught.value).startswith(f"{job.file_name}: the file doesn't compute what its")
+    assert not list(place.parent.glob("checked*")) and not job.place().exists()
+
+
+def test_what_a_file_is_checked_on(job):
+    card = draw_card(64)[None]
+    assert (job.pixels() == card).all()
+    images = np.zeros((3, 64, 64, 3), np.uint8)
+    more = dataclasses.replace(job, images=images)
+    assert (more.pixels() == np.concatenate([card, images])).all() and more.key() == job.key()

@@ -102,8 +102,9 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
 
 
 def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
-    """As `check`; `UserError` with the first op that parts."""
-    result = check(path, program, images)
+    """As `check`, on the first image alone for time's sake; `UserError` with the first op that
+    parts."""
+    result = check(path, program, images[:1])
     if result.failure is not None:
         raise UserError(
             f"{path}: the file doesn't compute what the quantized program does: {result.failure}; "

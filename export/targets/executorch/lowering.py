@@ -23,22 +23,29 @@ QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
-# The delegate's passes that look for ops no mobile form has (linears, batch norms, paddings, …).
-# Each traces the whole graph again; the file is the same without them, in half the time.
-NEEDLESS_PASSES = (
-    "ConvertToUpsampleBilinear2d",
-    "ConvertToLinearPass",
-    "PropagateCustomMetaPass",
-    "ConvertToSDPAPass",
-    "FuseBatchNormPass",
-    "DecomposeBatchNorm",
-    "FuseActivationPass",
-    "DecomposeConcatenate",
-    "RemoveGetItemPass",
-    "InsertPadQDQPass",
-    "Conv1dUnsqueezePass",
-    "PReLUReshapePass",
-)
+# The delegate's passes that do nothing but where an op stands: pass -> the ops. Each traces the
+# whole graph again; where there is none of them the file is the same, in half the time.
+# The first three look for what no delegated graph has: bilinear upsampling and attention in
+# pieces, and metadata that only large language models bring.
+PASSES_FOR: dict[str, tuple[str, ...]] = {
+    "ConvertToUpsampleBilinear2d": (),
+    "ConvertToSDPAPass": (),
+    "PropagateCustomMetaPass": (),
+    "ConvertToLinearPass": ("linear", "mm", "addmm"),
+    "FuseBatchNormPass": ("_native_batch_norm_legit_no_training", "native_batch_norm"),
+    "DecomposeBatchNorm": ("_native_batch_norm_legit_no_training", "native_batch_norm"),
+    "RemoveGetItemPass": ("getitem",),
+    "FuseActivationPass": ("relu", "hardtanh"),
+    "DecomposeConcatenate": ("cat",),
+    "InsertPadQDQPass": ("constant_pad_nd",),
+    "Conv1dUnsqueezePass": ("convolution",),
+    "PReLUReshapePass": ("_prelu_kernel", "prelu"),
+}
+# Ops that work along the last axis as it lies in memory. Behind a convolution that is the
+# channels', which the delegate forgets: its softmax then runs over another axis.
+LAST_AXIS = ("_softmax",)
+# A cat of more pieces is done in two.
+MOST_PIECES = 5
 
 
 def lower(
@@ -57,12 +64,12 @@ def lower(
 
         exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
         _split_dequantize(exported.graph)
-        # to_edge and to_backend, as no op here needs to be kept from decomposition:
-        # to_edge_transform_and_lower decomposes three times instead of once.
+        # to_edge and to_backend: to_edge_transform_and_lower decomposes three times, not once.
+        kept = _kept_whole(exported.graph)
         edge = to_edge(
             exported,
             constant_methods={METADATA_METHOD: _notes(info)},
-            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+            compile_config=EdgeCompileConfig(_check_ir_validity=False, preserve_ops=kept),
         )
         program = edge.to_backend(_partitioner_class()()).to_executorch()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -92,6 +99,14 @@ def _notes(info: ModelInfo) -> str:
     return json.dumps(notes, sort_keys=True)
 
 
+def _kept_whole(graph: torch.fx.Graph) -> list[Any]:
+    """The graph's ops that the delegate takes whole alone, so that they aren't decomposed."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+
+    whole = {config().get_original_aten() for config in ALL_PARTITIONER_CONFIGS} - {None}
+    return list(dict.fromkeys(n.target for n in graph.nodes if n.target in whole))
+
+
 def _split_dequantize(graph: torch.fx.Graph) -> None:
     """A dequantize of its own for the float ops that read what int8 ops read too.
 
@@ -118,7 +133,10 @@ def _is_int8(node: torch.fx.Node) -> bool:
 def _partitioner_class() -> type:
     # Made on first use: these imports take seconds.
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-    from executorch.backends.xnnpack.partition.config.generic_node_configs import CatConfig
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import (
+        CatConfig,
+        GeluConfig,
+    )
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from torch.fx.passes.infra.partitioner import Partition
 
@@ -128,6 +146,15 @@ def _partitioner_class() -> type:
         def check_constraints(self, node: Any, ep: Any) -> bool:
             return self.check_common_constraints(node, ep) and len(node.args[0]) >= 2
 
+    class ExactGelu(GeluConfig):
+        """Leaves out the tanh approximation, which the delegate would compute as the exact one."""
+
+        def check_constraints(self, node: Any, ep: Any) -> bool:
+            exact = node.kwargs.get("approximate", "none") == "none"
+            return exact and super().check_constraints(node, ep)
+
+    own = {CatConfig: RepeatedCat, GeluConfig: ExactGelu}
+
     class WholeGraphPartitioner(XnnpackPartitioner):
         """One partition where the delegate takes every op, instead of one per merged pattern.
 
@@ -136,8 +163,7 @@ def _partitioner_class() -> type:
         """
 
         def __init__(self) -> None:
-            configs = [RepeatedCat if c is CatConfig else c for c in ALL_PARTITIONER_CONFIGS]
-            super().__init__(configs=configs)
+            super().__init__(configs=[own.get(c, c) for c in ALL_PARTITIONER_CONFIGS])
 
         def generate_partitions(self, ep: Any) -> list[Any]:
             taken = {n for group in self.get_matched_nodes_from_configs(ep) for n in group}
@@ -151,27 +177,47 @@ def _partitioner_class() -> type:
 
 @contextlib.contextmanager
 def _delegate_passes(all_passes: bool) -> Iterator[None]:
-    """Inside the block, the delegate's graphs are simplified and, but for all_passes, made without
-    `NEEDLESS_PASSES`."""
+    """Inside the block, the delegate's graphs are simplified, `LAST_AXIS` ops are given the layout
+    that they need, and but for all_passes the passes without work are left out."""
     from executorch.backends.xnnpack import xnnpack_preprocess
+    from executorch.backends.xnnpack._passes import ChannelsLastTaggedReshapePass as Layout
 
     manager = xnnpack_preprocess.XNNPACKPassManager
-
     serialize = xnnpack_preprocess.serialize_xnnpack_binary
+    channels_first = Layout.memory_sensitive_ops_nchw
 
     class ShortPassManager(manager):  # type: ignore[misc, valid-type]
         def __init__(self, exported_program: Any, passes: list[type] | None = None) -> None:
             super().__init__(exported_program, passes)
-            self.passes = [p for p in self.passes if p.__name__ not in NEEDLESS_PASSES]
+            nodes = exported_program.graph.nodes
+            last = {n.target for n in nodes if _op_name(n) in LAST_AXIS}
+            Layout.memory_sensitive_ops_nchw = channels_first | last
+            if not all_passes:
+                ops = {_op_name(n) for n in nodes if _has_work(n)}
+                idle = {name for name, wanted in PASSES_FOR.items() if ops.isdisjoint(wanted)}
+                self.passes = [p for p in self.passes if p.__name__ not in idle]
 
     def serialize_simplified(graph: Any, constants: bytearray) -> bytes:
         return serialize(simplify(graph), constants)
 
-    if not all_passes:
-        xnnpack_preprocess.XNNPACKPassManager = ShortPassManager
+    xnnpack_preprocess.XNNPACKPassManager = ShortPassManager
     xnnpack_preprocess.serialize_xnnpack_binary = serialize_simplified
     try:
         yield
     finally:
         xnnpack_preprocess.XNNPACKPassManager = manager
         xnnpack_preprocess.serialize_xnnpack_binary = serialize
+        Layout.memory_sensitive_ops_nchw = channels_first
+
+
+def _op_name(node: torch.fx.Node) -> str:
+    """ "mm" of aten.mm.default, "getitem", "" of what is no op."""
+    name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+    return name.split(".")[1] if "." in name else name
+
+
+def _has_work(node: torch.fx.Node) -> bool:
+    """Whether a pass for the op has something to do at this one."""
+    if _op_name(node) == "cat":
+        return len(node.args[0]) > MOST_PIECES
+    return _op_name(node) != "convolution" or len(node.args[3]) == 1  # stride, of a 1-D one

@@ -68,8 +68,9 @@ class PteTaps:
         self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
         """As `Taps.run`."""
-        given = given or {}
+        given = dict(given or {})
         image, plan = self.graph.inputs[0], self.cutter.plan
+        x = given.pop(image, x)
         shown = [n for n in dict.fromkeys(wanted) if n != image]
         key = (tuple(shown), tuple(given))
         if key not in self.loaded:

@@ -37,7 +37,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--license", default="", metavar="SPDX",
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
-    p.add_argument("--skip-check", action="store_true", help="leave out Core ML's op-by-op check")
+    p.add_argument("--skip-check", action="store_true",
+                   help="don't compare the files with the programs they come from")  # fmt: skip
     p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"),
                    help="the bundle; dist/efficientmod_xxs")  # fmt: skip
 

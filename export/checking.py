@@ -1,0 +1,71 @@
+"""Whether a lowered file computes what its program does, and if not, where it parts first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from export.diff.parting import NotNamed, first_parting
+from export.diff.probing import first_op
+from export.targets.base import ModelInfo
+from export.targets.comparison import Parting
+from export.targets.target import Target
+from mobilemod.errors import UserError
+from mobilemod.forms.mobile import MobileForm
+
+
+def check_lowered(
+    target: Target,
+    info: ModelInfo,
+    path: Path,
+    form: MobileForm,
+    program: nn.Module,
+    images: np.ndarray,
+    name: str = "",
+) -> None:
+    """`UserError` where the file at `path`, called `name`, doesn't compute what `program` does.
+
+    info: as it was lowered with. form: the float form that `program` is or quantizes. images:
+    float32 (N, 3, S, S), normalized; the outputs are compared on each, and on the first every
+    tensor that the file tells by name: one wrong scale among many disappears in what int8 outputs
+    differ by anyway.
+    """
+    how, where, runs = "", None, True
+    try:
+        target.check(path, program, images)
+    except Parting as error:
+        how, runs = error.how, error.runs
+    # Core ML's own check is op by op, within what float16 rounds.
+    if runs and target.facts.twin == "float32":
+        why = "each named tensor is right"
+        try:
+            where = first_parting(target, path, form, program, images[:1])
+        except NotNamed as error:
+            why = str(error)
+        if how and where is None:
+            where = _probed(target, info, program, images[:1], program is not form, why)
+    if how or where:
+        said = "; ".join(filter(None, (how, where and f"the first tensor that parts: {where}")))
+        raise UserError(
+            f"{name or path.name}: the file doesn't compute what its program does: {said}; compute "
+            f"it in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+        )
+
+
+def _probed(
+    target: Target,
+    info: ModelInfo,
+    program: nn.Module,
+    image: np.ndarray,
+    int8: bool,
+    why: str,
+) -> str:
+    """The first op that parts, or why it isn't known."""
+    try:
+        where = first_op(target, info, program, image, int8=int8)
+    except Exception as error:
+        # Runtimes fail in ways of their own; what parted is told all the same.
+        return f"not known: {why}; {type(error).__name__} as its parts were lowered alone"
+    return where or f"not known: {why}; each is right where it is an output"

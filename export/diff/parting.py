@@ -1,0 +1,91 @@
+"""The first tensor of a lowered file that parts from its program's, each op given the program's
+own inputs: what is left in each comparison is the rounding of the few ops since the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from export.diff.named import (
+    Difference,
+    NamedTaps,
+    TappedTensor,
+    difference,
+    name_file,
+    name_program,
+)
+from export.diff.rules import exact, inputs_of
+from export.diff.taps_names import NoMatch
+from export.diff.taps_program import ProgramTaps
+from export.targets.target import Target
+from mobilemod.errors import UserError
+from mobilemod.forms.mobile import MobileForm
+
+# Right files of EfficientMod, int8 and float, on the drawn card: a code is off by one step at
+# most, and one code in 2,500 of a tensor; real values stand at 110 dB. A weight 5 % off leaves
+# 26 dB in what its convolution makes and moves the codes of every large value.
+MAX_STEPS = 1
+MAX_SHARE = 0.02
+# Averages of few codes lie in the middle between two often, and which one a runtime takes is its
+# own: more codes may differ that are the nearest but for so much, in steps.
+MAX_PAST_MIDDLE = 0.05
+MIN_SQNR_DB = 60.0
+
+
+Tensors = Mapping[str, TappedTensor]
+
+
+class NotNamed(Exception):
+    """The file's tensors can't be read by name; why, as one line."""
+
+
+def first_parting(
+    target: Target, path: Path, form: MobileForm, program: nn.Module, image: np.ndarray
+) -> str | None:
+    """Where the file parts from `program` on `image`, in words; None where it doesn't.
+
+    form: the float form that `program` is or quantizes. image: float32 (1, 3, S, S). Raises
+    `NotNamed` for a file that isn't laid open.
+    """
+    name = target.facts.form
+    try:
+        recorded = ProgramTaps(program, form, image.shape[-1])
+        file = name_file(path.name, name, target.open_taps(path), recorded)
+    except (NoMatch, UserError) as error:
+        raise NotNamed(str(error)) from None
+    own = name_program(name, recorded)
+    names = [n for n in own.names if n in file.names]
+    values = own.tensors(image, names)
+    forced = file.tensors(image, names, values)
+    for tensor in names:
+        coded = values[tensor].scale is not None
+        found = difference(values[tensor], forced[tensor])
+        if coded and found.largest <= MAX_STEPS:
+            parts = found.share > MAX_SHARE and not _nearest(own, tensor, image, values, forced)
+        elif coded:
+            parts = True
+        else:
+            parts = found.sqnr_db is not None and not found.sqnr_db >= MIN_SQNR_DB
+        if parts:
+            return f"{tensor} ({_in_words(found, coded)})"
+    return None
+
+
+def _nearest(
+    own: NamedTaps, name: str, image: np.ndarray, values: Tensors, forced: Tensors
+) -> bool:
+    """Whether the file's codes of `name` are the nearest ones to what the program's inputs give."""
+    inputs = {n: values[n] for n in inputs_of(own, name, set(values))}
+    result = exact(own, name, image, inputs)
+    codes = forced[name].codes(values[name].scale, values[name].zero_point)
+    return float(result.past_middle(codes).max()) <= MAX_PAST_MIDDLE
+
+
+def _in_words(found: Difference, coded: bool) -> str:
+    if coded:
+        return f"{found.share:.1%} of the codes differ, by up to {found.largest:.0f}"
+    return f"SQNR {found.sqnr_db:.0f} dB"

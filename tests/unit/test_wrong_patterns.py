@@ -1,0 +1,162 @@
+"""Small patterns of ops that a runtime computes wrongly, and their brothers that are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.checking import check_lowered
+from export.targets.base import ModelInfo
+from export.targets.comparison import Parting
+from export.targets.executorch import lowering
+from export.targets.target import get_target
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+
+SIZE = 32
+INFO = ModelInfo("pattern", ("a", "b"), Preprocess(size=SIZE))
+IMAGES = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE), np.float32)
+Made = Callable[["Pattern", Tensor], Tensor]
+Q = torch.ops.quantized_decomposed
+
+
+class Pattern(nn.Module):
+    """`made` of a convolution's result, (1, 8, 32, 32); the layers are for it to use."""
+
+    def __init__(self, made: Made):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.one_d, self.linear, self.prelu = nn.Conv1d(8, 8, 1), nn.Linear(8, 8), nn.PReLU()
+        self.norm = nn.BatchNorm2d(8)
+        nn.init.normal_(self.norm.running_mean)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        self.heads = nn.Parameter(torch.randn(8, 8))
+        self.made = made
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.made(self, self.first(x)).reshape(1, -1)
+
+
+class Whole(nn.Module):
+    """A network around a body."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def int8(x: Tensor) -> Tensor:
+    codes = Q.quantize_per_tensor(x, 0.05, -10, -128, 127, torch.int8)
+    return Q.dequantize_per_tensor(codes, 0.05, -10, -128, 127, torch.int8)
+
+
+def scores(x: Tensor) -> Tensor:
+    return x @ x.transpose(2, 3)
+
+
+def outside(made: Made, target: str, tmp_path) -> list[str]:
+    """Lower the pattern and check the file; its ops that no delegate takes."""
+    backend, module = get_target(target), Pattern(made).eval()
+    path = tmp_path / f"pattern{backend.facts.suffix}"
+    backend.lower(module, INFO, path, int8=False)
+    backend.check(path, module, IMAGES)
+    return [n.op for n in backend.read_graph(path).nodes if n.partition is None]
+
+
+# Pattern -> the target whose own tools lower it to a file that computes something else, or crashes.
+WRONG: dict[str, tuple[str, Made]] = {
+    "softmax behind a convolution": ("executorch", lambda m, x: F.softmax(x, -1)),
+    "talking heads": ("executorch", lambda m, x: m.conv(F.softmax(m.conv(scores(x)), -1)) @ x),
+    "softmax of a permuted tensor": ("executorch", lambda m, x: F.softmax(x.transpose(1, 3), -1)),
+    "tanh gelu": ("executorch", lambda m, x: F.gelu(x, approximate="tanh")),
+    "a weight in two layouts": (
+        "executorch",
+        lambda m, x: m.conv(x) + (m.conv.weight.flatten(1) @ x.flatten(2)).view_as(x),
+    ),
+    "repeated channels": ("tflite", lambda m, x: x.repeat(1, 3, 1, 1)),
+}
+# Of those, what the lowering here mends, and the ops that it leaves to the runtime for that.
+MENDED = {
+    "softmax behind a convolution": [],
+    "talking heads": ["expand_copy"] * 4,
+    "softmax of a permuted tensor": [],
+    "tanh gelu": ["gelu"],
+}
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """ExecuTorch's partitioner and layouts as they come."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    monkeypatch.setattr(lowering, "LAST_AXIS", ())
+    monkeypatch.setattr(lowering, "_partitioner_class", lambda: XnnpackPartitioner)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_file_is_caught(name, plain, tmp_path):
+    """Where this fails a new version of the runtime has mended it: take it off the list."""
+    target, made = WRONG[name]
+    with pytest.raises(Parting, match="doesn't compute what its program does"):
+        outside(made, target, tmp_path)
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_what_is_mended_is_right(name, tmp_path):
+    target, made = WRONG[name]
+    assert outside(made, target, tmp_path) == MENDED[name]
+
+
+def test_the_first_op_that_parts_is_named(plain, tmp_path):
+    """Of a file that can't be opened tensor by tensor: some of its ops are outside the delegate."""
+    backend, path = get_target("executorch"), tmp_path / "pattern.pte"
+    module = nn.Sequential(Pattern(WRONG["talking heads"][1]), nn.Flatten()).eval()
+    whole = Whole(module)
+    backend.lower(whole, INFO, path, int8=False)
+    with pytest.raises(UserError) as caught:
+        check_lowered(backend, INFO, path, whole, whole, IMAGES, "talking.pte")
+    text = str(caught.value)
+    assert text.startswith("talking.pte: the file doesn't compute what its program does: outputs")
+    assert "the first tensor that parts: body.0 (softmax); compute it in another way" in text
+
+
+RIGHT: dict[str, Made] = {
+    "softmax, then a convolution": lambda m, x: m.conv(F.softmax(scores(x), -1)),
+    "talking heads as a product": lambda m, x: F.softmax(
+        (m.heads @ scores(x).flatten(2)).view(1, 8, SIZE, SIZE), -1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_their_brothers_are_right(name, plain, tmp_path):
+    outside(RIGHT[name], "executorch", tmp_path)
+
+
+# Ops that one of the delegate's passes, or keeping them whole, is for.
+TAKEN: dict[str, Made] = {
+    "six pieces": lambda m, x: torch.cat([x.relu() * i for i in range(1, 7)], 1),
+    "batch norm": lambda m, x: m.norm(F.relu6(m.norm(x)) + x),
+    "prelu": lambda m, x: m.prelu(x),
+    "1-D convolution": lambda m, x: m.one_d(x.flatten(2)),
+    "linear": lambda m, x: m.linear(x.transpose(1, 3)),
+    "padding in int8": lambda m, x: int8(F.pad(int8(x), (1, 2, 0, 1))),
+    "pooling and resizing": lambda m, x: F.interpolate(
+        F.max_pool2d(F.hardswish(x), 3, 2, 1), scale_factor=2, mode="bilinear"
+    ),
+    "average pooling": lambda m, x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_delegate_takes_it_and_is_right(name, tmp_path):
+    assert set(outside(TAKEN[name], "executorch", tmp_path)) <= {"_to_dim_order_copy"}
