@@ -17,9 +17,10 @@ from PIL import Image
 from torch import nn
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
-from export.bundle_parts import RECIPE_FILE, REFERENCE_FILE
+from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
+from export.explain import explained
 from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
-from export.source import Source, checkpoint_record, find_prepared, open_source
+from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file
 from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target, require_packages
@@ -29,12 +30,19 @@ from mobilemod.data.imagefolder import read_batch
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, file_sha256, require_replaceable, require_writable
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.files import (
+    atomic_folder,
+    file_sha256,
+    require_replaceable,
+    require_writable,
+    write_json,
+)
+from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
 from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
 from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.registry import network, preprocess_of
+from mobilemod.networks.foreign.opened import Opened
 from mobilemod.progress import progress
 from mobilemod.targets import TARGETS
 from mobilemod.tasks import DEFAULT, task_field
@@ -55,6 +63,7 @@ MAX_FORM_ERROR = 1e-4
 class ExportConfig:
     """What to export and where to; `data` None means no images.
 
+    network: one that a user brings, instead of `model` and `checkpoint`.
     recipe: None is that of `trained`, else "cpu". size: None is that of the network's family.
     check: compare each file with the program that it was lowered from. trained: the folder of a
     quantization-aware training run, whose weights and ranges are lowered. author, license: of the
@@ -63,6 +72,7 @@ class ExportConfig:
 
     model: str
     out: Path
+    network: Opened | None = None
     checkpoint: Path | None = None
     data: Path | DataSet | None = None
     targets: tuple[str, ...] = tuple(TARGETS)
@@ -109,22 +119,19 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)
-    source = open_source(
-        config.model, config.checkpoint, config.data, config.author, config.license
-    )
+    source = _opened(config)
     check_labels(source.labels)
-    model = network(source.variant, source.num_classes, source.state)
-    preprocess = preprocess_of(model, config.size)
-    _checked_forms(model, config.targets, preprocess.size)
-    prepared = find_prepared(source, model, recipe, preprocess, config.data, config.trained)
-    adjusted = network(source.variant, source.num_classes, prepared.state)
-    forms = _checked_forms(adjusted, config.targets, preprocess.size)
+    preprocess = source.preprocess
+    _checked_forms(source.module, source.canonical, config.targets)
+    prepared = find_prepared(source, recipe, config.data, config.trained)
+    adjusted = source.canonical.with_state(prepared.state)
+    forms = _checked_forms(source.module, adjusted, config.targets)
     tables = {
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
     labels = tuple(e["label"] for e in source.labels)
     classifier = source.task.name == DEFAULT
-    info = ModelInfo(config.model, labels, preprocess, source.origin, classifier)
+    info = ModelInfo(source.name, labels, preprocess, source.origin, classifier)
     values = _manifest(source, recipe, prepared, preprocess)
     check_draft(values)
     images = _golden_images(config, source, preprocess)
@@ -133,13 +140,15 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         share = recipe.min_int8_share
         files = [_add_file(folder, job, result, tables, share) for job, result in results]
         _write_parts(folder, source, recipe, prepared, tables)
-        golden = _golden(folder, images, preprocess, model, forms, tables, files)
+        golden = _golden(folder, images, source, forms, tables, files)
         seal_bundle(folder, {**values, "files": files, "golden": golden})
     return {
         "schema": RECORD_SCHEMA,
         "bundle": str(config.out),
-        "model": config.model,
+        "model": source.name,
         "checkpoint": source.summary,
+        "notes": list(source.notes),
+        "form": explained(source.canonical),
         "recipe": recipe.name,
         "calibration": prepared.origin,
         "doubts": list(prepared.calibration.doubts),
@@ -158,13 +167,24 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     }
 
 
-def _checked_forms(model: nn.Module, targets: tuple[str, ...], size: int) -> dict[str, MobileForm]:
-    """The mobile forms that the targets need, each checked equal to the reference form."""
+def _opened(config: ExportConfig) -> Source:
+    if config.network is not None:
+        return source_of(config.network, config.data, config.author, config.license)
+    return open_source(
+        config.model, config.checkpoint, config.data, config.author, config.license, config.size
+    )
+
+
+def _checked_forms(
+    module: nn.Module, canonical: Canonical, targets: tuple[str, ...]
+) -> dict[str, Form]:
+    """The forms that the targets need, each checked equal to the network."""
     names = sorted({TARGETS[t].form for t in targets})
-    forms = {name: build_mobile(model, FORMS[name]) for name in names}
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32))
+    forms = {name: canonical.form(FORMS[name]) for name in names}
+    shape = (1, *canonical.image_shape)
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, np.float32))
     with torch.no_grad():
-        expected = model(x)
+        expected = module(x)
         for name, form in forms.items():
             error = float((form(x) - expected).abs().max() / expected.abs().max().clamp(min=1))
             if not error <= MAX_FORM_ERROR:
@@ -184,13 +204,14 @@ def _lower_all(
     info: ModelInfo,
     images: list[GoldenImage],
 ) -> list[tuple[LoweringJob, LoweringResult]]:
+    structure = source.canonical.to_dict()
+    adjusted = source.canonical.with_state(prepared.state).to_dict()
     pixels = [image.pixels for image in images[1 : 1 + CHECKED_IMAGES]]
     jobs = [
         LoweringJob(
             target,
-            source.variant,
-            source.num_classes,
-            source.state if table is None else prepared.state,
+            structure if table is None else adjusted,
+            source.canonical.state() if table is None else prepared.state,
             source.weights if table is None else prepared.calibration.weights,
             table,
             info,
@@ -260,8 +281,9 @@ def _write_parts(
     (folder / RECIPE_FILE).write_text(text, "utf-8")
     labels = "".join(f"{entry['label']}\n" for entry in source.labels)
     (folder / "labels.txt").write_text(labels, "utf-8")
-    metadata = {"model": source.variant, "num_classes": str(source.num_classes)}
-    save_checkpoint(folder / REFERENCE_FILE, source.state, metadata, torch.float32)
+    write_json(folder / FORM_FILE, source.canonical.to_dict())
+    metadata = {"model": source.name, "num_classes": str(source.num_classes)}
+    save_checkpoint(folder / REFERENCE_FILE, source.canonical.state(), metadata, torch.float32)
 
 
 def _golden_images(
@@ -286,9 +308,8 @@ def _golden_images(
 def _golden(
     folder: Path,
     images: list[GoldenImage],
-    preprocess: Preprocess,
-    model: nn.Module,
-    forms: dict[str, MobileForm],
+    source: Source,
+    forms: dict[str, Form],
     tables: dict[str, ParameterTable],
     files: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -300,10 +321,10 @@ def _golden(
     for number, image in enumerate(images):
         name = f"golden/{number}.png"
         Image.fromarray(image.pixels).save(folder / name)
-        x = preprocess.normalize(image.pixels[None])
+        x = source.preprocess.normalize(image.pixels[None])
         with torch.no_grad():
             tensor = torch.from_numpy(x)
-            logits = {"reference": model(tensor)[0]}
+            logits = {"reference": source.module(tensor)[0]}
             logits |= {f"program-{k}": p(tensor)[0] for k, p in programs.items()}
         values = {k: v.numpy() for k, v in logits.items()}
         values |= {file: runner.run(x) for file, runner in runners.items()}
@@ -325,7 +346,7 @@ def _manifest(
     observed = prepared.calibration
     return {
         "schema": SCHEMA,
-        "model": source.variant,
+        "model": source.name,
         **task_field(source.task.name),
         "num_classes": source.num_classes,
         **dataclasses.asdict(source.origin),

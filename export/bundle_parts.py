@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,18 +14,24 @@ from export.tables import load_table, table_forms
 from export.targets.base import FORMS
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
+from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import Bundle, load_bundle, require_same
-from mobilemod.networks.checkpoints import load_checkpoint
-from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, load_calibration, weights_digest
 from quantization.params import ParameterTable
-from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, load_prepared
+from quantization.prepare.prepared import (
+    CALIBRATION_FILE,
+    WEIGHTS_FILE,
+    load_prepared,
+    read_weights,
+)
 from quantization.program import quantize
 from quantization.recipe import Recipe, load_recipe
 
 REFERENCE_FILE = "reference.safetensors"
 RECIPE_FILE = "recipe.json"
+FORM_FILE = "form.json"
 
 
 class OpenedBundle:
@@ -39,36 +46,51 @@ class OpenedBundle:
         self._tables: dict[str, ParameterTable] = {}
 
     @cached_property
-    def reference(self) -> nn.Module:
-        """The float network that drops are measured against, in eval mode.
+    def canonical(self) -> Canonical:
+        """The canonical form of the float network that drops are measured against.
 
-        Raises `UserError` where the file holds other weights than the manifest says.
+        Raises `UserError` where its files hold other weights than the manifest says.
         """
-        manifest = self.bundle.manifest
+        if FORM_FILE not in self.bundle.hashes:
+            raise UserError(
+                f"{self.bundle.folder} holds no {FORM_FILE}: an older version of mobilemod wrote "
+                "it; export again"
+            )
         path = self.bundle.file(REFERENCE_FILE)
-        state = load_checkpoint(path, manifest.model, manifest.num_classes).state
-        if weights_digest(state) != manifest.checkpoint.weights:
+        state = read_weights(path)[0]
+        if weights_digest(state) != self.bundle.manifest.checkpoint.weights:
             raise UserError(
                 f"{path} is not the network of its manifest (weights differ); export again"
             )
-        return network(manifest.model, manifest.num_classes, state)
+        structure = json.loads(self.bundle.file(FORM_FILE).read_text("utf-8"))
+        return Canonical.from_dict(structure, state)
 
     @cached_property
-    def quantized_network(self) -> nn.Module:
-        """The network that the parameter tables belong to, unquantized, in eval mode.
+    def reference(self) -> Form:
+        """The float network that drops are measured against, in eval mode."""
+        return self.canonical.form(PLAIN_FORM)
+
+    @cached_property
+    def quantized_canonical(self) -> Canonical:
+        """The canonical form that the parameter tables belong to, unquantized.
 
         The reference with its weights prepared for quantization; the reference itself where
         nothing was to prepare.
         """
         if WEIGHTS_FILE not in self.bundle.hashes:
-            return self.reference
+            return self.canonical
         manifest = self.bundle.manifest
         path = self.bundle.file(WEIGHTS_FILE)
         self.bundle.file(CALIBRATION_FILE)
         prepared = load_prepared(self.bundle.folder)
         if prepared.reference != manifest.checkpoint.weights:
             raise UserError(f"{path} was prepared from other weights than {REFERENCE_FILE}'s")
-        return network(manifest.model, manifest.num_classes, prepared.state)
+        return self.canonical.with_state(prepared.state)
+
+    @cached_property
+    def quantized_network(self) -> Form:
+        """`quantized_canonical` as a network, in eval mode."""
+        return self.quantized_canonical.form(PLAIN_FORM)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -96,9 +118,9 @@ class OpenedBundle:
             self._tables[form] = load_table(self.bundle, form)
         return self._tables[form]
 
-    def mobile(self, form: str, quantized: bool) -> MobileForm:
+    def mobile(self, form: str, quantized: bool) -> Form:
         """A mobile form in float: of the network whose weights are quantized, or the reference."""
-        return build_mobile(self.quantized_network if quantized else self.reference, FORMS[form])
+        return (self.quantized_canonical if quantized else self.canonical).form(FORMS[form])
 
     def program(self, form: str) -> nn.Module:
         """The quantized program of a form, constants folded, as the int8 files compute."""

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,7 @@ from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.files import atomic_folder, atomic_path
-from mobilemod.forms.mobile import build_mobile
-from mobilemod.networks.registry import module_of, network
+from mobilemod.forms.canonical import Canonical
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory
 from quantization.calibration import cache_dir
@@ -39,14 +39,13 @@ TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "co
 class LoweringJob:
     """What a worker needs to write one model file.
 
-    state: the parameters by published name, of a float twin the checkpoint's, else those prepared
-    for quantization; weights: their digest. table: None for the float twin. check: compare the
+    form: a canonical form as `Canonical.to_dict` has it. state: its weights, of a float twin the
+    checkpoint's, else those prepared for quantization; weights: their digest. table: None for the float twin. check: compare the
     file with its program, on the drawn card and `images`, uint8 (N, S, S, 3).
     """
 
     target: str
-    variant: str
-    num_classes: int
+    form: dict[str, Any]
     state: dict[str, Tensor]
     weights: str
     table: ParameterTable | None
@@ -69,7 +68,7 @@ class LoweringJob:
     @property
     def program(self) -> LoweringJob:
         """The job without its labels and name, which change nothing in the lowered program."""
-        labels = tuple(f"class {i}" for i in range(self.num_classes))
+        labels = tuple(f"class {i}" for i in range(len(self.info.labels)))
         info = dataclasses.replace(self.info, name="model", labels=labels, origin=Origin())
         return dataclasses.replace(self, info=info)
 
@@ -77,8 +76,7 @@ class LoweringJob:
         """sha256 of everything that decides the file's bytes."""
         parts = {
             "target": self.target,
-            "variant": self.variant,
-            "classes": self.num_classes,
+            "form": self.form,
             "weights": self.weights,
             "table": self.table and self.table.to_dict(),
             "labels": self.info.labels,
@@ -86,7 +84,7 @@ class LoweringJob:
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
-            "code": code_digest(*made_by(self.target), module_of(self.variant)),
+            "code": code_digest(*made_by(self.target)),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -140,8 +138,8 @@ def lower(job: LoweringJob) -> LoweringResult:
     start = time.perf_counter()
     int8 = job.table is not None
     if not cached or needs_check:
-        model = network(job.variant, job.num_classes, job.state)
-        form = build_mobile(model, FORMS[target.facts.form])
+        canonical = Canonical.from_dict(job.form, job.state)
+        form = canonical.form(FORMS[target.facts.form])
         module: torch.nn.Module = form
         if program.table is not None:
             module = quantize(form, program.table, target.facts.fold)

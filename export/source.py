@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from export.targets.base import Origin
 from mobilemod import __version__
@@ -15,9 +16,10 @@ from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import file_sha256
+from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.networks.checkpoints import Taken, load_checkpoint
-from mobilemod.networks.registry import family_of
+from mobilemod.networks.foreign.opened import Opened
+from mobilemod.networks.registry import family_of, network, preprocess_of
 from mobilemod.tasks import get_task
 from mobilemod.tasks.task import Name, Task
 from quantization.calibration import load_calibration, weights_digest
@@ -42,18 +44,35 @@ def bundled_calibration(checkpoint: Path) -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The weights of an export: `state` float32 by published name, outputs' names in order."""
+    """The network of an export.
 
-    variant: str
-    num_classes: int
-    state: dict[str, Tensor]
+    name: for files and the manifest. module: the float network, in eval mode. state: its weights
+    under its own names. canonical: the same function as it is quantized and lowered; weights: the
+    digest of its state. files: what it was read from, with sha256, the checkpoint first. labels:
+    outputs' names in order. notes: what isn't exactly as the network's own files have it.
+    """
+
+    name: str
+    module: nn.Module
+    canonical: Canonical
     weights: str
-    checkpoint: Path
-    checkpoint_sha256: str
+    preprocess: Preprocess
+    files: tuple[tuple[Path, str], ...]
     labels: tuple[Name, ...]
     task: Task
     taken: Taken = Taken()
     origin: Origin = Origin()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """How many outputs there are."""
+        return self.canonical.num_classes
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the weights."""
+        return self.files[0][0]
 
     @property
     def label_ids(self) -> tuple[str, ...]:
@@ -76,11 +95,13 @@ def open_source(
     data: Path | DataSet | None,
     author: str = "",
     license: str = "",
+    size: int | None = None,
 ) -> Source:
     """Load `checkpoint` (or the bundled one) as `variant`, and find its outputs' names.
 
     These come from the checkpoint's own metadata, else as its task says: `Task.names`.
-    author and license: of the weights; "" is what the checkpoint's metadata says.
+    author and license: of the weights; "" is what the checkpoint's metadata says. size: of images,
+    pixels; None is the network's own.
     """
     family = family_of(variant)
     path = checkpoint or bundled_checkpoint(variant)
@@ -93,29 +114,52 @@ def open_source(
     loaded = load_checkpoint(path, variant)
     task = get_task(family.task)
     labels = task.names(path, family.labels, loaded.metadata, loaded.num_classes, data)
+    model = network(variant, loaded.num_classes, loaded.state)
+    origin = Origin(
+        author or own.author or loaded.metadata.get("author", ""),
+        license or own.license or loaded.metadata.get("license", ""),
+        f"{__version__}+{loaded.sha256[:8]}",
+    )
+    files = ((path, loaded.sha256),)
+    preprocess = preprocess_of(model, size)
+    return _source(variant, model, preprocess, files, labels, task, loaded.taken, origin)
+
+
+def source_of(
+    opened: Opened, data: Path | DataSet | None, author: str = "", license: str = ""
+) -> Source:
+    """The source of a network that a user brings; its outputs' names as for one of ours."""
+    task = get_task(opened.task)
+    path, digest = opened.files[0] if opened.files else (Path(opened.name), "")
+    labels = opened.labels or task.names(path, (), {}, opened.num_classes, data)
+    origin = Origin(author, license, f"{__version__}+{digest[:8]}")
+    taken = Taken(opened.weights)
+    found = _source(
+        opened.name, opened.module, opened.preprocess, opened.files, labels, task, taken, origin
+    )
+    return dataclasses.replace(found, notes=opened.notes)
+
+
+def _source(
+    name: str,
+    module: nn.Module,
+    preprocess: Preprocess,
+    files: tuple[tuple[Path, str], ...],
+    labels: tuple[Name, ...],
+    task: Task,
+    taken: Taken,
+    origin: Origin,
+) -> Source:
+    canonical = canonical_form(module, (3, preprocess.size, preprocess.size))
+    digest = weights_digest(canonical.state())
     return Source(
-        variant,
-        loaded.num_classes,
-        loaded.state,
-        weights_digest(loaded.state),
-        path,
-        loaded.sha256,
-        labels,
-        task,
-        loaded.taken,
-        Origin(
-            author or own.author or loaded.metadata.get("author", ""),
-            license or own.license or loaded.metadata.get("license", ""),
-            f"{__version__}+{loaded.sha256[:8]}",
-        ),
+        name, module, canonical, digest, preprocess, files, labels, task, taken, origin
     )
 
 
 def find_prepared(
     source: Source,
-    model: nn.Module,
     recipe: Recipe,
-    preprocess: Preprocess,
     data: Path | DataSet | None,
     trained: Path | None,
 ) -> Prepared:
@@ -133,21 +177,21 @@ def find_prepared(
             )
         return prepared
     if data is not None:
-        return prepare(model, recipe, source.read(data, "train"), preprocess)
+        return prepare(source.canonical, recipe, source.read(data, "train"), source.preprocess)
     table = bundled_calibration(source.checkpoint)
     if not table.is_file():
         raise UserError(
             f"no images to calibrate {source.checkpoint.name} on, and no calibration table comes "
             "with it; give DATA=/path (--data, or MOBILEMOD_DATA), or run 'make data'"
         )
-    return from_table(model, load_calibration(table), f"table {table.name}")
+    return from_table(source.canonical, load_calibration(table), f"table {table.name}")
 
 
 def checkpoint_record(source: Source) -> dict[str, Any]:
     """For the manifest: file name, hashes, and which of the file's weights were taken."""
     return {
         "file": source.checkpoint.name,
-        "sha256": source.checkpoint_sha256 or file_sha256(source.checkpoint),
+        "sha256": source.files[0][1],
         "weights": source.weights,
         "taken": source.taken.weights,
         "others": list(source.taken.others),

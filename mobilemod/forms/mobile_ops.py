@@ -63,6 +63,8 @@ class FormOptions:
 
 XNNPACK_FORM = FormOptions(GRID_SPLIT, "conv", channels_last=True, merge_columns=True)
 COREML_FORM = FormOptions((), "reduce", channels_last=False, merge_columns=False)
+# Where torch runs it: nothing that only a delegate wants.
+PLAIN_FORM = COREML_FORM
 
 
 class Tap(nn.Module):

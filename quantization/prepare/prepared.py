@@ -51,14 +51,20 @@ def load_prepared(folder: Path) -> Prepared:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no {WEIGHTS_FILE}")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        reference, origin = metadata["reference"], metadata["origin"]
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} is damaged ({error})") from None
+    state, metadata = read_weights(path)
+    if not {"reference", "origin"} <= metadata.keys():
+        raise UserError(f"{path} is damaged (it doesn't say what it was prepared from)")
     calibration = load_calibration(folder / CALIBRATION_FILE)
     if calibration.weights != weights_digest(state):
         raise UserError(f"{path} and {CALIBRATION_FILE} beside it are of different weights")
-    return Prepared(state, calibration, reference, origin)
+    return Prepared(state, calibration, metadata["reference"], metadata["origin"])
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file and its metadata; `UserError` where it is damaged."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return found, file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path} is damaged ({error})") from None

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from export.verbs.network_options import network_options, opened_of
 from export.verbs.options import (
     EXIT_OK,
     MODEL,
     TARGETS,
-    VARIANTS,
     data_of,
     data_option,
     emit,
     listed,
 )
-from mobilemod import ranges
 from mobilemod.networks import registry
 
 SUMMARY = "quantize and lower a checkpoint to a bundle"
@@ -25,31 +24,34 @@ EXAMPLE = "mobilemod export --data DIR --out dist/efficientmod_xxs"
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     data_option(p, split=False)
-    p.add_argument("--model", default=MODEL, metavar="NAME", help=f"{VARIANTS}; {MODEL}")
-    p.add_argument("--checkpoint", type=Path, help="weights; the bundled ones without it")
+    network_options(p)
     p.add_argument("--targets", default=TARGETS, metavar="NAME,…", help=f"some of {TARGETS}; all")
     p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; cpu")
     p.add_argument("--prepared", type=Path, metavar="RUN",
                    help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip
-    p.add_argument("--size", type=ranges.PIXELS,
-                   help="image size, 32 to 1024 pixels; the network's own, as 224")  # fmt: skip
     p.add_argument("--author", default="", metavar="TEXT",
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--license", default="", metavar="SPDX",
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--skip-check", action="store_true",
                    help="don't compare the files with the programs they come from")  # fmt: skip
+    p.add_argument("--explain", action="store_true",
+                   help="tell what was rewritten, and what stayed as it was and why")  # fmt: skip
     p.add_argument("--out", type=Path, default=Path("dist/efficientmod_xxs"),
                    help="the bundle; dist/efficientmod_xxs")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
-    registry.module_of(args.model)  # a misspelled name is refused before frameworks are imported
+    model = args.model or MODEL
+    registry.module_of(model)  # a misspelled name is refused before frameworks are imported
+    opened = opened_of(args)
     from export.bundle import ExportConfig, export_bundle
+    from export.explain import explanation
 
     config = ExportConfig(
-        model=args.model,
+        model=model,
+        network=opened,
         out=args.out,
         checkpoint=args.checkpoint,
         data=data_of(args),
@@ -68,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         how = "from cache" if f["cached"] else f"{f['seconds']:.0f} s, peak {f['peak_mb']} MB"
         lines.append(f"  {f['file']:<36} {f['bytes'] / 1e6:6.2f} MB  {how:<24} {share}")
     lines.append(record["checkpoint"])
+    lines += record["notes"]
+    lines += explanation(record["form"]) if args.explain else ()
     lines.append(f"calibrated from {record['calibration']}; accuracy not measured yet: "
                  f"mobilemod validate {record['bundle']} --data DIR")  # fmt: skip
     emit(args, record, "\n".join(lines))
