@@ -13,14 +13,14 @@ from export.targets.base import ModelInfo
 from export.targets.comparison import Parting
 from export.targets.target import Target
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 
 
 def check_lowered(
     target: Target,
     info: ModelInfo,
     path: Path,
-    form: MobileForm,
+    form: Form,
     program: nn.Module,
     images: np.ndarray,
     name: str = "",

@@ -147,14 +147,8 @@ def make_table(
 ) -> ParameterTable:
     """int8 parameters of every tensor of `form` that `recipe` makes int8."""
     entries: dict[str, TensorParams] = {}
-    for module in form.modules():
-        if not isinstance(module, Tap | Constant | NamedConv2d):
-            continue
-        name, role = module.tensor, module.role
-        if recipe.dtype(name, form_name, role) != "int8":
-            continue
-        if isinstance(module, Tap) and not _changes(module, entries):
-            continue
+    for name, module in int8_modules(form, form_name, recipe).items():
+        role = module.role
         if isinstance(module, NamedConv2d):
             entries[name] = weight_params(name, module.weight.detach().numpy())
         elif isinstance(module, Constant):
@@ -181,7 +175,19 @@ def make_table(
     return ParameterTable(form_name, recipe.name, entries)
 
 
-def _changes(tap: Tap, entries: dict[str, TensorParams]) -> bool:
+def int8_modules(form: MobileForm, form_name: str, recipe: Recipe) -> dict[str, Any]:
+    """Tensor -> the tap, constant or convolution of `form` that `recipe` makes int8, in order."""
+    found: dict[str, Any] = {}
+    for module in form.modules():
+        if not isinstance(module, Tap | Constant | NamedConv2d):
+            continue
+        if recipe.dtype(module.tensor, form_name, module.role) == "int8":
+            if not isinstance(module, Tap) or _changes(module, found):
+                found[module.tensor] = module
+    return found
+
+
+def _changes(tap: Tap, entries: Collection[str]) -> bool:
     """Whether int8 at a tap says something that its source doesn't say: what is moved is int8 where
     its source is, and a convolution only quantizes what comes to it in float."""
     if tap.role == "in":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.bundle_parts import OpenedBundle
 from export.diff.cause import Cause, find_cause, inherited, op_kind
 from export.diff.named import PROGRAM, NamedTaps, TappedTensor, difference
 from export.diff.parameters import parameter_differences
@@ -23,7 +24,6 @@ from mobilemod.data.imagefolder import load_pixels
 from mobilemod.errors import UserError, shown
 from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
-from mobilemod.networks.registry import family_of
 from mobilemod.progress import progress
 from mobilemod.tasks import task_field
 
@@ -155,7 +155,7 @@ class _Comparison:
     def __init__(self, a: NamedTaps, b: NamedTaps, runs: tuple[Run, Run], bundle: Bundle):
         self.a, self.b, self.runs = a, b, runs
         self.task, self.labels = bundle.task, bundle.label_names
-        self.last = family_of(bundle.manifest.model).output
+        self.last = OpenedBundle(bundle).canonical.output
         self.names = [name for name in a.names if name in b.names]
         self.kinds = {name: op_kind(a, name, set(self.names)) for name in self.names}
         self.parameters = parameter_differences(a, b, self.names)

@@ -23,7 +23,7 @@ from export.diff.taps_names import NoMatch
 from export.diff.taps_program import ProgramTaps
 from export.targets.target import Target
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 
 # Right files of EfficientMod, int8 and float, on the drawn card: a code is off by one step at
 # most, and one code in 2,500 of a tensor; real values stand at 110 dB. A weight 5 % off leaves
@@ -44,7 +44,7 @@ class NotNamed(Exception):
 
 
 def first_parting(
-    target: Target, path: Path, form: MobileForm, program: nn.Module, image: np.ndarray
+    target: Target, path: Path, form: Form, program: nn.Module, image: np.ndarray
 ) -> str | None:
     """Where the file parts from `program` on `image`, in words; None where it doesn't.
 

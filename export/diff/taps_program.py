@@ -28,7 +28,7 @@ from export.graph import (
     FileNode,
     FileTensor,
 )
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, MergedColumns, MobileNorm, NamedConv2d, Tap
 from quantization.hooks import forward_hooks
 
@@ -85,7 +85,7 @@ class ProgramTaps:
     as_is = True
     description = f"the program in PyTorch {torch.__version__}"
 
-    def __init__(self, program: nn.Module, form: MobileForm, size: int):
+    def __init__(self, program: nn.Module, form: Form, size: int):
         recorder = _Recorder()
         x = torch.zeros(1, 3, size, size)
         recorder.name(x, IMAGE)

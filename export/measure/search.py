@@ -216,7 +216,7 @@ def _images(
 
 def _flows(opened: OpenedBundle) -> tuple[dict[str, Flow], list[str]]:
     """The flow of every form under the recipe, and the published modules in network order."""
-    names = [name for name, _ in opened.reference.named_modules() if name]
+    names = opened.canonical.modules
     size, recipe = opened.bundle.preprocess.size, opened.recipe
     flows = {
         form: trace_flow(opened.mobile(form, False), form, recipe, size, names) for form in FORMS

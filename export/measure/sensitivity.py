@@ -23,17 +23,16 @@ from mobilemod.data.imagefolder import ImageFolder, Sample
 from mobilemod.data.listing import class_folders, left_out_text, list_images, say_left_out
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.networks.registry import module_of
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.tasks import task_field
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE
-from quantization.program import make_table
+from quantization.program import int8_modules, make_table
 from quantization.recipe import Recipe, load_recipe
 from quantization.sensitivity.effects import (
     GROUPINGS,
@@ -155,8 +154,8 @@ def make_setup(config: SensitivityConfig) -> Setup:
 def get_ready(setup: Setup) -> Ready:
     """Build the program from the bundle's parts, which must fit each other; else `UserError`."""
     opened = open_bundle(setup.bundle)
-    reference, model = opened.reference, opened.quantized_network
-    weights = weights_digest(model.state_dict())
+    canonical = opened.quantized_canonical
+    weights = weights_digest(canonical.state())
     form = opened.mobile(setup.form, True)
     if setup.recipe is None:
         table = _read_table(opened, setup.form, form)
@@ -169,22 +168,22 @@ def get_ready(setup: Setup) -> Ready:
     if not table.entries:
         raise UserError(f"recipe {table.recipe} makes no tensor of form {table.form} int8")
     program = SwitchedProgram(form, table)
-    items = make_items(program, table, setup.by, {name for name, _ in model.named_modules()})
-    read = [repr(model.variant), weights_digest(reference.state_dict()), weights]
+    items = make_items(program, table, setup.by, set(canonical.modules))
+    read = [canonical.structure, opened.bundle.manifest.checkpoint.weights, weights]
     parts = [*read, table.to_dict(), repr(form.options), [(i.name, i.tensors) for i in items]]
-    code = code_digest(measure.__module__, module_of(model))
+    code = code_digest(measure.__module__)
     text = json.dumps([*parts, torch.__version__, code], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Ready(opened, table, program, items, digest)
 
 
-def _read_table(opened: OpenedBundle, name: str, form: MobileForm) -> ParameterTable:
+def _read_table(opened: OpenedBundle, name: str, form: Form) -> ParameterTable:
     """The bundle's table of a form, which must hold what the bundle's recipe makes int8."""
     table, recipe = opened.table(name), opened.recipe
     path = opened.bundle.folder / table_file(name)
     modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
-    wanted = {tensor for tensor in modules if recipe.dtype(tensor, name) == "int8"}
-    if odd := sorted(wanted.symmetric_difference(table.entries)):
+    wanted = int8_modules(form, name, recipe).keys()
+    if odd := sorted(wanted ^ table.entries.keys()):
         raise UserError(
             f"{path} doesn't fit the network and recipe.json: {len(odd)} tensors differ, first "
             f"{odd[0]}; export again, or give --recipe"

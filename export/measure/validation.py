@@ -26,8 +26,8 @@ from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, write_json
+from mobilemod.forms.form import Form
 from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
-from mobilemod.networks.registry import module_of
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.validation.page import write_report
@@ -117,8 +117,8 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
         read = bundle.hashes[candidate.file][0], code_digest(*target.code("running"))
         return _Predictor(runner.run_many, runner.description, " ".join(read))
     network = opened.reference if candidate.form is None else opened.quantized_network
-    read = [repr(network.variant), network.num_classes, weights_digest(network.state_dict())]
-    read.append(code_digest(module_of(network)))
+    read: list[Any] = [opened.canonical.structure, weights_digest(network.canonical_state())]
+    read.append(code_digest(Form.__module__))
     model: torch.nn.Module = network
     if candidate.form is not None:
         read += [opened.table(candidate.form).to_dict(), code_digest(quantize.__module__)]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +22,7 @@ from mobilemod.forms.layout.builder import BATCH
 from mobilemod.forms.layout.translate import known_ops, translate
 from mobilemod.forms.mobile_ops import FormOptions
 from mobilemod.forms.naming import assign_names
+from mobilemod.forms.order_of_heads import turn_heads
 from mobilemod.forms.rewrites import rewrite
 
 
@@ -35,7 +39,10 @@ class Canonical:
 
     def form(self, options: FormOptions) -> Form:
         """What a runtime with these options gets; its weights are its own."""
-        return Form(copy.deepcopy(self.graph), options).eval()
+        graph = copy.deepcopy(self.graph)
+        if not options.channels_last:
+            turn_heads(graph)
+        return Form(graph, options).eval()
 
     def state(self) -> dict[str, Tensor]:
         """The weights by name: a convolution's `module.weight` and `.bias`, constants by tensor."""
@@ -55,6 +62,27 @@ class Canonical:
         """From `to_dict`'s form; `UserError` where it is none, or of other weights."""
         graph = stored.from_dict(values, state)
         return cls(graph, dict(values.get("rewrites", {})), tuple(values.get("left", ())))
+
+    @functools.cached_property
+    def structure(self) -> str:
+        """sha256 of all but the weights."""
+        return hashlib.sha256(json.dumps(stored.to_dict(self.graph)).encode()).hexdigest()
+
+    @property
+    def modules(self) -> list[str]:
+        """The paths of the network's modules, parents before children, in the order they run."""
+        found: dict[str, None] = {}
+        for node in self.graph.nodes:
+            path = node.tensor.partition(":")[0] if node.module == "" else node.module
+            parts = path.split(".")
+            found.update(dict.fromkeys(".".join(parts[: i + 1]) for i in range(len(parts))))
+        return list(found)
+
+    @property
+    def output(self) -> str:
+        """The tensor that holds the network's output."""
+        last = self.graph.output
+        return (last.source or last).tensor
 
     @property
     def image_shape(self) -> tuple[int, ...]:

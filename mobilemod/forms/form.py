@@ -24,7 +24,6 @@ from mobilemod.forms.mobile_ops import (
 )
 from mobilemod.forms.ops import (
     Affine,
-    Call,
     ChannelMean,
     ChannelNorm,
     Fixed,

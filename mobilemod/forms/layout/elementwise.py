@@ -11,13 +11,9 @@ from torch import Tensor
 from mobilemod.forms.layout.axes import Axis, Dims, View
 from mobilemod.forms.layout.builder import Builder, Unsupported, aligned
 from mobilemod.forms.layout.handlers import Value, handles, is_view
-from mobilemod.forms.ops import Affine, Hole
+from mobilemod.forms.ops import Affine
 
-UNARY = (
-    "gelu relu relu6 sigmoid tanh hardswish hardtanh elu leaky_relu abs neg exp sqrt rsqrt "
-    "reciprocal log clamp clamp_min clamp_max softplus mish erf sin cos floor selu celu log1p "
-    "sign round pow.Tensor_Scalar"
-).split()
+UNARY = ["gelu", "relu", "relu6", "sigmoid", "tanh", "hardswish", "hardtanh", "elu", "leaky_relu", "abs", "neg", "exp", "sqrt", "rsqrt", "reciprocal", "log", "clamp", "clamp_min", "clamp_max", "softplus", "mish", "erf", "sin", "cos", "floor", "selu", "celu", "log1p", "sign", "round", "pow.Tensor_Scalar"]
 
 
 def unary(b: Builder, x: View, name: str, *args: Any, **options: Any) -> View:
