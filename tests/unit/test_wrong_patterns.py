@@ -83,7 +83,7 @@ WRONG: dict[str, tuple[str, Made]] = {
         "executorch",
         lambda m, x: m.conv(x) + (m.conv.weight.flatten(1) @ x.flatten(2)).view_as(x),
     ),
-    "repeated channels": ("tflite", lambda m, x: x.repeat(1, 3, 1, 1)),
+    "repeat behind a convolution": ("tflite", lambda m, x: x.repeat(1, 3, 1, 1)),
 }
 # Of those, what the lowering here mends, and the ops that it leaves to the runtime for that.
 MENDED = {
