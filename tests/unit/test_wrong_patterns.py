@@ -33,9 +33,10 @@ class Pattern(nn.Module):
         torch.manual_seed(1)
         self.first, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
         self.one_d, self.linear, self.prelu = nn.Conv1d(8, 8, 1), nn.Linear(8, 8), nn.PReLU()
-        self.norm = nn.BatchNorm2d(8)
-        nn.init.normal_(self.norm.running_mean)
-        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        self.norm, self.norm_one_d = nn.BatchNorm2d(8), nn.BatchNorm1d(8)
+        for norm in (self.norm, self.norm_one_d):
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
         self.heads = nn.Parameter(torch.randn(8, 8))
         self.made = made
 
@@ -82,7 +83,7 @@ WRONG: dict[str, tuple[str, Made]] = {
         "executorch",
         lambda m, x: m.conv(x) + (m.conv.weight.flatten(1) @ x.flatten(2)).view_as(x),
     ),
-    "repeated channels": ("tflite", lambda m, x: x.repeat(1, 3, 1, 1)),
+    "repeat behind a convolution": ("tflite", lambda m, x: x.repeat(1, 3, 1, 1)),
 }
 # Of those, what the lowering here mends, and the ops that it leaves to the runtime for that.
 MENDED = {
@@ -146,6 +147,7 @@ def test_their_brothers_are_right(name, plain, tmp_path):
 TAKEN: dict[str, Made] = {
     "six pieces": lambda m, x: torch.cat([x.relu() * i for i in range(1, 7)], 1),
     "batch norm": lambda m, x: m.norm(F.relu6(m.norm(x)) + x),
+    "1-D batch norm": lambda m, x: m.norm_one_d(x.flatten(2)),
     "prelu": lambda m, x: m.prelu(x),
     "1-D convolution": lambda m, x: m.one_d(x.flatten(2)),
     "linear": lambda m, x: m.linear(x.transpose(1, 3)),

@@ -23,6 +23,7 @@ QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
+BATCH_NORMS = ("_native_batch_norm_legit_no_training", "native_batch_norm")
 # The delegate's passes that do nothing but where an op stands: pass -> the ops. Each traces the
 # whole graph again; where there is none of them the file is the same, in half the time.
 # The first three look for what no delegated graph has: bilinear upsampling and attention in
@@ -32,13 +33,13 @@ PASSES_FOR: dict[str, tuple[str, ...]] = {
     "ConvertToSDPAPass": (),
     "PropagateCustomMetaPass": (),
     "ConvertToLinearPass": ("linear", "mm", "addmm"),
-    "FuseBatchNormPass": ("_native_batch_norm_legit_no_training", "native_batch_norm"),
-    "DecomposeBatchNorm": ("_native_batch_norm_legit_no_training", "native_batch_norm"),
+    "FuseBatchNormPass": BATCH_NORMS,
+    "DecomposeBatchNorm": BATCH_NORMS,
     "RemoveGetItemPass": ("getitem",),
     "FuseActivationPass": ("relu", "hardtanh"),
     "DecomposeConcatenate": ("cat",),
     "InsertPadQDQPass": ("constant_pad_nd",),
-    "Conv1dUnsqueezePass": ("convolution",),
+    "Conv1dUnsqueezePass": ("convolution", *BATCH_NORMS),  # 1-D ones become convolutions
     "PReLUReshapePass": ("_prelu_kernel", "prelu"),
 }
 # Ops that work along the last axis as it lies in memory. Behind a convolution that is the
