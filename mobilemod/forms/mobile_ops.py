@@ -166,11 +166,13 @@ class MergedColumns(nn.Module):
 
     def __init__(self, module: str, conv: nn.Conv2d):
         super().__init__()
-        step, (self.above, beside) = conv.stride[1], conv.padding
-        self.merging = Merging(step, conv.in_channels, conv.kernel_size[1], beside)
+        # Kept here: quantization puts another module in the place of `self.conv`.
+        (self.rows, columns), (self.stride, step) = conv.kernel_size, conv.stride
+        self.above, beside = conv.padding
+        self.merging = Merging(step, conv.in_channels, columns, beside)
         weight = self.merging.kernel(conv.weight.detach())
         self.tap = Tap(f"{module}:merged", source=f"{module}:in")
-        self.conv = NamedConv2d(module, "", weight, conv.bias, stride=(conv.stride[0], 1))
+        self.conv = NamedConv2d(module, "", weight, conv.bias, stride=(self.stride, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         (h, w), m = x.shape[2:], self.merging
@@ -179,9 +181,8 @@ class MergedColumns(nn.Module):
             x = F.pad(x, (0, min(width, -(-w // m.step)) * m.step - w))
         x = m.merged(x)
         # Below and to the right only as far as the last patch reaches over the image.
-        rows, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        last = (h + 2 * self.above - rows) // stride * stride
-        below = max(last + rows - self.above - h, 0)
+        last = (h + 2 * self.above - self.rows) // self.stride * self.stride
+        below = max(last + self.rows - self.above - h, 0)
         return self.conv(self.tap(F.pad(x, (m.left, width - x.shape[3], self.above, below))))
 
     def kernel(self) -> Tensor:

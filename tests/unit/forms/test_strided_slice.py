@@ -12,22 +12,20 @@ from tests.unit.forms.graphs import kinds, rewritten
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9)])
-@pytest.mark.parametrize(
-    ("i", "j", "s", "t"), [(0, 0, 2, 2), (1, 0, 2, 3), (1, 1, 2, 2), (0, 2, 1, 4)]
-)  # noqa: E501
+@pytest.mark.parametrize(("i", "j", "s", "t"), [(0, 0, 2, 2), (1, 0, 2, 3), (0, 2, 1, 4)])
 def test_a_slice_alone_is_depthwise(size, i, j, s, t):
     graph, count = rewritten(
         lambda _, x: torch.relu(x[:, :, i::s, j::t]), (5, *size), slices_as_convolutions
     )
     assert count == 1 and kinds(graph) == ["NamedConv2d", "relu"]
     conv = graph.nodes[1].op
-    assert conv.stride == (s, t) and conv.groups == 5 and float(conv.weight.sum()) == 5
+    assert conv.stride == (s, t) and conv.groups == 5 and conv.weight.sum().item() == 5
 
 
 def test_a_slice_of_half_the_positions_is_one_convolution():
     graph, count = rewritten(
         lambda _, x: x[:, :, ::2][:, :, :, ::2], (5, 8, 8), slices_as_convolutions
-    )  # noqa: E501
+    )
     assert count == 1 and kinds(graph) == ["NamedConv2d"]
 
 
