@@ -5,13 +5,37 @@ Each changes a built `MobileForm` in place; the function that it computes stays 
 
 from __future__ import annotations
 
+from unittest import mock
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilemod.forms import mobile_ops
 from mobilemod.forms.efficientmod import MobileModulation, MobilePatchEmbed
 from mobilemod.forms.mobile import MobileForm
-from mobilemod.forms.mobile_ops import MergedColumns, MobileNorm, NamedConv2d, Tap, pointwise
+from mobilemod.forms.mobile_ops import (
+    MergedColumns,
+    MobileDepthwise,
+    MobileNorm,
+    NamedConv2d,
+    Tap,
+    pointwise,
+)
+from mobilemod.forms.splits import Piece
+
+ALL = (0, 1, 2, 3, 4, 5, 6)
+ROWS = (Piece((2, 3, 4), ALL), Piece((0, 6), ALL), Piece((1, 5), ALL))
+
+
+def split_by_rows(form: MobileForm) -> None:
+    """The 7x7 depthwise kernel in three pieces of whole rows."""
+    for block in _blocks(form, MobileModulation):
+        module, kernel = block.depthwise.module, block.depthwise.kernel()
+        bias = block.depthwise.convs[0].bias
+        whole = NamedConv2d(module, "", kernel, bias, padding=3, groups=len(kernel))
+        with mock.patch.object(mobile_ops, "split", lambda *_: ROWS):
+            block.depthwise = MobileDepthwise(module, whole, form.options)
 
 
 class FoldedRepeat(MobileModulation):

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks import form_changes
-from benchmarks.form_changes import fold_repeat, one_product, rotate
+from benchmarks.form_changes import fold_repeat, one_product, rotate, split_by_rows
 from benchmarks.machine import machine
 from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import per_round, ratio
@@ -41,7 +41,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
 from mobilemod.forms.mobile import MobileForm, build_mobile
-from mobilemod.forms.mobile_ops import ALL, FormOptions, Piece
+from mobilemod.forms.mobile_ops import FormOptions
 from mobilemod.manifest import load_bundle
 from mobilemod.progress import progress
 from quantization.calibration import Calibration, cache_dir, observe
@@ -49,7 +49,6 @@ from quantization.program import make_table, quantize
 from quantization.recipe import Recipe, Rule, load_recipe
 
 BASE = FORMS["xnnpack"]
-ROWS = (Piece((2, 3, 4), ALL), Piece((0, 6), ALL), Piece((1, 5), ALL))
 TARGETS = ("tflite", "executorch")
 BATCH = 8
 
@@ -84,8 +83,8 @@ RESIDUAL = ("patch_embed", "layers.*.downsample", "layers.*.blocks.?", "layers.*
 ATTENTION = ("*.qkv.*:heads", "*.attn:scores", "*.attn:softmax", "*.attn:context")
 VARIANTS = (
     Variant("as exported"),
-    Variant("depthwise: 7x7 whole", replace(BASE, split=())),
-    Variant("depthwise: three pieces of whole rows (75 taps)", replace(BASE, split=ROWS)),
+    Variant("depthwise: 7x7 whole", replace(BASE, most_taps=0)),
+    Variant("depthwise: three pieces of whole rows (75 taps)", change=split_by_rows),
     Variant("depthwise: partial sums in float", rules=PARTIAL_SUMS),
     Variant("depthwise: in float (recipe cpu-x86)", recipe="cpu-x86"),
     Variant("stem: 7x7 over 3 channels", replace(BASE, merge_columns=False)),

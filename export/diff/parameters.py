@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,7 @@ from export.diff.named import NamedTaps, conv_weight, parameters
 from export.diff.rules import calls_of, conv_bias, inputs_of, operand
 from export.diff.taps_program import Call
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR
-from export.targets.base import FORMS
-from mobilemod.forms.mobile_ops import unmerged_kernel, whole_kernel
+from mobilemod.forms.splits import Piece, whole_kernel
 
 # float16 rounds a code's product with its scale after it rounded the scale.
 HALF_TOLERANCE, HALF_SMALLEST = 1.5 * 2.0**-10, 6e-8
@@ -66,9 +65,11 @@ def parameters_of(named: NamedTaps, name: str, known: set[str]) -> Iterator[tupl
     for source in inputs_of(named, name, known):
         yield from _of_codes(f"{source}, as read,", *_as_read(named, source))
     calls = calls_of(named, name, known)
-    pieces = [c for c in calls if "_list.0.part" in named.program.weights.get(c.output, "")]
-    if len(pieces) == len(FORMS[named.form].split) > 0:
-        yield from _whole_kernel(named, pieces)
+    for module, pieces in named.program.splits.items():
+        labels = [f"{module}.part{i}:weight" for i in range(len(pieces))]
+        made = {named.program.weights.get(c.output): c for c in calls}
+        if made.keys() >= set(labels):
+            yield from _whole_kernel(named, module, pieces, [made[label] for label in labels])
     for call in calls:
         yield from _of_op(named, call, name.partition(":")[0])
 
@@ -114,9 +115,9 @@ def _weight(named: NamedTaps, call: Call, label: str) -> Parameter:
     """A convolution's weight as published."""
     node = named.naming.steps[call.output]
     weight = conv_weight(named.taps, node)
-    columns = named.program.columns.get(label)
-    if columns is not None:
-        weight = unmerged_kernel(torch.from_numpy(weight), columns).numpy()
+    merging = named.program.mergings.get(label)
+    if merging is not None:
+        weight = merging.published(torch.from_numpy(weight)).numpy()
     scale = named.taps.graph.tensors[node.inputs[1]].scale
     step = np.array(scale, np.float64).reshape(-1, 1, 1, 1) if scale else None
     return Parameter(weight, step)
@@ -135,18 +136,18 @@ def _bias(named: NamedTaps, call: Call) -> Parameter:
     return Parameter(bias.ravel(), np.array(weight, np.float64) * scale)
 
 
-def _whole_kernel(named: NamedTaps, pieces: list[Call]) -> Iterator[tuple[str, Parameter]]:
+def _whole_kernel(
+    named: NamedTaps, module: str, pieces: Sequence[Piece], calls: list[Call]
+) -> Iterator[tuple[str, Parameter]]:
     """The published depthwise kernel that pieces add up to, and its bias."""
-    labels = [named.program.weights[c.output] for c in pieces]
-    weights = [_weight(named, c, label) for c, label in zip(pieces, labels, strict=True)]
+    weights = [_weight(named, call, named.program.weights[call.output]) for call in calls]
     steps = [np.zeros((len(w.values), 1, 1, 1)) if w.step is None else w.step for w in weights]
     kernel, step = (
-        whole_kernel(FORMS[named.form].split, [torch.from_numpy(part) for part in parts]).numpy()
+        whole_kernel(pieces, [torch.from_numpy(part) for part in parts]).numpy()
         for parts in ([w.values for w in weights], steps)
     )
-    module = labels[0].partition(".part")[0]
     yield f"{module}:weight", Parameter(kernel, step, pieces=True)
-    biases = [_bias(named, call) for call in pieces]
+    biases = [_bias(named, call) for call in calls]
     total = np.sum([bias.values for bias in biases], axis=0)
     yield f"{module}:bias", Parameter(total, biases[0].step, pieces=True)
 

@@ -29,7 +29,14 @@ from export.graph import (
     FileTensor,
 )
 from mobilemod.forms.form import Form
-from mobilemod.forms.mobile_ops import Constant, MergedColumns, MobileNorm, NamedConv2d, Tap
+from mobilemod.forms.mobile_ops import (
+    Constant,
+    MergedColumns,
+    MobileDepthwise,
+    MobileNorm,
+    NamedConv2d,
+    Tap,
+)
 from quantization.hooks import forward_hooks
 
 IMAGE = "image"
@@ -78,8 +85,9 @@ class ProgramTaps:
     names: published tensor -> tensor (of codes where it is int8), in the network's order; moved
     and repeated ones only where they are quantized anew. weights: a convolution's result -> its
     published weight; operands: a constant operand -> its published name. norms: the result of a
-    LayerNorm -> what goes in. columns: a weight of merged columns -> where the published kernel
-    lies in it. constants: tensors that no image changes, as real values.
+    LayerNorm -> what goes in. mergings: a weight of merged columns -> how they are merged; splits:
+    a depthwise module -> the pieces of its kernel. constants: tensors that no image changes, as
+    real values.
     """
 
     as_is = True
@@ -113,7 +121,9 @@ class ProgramTaps:
         }
         self.strides = {name: tensor.stride() for tensor, name in recorder.seen.values()}
         merged = [m for m in form.modules() if isinstance(m, MergedColumns)]
-        self.columns = {m.conv.tensor: m.columns for m in merged}
+        self.mergings = {m.conv.tensor: m.merging for m in merged}
+        depthwise = [m for m in form.modules() if isinstance(m, MobileDepthwise)]
+        self.splits = {m.module: m.pieces for m in depthwise if m.split}
         self.graph = self._graph(recorder, recorder.name(answer))
         self.made = {call.output: call for call in self.calls}
         self.names: dict[str, str] = {}

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilemod.forms.merging import pays
 from mobilemod.forms.mobile import MobileForm
 from mobilemod.forms.mobile_ops import (
     Constant,
@@ -45,7 +46,7 @@ class MobilePatchEmbed(nn.Module):
         conv = embed.proj
         self.tap_in = Tap(f"{module}.proj:in")
         name = f"{module}.proj"
-        if options.merge_columns and conv.in_channels == 3:
+        if options.merge_columns and pays(conv):
             self.proj: nn.Module = MergedColumns(name, conv)
         else:
             self.proj = NamedConv2d(

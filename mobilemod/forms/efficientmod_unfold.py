@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mobilemod.forms.efficientmod import Q_K_V, EfficientModForm
-from mobilemod.forms.mobile_ops import Constant, MergedColumns, NamedConv2d, whole_kernel
+from mobilemod.forms.mobile_ops import Constant, MergedColumns, MobileDepthwise, NamedConv2d
 from mobilemod.networks.efficientmod import head_width
 from mobilemod.networks.reading.fit import expected_shapes
 
@@ -37,18 +37,16 @@ def published_state(form: EfficientModForm) -> dict[str, Tensor]:
             state[f"{module}.{parameter}"] = layer.value.detach().flatten().clone()
         elif isinstance(layer, NamedConv2d) and layer.part not in ("mean", "variance"):
             parts[layer.module][layer.part] = layer
-    merged = {m.conv.module: m for m in form.modules() if isinstance(m, MergedColumns)}
+    rewritten = {m.conv.module: m for m in form.modules() if isinstance(m, MergedColumns)}
+    rewritten |= {m.module: m for m in form.modules() if isinstance(m, MobileDepthwise)}
     for module, convs in parts.items():
         shape = state[f"{module}.weight"].shape
-        if module in merged:
-            weight, bias = merged[module].kernel(), convs[""].bias
+        if module in rewritten:
+            weight, bias = rewritten[module].kernel(), next(iter(convs.values())).bias
         elif set(convs) == set(Q_K_V):
             weight, bias = _joined([convs[p] for p in Q_K_V], head_width(convs["q"].in_channels))
-        elif set(convs) == {""}:
-            weight, bias = convs[""].weight, convs[""].bias
         else:
-            pieces = [convs[f"part{i}"].weight for i in range(len(convs))]
-            weight, bias = whole_kernel(form.options.split, pieces), convs["part0"].bias
+            weight, bias = convs[""].weight, convs[""].bias
         state[f"{module}.weight"] = weight.reshape(shape).clone()
         state[f"{module}.bias"] = bias.detach().clone()
     return state

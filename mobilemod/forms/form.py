@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilemod.forms.graph import Graph, Node
+from mobilemod.forms.merging import pays
 from mobilemod.forms.mobile_ops import (
     Constant,
     FormOptions,
@@ -166,8 +167,8 @@ def _append(
             tap = Tap(f"{op.module}:in", (source.source or source).tensor, "in")
             read = (segment.append(f"{op.module}.in", tap, read),)
         if op.groups > 1 and op.groups == op.in_channels:
-            return segment.append(op.module, _depthwise(op, options), read)
-        if options.merge_columns and op.in_channels == 3 and node.role == "stem" and _merges(op):
+            return segment.append(op.module, _depthwise(op, options, source), read)
+        if options.merge_columns and source.op is None and pays(op):
             merged = MergedColumns(op.module, op)
             merged.tap.source, merged.tap.role = source.tensor, "moved"
             return _tapped(segment, node, segment.append(op.module, merged, read))
@@ -194,10 +195,6 @@ def _append(
     return _tapped(segment, node, segment.append(name, op, read))
 
 
-def _merges(conv: NamedConv2d) -> bool:
-    return conv.kernel_size == (7, 7) and conv.stride == (4, 4) and conv.padding == (3, 3)
-
-
 def _tapped(segment: Segment, node: Node, value: int) -> int:
     source = node.source.tensor if node.source is not None else None
     if node.source is not None and node.ends:
@@ -206,14 +203,11 @@ def _tapped(segment: Segment, node: Node, value: int) -> int:
     return segment.append(f"{node.tensor}.tap", tap, (value,))
 
 
-def _depthwise(conv: NamedConv2d, options: FormOptions) -> nn.Module:
-    """With its taps; whole where the delegate takes the kernel."""
-    taps = conv.kernel_size[0] * conv.kernel_size[1]
-    split = options if taps > 25 and conv.kernel_size == (7, 7) and conv.stride == (1, 1) else None
-    if split is not None:
-        made = MobileDepthwise(conv.module, conv, options)
-    else:
-        made = Whole(conv)
+def _depthwise(conv: NamedConv2d, options: FormOptions, source: Node) -> nn.Module:
+    """With its taps, in pieces that the delegate takes."""
+    made: nn.Module = Whole(conv)
+    if conv.dilation == (1, 1):
+        made = MobileDepthwise(conv.module, conv, options, (source.source or source).tensor)
     for module in made.modules():
         if isinstance(module, Tap):
             where = module.tensor.rpartition(":")[0].removeprefix(conv.module)

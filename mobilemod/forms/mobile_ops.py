@@ -5,48 +5,22 @@ Channels-first tensors (B, C, H, W) throughout; linears are 1x1 convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of the 7x7 kernel: the taps at `rows` x `columns`, evenly spaced around the centre.
-
-    Dilation and equal padding on both sides place it, so that no slice or pad is needed.
-    """
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-
-    @property
-    def dilation(self) -> tuple[int, int]:
-        """Distance between taps."""
-        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Rows above and below, columns left and right."""
-        return 3 - self.rows[0], 3 - self.columns[0]
-
-
-ALL = (0, 1, 2, 3, 4, 5, 6)
-EVEN = (0, 2, 4, 6)
-# XNNPACK's depthwise kernels compute 9 or 25 taps, used or not: 25 + 25 + 9 of them for 49.
-# Three pieces of whole rows cost 75, and no two pieces of at most 25 taps make up the kernel.
-GRID_SPLIT = (Piece((1, 3, 5), ALL), Piece(EVEN, (1, 2, 3, 4, 5)), Piece(EVEN, (0, 6)))
+from mobilemod.forms.merging import Merging
+from mobilemod.forms.splits import split, whole_kernel
 
 
 @dataclass(frozen=True)
 class FormOptions:
     """What must differ between runtimes.
 
-    split: pieces that add up to the 7x7 depthwise kernel, none for the whole kernel; XNNPACK has
-        no depthwise kernel over 25 taps.
+    most_taps: of a depthwise kernel, larger ones are split; 0 for no limit. XNNPACK has no
+        depthwise kernel over 25 taps.
     norm_mean: LayerNorm's mean over channels as a 1x1 convolution with weights 1/C ("conv"),
         which XNNPACK delegates, or as a reduction ("reduce"), which coremltools fuses to
         one layer_norm.
@@ -55,14 +29,14 @@ class FormOptions:
     merge_columns: the stem reads four columns as one, which moves no data in channels-last.
     """
 
-    split: tuple[Piece, ...]
+    most_taps: int
     norm_mean: str
     channels_last: bool
     merge_columns: bool
 
 
-XNNPACK_FORM = FormOptions(GRID_SPLIT, "conv", channels_last=True, merge_columns=True)
-COREML_FORM = FormOptions((), "reduce", channels_last=False, merge_columns=False)
+XNNPACK_FORM = FormOptions(25, "conv", channels_last=True, merge_columns=True)
+COREML_FORM = FormOptions(0, "reduce", channels_last=False, merge_columns=False)
 # Where torch runs it: nothing that only a delegate wants.
 PLAIN_FORM = COREML_FORM
 
@@ -118,15 +92,19 @@ class NamedConv2d(nn.Conv2d):
                 self.bias.copy_(bias)
 
     def with_weights(
-        self, weight: Tensor, bias: Tensor | None, part: str | None = None
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        part: str | None = None,
+        stride: tuple[int, int] | None = None,
     ) -> NamedConv2d:
-        """A convolution of the same geometry and name with other weights."""
+        """A convolution of the same geometry and name, but for what is given."""
         return NamedConv2d(
             self.module,
             self.part if part is None else part,
             weight,
             bias,
-            stride=self.stride,
+            stride=stride or self.stride,
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
@@ -196,95 +174,100 @@ class MobileNorm(nn.Module):
         return self.mean(x) if part == "mean" else self.variance(x)
 
 
-def unmerged_kernel(weight: Tensor, columns: slice) -> Tensor:
-    """The published kernel, (out, 3, rows, columns), at `columns` of one of merged columns."""
-    weight = weight.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, 3))
-    return weight[:, :, columns].permute(0, 3, 1, 2)
-
-
-def whole_kernel(split: Sequence[Piece], parts: Sequence[Tensor]) -> Tensor:
-    """The 7x7 kernel, (C, 1, 7, 7), of its pieces; a part (C, 1, 1, 1) fills its piece."""
-    size = len(ALL)
-    kernel = parts[0].new_zeros(len(parts[0]), 1, size, size)
-    for piece, part in zip(split, parts, strict=True):
-        rows, columns = torch.tensor(piece.rows), torch.tensor(piece.columns)
-        kernel[:, :, rows[:, None], columns] = part
-    return kernel
-
-
 class MergedColumns(nn.Module):
-    """The stem's 7x7 convolution, stride 4, on columns merged by fours: a 7x2 kernel.
+    """A strided convolution over few channels on merged columns: the stem's, 7x7, as a 7x2 kernel.
 
-    A kernel over 3 channels leaves most of a dot product instruction empty; over 12 it does not.
-    Input column 4 b + i of channel c is channel 3 i + c of merged column b. The kernel starts 3
-    columns before its patch, that is at column 1 of the merged one before.
+    (B, C, H, W) to what `conv` gives, for every H and W; dilation 1, one group. A width that is no
+    multiple of the stride costs a pad or a slice.
     """
 
     def __init__(self, module: str, conv: nn.Conv2d):
         super().__init__()
-        out_channels, channels, rows, columns = conv.weight.shape
-        self.step, self.above = conv.stride[1], conv.padding[0]
-        start = self.step - conv.padding[1]
-        blocks = (start + columns) // self.step
-        self.columns = slice(start, start + columns)
-        weight = torch.zeros(out_channels, rows, blocks * self.step, channels)
-        weight[:, :, self.columns] = conv.weight.detach().permute(0, 2, 3, 1)
-        weight = weight.reshape(out_channels, rows, blocks, -1).permute(0, 3, 1, 2)
+        # Kept here: quantization puts another module in the place of `self.conv`.
+        (self.rows, columns), (self.stride, step) = conv.kernel_size, conv.stride
+        self.above, beside = conv.padding
+        self.merging = Merging(step, conv.in_channels, columns, beside)
+        weight = self.merging.kernel(conv.weight.detach())
         self.tap = Tap(f"{module}:merged", source=f"{module}:in")
-        self.conv = NamedConv2d(module, "", weight, conv.bias, stride=(self.step, 1))
+        self.conv = NamedConv2d(module, "", weight, conv.bias, stride=(self.stride, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        b, _, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h, w // self.step, -1).permute(0, 3, 1, 2)
-        # Nothing to the right and below: the last patch ends with the image.
-        return self.conv(self.tap(F.pad(x, (1, 0, self.above, 0))))
+        (h, w), m = x.shape[2:], self.merging
+        width = m.width(w)
+        if w % m.step:
+            x = F.pad(x, (0, min(width, -(-w // m.step)) * m.step - w))
+        x = m.merged(x)
+        # Below and to the right only as far as the last patch reaches over the image.
+        last = (h + 2 * self.above - self.rows) // self.stride * self.stride
+        below = max(last + self.rows - self.above - h, 0)
+        return self.conv(self.tap(F.pad(x, (m.left, width - x.shape[3], self.above, below))))
 
     def kernel(self) -> Tensor:
-        """The convolution's weight as published, (out, 3, 7, 7)."""
-        return unmerged_kernel(self.conv.weight, self.columns)
+        """The convolution's weight as published, (out, C, rows, columns)."""
+        return self.merging.published(self.conv.weight)
 
 
 class MobileDepthwise(nn.Module):
-    """The 7x7 depthwise convolution, whole or as `options.split`, which add up to it."""
+    """A depthwise convolution, whole or as pieces of `options.most_taps`, which add up to it.
 
-    def __init__(self, module: str, conv: nn.Conv2d, options: FormOptions):
+    (B, C, H, W) to what `conv` gives; dilation 1, zeros around. source: the name of the tensor it
+    reads, whose parameters are those of what pieces cut out of it.
+    """
+
+    def __init__(
+        self, module: str, conv: nn.Conv2d, options: FormOptions, source: str | None = None
+    ):
         super().__init__()
-        groups = conv.groups
-        self.split, self.pieces = bool(options.split), options.split
-        if not self.split:
-            pad = conv.padding
-            self.convs = nn.ModuleList(
-                [NamedConv2d(module, "", conv.weight, conv.bias, padding=pad, groups=groups)]
-            )
-            self.taps = nn.ModuleList([Tap(f"{module}:out")])
-            self.sums = nn.ModuleList()
-            return
-        self.convs = nn.ModuleList()
-        for i, piece in enumerate(options.split):
+        self.module = module
+        self.pieces = split(tuple(conv.kernel_size), options.most_taps)
+        self.convs, self.taps, self.cuts = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for i, piece in enumerate(self.pieces):
+            part = f"part{i}" if self.split else ""
+            padding = piece.padding(conv.padding)
             self.convs.append(
                 NamedConv2d(
                     module,
-                    f"part{i}",
+                    part,
                     conv.weight[:, :, piece.rows][..., piece.columns],
                     conv.bias if i == 0 else None,
-                    padding=piece.padding,
+                    stride=conv.stride,
+                    padding=tuple(max(p, 0) for p in padding),
                     dilation=piece.dilation,
-                    groups=groups,
+                    groups=conv.in_channels,
                 )
             )
-        self.taps = nn.ModuleList(Tap(f"{module}.part{i}:out") for i in range(len(options.split)))
-        names = [f"{module}.sum{i}:out" for i in range(len(options.split) - 2)] + [f"{module}:out"]
+            cut = Cut(f"{module}.{part}:in", source, padding) if min(padding) < 0 else nn.Identity()
+            self.cuts.append(cut)
+            self.taps.append(Tap(f"{module}.{part}:out" if part else f"{module}:out"))
+        count = len(self.pieces) - 1
+        names = [f"{module}.sum{i}:out" for i in range(count - 1)] + [f"{module}:out"] * (count > 0)
         self.sums = nn.ModuleList(Tap(name) for name in names)
 
+    @property
+    def split(self) -> bool:
+        """Whether there are several pieces."""
+        return len(self.pieces) > 1
+
     def forward(self, x: Tensor) -> Tensor:
-        first, *rest = (tap(conv(x)) for conv, tap in zip(self.convs, self.taps, strict=True))
-        if not self.split:
-            return first
+        layers = zip(self.cuts, self.convs, self.taps, strict=True)
+        first, *rest = (tap(conv(cut(x))) for cut, conv, tap in layers)
         for tap, part in zip(self.sums, rest, strict=True):
             first = tap(first + part)
         return first
 
     def kernel(self) -> Tensor:
-        """The convolution's weight as published, whole."""
-        weights = [conv.weight for conv in self.convs]
-        return whole_kernel(self.pieces, weights) if self.split else weights[0]
+        """The convolution's weight as published, (C, 1, rows, columns)."""
+        return whole_kernel(self.pieces, [conv.weight for conv in self.convs])
+
+
+class Cut(nn.Module):
+    """An image without what a piece of a kernel doesn't reach: negative padding."""
+
+    def __init__(self, tensor: str, source: str | None, padding: tuple[int, int]):
+        super().__init__()
+        self.rows, self.columns = (max(-p, 0) for p in padding)
+        self.tap = Tap(tensor, source)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[2:]
+        return self.tap(x[:, :, self.rows : h - self.rows, self.columns : w - self.columns])

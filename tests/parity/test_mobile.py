@@ -6,14 +6,7 @@ import pytest
 import torch
 
 from mobilemod.forms.mobile import build_mobile
-from mobilemod.forms.mobile_ops import (
-    COREML_FORM,
-    GRID_SPLIT,
-    XNNPACK_FORM,
-    MergedColumns,
-    NamedConv2d,
-    Tap,
-)
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
 from mobilemod.networks.efficientmod import VARIANTS, EfficientMod
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
@@ -60,31 +53,6 @@ def test_comparison_catches_a_change(narrow_model, module, attribute):
     values = getattr(form.get_submodule(module), attribute)
     values.view(-1)[0] += 1.0
     assert float((form(x) - expected).abs().max()) > TOLERANCE
-
-
-def test_split_covers_every_tap_once():
-    taps = [(r, c) for piece in GRID_SPLIT for r in piece.rows for c in piece.columns]
-    assert sorted(taps) == [(r, c) for r in range(7) for c in range(7)]
-    # XNNPACK's kernels have 9 or 25 taps.
-    assert sorted(len(p.rows) * len(p.columns) for p in GRID_SPLIT) == [8, 20, 21]
-
-
-def test_split_is_evenly_spaced_around_the_centre():
-    for piece in GRID_SPLIT:
-        for taps in (piece.rows, piece.columns):
-            steps = {b - a for a, b in zip(taps, taps[1:], strict=False)}
-            assert len(steps) == 1 and taps[0] + taps[-1] == 6
-
-
-@pytest.mark.parametrize("size", [32, 96, 224])
-@torch.no_grad()
-def test_merged_columns_equal_the_stem(size):
-    torch.manual_seed(0)
-    conv = torch.nn.Conv2d(3, 8, 7, stride=4, padding=3)
-    x = torch.randn(2, 3, size, size)
-    merged = MergedColumns("patch_embed.proj", conv)
-    assert merged.conv.weight.shape == (8, 12, 7, 2)
-    torch.testing.assert_close(merged(x), conv(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", list(FORMS))

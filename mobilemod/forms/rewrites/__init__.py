@@ -13,10 +13,16 @@ from mobilemod.forms.rewrites.affine_after import fold_into_producer
 from mobilemod.forms.rewrites.affine_before import fold_into_readers
 from mobilemod.forms.rewrites.affine_merge import merge_affines
 from mobilemod.forms.rewrites.affine_move import move_behind_pooling
+from mobilemod.forms.rewrites.depthwise_sum import add_depthwise
 from mobilemod.forms.rewrites.scalar_move import move_scalars_back
 from mobilemod.forms.rewrites.select_rows import select_rows
+from mobilemod.forms.rewrites.space_to_depth import space_to_depth
+from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
 
 PASSES: dict[str, Callable[[Graph], int]] = {
+    "strided slices joined to channels as one move": space_to_depth,
+    "strided slices as convolutions": slices_as_convolutions,
+    "sums of depthwise convolutions as one": add_depthwise,
     "selected channels as convolutions of their own": select_rows,
     "scalar factors moved to a convolution": move_scalars_back,
     "scales and shifts merged": merge_affines,
