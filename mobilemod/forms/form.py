@@ -235,17 +235,15 @@ class ScaleShift(nn.Module):
         super().__init__()
         affine: Affine = node.op  # type: ignore[assignment]
         self.tensor = node.tensor
-        base = node.tensor.rpartition(":")[0]
-        number = node.tensor.rpartition(":")[2].removeprefix(node.role)
-        rank = len(node.shape)
+        base, rank = node.module, len(node.shape)
         self.scale = self.shift = None
         if bool((affine.scale != 1).any()):
-            self.scale = Constant(f"{base}:scale{number}", _spread(affine.scale, rank), "scale")
+            self.scale = Constant(f"{base}:scale", _spread(affine.scale, rank), "scale")
             last = affine.shift is None
-            name = node.tensor if last else f"{base}:scaled{number}"
+            name = node.tensor if last else f"{base}:scaled"
             self.tap_scaled = Tap(name, role="scaled")
         if affine.shift is not None:
-            self.shift = Constant(f"{base}:shift{number}", _spread(affine.shift, rank), "shift")
+            self.shift = Constant(f"{base}:shift", _spread(affine.shift, rank), "shift")
             self.tap_shifted = Tap(node.tensor, role="shifted")
 
     def canonical_state(self) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def assign_names(graph: Graph) -> None:
     """Set `tensor`, `role` and `source` of every node, and the names of convolutions."""
     users = graph.users()
     before = _ancestors(graph)
-    modules, tensors = Unique(), Unique()
+    modules, scales, tensors = Unique(), Unique(), Unique()
     convs = list(graph.of(NamedConv2d))
     first = next((n for n in convs if graph.input in before[n]), None)
     graph.output.ends = True
@@ -99,7 +99,8 @@ def assign_names(graph: Graph) -> None:
             node.tensor = tensors(f"{node.module}:out")
         elif isinstance(op, Affine):
             node.role = "scaled" if op.shift is None else "shifted"
-            node.tensor = tensors(f"{path}:{node.role}")
+            node.module = scales(path)
+            node.tensor = tensors(f"{node.module}:{node.role}")
         elif isinstance(op, MatMul):
             node.role = node.role or _product_role(node, users)
             node.tensor = tensors(f"{path}:{node.role}")
