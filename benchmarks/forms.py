@@ -187,7 +187,7 @@ class Maker:
 
 def _recipe(variant: Variant) -> Recipe:
     recipe = load_recipe(variant.recipe)
-    return replace(recipe, rules=recipe.rules + tuple(Rule(t, d) for t, d in variant.rules))
+    return replace(recipe, rules=recipe.rules + tuple(Rule(d, t) for t, d in variant.rules))
 
 
 @contextlib.contextmanager

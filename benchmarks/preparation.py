@@ -65,7 +65,7 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "none of these three", plain
     for observer in ("minmax", "percentile", "entropy"):
         yield f"ranges by {observer}", replace(base, observer=observer)
-    parts = Rule("*.context_list.0.*:out", "int8", observer="minmax")
+    parts = Rule("int8", "*.context_list.0.*:out", observer="minmax")
     yield "ranges of the depthwise's pieces by minmax", replace(base, rules=(*base.rules, parts))
     yield "rounding learned", replace(base, rounding="learned")
 

@@ -1,4 +1,4 @@
-"""Calibration: the range of every tensor of the mobile form, observed on training images."""
+"""Calibration: the range of every tensor of a form, observed on training images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from mobilemod.data.imagefolder import Damage, FileContent, ImageFolder, iter_pi
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
-from mobilemod.forms.mobile import MobileForm
-from mobilemod.forms.mobile_ops import Tap
+from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, Tap
 from mobilemod.networks.reading.sets import is_counter
 from mobilemod.progress import progress
 from quantization.calibration_doubts import doubts
@@ -31,6 +32,8 @@ from quantization.hooks import forward_hooks, require_finite
 from quantization.observers import OBSERVERS, Range, ranges
 
 SCHEMA = "mobilemod/calibration/2"
+# The form whose int8 tensors include all others': its ranges serve every form.
+FORM, OPTIONS = "xnnpack", XNNPACK_FORM
 BINS = 2048
 BATCH = 4
 SAMPLES = 4096
@@ -138,8 +141,13 @@ def weights_digest(state: dict[str, Tensor]) -> str:
     return h.hexdigest()
 
 
+def structure_digest(canonical: Canonical) -> str:
+    """sha256 over all of a canonical form but its weights."""
+    return hashlib.sha256(json.dumps(canonical.to_dict()).encode()).hexdigest()
+
+
 @torch.no_grad()
-def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str, Observed]:
+def observe(form: Form, batches: Iterable[Tensor], count: int) -> dict[str, Observed]:
     """Run `count` batches of (B, 3, H, W) through `form`; every tap's ranges.
 
     The extremes are of all values; the histogram behind the other observers is of `SAMPLES`
@@ -169,7 +177,7 @@ def observe(form: MobileForm, batches: Iterable[Tensor], count: int) -> dict[str
 
 
 @torch.no_grad()
-def refuse_overflow(form: MobileForm, x: Tensor) -> None:
+def refuse_overflow(form: Form, x: Tensor) -> None:
     """`UserError` that names the first tensor of `form` that isn't finite for x (B, 3, H, W)."""
     taps = [m for m in form.modules() if isinstance(m, Tap)]
     with forward_hooks(taps, lambda tap, args, out: require_finite(tap.tensor, out)):
@@ -210,23 +218,23 @@ class CalibrationImages:
 
 
 def calibrate(
-    form: MobileForm, weights: str, folder: ImageFolder, preprocess: Preprocess, count: int
+    canonical: Canonical, folder: ImageFolder, preprocess: Preprocess, count: int
 ) -> Calibration:
-    """Observe `form` on `count` images spread over `folder`; cached by content hash."""
+    """Observe the form `OPTIONS` on `count` images spread over `folder`; cached by content."""
     images = CalibrationImages(folder.spread(count), preprocess)
-    names = [m.tensor for m in form.modules() if isinstance(m, Tap)]
-    decided = (SCHEMA, weights, images.digest, form.options, names, BINS, SAMPLES)
-    parts = " ".join(map(str, (*decided, code_digest(__name__, form.family), torch.__version__)))
+    weights = weights_digest(canonical.state())
+    decided = (SCHEMA, weights, structure_digest(canonical), images.digest, BINS, SAMPLES)
+    parts = " ".join(map(str, (*decided, code_digest(__name__), torch.__version__)))
     key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"
     if cached.exists():
         return load_calibration(cached)
-    result = calibrate_on(form, weights, images)
+    result = calibrate_on(canonical.form(OPTIONS), weights, images)
     result.save(cached)
     return result
 
 
-def calibrate_on(form: MobileForm, weights: str, images: CalibrationImages) -> Calibration:
+def calibrate_on(form: Form, weights: str, images: CalibrationImages) -> Calibration:
     """Observe `form`, whose weights' digest is `weights`, on all of `images`."""
     observed = observe(form, images.batches(), images.steps)
     files = images.folder.contents()

@@ -110,8 +110,9 @@ def summand_params(entry: TensorParams, result: TensorParams) -> TensorParams:
     return dataclasses.replace(entry, scale=(least,), zero_point=(zero_point,), note=note)
 
 
-def softmax_params(tensor: str) -> TensorParams:
-    """The fixed parameters of a softmax output, as TFLite's specification demands: 1/256, -128."""
+def unit_params(tensor: str) -> TensorParams:
+    """Fixed parameters of values from 0 to 1, as TFLite's specification demands them of softmax
+    and sigmoid: 1/256, -128."""
     note = "fixed by TFLite's quantization specification"
     return TensorParams(
         tensor, "activation", (1 / 256,), (ACTIVATION_MIN,), None, 0.0, 1.0, note=note

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
 from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration
@@ -30,8 +30,8 @@ from quantization.params import (
     TensorParams,
     activation_params,
     constant_params,
-    softmax_params,
     summand_params,
+    unit_params,
     weight_params,
 )
 from quantization.recipe import Recipe
@@ -44,6 +44,8 @@ BIAS_NOTE = "scale raised where the bias wouldn't fit int32"
 FLOAT16_MAX = 65504.0
 # Roles of tensors that hold another's values.
 FOLLOWS = ("moved", "pool", "maximum", "upsample", "repeat")
+# Roles of tensors from 0 to 1, whose parameters TFLite fixes.
+UNIT = ("softmax", "gate")
 FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
 
 
@@ -143,18 +145,18 @@ def rounded_bias(bias: Tensor, weight_scales: Tensor, input_scale: float) -> Ten
 
 
 def make_table(
-    form: MobileForm, form_name: str, recipe: Recipe, calibration: Calibration
+    form: Form, form_name: str, recipe: Recipe, calibration: Calibration
 ) -> ParameterTable:
     """int8 parameters of every tensor of `form` that `recipe` makes int8."""
     entries: dict[str, TensorParams] = {}
-    for name, module in int8_modules(form, form_name, recipe).items():
-        role = module.role
+    for module in int8_modules(form, form_name, recipe):
+        name, role = module.tensor, module.role
         if isinstance(module, NamedConv2d):
             entries[name] = weight_params(name, module.weight.detach().numpy())
         elif isinstance(module, Constant):
             entries[name] = constant_params(name, module.value.detach().numpy())
-        elif name.endswith(":softmax"):
-            entries[name] = softmax_params(name)
+        elif role in UNIT:
+            entries[name] = unit_params(name)
         else:
             key = module.source or name
             if key not in calibration.observed:
@@ -175,24 +177,25 @@ def make_table(
     return ParameterTable(form_name, recipe.name, entries)
 
 
-def int8_modules(form: MobileForm, form_name: str, recipe: Recipe) -> dict[str, Any]:
-    """Tensor -> the tap, constant or convolution of `form` that `recipe` makes int8, in order."""
-    found: dict[str, Any] = {}
+def int8_modules(
+    form: nn.Module, form_name: str, recipe: Recipe
+) -> Iterator[Tap | Constant | NamedConv2d]:
+    """What stands at the tensors of `form` that are int8 under `recipe`, in order."""
+    chosen: set[str] = set()
     for module in form.modules():
-        if not isinstance(module, Tap | Constant | NamedConv2d):
-            continue
-        if recipe.dtype(module.tensor, form_name, module.role) == "int8":
-            if not isinstance(module, Tap) or _changes(module, found):
-                found[module.tensor] = module
-    return found
+        if isinstance(module, Tap | Constant | NamedConv2d):
+            dtype = recipe.dtype(module.tensor, form_name, module.role)
+            if dtype == "int8" and says_more(module.role, getattr(module, "source", None), chosen):
+                chosen.add(module.tensor)
+                yield module
 
 
-def _changes(tap: Tap, entries: Collection[str]) -> bool:
-    """Whether int8 at a tap says something that its source doesn't say: what is moved is int8 where
-    its source is, and a convolution only quantizes what comes to it in float."""
-    if tap.role == "in":
-        return tap.source not in entries
-    return tap.role not in FOLLOWS or tap.source in entries
+def says_more(role: str, source: str | None, int8: Collection[str]) -> bool:
+    """Whether int8 at a tensor says something that its source doesn't say: what is moved is int8
+    where its source is, and a convolution only quantizes what comes to it in float."""
+    if role == "in":
+        return source not in int8
+    return role not in FOLLOWS or source in int8
 
 
 def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:
@@ -205,7 +208,7 @@ def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -
                 entries[tap.tensor] = summand_params(entries[tap.tensor], result)
 
 
-def fit_biases(form: MobileForm, entries: dict[str, TensorParams]) -> None:
+def fit_biases(form: Form, entries: dict[str, TensorParams]) -> None:
     """Weight scales in whose steps int8 convolutions' biases fit int32.
 
     Only channels change whose weights are next to nothing beside their bias, dead ones most of all.
@@ -242,7 +245,7 @@ def _require_float16(entry: TensorParams) -> None:
         )
 
 
-def quantize(form: MobileForm, table: ParameterTable, fold: bool) -> nn.Module:
+def quantize(form: Form, table: ParameterTable, fold: bool) -> nn.Module:
     """The quantized program of `form`, as a copy: table entries int8, the rest float."""
     program = copy.deepcopy(form)
     for name, module in list(program.named_modules()):

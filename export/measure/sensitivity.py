@@ -182,7 +182,7 @@ def _read_table(opened: OpenedBundle, name: str, form: Form) -> ParameterTable:
     table, recipe = opened.table(name), opened.recipe
     path = opened.bundle.folder / table_file(name)
     modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
-    wanted = int8_modules(form, name, recipe).keys()
+    wanted = {m.tensor for m in int8_modules(form, name, recipe)}
     if odd := sorted(wanted ^ table.entries.keys()):
         raise UserError(
             f"{path} doesn't fit the network and recipe.json: {len(odd)} tensors differ, first "

@@ -36,6 +36,7 @@ from mobilemod.forms.ops import (
 FLOATABLE = (
     "residual", "shifted", "scaled", "norm.inner", "context", "softmax", "scores", "quotient",
     "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool", "maximum",
+    "depthwise",
 )  # fmt: skip
 CATS = 5  # as many tensors as XNNPACK joins at once
 SEGMENT_CONVS = 4

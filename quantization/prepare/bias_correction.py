@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mobilemod.networks.registry import load_family
+from mobilemod.forms.form import CANONICAL_WEIGHTS
 from quantization.hooks import forward_hooks
 from quantization.sensitivity.program import SwitchedConv2d, SwitchedProgram
 
@@ -23,30 +23,26 @@ Corrections = dict[str, Tensor]
 
 @torch.inference_mode()
 def measure_corrections(program: SwitchedProgram, x: Tensor) -> Corrections:
-    """What to add to each int8 convolution's bias, float32 (C,) by weight tensor.
+    """What to add to each int8 convolution's bias, float32 (C,) by module.
 
     x: images (B, 3, H, W), all run as one batch. Only errors that stand out from the images'
     spread are corrected: the rest would bring the spread of B images into the weights.
     """
     found: Corrections = {}
-    unbiased = load_family(program.form.family).unbiased
     real = quantized = x
     for step in [*program.form.layers, program.tail]:
         program.select(())
-        convs = _convolutions(step, unbiased)
+        convs = _convolutions(step)
         real, means = _record(step, convs, real)
         program.select(frozenset(program.switches))
         quantized = _correct(step, convs, quantized, means, found)
     return found
 
 
-def _convolutions(step: nn.Module, unbiased: tuple[str, ...]) -> list[SwitchedConv2d]:
-    """Those with a published bias; the layer after an `unbiased` one takes its error.
-
-    A norm's averages aren't published at all.
-    """
-    convs = [m for m in step.modules() if isinstance(m, SwitchedConv2d) and m.bias is not None]
-    return [m for m in convs if not any(p in m.tensor for p in (*unbiased, ".variance:"))]
+def _convolutions(step: nn.Module) -> list[SwitchedConv2d]:
+    """The network's own, not a norm's averages; of a kernel in parts the first has the bias."""
+    convs = [m for m in step.modules() if isinstance(m, SwitchedConv2d)]
+    return [m for m in convs if m.role in CANONICAL_WEIGHTS and m.part in ("", "part0")]
 
 
 def _record(
@@ -56,7 +52,7 @@ def _record(
     means: dict[str, Tensor] = {}
 
     def keep(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> None:
-        means[conv.tensor] = out.mean((2, 3))
+        means[conv.module] = out.mean((2, 3))
 
     with forward_hooks(convs, keep):
         return step(x), means
@@ -72,10 +68,10 @@ def _correct(
     """The step's output with every convolution corrected as soon as it has run."""
 
     def add(conv: SwitchedConv2d, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        error = means[conv.tensor] - out.mean((2, 3))
+        error = means[conv.module] - out.mean((2, 3))
         mean, spread = error.mean(0), error.std(0, correction=1) / len(error) ** 0.5
         change = torch.where(mean.abs() > SIGNIFICANT * spread, mean, 0.0)
-        found[conv.tensor] = change
+        found[conv.module] = change
         return out + change[:, None, None]
 
     with forward_hooks(convs, add):

@@ -4,23 +4,23 @@ A per-tensor scale follows the widest channel. Where two layers are linear in a 
 tensor between them, the channel can be divided by a factor in the first and multiplied by it in
 the second (Nagel et al., "Data-free quantization through weight equalization and bias
 correction", ICCV 2019). Factors are powers of two, so that the float network stays the same to
-the last bit. Which layers are such pairs is said by the network's family.
+the last bit. Which layers are such pairs is found in the graph (`quantization.prepare.pairs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Tap
-from mobilemod.networks.family import Pair
-from mobilemod.networks.registry import family_of
 from mobilemod.progress import progress
 from quantization.hooks import forward_hooks, require_finite
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE
+from quantization.prepare.pairs import Pair, find_pairs
 
 # An outlier's range is over 2 sqrt(2) times the median of its tensor's channels.
 OUTLIER = 2.0
@@ -32,14 +32,9 @@ MIN_RANGE = MIN_SCALE * (ACTIVATION_MAX - ACTIVATION_MIN)
 Exponents = dict[str, tuple[int, ...]]
 
 
-def pairs(model: nn.Module) -> Iterator[Pair]:
-    """The exact linear pairs of the network, in its order."""
-    return family_of(model).pairs(model)
-
-
 @torch.no_grad()
 def channel_ranges(
-    form: MobileForm, tensors: Iterable[str], batches: Iterable[Tensor], count: int
+    form: Form, tensors: Iterable[str], batches: Iterable[Tensor], count: int
 ) -> dict[str, Tensor]:
     """Largest magnitude of each channel, float32 (C,), of taps of `form` over (B, 3, H, W).
 
@@ -60,10 +55,10 @@ def channel_ranges(
     return found
 
 
-def choose(model: nn.Module, ranges: Mapping[str, Tensor]) -> Exponents:
+def choose(pairs: Iterable[Pair], ranges: Mapping[str, Tensor]) -> Exponents:
     """By which power of two each channel is divided, for the pairs where one is."""
     chosen = {}
-    for pair in pairs(model):
+    for pair in pairs:
         r = ranges[pair.tensor].double().clamp(min=1e-12)
         if pair.full:
             factor = r / r.max()
@@ -78,28 +73,44 @@ def choose(model: nn.Module, ranges: Mapping[str, Tensor]) -> Exponents:
 
 
 @torch.no_grad()
-def equalize(model: nn.Module, exponents: Exponents) -> None:
-    """Divide each pair's channels by 2^exponent, in place; the network's function stays the same.
+def equalize(canonical: Canonical, exponents: Exponents) -> Canonical:
+    """With each pair's channels divided by 2^exponent; the network's function stays the same.
 
     Raises ValueError where `exponents` name a tensor or a channel count that the network lacks.
     """
-    known = {pair.tensor: pair for pair in pairs(model)}
+    state = canonical.state()
+    known = {pair.tensor: pair for pair in find_pairs(canonical.graph)} if exponents else {}
     for tensor, values in exponents.items():
         if tensor not in known:
             raise ValueError(f"no pair of layers shares {tensor}")
-        pair, factor = known[tensor], torch.tensor(values).exp2()
-        rows = slice(None) if pair.rows is None else pair.rows
-        if len(pair.first.weight[rows]) != len(factor):
-            raise ValueError(f"{tensor} has {len(pair.first.weight[rows])} channels")
-        _scale_rows(pair.first, rows, 1 / factor, bias=True)
-        if pair.second_rows is None:
-            pair.second.weight *= factor.repeat(pair.repeat)
-        else:
-            _scale_rows(pair.second, pair.second_rows, factor, bias=pair.first is pair.second)
+        pair = known[tensor]
+        if pair.channels != len(values):
+            raise ValueError(f"{tensor} has {pair.channels} channels")
+        _scale_rows(state, pair.module, torch.tensor(values).neg().exp2())
+        for reader in pair.readers:
+            factor = _gathered(values, reader.channels)
+            if reader.rows:
+                _scale_rows(state, reader.module, factor)
+            else:
+                _scale_columns(state, reader.module, factor)
+    return canonical.with_state(state)
 
 
-def _scale_rows(module: nn.Module, rows: slice, factor: Tensor, bias: bool) -> None:
-    weight = module.weight[rows]
-    weight *= factor.reshape(-1, *[1] * (weight.ndim - 1))
-    if bias and module.bias is not None:
-        module.bias[rows] *= factor
+def _gathered(exponents: Sequence[int], channels: Sequence[int]) -> Tensor:
+    """The factor of each column: of the channel that it holds, 1 of none."""
+    return torch.tensor([0 if c < 0 else exponents[c] for c in channels]).exp2()
+
+
+def _scale_rows(state: dict[str, Tensor], module: str, factor: Tensor) -> None:
+    for name, shape in ((f"{module}.weight", (-1, 1, 1, 1)), (f"{module}.bias", (-1,))):
+        if name in state:
+            state[name] = state[name] * factor.reshape(shape)
+
+
+def _scale_columns(state: dict[str, Tensor], module: str, factor: Tensor) -> None:
+    """Row r of a weight (out, in / groups, …) reads the channels of its group."""
+    weight = state[f"{module}.weight"]
+    rows, width = weight.shape[:2]
+    groups = len(factor) // width
+    columns = factor.reshape(groups, width).repeat_interleave(rows // groups, 0)
+    state[f"{module}.weight"] = weight * columns[:, :, None, None]

@@ -1,8 +1,8 @@
 """Prepared weights: what is quantized, where that isn't the checkpoint as it came.
 
 Equalization, bias correction, learned rounding and quantization-aware training all end here:
-float32 weights under published names (`published_state` of `mobilemod.forms.mobile`), and the
-ranges observed with them. Everything after, tables and lowerings, is the same for all.
+float32 weights by the canonical form's names (`Canonical.state`), and the ranges observed with
+them. Everything after, tables and lowerings, is the same for all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CALIBRATION_FILE = "calibration.json"
 class Prepared:
     """Weights to quantize and their ranges.
 
-    state: float32 by published name. calibration: `calibration.weights` is `state`'s digest.
+    state: float32 by canonical name. calibration: `calibration.weights` is `state`'s digest.
     reference: the digest of the float network that drops are measured against.
     origin: how it came about, for people: "images", "training", a table's name.
     """

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.progress import progress
 from quantization.calibration import CalibrationImages
@@ -68,7 +68,7 @@ class OffsetConv2d(nn.Module):
 
 
 def learn_rounding(
-    form: MobileForm,
+    form: Form,
     table: ParameterTable,
     images: CalibrationImages,
     config: RoundingConfig = RoundingConfig(),

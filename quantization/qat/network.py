@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import CANONICAL_WEIGHTS, Form
 from mobilemod.forms.mobile_ops import Constant, MergedColumns, MobileDepthwise, NamedConv2d, Tap
 from quantization.params import (
     ACTIVATION_MAX,
@@ -31,7 +31,7 @@ from quantization.params import (
     constant_params,
     weight_params,
 )
-from quantization.program import fit_summands, limits, on_grid, rounded_bias
+from quantization.program import UNIT, fit_summands, limits, on_grid, rounded_bias
 
 LEVELS = ACTIVATION_MAX - ACTIVATION_MIN
 # The gradient of a range is a sum over its tensor's values; so many of them estimate it.
@@ -127,7 +127,7 @@ class FakeQuantTap(nn.Module):
 
     def __init__(self, tap: Tap, params: TensorParams, learned: LearnedRange | None, copied: bool):
         super().__init__()
-        self.tensor, self.source = tap.tensor, tap.source
+        self.tensor, self.source, self.role = tap.tensor, tap.source, tap.role
         self.params, self.learned, self.copied = params, learned, copied
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class FakeQuantTap(nn.Module):
         if self.learned is not None:
             ends, width = self.learned.ends, self.learned.width
         out = _Quantize.apply(x, ends, self.params, width)
-        if self.tensor.endswith(":variance") and out.requires_grad:
+        if self.role == "norm.variance" and out.requires_grad:
             # A variance of code 0 has rsqrt inf, which is clipped; its gradient is then 0 * inf.
             out.register_hook(lambda grad: torch.nan_to_num(grad, 0.0, 0.0, 0.0))
         return out
@@ -193,7 +193,7 @@ class QatProgram(nn.Module):
     Input and output as `form`'s.
     """
 
-    def __init__(self, form: MobileForm, table: ParameterTable):
+    def __init__(self, form: Form, table: ParameterTable):
         super().__init__()
         self.form, self.table = form, table
         self._ranges: dict[str, LearnedRange] = {}
@@ -216,7 +216,7 @@ class QatProgram(nn.Module):
             return FakeQuantConstant(module)
         if isinstance(module, NamedConv2d):
             return FakeQuantConv2d(module)
-        if module.tensor.endswith(":softmax"):
+        if module.role in UNIT:
             return FakeQuantTap(module, params, None, False)
         key = module.source or module.tensor
         if key not in self._ranges:
@@ -265,10 +265,10 @@ class QatProgram(nn.Module):
 
 
 @torch.enable_grad()
-def _freeze_structure(form: MobileForm) -> None:
+def _freeze_structure(form: Form) -> None:
     """Keep what isn't a weight of the network: norms' averages, and the merged stem's zeros."""
     for module in form.modules():
-        if isinstance(module, NamedConv2d) and module.part in ("mean", "variance"):
+        if isinstance(module, NamedConv2d) and module.role not in CANONICAL_WEIGHTS:
             module.requires_grad_(False)
         elif isinstance(module, MergedColumns):
             weight = module.conv.weight

@@ -16,13 +16,14 @@ from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import file_sha256, write_text
-from mobilemod.forms.mobile import MobileForm, build_mobile, published_state
-from mobilemod.networks.registry import load_family, network, preprocess_of
+from mobilemod.forms.canonical import Canonical, canonical_form
+from mobilemod.forms.form import Form
+from mobilemod.networks.registry import network, preprocess_of
 from mobilemod.training.device import choose_device
 from mobilemod.training.images import load_images
-from quantization.calibration import Observed, calibrate, weights_digest
+from quantization.calibration import FORM, OPTIONS, Observed, calibrate
 from quantization.params import ParameterTable
-from quantization.prepare.preparation import FORM, OPTIONS, prepare
+from quantization.prepare.preparation import prepare
 from quantization.prepare.prepared import WEIGHTS_FILE, Prepared, load_prepared
 from quantization.program import make_table
 from quantization.qat.config import QatConfig
@@ -32,8 +33,6 @@ from quantization.qat.train import QatTrainer
 from quantization.recipe import Recipe, load_recipe
 
 SCHEMA = "mobilemod/qat/1"
-# Dividing a factor out of a weight and multiplying it in again moves it by its last bit.
-LAST_BIT = 3e-7
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,9 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
     )
     model = network(source.variant, source.num_classes, source.state)
     preprocess = preprocess_of(model, config.size)
-    before = prepare(model, recipe, train, preprocess)
-    program = QatProgram(*lowered(source, recipe, before))
+    canonical = canonical_form(model, (3, preprocess.size, preprocess.size))
+    before = prepare(canonical, recipe, train, preprocess)
+    program = QatProgram(*lowered(canonical, recipe, before))
     images = load_images(train.spread(config.steps * config.batch_size), "reading train")
     shown = load_images(val.spread(config.eval_images), "reading val", preprocess)
     origin = {
@@ -88,12 +88,12 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
     trainer = QatTrainer(program, model, config, images, shown, out, device, origin)
     trainer.resume()
     trainer.fit(lambda history: draw_history(history, out / "curve.png"))
-    after = finish(program.to("cpu"), source, recipe, before, train, preprocess)
+    after = finish(program.to("cpu"), canonical, recipe, before, train, preprocess)
     after.save(out)
-    form, table = lowered(source, recipe, load_prepared(out))
+    form, table = lowered(canonical, recipe, load_prepared(out))
     require_trained(program, table)
     programs = {
-        "calibrated": QatProgram(*lowered(source, recipe, before)),
+        "calibrated": QatProgram(*lowered(canonical, recipe, before)),
         "trained": QatProgram(form, table),
     }
     measured = val.spread(config.measure_images) if config.measure_images else val
@@ -121,16 +121,16 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
 
 
 def lowered(
-    source: FloatNetwork, recipe: Recipe, prepared: Prepared
-) -> tuple[MobileForm, ParameterTable]:
-    """The mobile form of prepared weights and its table, as an export makes them."""
-    form = build_mobile(network(source.variant, source.num_classes, prepared.state), OPTIONS)
+    canonical: Canonical, recipe: Recipe, prepared: Prepared
+) -> tuple[Form, ParameterTable]:
+    """The form of prepared weights and its table, as an export makes them."""
+    form = canonical.with_state(prepared.state).form(OPTIONS)
     return form, make_table(form, FORM, recipe, prepared.calibration)
 
 
 def finish(
     program: QatProgram,
-    source: FloatNetwork,
+    canonical: Canonical,
     recipe: Recipe,
     before: Prepared,
     folder: ImageFolder,
@@ -141,9 +141,9 @@ def finish(
     Tensors that are int8 in another form alone have no trained range; theirs is observed with the
     trained weights.
     """
-    state = published_state(program.form)
-    form = build_mobile(network(source.variant, source.num_classes, state), OPTIONS)
-    seen = calibrate(form, weights_digest(state), folder, preprocess, recipe.calibration_images)
+    state = program.form.canonical_state()
+    final = canonical.with_state(state)
+    seen = calibrate(final, folder, preprocess, recipe.calibration_images)
     trained = {name: Observed.fixed(*ends) for name, ends in program.learned().items()}
     table = dataclasses.replace(seen, observed={**seen.observed, **trained})
     return Prepared(state, table, before.reference, "training")
@@ -151,11 +151,8 @@ def finish(
 
 def require_trained(program: QatProgram, table: ParameterTable) -> None:
     """RuntimeError unless `table` has the very scales and zero points that were trained."""
-    refactored = load_family(program.form.family).refactored
     for name, params in program.parameters_now().items():
         entry = table.entries.get(name)
-        scales = zip(params.scale, entry.scale if entry else (), strict=False)
-        near = LAST_BIT if any(part in name for part in refactored) else 0.0
-        same = entry is not None and params.zero_point == entry.zero_point
-        if not same or any(abs(a - b) > near * a for a, b in scales):
+        now = (params.scale, params.zero_point)
+        if entry is None or (entry.scale, entry.zero_point) != now:
             raise RuntimeError(f"{name} was trained with other parameters than it is lowered with")

@@ -1,4 +1,4 @@
-"""What reads and writes what in a mobile form: which tensors become float with a module.
+"""What reads and writes what in a form: which tensors become float with a module.
 
 A runtime computes an op in int8 only where all that it reads and writes is int8. So a tensor must
 be int8 as long as one int8 op touches it, and is better float as soon as none does.
@@ -7,15 +7,18 @@ be int8 as long as one int8 op touches it, and is better float as soon as none d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
+from mobilemod.forms.naming import KEEPS_RANGE
+from mobilemod.forms.ops import Call, Fixed, MatMul, Rearrange, Select, Tile
+from quantization.program import int8_modules
 from quantization.recipe import Recipe
 from quantization.sensitivity.effects import published_module
 
@@ -25,11 +28,15 @@ MOVES = {
 }  # fmt: skip
 
 
+# What a trace doesn't look into.
+LEAVES = (Tap, Constant, NamedConv2d, Call, Fixed, MatMul, Rearrange, Select, Tile)
+
+
 @dataclass(frozen=True)
 class Op:
     """One op between taps.
 
-    module: the published module it belongs to, that of its weight or its result. layer: where it
+    module: the network's module it belongs to, that of its weight or its result. layer: where it
     stands in `form.layers`, `len(layers)` behind them. reads, writes: groups of tensors that share
     their values; None where a value is float. weight, constants: tensor names. macs: of a
     convolution. values: how many its result has, for one image.
@@ -49,19 +56,24 @@ class Op:
 class Flow:
     """A form's ops under a recipe.
 
-    names: all its tensors. int8: those that the recipe makes int8. groups: group -> its int8
+    tensors: all of them -> role, and the tensor whose values it holds (None: its own). int8: those that the recipe makes int8. groups: group -> its int8
     activations. capable: the ops (by number) that are int8 as long as nothing is left float.
     """
 
     form: str
-    names: tuple[str, ...]
+    tensors: Mapping[str, tuple[str, str | None]]
     int8: frozenset[str]
     ops: tuple[Op, ...]
     groups: dict[str, tuple[str, ...]]
     capable: frozenset[int]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tensors."""
+        return tuple(self.tensors)
+
     def inside(self, modules: Collection[str]) -> frozenset[int]:
-        """The int8 ops of these published modules and of those within them."""
+        """The int8 ops of these modules and of those within them."""
         return frozenset(i for i in self.capable if within(self.ops[i].module, modules))
 
     def floats(self, modules: Collection[str]) -> frozenset[int]:
@@ -109,7 +121,7 @@ class Flow:
         return sum(sizes[g] * ((g not in made) + (g in read)) for g in alive)
 
     def candidates(self, modules: Iterable[str]) -> list[str]:
-        """The published modules that can be left float: each set of int8 ops once.
+        """The modules that can be left float: each set of int8 ops once.
 
         None spans layers; of two with the same ops the inner one is named.
         """
@@ -123,7 +135,7 @@ class Flow:
 
 
 def within(module: str, parents: Collection[str]) -> bool:
-    """Whether a published module is one of `parents` or inside one."""
+    """Whether a module is one of `parents` or inside one."""
     return any(module == p or module.startswith(f"{p}.") for p in parents)
 
 
@@ -140,14 +152,24 @@ class _Value:
     values: int = 0
 
 
+def _keeps(module: nn.Module) -> bool:
+    """Whether a call moves values and computes none."""
+    return (
+        isinstance(module, Call)
+        and module.kind in KEEPS_RANGE
+        and "pool" not in module.kind
+        and ("upsample" not in module.kind)
+    )
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, name: str) -> bool:
-        return isinstance(m, Tap | Constant | NamedConv2d) or super().is_leaf_module(m, name)
+        return isinstance(m, LEAVES) or super().is_leaf_module(m, name)
 
 
 @dataclass
 class _Builder:
-    form: MobileForm
+    form: Form
     int8: frozenset[str]
     modules: Collection[str]
     ops: list[Op] = field(default_factory=list)
@@ -166,6 +188,8 @@ class _Builder:
                 return _Value(reads=inputs, weight=module.tensor, macs=macs, values=size)
             if isinstance(module, Tap):
                 return self.tap(module, inputs[0], self.layer(node.target), size)
+            if isinstance(module, Rearrange | Select | Tile) or _keeps(module):
+                return inputs[0]
         name = getattr(node.target, "__name__", str(node.target))
         same = len({(v.group, v.constant) for v in inputs}) == 1 and inputs[0].group
         if inputs and (name in MOVES or (name == "cat" and same)):
@@ -202,14 +226,15 @@ class _Builder:
 
 @torch.no_grad()
 def trace_flow(
-    form: MobileForm, form_name: str, recipe: Recipe, size: int, modules: Collection[str]
+    form: Form, form_name: str, recipe: Recipe, size: int, modules: Collection[str]
 ) -> Flow:
     """The flow of `form` under `recipe` for images of `size` pixels.
 
-    modules: the paths of the published network's modules.
+    modules: the paths of the network's modules.
     """
-    names = [m.tensor for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)]
-    int8 = frozenset(t for t in names if recipe.dtype(t, form_name) == "int8")
+    named = [m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)]
+    tensors = {m.tensor: (m.role, getattr(m, "source", None)) for m in named}
+    int8 = frozenset(m.tensor for m in int8_modules(form, form_name, recipe))
     graph = fx.GraphModule(form, _Tracer().trace(form))
     ShapeProp(graph).propagate(torch.zeros(1, 3, size, size))
     builder = _Builder(form, int8, modules)
@@ -221,7 +246,7 @@ def trace_flow(
             values[node] = builder.result(node, values)
     capable = frozenset(i for i, op in enumerate(builder.ops) if _capable(op, int8))
     groups = {g: tuple(ts) for g, ts in builder.groups.items()}
-    return Flow(form_name, tuple(names), int8, tuple(builder.ops), groups, capable)
+    return Flow(form_name, tensors, int8, tuple(builder.ops), groups, capable)
 
 
 def _capable(op: Op, int8: frozenset[str]) -> bool:

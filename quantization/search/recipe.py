@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from quantization.program import says_more
 from quantization.recipe import Recipe, Rule
 from quantization.search.flow import Flow
 
@@ -24,22 +25,23 @@ def mixed_recipe(
     any more. `min_int8_share` is what the mix holds in the worst of the forms, rounded down.
     """
     chosen = list(modules)
-    rules = [Rule(_pattern(m, flows), "float", reason=why) for m, why in modules.items()]
-    rules += [Rule(_pattern(m, flows), "float", reason=FOLLOWS) for m in _followers(chosen, flows)]
+    rules = [Rule("float", _pattern(m, flows), reason=why) for m, why in modules.items()]
+    rules += [Rule("float", _pattern(m, flows), reason=FOLLOWS) for m in _followers(chosen, flows)]
     recipe = dataclasses.replace(base, rules=(*base.rules, *rules))
     forms: dict[tuple[str, str], list[str]] = {}
     for flow in flows:
         wanted = flow.selection(chosen)
-        for tensor in dict.fromkeys(flow.names):
+        for tensor, (role, source) in flow.tensors.items():
             dtype = "int8" if tensor in wanted else "float"
-            if recipe.dtype(tensor, flow.form) != dtype:
+            said = recipe.dtype(tensor, flow.form, role)
+            if said != dtype and (dtype == "int8" or says_more(role, source, wanted)):
                 forms.setdefault((tensor, dtype), []).append(flow.form)
     where = {f.form: set(f.names) for f in flows}
     for (tensor, dtype), found in forms.items():
         everywhere = all(tensor not in names or form in found for form, names in where.items())
         only = () if everywhere else tuple(found)
         why = BORDER if dtype == "int8" else FOLLOWS if tensor.endswith(":weight") else INSIDE
-        rules.append(Rule(tensor, dtype, only, reason=why))
+        rules.append(Rule(dtype, tensor, forms=only, reason=why))
     share = min(flow.int8_share(chosen) for flow in flows)
     return dataclasses.replace(
         base,

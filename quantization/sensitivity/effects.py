@@ -132,10 +132,10 @@ def _low_first(db: float) -> float:
 def make_items(
     program: SwitchedProgram, table: ParameterTable, by: str, modules: Collection[str]
 ) -> list[Item]:
-    """The table's tensors, each for itself or by published module, in network order.
+    """The table's tensors, each for itself or by module, in network order.
 
     A tensor goes with those that share its parameters: they hold its values, moved or repeated.
-    modules: the paths of the published network's modules.
+    modules: the paths of the network's modules.
     """
     groups: dict[str, list[str]] = {}
     for name, entry in table.entries.items():
@@ -152,7 +152,7 @@ def make_items(
 
 
 def published_module(tensor: str, modules: Collection[str]) -> str:
-    """The published module that a tensor belongs to: the longest path that there is."""
+    """The module that a tensor belongs to: the longest path that there is."""
     path = tensor.partition(":")[0]
     while path not in modules and "." in path:
         path = path.rpartition(".")[0]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from quantization.hooks import forward_hooks, require_finite
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable, TensorParams
@@ -79,7 +79,8 @@ class SwitchedConv2d(nn.Module):
     def __init__(self, conv: NamedConv2d, params: TensorParams):
         super().__init__()
         self.on = False
-        self.tensor = params.tensor
+        self.tensor, self.role = params.tensor, conv.role
+        self.module, self.part = conv.module, conv.part
         self.weight = conv.weight.detach()
         self.bias = None if conv.bias is None else conv.bias.detach()
         self.geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
@@ -111,7 +112,7 @@ class SwitchedProgram:
     """
 
     @torch.no_grad()
-    def __init__(self, form: MobileForm, table: ParameterTable):
+    def __init__(self, form: Form, table: ParameterTable):
         self.form = copy.deepcopy(form)
         self.switches: dict[str, list[Switched]] = defaultdict(list)
         for name, module in list(self.form.named_modules()):
@@ -140,7 +141,7 @@ class SwitchedProgram:
         return [m for ms in self.switches.values() for m in ms if isinstance(m, SwitchedTap)]
 
     @property
-    def tail(self) -> MobileForm:
+    def tail(self) -> Form:
         """What comes after the layers, as one layer."""
         return self._rests[-1]
 
@@ -162,7 +163,7 @@ class SwitchedProgram:
         return found
 
 
-def _rest(form: MobileForm, start: int) -> MobileForm:
+def _rest(form: Form, start: int) -> Form:
     """`form` without the layers before `start`; every module is shared."""
     rest = copy.copy(form)
     rest._modules = {**form._modules, "layers": nn.ModuleList(list(form.layers)[start:])}
