@@ -39,6 +39,7 @@ from mobilemod.files import (
 )
 from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.form import Form
+from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
 from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
@@ -125,7 +126,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     _checked_forms(source.module, source.canonical, config.targets)
     prepared = find_prepared(source, recipe, config.data, config.trained)
     adjusted = source.canonical.with_state(prepared.state)
-    forms = _checked_forms(source.module, adjusted, config.targets)
+    forms = _checked_forms(adjusted.form(PLAIN_FORM), adjusted, config.targets)
     tables = {
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }

@@ -179,7 +179,7 @@ def _append(
         return segment.append(node.module, norm, read)
     if isinstance(op, Affine):
         return segment.append(name, ScaleShift(node), read)
-    op.tensor = name
+    op.makes = name
     if isinstance(op, Fixed):
         floats = op.value.is_floating_point()
         return segment.append(name, Constant(name, op.value, "constant") if floats else op, read)
@@ -192,7 +192,7 @@ def _append(
         return segment.append(name, Copies(node, op.times), read)
     if isinstance(op, Rearrange):
         op = Rearrange(op.sizes, op.source, op.target, options.channels_last)
-        op.tensor = name
+        op.makes = name
     return _tapped(segment, node, segment.append(name, op, read))
 
 
@@ -235,7 +235,7 @@ class ScaleShift(nn.Module):
     def __init__(self, node: Node):
         super().__init__()
         affine: Affine = node.op  # type: ignore[assignment]
-        self.tensor = node.tensor
+        self.makes = node.tensor
         base, rank = node.module, len(node.shape)
         self.scale = self.shift = None
         if bool((affine.scale != 1).any()):
@@ -251,10 +251,10 @@ class ScaleShift(nn.Module):
         """Its scale and shift by the canonical form's names."""
         found = {}
         if self.shift is not None:
-            found[f"{self.tensor}.shift"] = self.shift.value.detach().flatten().clone()
-        ones = torch.ones_like(found.get(f"{self.tensor}.shift", torch.ones(1)))
+            found[f"{self.makes}.shift"] = self.shift.value.detach().flatten().clone()
+        ones = torch.ones_like(found.get(f"{self.makes}.shift", torch.ones(1)))
         scale = ones if self.scale is None else self.scale.value.detach().flatten().clone()
-        return {f"{self.tensor}.scale": scale, **found}
+        return {f"{self.makes}.scale": scale, **found}
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scale is not None:

@@ -113,9 +113,8 @@ def published_module(root: nn.Module, name: str) -> str:
 
 def _common_path(module: nn.Module) -> str:
     """The longest published path that all of the module's named tensors share."""
-    paths = [
-        m.tensor.partition(":")[0].split(".") for m in module.modules() if hasattr(m, "tensor")
-    ]
+    names = (getattr(m, "tensor", getattr(m, "makes", "")) for m in module.modules())
+    paths = [name.partition(":")[0].split(".") for name in names if name]
     shared: list[str] = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:
