@@ -51,7 +51,10 @@ def test_columns_on_the_right_are_padded_before():
 
 
 def test_where_it_pays():
-    assert pays(nn.Conv2d(3, 32, 7, 4, 3))
+    for kernel, stride, padding in ((7, 4, 3), (4, 4, 0), (7, 2, 3), (16, 16, 0)):
+        assert pays(nn.Conv2d(3, 32, kernel, stride, padding))
+    assert pays(nn.Conv2d(1, 32, 7, 4, 3))
+    assert not pays(nn.Conv2d(3, 32, 3, 2, 1))
     assert not pays(nn.Conv2d(3, 32, 7, 1, 3))
     assert not pays(nn.Conv2d(32, 64, 3, 2, 1))
     assert not pays(nn.Conv2d(3, 32, 3, 2, 1, dilation=2))
