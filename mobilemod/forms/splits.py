@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 COSTS = (9, 25)
-LARGEST = 31  # rows or columns: beyond, the search takes seconds and the sums cost what they save
+LARGEST = 31  # rows or columns: beyond, the search takes seconds
 Taps = tuple[int, ...]
 
 
@@ -55,7 +55,7 @@ def split(kernel: tuple[int, int], most_taps: int) -> tuple[Piece, ...]:
     One piece, all of it, where the kernel has no more, where it is beyond `LARGEST`, or where
     `most_taps` is 0 for no limit; a limit is at least 4, as the corners are one piece. Else the
     split of least cost, then of fewest pieces, among those that cut rows first or columns first:
-    for 7x7, 9x9 and 11x11 no split at all costs less, for 13x13 the best costs 193 instead of 202.
+    for 7x7, 9x9 and 11x11 no other split costs less, for 13x13 the best costs 193 instead of 202.
     """
     rows, columns = kernel
     if not most_taps or rows * columns <= most_taps or max(kernel) > LARGEST:

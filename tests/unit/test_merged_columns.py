@@ -31,13 +31,12 @@ def test_same_function(stem, channels):
     assert torch.equal(merged.kernel(), conv.weight)
 
 
-@pytest.mark.parametrize("size", [32, 96, 224])
 @torch.no_grad()
-def test_no_pad_but_one_where_the_width_is_a_multiple(size):
+def test_no_pad_but_one_where_the_width_is_a_multiple():
     conv = nn.Conv2d(3, 8, 7, 4, 3)
     merged = MergedColumns("patch_embed.proj", conv)
     assert merged.conv.weight.shape == (8, 12, 7, 2)
-    graph = torch.export.export(merged, (torch.randn(1, 3, size, size),)).graph
+    graph = torch.export.export(merged, (torch.randn(1, 3, 224, 224),)).graph
     pads = [n for n in graph.nodes if n.op == "call_function" and "pad" in str(n.target)]
     assert [n.args[1] for n in pads] == [[1, 0, 3, 0]]
 
@@ -51,7 +50,10 @@ def test_columns_on_the_right_are_padded_before():
 
 
 def test_where_it_pays():
-    assert pays(nn.Conv2d(3, 32, 7, 4, 3))
+    for kernel, stride, padding in ((7, 4, 3), (4, 4, 0), (7, 2, 3), (16, 16, 0)):
+        assert pays(nn.Conv2d(3, 32, kernel, stride, padding))
+    assert pays(nn.Conv2d(1, 32, 7, 4, 3))
+    assert not pays(nn.Conv2d(3, 32, 3, 2, 1))
     assert not pays(nn.Conv2d(3, 32, 7, 1, 3))
     assert not pays(nn.Conv2d(32, 64, 3, 2, 1))
     assert not pays(nn.Conv2d(3, 32, 3, 2, 1, dilation=2))

@@ -34,7 +34,7 @@ def test_a_strided_slice_goes_into_the_centre():
 @pytest.mark.parametrize(
     ("a", "b"),
     [((7,), (3,)), ((7, 2), (3, 2)), ((3, 1, None, 2), (3, 1, 2, 2)), ((5,), (3, 1, 2, 2)),
-     ((3,), (1,)), ((7,), (3, 1, 3, 3)), ((3, 1, None, 1, 5, False), (3, 1, None, 1, 5, False))],
+     ((7,), (3, 1, 3, 3)), ((3, 1, None, 1, 5, False), (3, 1, None, 1, 5, False))],
 )  # fmt: skip
 def test_two_kernels_become_one(a, b):
     graph, count = rewritten(
@@ -47,18 +47,22 @@ def two(m, x):
     return m.a(x) + m.b(x)
 
 
+def read_twice(m, x):
+    y = m.a(x)
+    return (y + m.b(x)) * y
+
+
 @pytest.mark.parametrize(
     ("function", "a", "b"),
     [
         (two, depthwise(3, 1, None, 2), depthwise(3)),
         (lambda m, x: m.a(x) + m.b(torch.relu(x)), depthwise(3), depthwise(3)),
         (two, nn.Conv2d(5, 5, 3, padding=1), depthwise(3)),
-        (lambda m, x: m.a(x) + m.b(x) * torch.relu(m.a(x)), depthwise(3), depthwise(3)),
+        (read_twice, depthwise(3), depthwise(3)),
         (lambda m, x: torch.add(m.a(x), m.b(x), alpha=2), depthwise(3), depthwise(3)),
-        (two, depthwise(3, 1, 0), depthwise(3, 1, 0, channels=5)),
     ],
-    ids=["taps apart", "two images", "not depthwise", "read twice", "a factor", "applies"],
+    ids=["taps apart", "two images", "not depthwise", "read twice", "a factor"],
 )
-def test_where_it_must_not(function, a, b, request):
+def test_where_it_must_not(function, a, b):
     _, count = rewritten(function, (5, 10, 10), add_depthwise, a=a, b=b)
-    assert count == ("applies" in request.node.callspec.id)
+    assert count == 0
