@@ -1,3 +1,3 @@
-"""The mobile form of a network: exact rewrites to what phones are fast at, every tensor named.
-Imports networks alone.
+"""The canonical form of any network, and what runtimes get of it: exact rewrites to what phones are
+fast at, every tensor named. Knows no network and imports none.
 """
