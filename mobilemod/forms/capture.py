@@ -52,7 +52,8 @@ def capture(module: nn.Module, shape: tuple[int, ...], known: Collection[Any]) -
                     table.pop(op, None)
                 program = program.run_decompositions(table)
         except Exception as error:
-            raise UserError(f"{type(module).__name__} can't be exported: {_reason(error)}") from error
+            name = type(module).__name__
+            raise UserError(f"{name} can't be exported: {_reason(error)}") from error
     signature = program.graph_signature
     images = list(signature.user_inputs)
     outputs = list(signature.user_outputs)

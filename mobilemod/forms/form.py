@@ -34,7 +34,8 @@ from mobilemod.forms.ops import (
 # Tensors that recipes leave float, so that a convolution quantizes what it reads of them itself.
 FLOATABLE = (
     "residual", "shifted", "scaled", "norm.inner", "context", "softmax", "scores", "quotient",
-    "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool", "maximum",
+    "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool",
+    "maximum",
 )  # fmt: skip
 CATS = 5  # as many tensors as XNNPACK joins at once
 SEGMENT_CONVS = 4
@@ -141,7 +142,8 @@ def _segments(graph: Graph, options: FormOptions) -> Iterable[Segment]:
         convs += isinstance(node.op, NamedConv2d)
         alive = [n for n in place if last_use[n] > order[node] and n is not node]
         enough = node.role in ("residual", "shifted") or convs >= SEGMENT_CONVS
-        if not alive and convs and enough and node is not graph.output and not _only_moves(graph, order[node]):  # noqa: E501
+        ends = node is graph.output or _only_moves(graph, order[node])
+        if not alive and convs and enough and not ends:
             yield segment
             segment, place, convs = Segment(), {node: 0}, 0
     yield segment
@@ -179,8 +181,9 @@ def _append(
         return segment.append(name, ScaleShift(node), read)
     op.tensor = name
     if isinstance(op, Fixed):
-        floats = op.value.is_floating_point()
-        return segment.append(name, Constant(name, op.value, "constant") if floats else op, read)
+        # `Constant` takes one dimension for channels, an op that was left as it was does not.
+        plain = op.value.is_floating_point() and op.value.ndim != 1
+        return segment.append(name, Constant(name, op.value, "constant") if plain else op, read)
     if isinstance(op, ChannelMean) and options.norm_mean == "conv":
         channels = node.inputs[0].shape[1]
         conv = pointwise(node.module, torch.full((1, channels), 1.0 / channels), None)
@@ -209,11 +212,8 @@ def _tapped(segment: Segment, node: Node, value: int) -> int:
 def _depthwise(conv: NamedConv2d, options: FormOptions) -> nn.Module:
     """With its taps; whole where the delegate takes the kernel."""
     taps = conv.kernel_size[0] * conv.kernel_size[1]
-    split = options if taps > 25 and conv.kernel_size == (7, 7) and conv.stride == (1, 1) else None
-    if split is not None:
-        made = MobileDepthwise(conv.module, conv, options)
-    else:
-        made = Whole(conv)
+    split = taps > 25 and conv.kernel_size == (7, 7) and conv.stride == (1, 1)
+    made = MobileDepthwise(conv.module, conv, options) if split else Whole(conv)
     for module in made.modules():
         if isinstance(module, Tap):
             where = module.tensor.rpartition(":")[0].removeprefix(conv.module)

@@ -37,7 +37,7 @@ class Pieces(nn.Module):
             self.add_module(name, layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([f(self, x).reshape(len(x), -1) for f in self.functions.values()], 1)
+        return torch.cat([f(self, x).reshape(x.shape[0], -1) for f in self.functions.values()], 1)
 
 
 @torch.no_grad()
