@@ -35,8 +35,8 @@ from mobilemod.forms.ops import (
 # Tensors that recipes leave float, so that a convolution quantizes what it reads of them itself.
 FLOATABLE = (
     "residual", "shifted", "scaled", "norm.inner", "context", "softmax", "scores", "quotient",
-    "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool", "maximum",
-    "depthwise",
+    "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool",
+    "maximum", "depthwise",
 )  # fmt: skip
 CATS = 5  # as many tensors as XNNPACK joins at once
 SEGMENT_CONVS = 4
@@ -143,7 +143,8 @@ def _segments(graph: Graph, options: FormOptions) -> Iterable[Segment]:
         convs += isinstance(node.op, NamedConv2d)
         alive = [n for n in place if last_use[n] > order[node] and n is not node]
         enough = node.role in ("residual", "shifted") or convs >= SEGMENT_CONVS
-        if not alive and convs and enough and node is not graph.output and not _only_moves(graph, order[node]):  # noqa: E501
+        ends = node is graph.output or _only_moves(graph, order[node])
+        if not alive and convs and enough and not ends:
             yield segment
             segment, place, convs = Segment(), {node: 0}, 0
     yield segment
@@ -181,8 +182,9 @@ def _append(
         return segment.append(name, ScaleShift(node), read)
     op.makes = name
     if isinstance(op, Fixed):
-        floats = op.value.is_floating_point()
-        return segment.append(name, Constant(name, op.value, "constant") if floats else op, read)
+        # `Constant` takes one dimension for channels, an op that was left as it was does not.
+        plain = op.value.is_floating_point() and op.value.ndim != 1
+        return segment.append(name, Constant(name, op.value, "constant") if plain else op, read)
     if isinstance(op, ChannelMean) and options.norm_mean == "conv":
         channels = node.inputs[0].shape[1]
         conv = pointwise(node.module, torch.full((1, channels), 1.0 / channels), None)

@@ -1,4 +1,4 @@
-"""The graph that a network is rewritten in: nodes in order, each an op (a module) on earlier ones."""
+"""The graph that a network is rewritten in: nodes in order, each an op on those before it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 
@@ -15,7 +16,7 @@ class Node:
 
     op: None for the network's input. shape: of the result, the batch of the captured program in
     it. path: the module of the network that it comes from. role: what the result is, "" where
-    that is told from the op later.
+    that is told from the op later. dtype: of the result, while the graph is made.
     """
 
     op: nn.Module | None
@@ -27,6 +28,7 @@ class Node:
     module: str = ""
     source: Node | None = None
     ends: bool = False
+    dtype: torch.dtype = torch.float32
 
 
 @dataclass
@@ -58,7 +60,9 @@ class Graph:
 
     def insert(self, node: Node, *, after: Node | None = None, before: Node | None = None) -> Node:
         """Put a node beside another."""
-        place = self.nodes.index(before) if before else self.nodes.index(after) + 1  # type: ignore[arg-type]
+        beside = before or after
+        assert beside is not None
+        place = self.nodes.index(beside) + (before is None)
         self.nodes.insert(place, node)
         return node
 

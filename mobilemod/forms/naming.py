@@ -42,7 +42,10 @@ from mobilemod.forms.ops import (
     Tile,
 )
 
-ACTIVATIONS = ["gelu", "relu", "relu6", "hardswish", "hardtanh", "elu", "leaky_relu", "tanh", "softplus", "mish", "selu", "celu", "clamp", "prelu", "clamp_min", "clamp_max", "silu"]
+ACTIVATIONS = (
+    "gelu", "relu", "relu6", "hardswish", "hardtanh", "elu", "leaky_relu", "tanh", "softplus",
+    "mish", "selu", "celu", "clamp", "clamp_min", "clamp_max", "silu",
+)  # fmt: skip
 ROLES = {
     "sigmoid": "gate", "softmax": "softmax", "sub": "difference", "mul": "product",
     "div": "quotient", "avg_pool2d": "pool", "max_pool2d": "maximum", "amax": "reduced",

@@ -7,13 +7,12 @@ module in its place (`mobilemod.forms.target`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-HOLE = "x"  # where a tensor goes in the arguments of `Call`
 
 
 class Hole:
@@ -157,23 +156,18 @@ class Rearrange(nn.Module):
     ) -> Tensor:
         old, new = [a for dim in source for a in dim], [a for dim in target for a in dim]
         runs = _runs(old, new)
-        if len(runs) > 1 and [r[0] for r in runs] != [r[0] for r in sorted(runs, key=lambda r: old.index(r[0]))]:  # noqa: E501
-            before = sorted(runs, key=lambda r: old.index(r[0]))
-            shape = [self._size(run) for run in before]
-            if [tuple(d) for d in source if d] != [tuple(r) for r in before] or len(source) != len(before):  # noqa: E501
-                x = x.reshape(shape)
+        before = sorted(runs, key=lambda run: old.index(run[0]))
+        if runs != before:
+            if source != before:
+                x = x.reshape([self._size(run) for run in before])
             x = x.permute([before.index(run) for run in runs])
-            if [tuple(d) for d in target] == [tuple(r) for r in runs]:
+            if target == runs:
                 return x
         return x.reshape([self._size(dim) for dim in target])
 
     def _size(self, axes: Sequence[int]) -> int:
-        size = 1
-        for a in axes:
-            if self.sizes[a] == 0:
-                return -1
-            size *= self.sizes[a]
-        return size
+        sizes = [self.sizes[a] for a in axes]
+        return -1 if 0 in sizes else math.prod(sizes)
 
     def extra_repr(self) -> str:
         return f"{self.sizes}, {self.source} -> {self.target}"
@@ -193,9 +187,9 @@ def _runs(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, ...]]:
 class MatMul(nn.Module):
     """left @ right of stacks of matrices; transposed: which of both is taken transposed."""
 
-    def __init__(self, transposed: tuple[bool, bool] = (False, False), swapped: bool = False):
+    def __init__(self, transposed: tuple[bool, bool] = (False, False)):
         super().__init__()
-        self.transposed, self.swapped = transposed, swapped
+        self.transposed = transposed
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         left = left.transpose(1, 2) if self.transposed[0] else left

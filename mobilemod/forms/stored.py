@@ -1,4 +1,4 @@
-"""A canonical form as JSON and tensors, so that it is kept, hashed and rebuilt without its network."""
+"""A canonical form as JSON and tensors: kept, hashed and rebuilt without its network."""
 
 from __future__ import annotations
 
@@ -138,7 +138,9 @@ def _encoded(value: Any) -> Any:
         return {"dtype": str(value).removeprefix("torch.")}
     if isinstance(value, list | tuple):
         return [_encoded(v) for v in value]
-    return {"options": {k: _encoded(v) for k, v in value.items()}} if isinstance(value, dict) else value  # noqa: E501
+    if isinstance(value, dict):
+        return {"options": {k: _encoded(v) for k, v in value.items()}}
+    return value
 
 
 def _decoded(value: Any) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilemod.forms.layout.axes import Axis, Dim, View, matched
-from mobilemod.forms.layout.builder import Builder, Unsupported
-from mobilemod.forms.layout.elementwise import scaled, with_constant
+from mobilemod.forms.layout.axes import Axis, Dim, View, matched, size_of
+from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported
+from mobilemod.forms.layout.elementwise import add, scaled, with_constant
 from mobilemod.forms.layout.handlers import Value, dim_of, handles, is_view
+from mobilemod.forms.layout.views import transpose
 from mobilemod.forms.layout.weighted import pointwise
 from mobilemod.forms.ops import MatMul
 
@@ -21,6 +22,8 @@ def softmax(b: Builder, x: View, dim: int, *rest: Any, **options: Any) -> View:
     """Softmax along one dimension, as rows of matrices."""
     dim = dim_of(x, dim)
     columns = x.dims[dim]
+    if b.batch in columns:
+        raise Mixed("a softmax over the batch")
     others = [d for i, d in enumerate(x.dims) if i != dim and d and d != (b.batch,)]
     rows = others[-1] if others else ()
     x = b.stack(x, rows, columns)
@@ -31,23 +34,36 @@ def softmax(b: Builder, x: View, dim: int, *rest: Any, **options: Any) -> View:
 @handles("matmul.default", "bmm.default", "mm.default")
 def matmul(b: Builder, x: Value, y: Value) -> View:
     """A product over the last dimension of `x` and the last but one of `y`."""
-    if not is_view(y):
-        if y.ndim != 2:
-            return _fixed_factor(b, x, y)
-        return pointwise(b, x, len(x.axes) - 1, y.t(), None)
-    if not is_view(x):
-        if x.ndim != 2:
-            raise Unsupported("a product with a stack of constant matrices")
-        return pointwise(b, y, len(y.axes) - 2, x, None)
-    return product(b, x, y)
+    if is_view(x) and is_view(y):
+        return product(b, x, y)
+    image, constant, dim = (x, y, -1) if is_view(x) else (y, x, -2)
+    if len(image.axes) == 1 or constant.ndim == 1 and dim == -2 and len(image.axes) < 2:
+        raise Unsupported("a product with a vector of images")
+    vector = constant.ndim == 1
+    matrix = _matrix(constant[None] if vector else constant, image)
+    image = image.seen_as([()] * (constant.ndim - len(image.axes)) + list(image.axes))
+    weight = matrix.t() if dim == -1 and not vector else matrix
+    dim %= len(image.axes)
+    out = pointwise(b, image, dim, weight, None)
+    return out.seen_as(d for i, d in enumerate(out.axes) if i != dim) if vector else out
 
 
-def _fixed_factor(b: Builder, x: View, y: Tensor) -> View:
-    raise Unsupported("a product with a stack of constant matrices")
+def _matrix(constant: Tensor, like: View) -> Tensor:
+    """The one matrix of a stack whose matrices are alike."""
+    lead = constant.shape[:-2]
+    own = ((1,) * len(lead) + like.shape[:-2])[-len(lead) :] if lead else ()
+    stack = constant.flatten(0, -3) if lead else constant[None]
+    if any(n not in (1, m) for n, m in zip(lead, own, strict=True)) or not bool(
+        (stack == stack[0]).all()
+    ):
+        raise Unsupported("a product with a stack of constant matrices")
+    return stack[0]
 
 
-def product(b: Builder, x: View, y: View, role: str = "") -> View:
+def product(b: Builder, x: View, y: View) -> View:
     """(…, M, K) times (…, K, N)."""
+    if min(len(x.axes), len(y.axes)) < 2:
+        raise Unsupported("a product with a vector")
     rank = max(len(x.axes), len(y.axes))
     x, y = (v.seen_as([()] * (rank - len(v.axes)) + list(v.axes)) for v in (x, y))
     pairs: dict[Axis, Axis] = {}
@@ -63,7 +79,7 @@ def product(b: Builder, x: View, y: View, role: str = "") -> View:
     if inner is None:
         raise Unsupported("a product of tensors whose dimensions are made otherwise")
     if any(p.split or q.split for p, q in {**pairs, **inner}.items()):
-        return product(b, x, y, role)
+        return product(b, x, y)
     batch = tuple(a for d in x.dims[:-2] for a in d)
     other = tuple(a for d in y.dims[:-2] for a in d)
     left, left_turned = _stacked(b, x, batch, x.dims[-2], x.dims[-1])
@@ -71,14 +87,10 @@ def product(b: Builder, x: View, y: View, role: str = "") -> View:
     rows, columns = x.dims[-2], y.dims[-1]
     # Both may come from one image, whose positions then stand for two things.
     columns = tuple(Axis(a.size) if a in (*batch, *rows) else a for a in columns)
-    shape = (left.node.shape[0], _size(left, rows), _size(right, y.dims[-1]))
-    node = b.add(MatMul((left_turned, right_turned)), [left.node, right.node], shape, role)
+    shape = (left.node.shape[0], size_of(rows), size_of(columns))
+    node = b.add(MatMul((left_turned, right_turned)), [left.node, right.node], shape)
     dims = (*x.dims[:-2], rows, columns)
     return View(node, (batch, rows, columns), dims)
-
-
-def _size(view: View, dim: Dim) -> int:
-    return math.prod(a.size for a in dim)
 
 
 def _stacked(b: Builder, x: View, batch: Dim, rows: Dim, columns: Dim) -> tuple[View, bool]:
@@ -93,28 +105,28 @@ def _stacked(b: Builder, x: View, batch: Dim, rows: Dim, columns: Dim) -> tuple[
 
 
 @handles("baddbmm.default")
-def baddbmm(b: Builder, bias: Value, x: View, y: View, *, beta: float = 1, alpha: float = 1) -> View:  # noqa: E501
+def baddbmm(
+    b: Builder, bias: Value, x: Value, y: Value, *, beta: float = 1, alpha: float = 1
+) -> View:
     """beta * bias + alpha * x @ y."""
-    from mobilemod.forms.layout.elementwise import add
-
-    y = scaled(b, product(b, x, y), alpha)
+    y = scaled(b, matmul(b, x, y), alpha)
     return y if beta == 0 else add(b, y, bias, alpha=beta)
 
 
 @handles("scaled_dot_product_attention.default")
-def attention(b: Builder, q: View, k: View, v: View, mask: Any = None, dropout: float = 0.0,
-              causal: bool = False, *, scale: float | None = None, **options: Any) -> View:  # fmt: skip
+def attention(
+    b: Builder, q: Value, k: Value, v: Value, mask: Any = None, dropout: float = 0.0,
+    causal: bool = False, *, scale: float | None = None, **options: Any,
+) -> View:  # fmt: skip
     """softmax(q k' * scale + mask) v, as products and a softmax."""
-    from mobilemod.forms.layout.elementwise import add
-
     if options.get("enable_gqa"):
         raise Unsupported("grouped queries")
     width = q.shape[-1]
     if causal:
         n, m = q.shape[-2], k.shape[-2]
         mask = torch.full((n, m), -math.inf).triu(1)
-    k = k.seen_as((*k.axes[:-2], k.axes[-1], k.axes[-2]))
-    scores = scaled(b, product(b, q, k), width**-0.5 if scale is None else scale)
+    k = transpose(b, k, -2, -1) if is_view(k) else k.transpose(-2, -1)
+    scores = scaled(b, matmul(b, q, k), width**-0.5 if scale is None else scale)
     if isinstance(mask, Tensor):
         if mask.dtype == torch.bool:
             mask = torch.zeros(mask.shape).masked_fill(~mask, -1e4)
@@ -122,4 +134,4 @@ def attention(b: Builder, q: View, k: View, v: View, mask: Any = None, dropout: 
             scores = with_constant(b, scores, mask.clamp(min=-1e4), "add.Tensor")
     elif mask is not None:
         scores = add(b, scores, mask)
-    return product(b, softmax(b, scores, -1), v)
+    return matmul(b, softmax(b, scores, -1), v)

@@ -144,6 +144,8 @@ def matched(a: Dim, b: Dim) -> dict[Axis, Axis] | None:
     pairs: dict[Axis, Axis] = {}
     while left and right:
         x, y = left.pop(0), right.pop(0)
+        if x.batch != y.batch:
+            return None
         if x.size == y.size:
             pairs[y] = x
         elif x.size % y.size == 0:

@@ -1,4 +1,4 @@
-"""Building the new graph: values are followed through moves, and rearranged only where an op asks."""
+"""Building the graph: values are followed through moves, and moved only where an op asks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ BATCH = 2  # of the captured program: a size that tells the batch from dimension
 
 
 class Builder:
-    """A graph in the making. path: the module that the next nodes come from."""
+    """A graph in the making.
+
+    path: the module that the next nodes come from. left: a line for each op left as it was.
+    """
 
     def __init__(self, shape: Sequence[int]):
         self.graph = Graph()
         self.path = ""
+        self.left: list[str] = []
         node = self.add(None, [], shape)
         dims = ((Axis(BATCH, batch=True),), *new_dims(shape[1:]))
         self.batch = dims[0][0]
@@ -43,22 +47,38 @@ class Builder:
     ) -> Node:
         """A new node at the end."""
         node = Node(op, list(inputs), tuple(shape), self.path, role)
+        node.dtype = inputs[0].dtype if inputs else node.dtype
         self.graph.nodes.append(node)
         return node
 
     def call(
-        self, name: str, inputs: Sequence[Node], args: Sequence[Any] = (), role: str = "", **options: Any  # noqa: E501
-    ) -> Node:
+        self, name: str, inputs: Sequence[Node], args: Sequence[Any] = (), role: str = "",
+        **options: Any,
+    ) -> Node:  # fmt: skip
         """A node of one torch op: tensors first, then `args`, unless these hold their places."""
-        full = list(args) if has_hole(list(args)) else [*(Hole(i) for i in range(len(inputs))), *args]
-        op = Call(name, full, options)
-        shape = op(*(torch.empty(n.shape, device="meta") for n in inputs)).shape
-        return self.add(op, inputs, shape, role)
+        places = [] if has_hole(list(args)) else map(Hole, range(len(inputs)))
+        op = Call(name, [*places, *args], options)
+        result = op(*(torch.empty(n.shape, dtype=n.dtype, device="meta") for n in inputs))
+        if not isinstance(result, Tensor):
+            raise TypeError("it gives several tensors")
+        node = self.add(op, inputs, result.shape, role)
+        node.dtype = result.dtype
+        return node
+
+    def leave(self, op: str, reason: str) -> None:
+        """Note that an op stays as it is."""
+        self.left.append(f"{self.path or 'the network'}: {op.partition('.')[0]}: {reason}")
+
+    def constant(self, value: Tensor) -> Node:
+        """A node of a constant as it is."""
+        node = self.add(Fixed(value), [], value.shape)
+        node.dtype = value.dtype
+        return node
 
     # layouts
 
     def rearranged(self, view: View, dims: Dims) -> View:
-        """The same tensor, its node laid out as `dims`, which may hold axes that it repeats along."""
+        """The same tensor laid out as `dims`, which may hold axes that it repeats along."""
         dims = tuple(map(settled, dims))
         if view.node_dims == dims:
             return view
@@ -90,7 +110,7 @@ class Builder:
         for axis in extra:
             shape = (axis.size, *node.shape)
             if axis.batch:
-                raise Unsupported("values repeated over the batch")
+                raise Mixed("values repeated over the batch")
             node = self.call("unsqueeze.default", [node], (0,), "moved")
             node = self.call("cat.default", [node], ([Hole(0)] * axis.size, 0), "moved")
             assert node.shape == shape
@@ -105,9 +125,9 @@ class Builder:
         """Laid out as an image (B, features, H, W), whatever else there is in H and W."""
         features = settled(features)
         dims = view.node_dims
-        if len(dims) == 4 and dims[1] == features and dims[0] == (self.batch,):
-            if not view.missing:
-                return view
+        is_image = len(dims) == 4 and dims[:2] == ((self.batch,), features)
+        if is_image and not view.missing:
+            return view
         if self.batch not in view.flat:
             raise Unsupported("a tensor without the batch")
         rest = [a for a in view.flat if a not in features and a is not self.batch]
@@ -174,6 +194,10 @@ class Unsupported(Exception):
     """What can't be rewritten; the message says why."""
 
 
+class Mixed(Exception):
+    """What would let one image change the answer of another; the message says how."""
+
+
 def _without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:
     """A constant that was made for the captured batch, for one image."""
     rest = size_of(settled(dim)) // BATCH
@@ -182,7 +206,7 @@ def _without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:
     parts = value.unflatten(i, (BATCH, rest))
     first = parts.select(i, 0)
     if not bool((parts == first.unsqueeze(i)).all()):
-        raise Unsupported("a constant that differs from image to image")
+        raise Mixed("a constant that differs from image to image")
     return first
 
 

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilemod.forms.layout.axes import Axis, Dims, View
-from mobilemod.forms.layout.builder import Builder, Unsupported, aligned
+from mobilemod.forms.layout.axes import Axis, Dim, Dims, View
+from mobilemod.forms.layout.builder import BATCH, Builder, Mixed, Unsupported, aligned
 from mobilemod.forms.layout.handlers import Value, handles, is_view
 from mobilemod.forms.ops import Affine
 
-UNARY = ["gelu", "relu", "relu6", "sigmoid", "tanh", "hardswish", "hardtanh", "elu", "leaky_relu", "abs", "neg", "exp", "sqrt", "rsqrt", "reciprocal", "log", "clamp", "clamp_min", "clamp_max", "softplus", "mish", "erf", "sin", "cos", "floor", "selu", "celu", "log1p", "sign", "round", "pow.Tensor_Scalar"]
+UNARY = (
+    "gelu", "relu", "relu6", "sigmoid", "tanh", "hardswish", "hardtanh", "elu", "leaky_relu", "abs",
+    "neg", "exp", "sqrt", "rsqrt", "reciprocal", "log", "clamp", "clamp_min", "clamp_max",
+    "softplus", "mish", "erf", "sin", "cos", "floor", "selu", "celu", "log1p", "sign", "round",
+)  # fmt: skip
 
 
 def unary(b: Builder, x: View, name: str, *args: Any, **options: Any) -> View:
@@ -23,15 +27,13 @@ def unary(b: Builder, x: View, name: str, *args: Any, **options: Any) -> View:
 
 
 def _register(name: str) -> None:
-    full = name if "." in name else f"{name}.default"
-
-    @handles(full)
+    @handles(name)
     def handler(b: Builder, x: View, *args: Any, **options: Any) -> View:
-        return unary(b, x, full, *args, **options)
+        return unary(b, x, name, *args, **options)
 
 
 for _name in UNARY:
-    _register(_name)
+    _register(f"{_name}.default")
 
 
 @handles("silu.default")
@@ -108,15 +110,30 @@ def rsub(b: Builder, x: Value, y: Value, alpha: float = 1) -> View:
 
 
 @handles("maximum.default")
-def maximum(b: Builder, x: View, y: View) -> View:
+def maximum(b: Builder, x: Value, y: Value) -> View:
     """The larger of each."""
-    return binary(b, x, y, "maximum.default")
+    return _either(b, x, y, "maximum.default")
 
 
 @handles("minimum.default")
-def minimum(b: Builder, x: View, y: View) -> View:
+def minimum(b: Builder, x: Value, y: Value) -> View:
     """The smaller of each."""
-    return binary(b, x, y, "minimum.default")
+    return _either(b, x, y, "minimum.default")
+
+
+def _either(b: Builder, x: Value, y: Value, name: str) -> View:
+    x, y = (x, y) if is_view(x) else (y, x)
+    return binary(b, x, y, name) if is_view(y) else with_constant(b, x, y, name)
+
+
+@handles("prelu.default")
+def prelu(b: Builder, x: View, weight: Value) -> View:
+    """relu(x) - weight * relu(-x), with a weight for all or one per channel."""
+    if is_view(weight) or not is_view(x):
+        raise Unsupported("a slope that depends on the image")
+    below = unary(b, scaled(b, x, -1.0), "relu.default")
+    slope = weight.reshape(-1, *[1] * (len(x.axes) - 2)) if weight.numel() > 1 else weight
+    return binary(b, unary(b, x, "relu.default"), scaled(b, below, slope), "sub.Tensor")
 
 
 def scaled(b: Builder, x: View, factor: float | Tensor) -> View:
@@ -143,13 +160,13 @@ def shifted(b: Builder, x: View, amount: float | Tensor) -> View:
 def with_constant(b: Builder, x: View, value: Tensor, name: str) -> View:
     """Sum or product with a constant tensor, which may also be larger than `x`."""
     x = _grown(b, x, value)
-    laid, tiled = b.laid(value.float(), x)
-    node = x.node
-    if len(laid.shape) == 4 and laid.numel() == laid.shape[1] and laid.shape[1] == node.shape[1]:
-        one = torch.ones(laid.shape[1])
-        op = Affine(laid.flatten()) if name == "mul.Tensor" else Affine(one, laid.flatten())
+    laid, _ = b.laid(value.float(), x)
+    node, channels = x.node, laid.flatten()
+    per_channel = laid.ndim == 4 and laid.numel() == laid.shape[1] == node.shape[1]
+    if per_channel and name in ("mul.Tensor", "add.Tensor"):
+        scale = name == "mul.Tensor"
+        op = Affine(channels) if scale else Affine(torch.ones_like(channels), channels)
         return View(b.add(op, [node], node.shape), x.node_axes, x.axes)
-    del tiled
     return View(b.call(name, [node, b.fixed(value.float(), x)]), x.node_axes, x.axes)
 
 
@@ -169,11 +186,17 @@ def binary(b: Builder, x: View, y: View, name: str, role: str = "") -> View:
     pairs = aligned(x, y)
     if pairs is None:
         x, y = b.plain(x), b.plain(y)
+        if any(b.batch in v.flat and v.flat[0] is not b.batch for v in (x, y)):
+            raise Mixed("tensors whose images aren't their first dimension")
         fresh = _fresh(x)
         x = View(x.node, fresh, fresh)
         y = View(y.node, _same_axes(x, y), _same_axes(x, y))
-        pairs = {}
-    y = _renamed(y, pairs)
+        pairs = {a: a for a in _axes(y.dims)}
+    # An axis may stand for two things: in x[:, :, None] * x[:, None, :] one of them gets its own.
+    own = (_axes(x.node_dims) | _axes(x.dims)) & (_axes(y.node_dims) | _axes(y.dims))
+    if b.batch in own and pairs.get(b.batch) is not b.batch:
+        raise Mixed("one tensor's images beside another's")
+    y = _renamed(y, {a: Axis(a.size) for a in own if not a.batch} | pairs)
     rank = max(len(x.axes), len(y.axes))
     left = [()] * (rank - len(x.dims)) + list(x.dims)
     right = [()] * (rank - len(y.dims)) + list(y.dims)
@@ -209,9 +232,13 @@ def _renamed(y: View, pairs: dict[Axis, Axis]) -> View:
 
 def _fresh(x: View) -> Dims:
     return tuple(
-        d if d and d[0].batch and len(d) == 1 else ((Axis(n),) if n > 1 else ())
+        (d[0], *_own(n // BATCH)) if d and d[0].batch else _own(n)
         for d, n in zip(x.dims, x.shape, strict=True)
     )
+
+
+def _own(size: int) -> Dim:
+    return (Axis(size),) if size > 1 else ()
 
 
 def _same_axes(x: View, y: View) -> Dims:
@@ -221,7 +248,7 @@ def _same_axes(x: View, y: View) -> Dims:
     out = []
     for i, n in enumerate(y.shape):
         own = x.axes[pad + i]
-        out.append(own if n > 1 and own else (Axis(n),) if n > 1 else ())
+        out.append(own if n > 1 and own else _own(n))
     return tuple(out)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from mobilemod.forms.layout.axes import View
-from mobilemod.forms.layout.builder import Builder
 
 Value = View | Tensor | int | float | bool | None | list | tuple
 Handler = Callable[..., Any]
@@ -40,9 +39,3 @@ def pair(value: Any) -> tuple[int, int]:
     """Two numbers of one or two."""
     values = list(value) if isinstance(value, list | tuple) else [value]
     return (values[0], values[-1])
-
-
-def new_view(builder: Builder, node: Any, dims: Any) -> View:
-    """A view of a node as it is."""
-    del builder
-    return View(node, dims, dims)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mobilemod.forms.layout.axes import Axis, View, size_of
-from mobilemod.forms.layout.builder import Builder, Unsupported
-from mobilemod.forms.layout.elementwise import scaled, square, unary
+from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported
+from mobilemod.forms.layout.elementwise import binary, scaled, square, unary
 from mobilemod.forms.layout.handlers import dim_of, handles, pair
 from mobilemod.forms.ops import ChannelMean
 
@@ -17,6 +17,8 @@ SPATIAL = [2, 3]
 def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> View:
     """One torch op over whole dimensions."""
     chosen = [dim_of(x, d) for d in dims]
+    if any(b.batch in x.dims[d] for d in chosen):
+        raise Mixed("a reduction over the batch")
     gone = {a for d in chosen for a in x.dims[d]}
     where = [i for i, d in enumerate(x.node_dims) if d and set(d) <= gone]
     covered = {a for i in where for a in x.node_dims[i]}
@@ -26,9 +28,8 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
         others = tuple(a for a in whole if a is not b.batch and a not in x.missing)
         x = b.rearranged(x, ((b.batch,), others, tuple(rest), ()))
         where = [2]
-    if x.missing & gone:
-        if name != "mean.dim":
-            raise Unsupported("a reduction over repeated values")
+    if x.missing & gone and name != "mean.dim":
+        raise Unsupported("a reduction over repeated values")
     node = x.node
     if name == "mean.dim" and where == [1] and len(x.node_dims) == 4:
         node = b.add(ChannelMean(), [node], (node.shape[0], 1, *node.shape[2:]), "mean")
@@ -48,14 +49,13 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
 @handles("mean.dim")
 def mean(b: Builder, x: View, dims: Any, keep: bool = False, **options: Any) -> View:
     """The mean over dimensions."""
-    dims = range(len(x.axes)) if not dims and dims != 0 else [dims] if isinstance(dims, int) else dims  # noqa: E501
-    return reduced(b, x, dims, keep, "mean.dim")
+    return reduced(b, x, _listed(x, dims), keep, "mean.dim")
 
 
 @handles("sum.dim_IntList")
 def sum_(b: Builder, x: View, dims: Any, keep: bool = False, **options: Any) -> View:
     """The sum, as a mean times the number of values: delegates know means."""
-    dims = [dims] if isinstance(dims, int) else dims
+    dims = _listed(x, dims)
     count = size_of(a for d in dims for a in x.dims[dim_of(x, d)])
     return scaled(b, reduced(b, x, dims, keep, "mean.dim"), float(count))
 
@@ -63,22 +63,75 @@ def sum_(b: Builder, x: View, dims: Any, keep: bool = False, **options: Any) -> 
 @handles("amax.default")
 def amax(b: Builder, x: View, dims: Any = (), keep: bool = False) -> View:
     """The largest value."""
-    return reduced(b, x, [dims] if isinstance(dims, int) else dims, keep, "amax.default")
+    return reduced(b, x, _listed(x, dims), keep, "amax.default")
 
 
 @handles("amin.default")
 def amin(b: Builder, x: View, dims: Any = (), keep: bool = False) -> View:
     """The smallest value."""
-    return reduced(b, x, [dims] if isinstance(dims, int) else dims, keep, "amin.default")
+    return reduced(b, x, _listed(x, dims), keep, "amin.default")
+
+
+@handles("max.dim")
+def max_(b: Builder, x: View, dim: int, keep: bool = False) -> list[View]:
+    """The largest value and where it is."""
+    return [amax(b, x, dim, keep), _place(b, x, dim, keep, "argmax.default")]
+
+
+@handles("min.dim")
+def min_(b: Builder, x: View, dim: int, keep: bool = False) -> list[View]:
+    """The smallest value and where it is."""
+    return [amin(b, x, dim, keep), _place(b, x, dim, keep, "argmin.default")]
+
+
+def _place(b: Builder, x: View, dim: int, keep: bool, name: str) -> View:
+    node = b.call(name, [b.plain(x).node], (dim, keep), "other")
+    dims = list(x.axes)
+    dims[dim : dim % len(dims) + 1] = [()] if keep else []
+    return View(node, tuple(dims), tuple(dims))
+
+
+@handles("var.correction", "var.dim")
+def var(b: Builder, x: View, dims: Any = None, unbiased: bool = True, keep: bool = False, *,
+        correction: float | None = None, keepdim: bool = False) -> View:  # fmt: skip
+    """The mean square of what is left without the mean, times n / (n - correction)."""
+    dims, keep = _listed(x, dims), keep or keepdim
+    correction = float(unbiased) if correction is None else float(correction)
+    count = size_of(a for d in dims for a in x.dims[dim_of(x, d)])
+    inner = binary(b, x, reduced(b, x, dims, True, "mean.dim"), "sub.Tensor")
+    mean_square = reduced(b, square(b, inner), dims, keep, "mean.dim")
+    return scaled(b, mean_square, count / (count - correction))
+
+
+@handles("std.correction", "std.dim")
+def std(b: Builder, x: View, *args: Any, **options: Any) -> View:
+    """The root of the variance."""
+    return unary(b, var(b, x, *args, **options), "sqrt.default")
+
+
+@handles("var_mean.correction", "var_mean.dim")
+def var_mean(b: Builder, x: View, dims: Any = None, *args: Any, **options: Any) -> list[View]:
+    """The variance and the mean."""
+    keep = options.get("keepdim", False) or any(args[1:])
+    mean_ = reduced(b, x, _listed(x, dims), keep, "mean.dim")
+    return [var(b, x, dims, *args, **options), mean_]
+
+
+def _listed(x: View, dims: Any) -> Sequence[int]:
+    """Dimensions as a list: all where none are given."""
+    if isinstance(dims, int):
+        return [dims]
+    return list(dims) if dims else range(len(x.axes))
 
 
 @handles("linalg_vector_norm.default", "norm.ScalarOpt_dim")
-def vector_norm(b: Builder, x: View, order: float = 2, dims: Any = None, keep: bool = False, **options: Any) -> View:  # noqa: E501
+def vector_norm(
+    b: Builder, x: View, order: float = 2, dims: Any = None, keep: bool = False, **options: Any
+) -> View:
     """The Euclidean length along dimensions."""
     if order != 2:
         raise Unsupported(f"a norm of order {order}")
-    dims = range(len(x.axes)) if dims is None else [dims] if isinstance(dims, int) else dims
-    total = sum_(b, square(b, x), list(dims), keep)
+    total = sum_(b, square(b, x), dims, keep)
     return unary(b, total, "sqrt.default")
 
 
@@ -91,10 +144,15 @@ def adaptive_pool(b: Builder, x: View, size: Any) -> View:
         return reduced(b, x, (2, 3), True, "mean.dim")
     if shape == out:
         return x
+    step = _step(x, out)
+    return _on_image(b, x, "avg_pool2d.default", step, step, role="pool")
+
+
+def _step(x: View, out: tuple[int, int]) -> list[int]:
+    shape = x.shape[2:]
     if any(n % k for n, k in zip(shape, out, strict=True)):
         raise Unsupported(f"adaptive pooling of {shape} to {out}")
-    step = [n // k for n, k in zip(shape, out, strict=True)]
-    return _on_image(b, x, "avg_pool2d.default", step, step)
+    return [n // k for n, k in zip(shape, out, strict=True)]
 
 
 @handles("adaptive_avg_pool1d.default")
@@ -119,21 +177,45 @@ def avg_pool2d(b: Builder, x: View, *args: Any) -> View:
     return _on_image(b, x, "avg_pool2d.default", *args, role="pool")
 
 
+@handles("adaptive_max_pool2d.default")
+def adaptive_max_pool(b: Builder, x: View, size: Any) -> list[View | None]:
+    """Maximum pooling to a size that divides the image's, without the places."""
+    if pair(size) == (1, 1):
+        return [amax(b, x, (2, 3), True), None]
+    step = _step(x, pair(size))
+    return [_on_image(b, x, "max_pool2d.default", step, step, role="maximum"), None]
+
+
 @handles("max_pool2d.default")
 def max_pool2d(b: Builder, x: View, *args: Any) -> View:
     """Maximum pooling."""
     return _on_image(b, x, "max_pool2d.default", *args, role="maximum")
 
 
-@handles("upsample_bilinear2d.vec", "upsample_nearest2d.vec")
-def upsample(b: Builder, x: View, size: Any, *rest: Any, name: str = "upsample_bilinear2d.vec") -> View:  # noqa: E501
+def upsample(b: Builder, x: View, size: Any, *rest: Any, name: str) -> View:
     """A resize of (B, C, H, W)."""
-    factors = rest[-1]
+    *corners, factors = rest
     if size is None:
-        size = [int(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
-    if list(size) == list(x.shape[2:]) and not (rest[:-1] and rest[0]):
+        sizes = [n * f for n, f in zip(x.shape[2:], factors, strict=True)]
+        if not all(float(n).is_integer() for n in sizes):
+            # Places are then counted by the factors, not by the sizes.
+            return _on_image(b, x, name, None, *rest, role="upsample")
+        size = [int(n) for n in sizes]
+    if list(size) == list(x.shape[2:]):
         return x
-    return _on_image(b, x, name, list(size), *rest[:-1], None, role="upsample")
+    return _on_image(b, x, name, list(size), *corners, None, role="upsample")
+
+
+@handles("upsample_bilinear2d.vec")
+def bilinear(b: Builder, x: View, *args: Any) -> View:
+    """A resize by the four pixels around."""
+    return upsample(b, x, *args, name="upsample_bilinear2d.vec")
+
+
+@handles("upsample_bicubic2d.vec")
+def bicubic(b: Builder, x: View, *args: Any) -> View:
+    """A resize by the sixteen pixels around."""
+    return upsample(b, x, *args, name="upsample_bicubic2d.vec")
 
 
 @handles("upsample_nearest2d.vec")

@@ -1,9 +1,9 @@
-"""From a captured program to channels-first nodes, op by op; what no handler knows stays as it is."""
+"""From a captured program to channels-first nodes, op by op; what has no handler stays as it is."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,21 +11,24 @@ from torch import Tensor, fx
 
 from mobilemod.errors import UserError
 from mobilemod.forms.capture import Captured, module_path
-from mobilemod.forms.graph import Graph
-from mobilemod.forms.layout import (  # noqa: F401  (each registers its handlers)
+from mobilemod.forms.graph import Graph, Node
+from mobilemod.forms.layout import (
     attention,
     elementwise,
-    moves,
+    joining,
     reductions,
+    taking,
+    views,
     weighted,
 )
-from mobilemod.forms.layout.axes import Axis, View
-from mobilemod.forms.layout.builder import Builder, Unsupported
-from mobilemod.forms.layout.handlers import HANDLERS, Value
-from mobilemod.forms.ops import Hole, filled
+from mobilemod.forms.layout.axes import Axis, Dim, View, size_of
+from mobilemod.forms.layout.builder import BATCH, Builder, Mixed, Unsupported
+from mobilemod.forms.layout.handlers import HANDLERS, Value, is_view
+from mobilemod.forms.ops import Call, Hole
 
-# Ops that need no handler and must not be decomposed.
-KEPT = ("scaled_dot_product_attention.default",)
+# Each registers its handlers; those of the first three take values of any type.
+ROOMS = (views, taking, joining, elementwise, weighted, reductions, attention)
+MOVES = {room.__name__ for room in ROOMS[:3]}
 
 
 def known_ops() -> list[Any]:
@@ -40,10 +43,12 @@ def known_ops() -> list[Any]:
 
 
 def translate(program: Captured) -> tuple[Graph, list[str]]:
-    """The graph of a program, and a line for each op that was left as it was."""
+    """The graph of a program, and a line for each op that was left as it was.
+
+    `UserError` where an op can't be taken over, or images don't stay apart.
+    """
     builder = Builder(program.shape)
     values: dict[fx.Node, Any] = {}
-    left: list[str] = []
     output: Any = None
     for node in program.graph.nodes:
         if node.op == "placeholder":
@@ -55,76 +60,101 @@ def translate(program: Captured) -> tuple[Graph, list[str]]:
             builder.path = module_path(node)
             args = fx.map_arg(node.args, values.__getitem__)
             options = fx.map_arg(dict(node.kwargs), values.__getitem__)
-            values[node] = _translated(builder, node, list(args), dict(options), left)
-    if not isinstance(output, View):
+            values[node] = _translated(builder, node.target, list(args), dict(options))
+    if not isinstance(output, View) or builder.batch not in output.flat:
         raise UserError("the network's output doesn't depend on its image")
-    final = builder.plain(output)
-    builder.graph.output = final.node
+    if output.dims[0] != (builder.batch,):
+        raise UserError("the network's output must have the images as its first dimension")
+    builder.graph.output = builder.plain(output).node
     builder.graph.prune()
-    return builder.graph, left
+    return builder.graph, builder.left
 
 
-def _translated(
-    b: Builder, node: fx.Node, args: list[Any], options: dict[str, Any], left: list[str]
-) -> Any:
-    target: Any = node.target
+def _translated(b: Builder, target: Any, args: list[Any], options: dict[str, Any]) -> Any:
     if target is operator.getitem:
         return args[0][args[1]]
-    if not _has_view(args) and not _has_view(list(options.values())):
+    found = list(_views([*args, *options.values()]))
+    if not found:
         with torch.no_grad():
             return target(*args, **options)
-    name = _name(target)
+    name = str(target).removeprefix("aten.")
     handler = HANDLERS.get(name)
     try:
-        if handler is not None:
-            return handler(b, *args, **options)
-        reason = "no rewrite knows it"
+        if handler is None:
+            raise Unsupported("no rewrite knows it")
+        floats = any(v.node.dtype.is_floating_point for v in found)
+        if not floats and handler.__module__ not in MOVES:
+            raise Unsupported("its values are no floats")
+        return handler(b, *args, **options)
     except Unsupported as error:
-        reason = str(error)
-    left.append(f"{b.path or 'the network'}: {name.partition('.')[0]}: {reason}")
+        b.leave(name, str(error))
+    except Mixed as error:
+        raise _refused(b, name, f"mixes images ({error})") from error
     return _as_it_is(b, name, args, options)
 
 
-def _name(target: Any) -> str:
-    return str(target).removeprefix("aten.")
+def _refused(b: Builder, name: str, why: str) -> UserError:
+    return UserError(f"{b.path or 'the network'}: the op {name} {why}")
 
 
-def _has_view(values: Any) -> bool:
+def _views(values: Any) -> Iterator[View]:
     if isinstance(values, View):
-        return True
-    return isinstance(values, list | tuple) and any(map(_has_view, values))
+        yield values
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _views(value)
 
 
 def _as_it_is(b: Builder, name: str, args: list[Any], options: Mapping[str, Any]) -> Value:
     """The op on tensors laid out as the program has them."""
-    from mobilemod.forms.ops import Fixed
-
-    nodes: list[Any] = []
-    batched = False
+    views: list[View | None] = []
+    nodes: list[Node] = []
 
     def place(value: Any) -> Any:
-        nonlocal batched
-        if isinstance(value, View):
-            batched |= bool(value.dims) and value.dims[0] == (b.batch,)
-            nodes.append(b.plain(value).node)
-            return Hole(len(nodes) - 1)
-        if isinstance(value, Tensor):
-            nodes.append(b.add(Fixed(value), [], value.shape))
-            return Hole(len(nodes) - 1)
-        return [place(v) for v in value] if isinstance(value, list | tuple) else value
+        if isinstance(value, list | tuple):
+            return [place(v) for v in value]
+        if not isinstance(value, View | Tensor):
+            return value
+        views.append(b.plain(value) if is_view(value) else None)
+        nodes.append(views[-1].node if is_view(value) else b.constant(value))
+        return Hole(len(nodes) - 1)
 
-    placed = [place(a) for a in args]
     try:
-        node = b.call(name, nodes, placed, "other", **dict(options))
-    except (RuntimeError, NotImplementedError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"{b.path or 'the network'}: the op {name} can't be taken over ({error})"
-        ) from error
-    first = (b.batch,) if batched and node.shape and node.shape[0] == b.batch.size else None
+        node = b.call(name, nodes, [place(a) for a in args], "other", **dict(options))
+        leading = _leading(b, node, views)
+    except Mixed as error:
+        raise _refused(b, name, f"mixes images ({error})") from error
+    except (RuntimeError, NotImplementedError, AttributeError, TypeError, IndexError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise _refused(b, name, f"can't be taken over ({reason})") from error
     dims = tuple((Axis(n),) if n > 1 else () for n in node.shape)
-    if first:
-        dims = (first, *dims[1:])
+    dims = (leading, *dims[1:])
     return View(node, dims, dims)
 
 
-__all__ = ["filled", "known_ops", "translate"]
+def _leading(b: Builder, node: Node, views: Sequence[View | None]) -> Dim:
+    """The first dimension of an op's result, which has to be that of what it works on: half of the
+    images have to give half of the result, to the last bit that matters."""
+    call = node.op
+    assert isinstance(call, Call)
+    leading = next((v.dims[0] for v in views if v is not None and b.batch in v.flat), ())
+    if leading[:1] != (b.batch,) or node.shape[:1] != (size_of(leading),):
+        raise Mixed("the images aren't its first dimension")
+    generator = torch.Generator().manual_seed(0)
+    whole, half = [], []
+    for view, source in zip(views, node.inputs, strict=True):
+        value = source.op.value if view is None else torch.randn(source.shape, generator=generator)
+        whole.append(value.to(source.dtype))
+        batched = view is not None and b.batch in view.flat
+        half.append(whole[-1][: len(value) // BATCH] if batched else whole[-1])
+    with torch.no_grad():
+        expected = call(*whole)[: node.shape[0] // BATCH]
+        try:
+            alone = call(*half)
+        except (RuntimeError, IndexError) as error:
+            raise Mixed("it takes no other number of images") from error
+    if alone.shape != expected.shape or not torch.allclose(
+        alone.double(), expected.double(), 1e-4, 1e-5, equal_nan=True
+    ):
+        raise Mixed("an image's result depends on the others")
+    return leading

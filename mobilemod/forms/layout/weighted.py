@@ -28,15 +28,17 @@ def pointwise(b: Builder, x: View, dim: int, weight: Tensor, bias: Tensor | None
 @handles("linear.default")
 def linear(b: Builder, x: View, weight: Tensor, bias: Tensor | None = None) -> View:
     """A linear layer over the last dimension."""
-    if is_view(weight) or is_view(bias):
+    if not is_view(x) or is_view(weight) or is_view(bias):
         raise Unsupported("a linear layer whose weight depends on the image")
     return pointwise(b, x, len(x.axes) - 1, weight, bias)
 
 
 @handles("addmm.default")
-def addmm(b: Builder, bias: Tensor, x: View, weight: Tensor) -> View:
-    """bias + x @ weight."""
-    return pointwise(b, x, len(x.axes) - 1, weight.t(), bias)
+def addmm(b: Builder, bias: Any, x: Any, weight: Any, *, beta: float = 1, alpha: float = 1) -> View:
+    """beta * bias + alpha * x @ weight."""
+    if not is_view(x) or is_view(weight) or is_view(bias) or bias.ndim != 1:
+        raise Unsupported("a linear layer whose weight or bias depends on the image")
+    return pointwise(b, x, len(x.axes) - 1, weight.t() * alpha, bias.expand(weight.shape[1]) * beta)
 
 
 @handles("conv2d.default", "conv2d.padding", "convolution.default")
@@ -48,8 +50,10 @@ def conv2d(
     groups = rest[-1] if rest else 1
     if len(rest) == 3 and (rest[0] or any(rest[1])):
         raise Unsupported("a transposed convolution")
-    if is_view(weight):
+    if not is_view(x) or is_view(weight) or is_view(bias):
         raise Unsupported("a convolution whose weight depends on the image")
+    if weight.ndim != 4:
+        raise Unsupported(f"a convolution of {weight.ndim - 2} dimensions")
     stride, dilation = pair(stride), pair(dilation)
     kernel = tuple(weight.shape[2:])
     if padding == "valid":
@@ -77,14 +81,17 @@ def conv2d(
     return View(out, dims, dims)
 
 
-@handles("conv1d.default")
+@handles("conv1d.default", "conv1d.padding")
 def conv1d(b: Builder, x: View, weight: Tensor, bias: Any = None, stride: Any = 1,
            padding: Any = 0, dilation: Any = 1, groups: int = 1) -> View:  # fmt: skip
     """A convolution along one dimension, as one of an image of height N and width 1."""
     y = x.seen_as((*x.axes, ()))
-    one = (lambda v: (pair(v)[0], 1)), (lambda v: (pair(v)[0], 0))
-    y = conv2d(b, y, weight[..., None], bias, one[0](stride), one[1](padding), one[0](dilation),
-               groups)  # fmt: skip
+    if is_view(weight):
+        raise Unsupported("a convolution whose weight depends on the image")
+    if not isinstance(padding, str):
+        padding = (pair(padding)[0], 0)
+    stride, dilation = (pair(stride)[0], 1), (pair(dilation)[0], 1)
+    y = conv2d(b, y, weight[..., None], bias, stride, padding, dilation, groups)
     return y.seen_as(y.axes[:3])
 
 
@@ -117,20 +124,35 @@ def layer_norm(b: Builder, x: View, shape: Any, weight: Any = None, bias: Any = 
     raise Unsupported("a layer norm over several dimensions")
 
 
+@handles("instance_norm.default")
+def instance_norm(b: Builder, *args: Any) -> View:
+    """A norm over the positions of each channel: it stays as it is."""
+    raise Unsupported("a norm of each channel")
+
+
 @handles("group_norm.default")
 def group_norm(b: Builder, x: View, groups: int, weight: Any = None, bias: Any = None,
                eps: float = 1e-5, *rest: Any) -> View:  # fmt: skip
-    """A norm of an image over channels and positions."""
+    """A norm of an image over channels and positions; several groups stay, without weights."""
     if groups != 1:
-        raise Unsupported(f"a group norm of {groups} groups")
+        b.leave("group_norm", f"a group norm of {groups} groups")
+        x = b.rearranged(x, x.dims)
+        node = b.call("group_norm.default", [x.node], (groups, None, None, eps), "other")
+        return _weighted(b, View(node, x.node_axes, x.axes), weight, bias)
     return _normed(b, x, x.dims[1], eps, True, weight, bias)
 
 
-def _normed(b: Builder, x: View, features: Dim, eps: float, whole: bool, weight: Any, bias: Any) -> View:  # noqa: E501
+def _normed(
+    b: Builder, x: View, features: Dim, eps: float, whole: bool, weight: Any, bias: Any
+) -> View:
     x = b.image(x, features)
     node = b.add(ChannelNorm(eps, whole), [x.node], x.node.shape)
-    if weight is not None or bias is not None:
-        channels = x.node.shape[1]
-        scale = torch.ones(channels) if weight is None else weight
-        node = b.add(Affine(scale, bias), [node], node.shape)
-    return View(node, x.node_axes, x.axes)
+    return _weighted(b, View(node, x.node_axes, x.axes), weight, bias)
+
+
+def _weighted(b: Builder, x: View, weight: Any, bias: Any) -> View:
+    """Scale and shift per channel, as far as there are any."""
+    if weight is None and bias is None:
+        return x
+    scale = torch.ones(x.node.shape[1]) if weight is None else weight
+    return View(b.add(Affine(scale, bias), [x.node], x.node.shape), x.node_axes, x.axes)

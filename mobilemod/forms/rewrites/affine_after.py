@@ -1,4 +1,4 @@
-"""A scale and shift goes into the convolution before it: batch norm, layer scale, attention's scale."""
+"""A scale and shift goes into the convolution before it: batch norm, layer scale, scores' scale."""
 
 from __future__ import annotations
 

@@ -1,0 +1,107 @@
+"""Views, permutes, slices, joins: what moves values or takes some of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.unit.forms.exact import assert_exact
+
+CONV = nn.Conv2d(4, 6, 1)
+LINEAR = nn.Linear(4, 6)
+
+
+def tokens(x):
+    return x.flatten(2).transpose(1, 2)
+
+
+def windows(x, size, shift=0):
+    """(B, C, H, W) to (B windows, positions, C), as Swin has it."""
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1)
+    if shift:
+        x = torch.roll(x, (-shift, -shift), (1, 2))
+    x = x.view(b, h // size, size, w // size, size, c)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size * size, c)
+
+
+def merged(y, size, shape, shift=0):
+    """`windows` back, to (B, H, W, C)."""
+    b, _, h, w = shape
+    y = y.view(b, h // size, w // size, size, size, -1)
+    y = y.permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, -1)
+    return torch.roll(y, (shift, shift), (1, 2)) if shift else y
+
+
+VIEWS = {
+    "flatten": lambda m, x: m.l(x).flatten(1),
+    "flatten the batch": lambda m, x: m.l(x.permute(0, 2, 3, 1).flatten(0, 2)).reshape(x.shape[0], -1),
+    "view and back": lambda m, x: m.l(x.view(x.shape[0], 4, -1)).view(x.shape),
+    "split an axis late": lambda m, x: tokens(x).reshape(x.shape[0], 8, 12, 2, 2).sum(3) + tokens(x).mean(2).view(x.shape[0], 8, 12, 1),
+    "split twice unlike": lambda m, x: x.reshape(-1, 2, 2, 8, 12).mean(1).flatten(2) + x.reshape(-1, 2, 2, 4, 24).mean(2).flatten(2),
+    "a border inside an axis": lambda m, x: x.reshape(x.shape[0], 6, 64),
+    "a border inside, then a conv": lambda m, x: F.relu(x).reshape(x.shape[0], 3, 16, 8) * 2,
+    "merge unlike": lambda m, x: x.transpose(2, 3).reshape(x.shape[0], 4, 96),
+    "permute": lambda m, x: x.permute(0, 3, 1, 2),
+    "swapaxes": lambda m, x: x.swapaxes(-1, 1),
+    "movedim": lambda m, x: x.movedim(-1, 1),
+    "moveaxis to the end": lambda m, x: x.movedim(1, -1),
+    "unflatten": lambda m, x: x.unflatten(1, (2, -1)).mean(2),
+    "unflatten from the end": lambda m, x: x.unflatten(-1, (3, 4)),
+    "squeeze": lambda m, x: x.mean(1, keepdim=True).squeeze(1),
+    "squeeze nothing": lambda m, x: x.squeeze(1),
+    "squeeze several": lambda m, x: x.mean((1, 2), keepdim=True).squeeze((1, 2)),
+    "unsqueeze": lambda m, x: x.unsqueeze(-1).unsqueeze(1).flatten(3),
+    "numbers of a shape": lambda m, x: x.reshape(x.size(0), x.size(1) * x.shape[2] // 4, -1),
+    "batch merged with windows": lambda m, x: merged(windows(x, 4), 4, x.shape),
+}  # fmt: skip
+
+
+def test_views_are_followed():
+    assert_exact(VIEWS, l=nn.Identity())
+
+
+AXES = {
+    "slice": lambda x, d: x.narrow(d, 1, 2),
+    "steps": lambda x, d: x.index_select(d, torch.arange(0, x.shape[d], 2)),
+    "flip": lambda x, d: x.flip(d),
+    "roll": lambda x, d: x.roll(1, d),
+    "roll back": lambda x, d: x.roll(-3, d),
+    "select": lambda x, d: x.select(d, -1),
+    "split": lambda x, d: torch.cat(x.split(3, d)[::-1], d),
+    "chunk unevenly": lambda x, d: torch.cat(x.chunk(3, d)[::-1], d),
+    "split by sizes": lambda x, d: x.split([1, x.shape[d] - 1], d)[1],
+    "unbind": lambda x, d: x.unbind(d)[1] - x.unbind(d)[0],
+    "stack": lambda x, d: torch.stack([x, x * 2], d),
+    "cat": lambda x, d: torch.cat([x, x.narrow(d, 0, 1), x * 2], d),
+    "cat a constant": lambda x, d: torch.cat([x, torch.linspace(0, 1, 3).view([3 if i == d else 1 for i in range(x.ndim)]).expand([-1 if i == d else n for i, n in enumerate(x.shape)])], d),
+    "gather by numbers": lambda x, d: x.index_select(d, torch.tensor([1, 0, 0, 1])),
+    "repeat": lambda x, d: x.repeat([2 if i == d else 1 for i in range(x.ndim)]),
+    "repeat_interleave": lambda x, d: x.repeat_interleave(2, d),
+    "pad": lambda x, d: F.pad(x, [n for i in range(x.ndim - 1, 0, -1) for n in ((1, 2) if i == d else (0, 0))]),
+    "crop by padding": lambda x, d: F.pad(x, [n for i in range(x.ndim - 1, 0, -1) for n in ((-1, 0) if i == d else (0, 0))]),
+}  # fmt: skip
+
+
+PLACES = {
+    "image": (lambda x: x, 3),
+    "tokens": (tokens, 2),
+    "channels last": (lambda x: x.permute(0, 2, 3, 1), 3),
+    "heads": (lambda x: x.view(x.shape[0], 2, 3, 8, 12), 4),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_taking_and_joining_along_every_axis(place):
+    seen_as, rank = PLACES[place]
+    assert_exact(
+        {
+            f"{name} along {d}": lambda m, x, f=f, d=d: f(seen_as(m.c(x)), d)
+            for name, f in AXES.items()
+            for d in range(1, rank + 1)
+            if not (name.startswith("slice") and d == 1 and place == "heads")
+        },
+        c=CONV,
+    )
