@@ -154,7 +154,7 @@ def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node
         return "residual" if x in before[y] or y in before[x] else "sum"
     if op.kind == "mean":
         return node.role or "mean"
-    if node.role in ("gate", "inner", "pooled"):
+    if node.role in ("gate", "pooled"):
         return node.role
     return ROLES.get(op.kind, "other")
 
