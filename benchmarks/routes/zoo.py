@@ -6,9 +6,11 @@ without these, activations fade from layer to layer and int8 has nothing to roun
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from mobilemod.errors import unknown
 from mobilemod.networks.synthetic import trained_like
 
 CLASSES = 100
+STATISTICS_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,38 @@ ZOO: dict[str, ZooEntry] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ZooNetwork:
+    """A network of the zoo to build files of, as `benchmarks.network.CalibratedNetwork` is.
+
+    images: calibration images, float32 (N, 3, S, S), normalized. mean, std: their normalization.
+    """
+
+    name: str
+    images: np.ndarray
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    module: str = __name__
+
+    def published(self) -> nn.Module:
+        """As its authors wrote it, in eval mode."""
+        return zoo_network(self.name, torch.from_numpy(self.images[:STATISTICS_IMAGES]))
+
+    def sample(self) -> tuple[Tensor]:
+        """The example input for tracing: one image, float32 (1, 3, S, S)."""
+        return (torch.from_numpy(self.images[:1]),)
+
+    def batches(self) -> list[Tensor]:
+        """The calibration images one by one, float32 (1, 3, S, S)."""
+        return [torch.from_numpy(x[None]) for x in self.images]
+
+    def digest(self) -> str:
+        """sha256 of all that decides a file of this network but the code."""
+        h = hashlib.sha256(f"{self.name} {ZOO[self.name]} {self.mean} {self.std}".encode())
+        h.update(np.ascontiguousarray(self.images).tobytes())
+        return h.hexdigest()
+
+
 class Logits(nn.Module):
     """A `transformers` classifier as (B, 3, S, S) to (B, K)."""
 
@@ -115,13 +150,9 @@ def zoo_network(name: str, images: Tensor, shallow: bool = False) -> nn.Module:
     if name not in ZOO:
         raise unknown("network", name, ZOO)
     module = _built(name, shallow)
-    state = trained_like({k: v.shape for k, v in module.state_dict().items() if _is_weight(v)})
-    module.load_state_dict(state, strict=False)
+    shapes = {k: v.shape for k, v in module.state_dict().items() if v.is_floating_point()}
+    module.load_state_dict(trained_like(shapes), strict=False)
     return _with_statistics(module, images)
-
-
-def _is_weight(value: Tensor) -> bool:
-    return value.is_floating_point()
 
 
 def _built(name: str, shallow: bool) -> nn.Module:
@@ -134,7 +165,8 @@ def _built(name: str, shallow: bool) -> nn.Module:
 
     options = {**entry.options, **(entry.shallow if shallow else {}), "num_labels": CLASSES}
     config = getattr(transformers, entry.config)(**options)
-    return Logits(transformers.AutoModelForImageClassification.from_config(config))
+    kind = entry.config.removesuffix("Config") + "ForImageClassification"
+    return Logits(getattr(transformers, kind)(config))
 
 
 @torch.no_grad()

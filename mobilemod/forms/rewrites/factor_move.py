@@ -13,7 +13,8 @@ def scale_smaller_factor(graph: Graph) -> int:
     count = 0
     for node in graph.of(Affine):
         product, scale = node.inputs[0], node.op.scale
-        if not is_product(product) or len(graph.users()[product]) > 1 or not bool((scale != 1).any()):
+        alone = is_product(product) and len(graph.users()[product]) == 1
+        if not alone or not bool((scale != 1).any()):
             continue
         small = min(product.inputs, key=lambda n: math.prod(n.shape))
         fits = len(small.shape) == len(product.shape) and len(scale) in (1, small.shape[1])
