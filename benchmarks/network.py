@@ -14,7 +14,7 @@ from export.bundle_parts import OpenedBundle
 from mobilemod.data.imagefolder import read_split
 from mobilemod.manifest import Bundle
 from mobilemod.networks.family import Variant
-from mobilemod.networks.registry import network
+from mobilemod.networks.registry import module_of, network
 from mobilemod.training.images import load_images
 from quantization.calibration import weights_digest
 
@@ -33,6 +33,11 @@ class CalibratedNetwork:
     images: np.ndarray
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def module(self) -> str:
+        """The module of this repository that makes the network."""
+        return module_of(self.variant)
 
     def published(self) -> nn.Module:
         """The published form, in eval mode."""

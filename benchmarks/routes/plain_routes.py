@@ -24,7 +24,6 @@ from export.quiet import quiet
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
-from mobilemod.networks.registry import module_of
 from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 
@@ -244,7 +243,7 @@ def cached_path(route: Route, network: CalibratedNetwork) -> Path:
         "route": route.name,
         "network": network.digest(),
         "packages": {name: _version(name) for name in route.packages},
-        "code": code_digest(function.__module__, module_of(network.variant)),
+        "code": code_digest(function.__module__, network.module),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return cache_dir() / "latency" / key[:32] / f"model{route.suffix}"

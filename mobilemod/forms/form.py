@@ -30,6 +30,7 @@ from mobilemod.forms.ops import (
     Fixed,
     Rearrange,
     Repeat,
+    per_channel,
 )
 
 # Tensors that recipes leave float, so that a convolution quantizes what it reads of them itself.
@@ -57,7 +58,7 @@ class Segment(nn.Module):
     def append(self, name: str, op: nn.Module, inputs: tuple[int, ...]) -> int:
         """Add an op; the number of its value."""
         name = name.replace(".", "_").replace(":", "_")
-        while name in self._modules:
+        while hasattr(self, name):
             name += "_"
         self.add_module(name, op)
         for i in inputs:
@@ -241,12 +242,12 @@ class ScaleShift(nn.Module):
         base, rank = node.module, len(node.shape)
         self.scale = self.shift = None
         if bool((affine.scale != 1).any()):
-            self.scale = Constant(f"{base}:scale", _spread(affine.scale, rank), "scale")
+            self.scale = Constant(f"{base}:scale", per_channel(affine.scale, rank), "scale")
             last = affine.shift is None
             name = node.tensor if last else f"{base}:scaled"
             self.tap_scaled = Tap(name, role="scaled")
         if affine.shift is not None:
-            self.shift = Constant(f"{base}:shift", _spread(affine.shift, rank), "shift")
+            self.shift = Constant(f"{base}:shift", per_channel(affine.shift, rank), "shift")
             self.tap_shifted = Tap(node.tensor, role="shifted")
 
     def canonical_state(self) -> dict[str, Tensor]:
@@ -264,12 +265,6 @@ class ScaleShift(nn.Module):
         if self.shift is not None:
             x = self.tap_shifted(x + self.shift())
         return x
-
-
-def _spread(value: Tensor, rank: int) -> Tensor:
-    if len(value) == 1:
-        return value.float().reshape((1,) * rank)
-    return value.float().reshape(1, -1, *[1] * (rank - 2))
 
 
 class Copies(nn.Module):

@@ -155,7 +155,7 @@ def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node
         return "residual" if x in before[y] or y in before[x] else "sum"
     if op.kind == "mean":
         return node.role or "mean"
-    if node.role in ("gate", "inner", "pooled"):
+    if node.role in ("gate", "pooled", "mean"):
         return node.role
     return ROLES.get(op.kind, "other")
 
@@ -191,7 +191,7 @@ def _moved_from(node: Node) -> Node | None:
     """The node whose values these are, in the range of them."""
     op = node.op
     moves = isinstance(op, Rearrange | Repeat | Select) or (
-        isinstance(op, Call) and op.kind in KEEPS_RANGE
+        isinstance(op, Call) and op.kind in KEEPS_RANGE and node.role != "mean"
     )
     if isinstance(op, Tile) or (moves and node.inputs):
         source = node.inputs[0]

@@ -76,7 +76,7 @@ def resolve(name: str) -> Callable[..., Tensor]:
 class Affine(nn.Module):
     """x * scale + shift per channel of an image; until it is folded into what stands beside it.
 
-    scale: (C,), or (1,) for every value alike. shift: (C,), None for none.
+    scale, shift: (C,), or (1,) for every value alike; shift None for none.
     """
 
     def __init__(self, scale: Tensor, shift: Tensor | None = None):
@@ -86,11 +86,13 @@ class Affine(nn.Module):
             self.shift = shift.detach().double()
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = (1, -1, *[1] * (x.ndim - 2)) if len(self.scale) > 1 else (1,) * x.ndim
-        y = x * self.scale.float().reshape(shape)
-        if self.shift is not None:
-            y = y + self.shift.float().reshape(1, -1, *[1] * (x.ndim - 2))
-        return y
+        y = x * per_channel(self.scale, x.ndim)
+        return y if self.shift is None else y + per_channel(self.shift, x.ndim)
+
+
+def per_channel(value: Tensor, rank: int) -> Tensor:
+    """(C,) or (1,) as float32 beside a tensor of `rank` dimensions, channels second."""
+    return value.float().reshape((1, -1, *[1] * (rank - 2)) if len(value) > 1 else (1,) * rank)
 
 
 class ChannelNorm(nn.Module):

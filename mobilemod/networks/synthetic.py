@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,8 +23,12 @@ def trained_like_state(variant: Variant, num_classes: int = 1000) -> dict[str, T
     layer scales around 0.5 or less, biases and means around 0; matrices and kernels have the
     variance 1/fan-in, tables 1.
     """
-    shapes = expected_shapes(variant, num_classes)
-    return {name: torch.from_numpy(_values(name, shape)) for name, shape in shapes.items()}
+    return trained_like(expected_shapes(variant, num_classes))
+
+
+def trained_like(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """The same for the parameters of any network, by name and shape."""
+    return {name: torch.from_numpy(_values(name, tuple(shape))) for name, shape in shapes.items()}
 
 
 def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -46,9 +46,8 @@ def silu(b: Builder, x: View) -> View:
 @handles("hardsigmoid.default")
 def hardsigmoid(b: Builder, x: View) -> View:
     """clamp(x / 6 + 1/2, 0, 1)."""
-    node = b.call("mul.Scalar", [x.node], (1 / 6,), "inner")
-    node = b.call("add.Scalar", [node], (0.5,), "inner")
-    return View(b.call("clamp.default", [node], (0.0, 1.0), "gate"), x.node_axes, x.axes)
+    y = shifted(b, scaled(b, x, 1 / 6), 0.5)
+    return View(b.call("clamp.default", [y.node], (0.0, 1.0), "gate"), x.node_axes, x.axes)
 
 
 @handles("square.default")
@@ -153,7 +152,9 @@ def shifted(b: Builder, x: View, amount: float | Tensor) -> View:
         value = float(amount)
         if value == 0.0:
             return x
-        return View(b.call("add.Scalar", [x.node], (value,)), x.node_axes, x.axes)
+        one = torch.ones(1, dtype=torch.float64)
+        node = b.add(Affine(one, value * one), [x.node], x.node.shape)
+        return View(node, x.node_axes, x.axes)
     return with_constant(b, x, amount, "add.Tensor")
 
 

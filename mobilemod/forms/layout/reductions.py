@@ -37,8 +37,13 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
         # Empty dimensions beside those of an image are taken along: delegates know (2, 3).
         if len(x.node_dims) == 4 and set(where) < set(SPATIAL):
             where = SPATIAL if all(i in where or not x.node_dims[i] for i in SPATIAL) else where
-        role = "pooled" if where == SPATIAL and name == "mean.dim" else ""
-        node = b.call(name, [node], (where, True), role)
+        if name == "mean.dim" and len(x.node_dims) == 4 and where in ([2], [3]):
+            # Delegates know means over both dimensions of an image, and windows of any shape.
+            window = [n if i in where else 1 for i, n in enumerate(node.shape)][2:]
+            node = b.call("avg_pool2d.default", [node], (window, window), "mean")
+        else:
+            role = "pooled" if where == SPATIAL and name == "mean.dim" else ""
+            node = b.call(name, [node], (where, True), role)
     node_dims = tuple(() if i in where else d for i, d in enumerate(x.node_dims))
     left = [() if i in chosen else d for i, d in enumerate(x.dims)]
     if not keep:

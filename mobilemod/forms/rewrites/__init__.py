@@ -14,8 +14,11 @@ from mobilemod.forms.rewrites.affine_before import fold_into_readers
 from mobilemod.forms.rewrites.affine_merge import merge_affines
 from mobilemod.forms.rewrites.affine_move import move_behind_pooling
 from mobilemod.forms.rewrites.depthwise_sum import add_depthwise
+from mobilemod.forms.rewrites.factor_move import scale_smaller_factor
+from mobilemod.forms.rewrites.gated_sum import join_gated_sums
 from mobilemod.forms.rewrites.scalar_move import move_scalars_back
 from mobilemod.forms.rewrites.select_rows import select_rows
+from mobilemod.forms.rewrites.shift_move import move_behind_sum
 from mobilemod.forms.rewrites.space_to_depth import space_to_depth
 from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
 
@@ -28,6 +31,9 @@ PASSES: dict[str, Callable[[Graph], int]] = {
     "scales and shifts merged": merge_affines,
     "scales and shifts folded into the convolution before": fold_into_producer,
     "scales and shifts moved behind pooling": move_behind_pooling,
+    "factors moved to a product's smaller factor": scale_smaller_factor,
+    "shifts moved behind sums": move_behind_sum,
+    "sums of a tensor and its product joined": join_gated_sums,
     "scales and shifts folded into the convolutions after": fold_into_readers,
 }
 MOST_ROUNDS = 20

@@ -44,7 +44,8 @@ def _scaled(conv: NamedConv2d, affine: Affine) -> NamedConv2d:
     rows = torch.arange(conv.out_channels) // (conv.out_channels // groups)
     bias = None if conv.bias is None else conv.bias.detach().double()
     if affine.shift is not None:
-        shift = (weight.sum((2, 3)) * affine.shift.reshape(groups, width)[rows]).sum(1)
+        columns = affine.shift.expand(channels).reshape(groups, width)[rows]
+        shift = (weight.sum((2, 3)) * columns).sum(1)
         bias = shift if bias is None else bias + shift
     weight = weight * scale.reshape(groups, width)[rows][:, :, None, None]
     return conv.with_weights(weight.float(), None if bias is None else bias.float())

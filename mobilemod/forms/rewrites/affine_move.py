@@ -1,10 +1,10 @@
-"""A scale and shift per channel commutes with means over positions and with cuts of the image."""
+"""A scale and shift per channel commutes with means over positions and with moves of positions."""
 
 from __future__ import annotations
 
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.mobile_ops import NamedConv2d
-from mobilemod.forms.ops import Affine, Call
+from mobilemod.forms.ops import Affine, Call, Rearrange
 
 
 def move_behind_pooling(graph: Graph) -> int:
@@ -29,6 +29,9 @@ def move_behind_pooling(graph: Graph) -> int:
 
 
 def _commutes(node: Node) -> bool:
+    if isinstance(node.op, Rearrange):
+        source, target = node.op.source, node.op.target
+        return len(source) == len(target) == 4 and source[:2] == target[:2]
     if not isinstance(node.op, Call) or len(node.inputs) != 1 or len(node.shape) != 4:
         return False
     if node.op.name == "mean.dim":

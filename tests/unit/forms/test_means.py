@@ -1,0 +1,37 @@
+"""Means over positions: as delegates know them."""
+
+import pytest
+import torch
+from torch import nn
+
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.mobile_ops import XNNPACK_FORM
+from mobilemod.forms.ops import Call
+
+
+class Mean(nn.Module):
+    """The mean of a convolution's result over some dimensions."""
+
+    def __init__(self, dims):
+        super().__init__()
+        self.conv, self.dims = nn.Conv2d(3, 5, 1), dims
+
+    def forward(self, x):
+        y = self.conv(x)
+        return torch.tanh(y * y.mean(self.dims, keepdim=True)).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("dims", "window"), [((2,), [6, 1]), ((3,), [1, 8]), ((2, 3), None), ((1, 2), None)]
+)
+def test_a_mean_over_one_dimension_of_an_image_is_a_window(dims, window):
+    torch.manual_seed(0)
+    module = Mean(dims).eval()
+    made = canonical_form(module, (3, 6, 8))
+    x = torch.randn(2, 3, 6, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(made.form(XNNPACK_FORM)(x), module(x))
+    windows = [n for n in made.graph.of(Call) if n.op.kind == "avg_pool2d"]
+    assert [n.op.args[1] for n in windows] == ([window] if window else [])
+    # Its values lie closer together than the image's: it has a range of its own.
+    assert all(n.role == "mean" and n.source is None for n in windows)
