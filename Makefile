@@ -1,5 +1,7 @@
 # Thin verbs over the command line; `make` alone sets up, exports and validates the bundled model.
 MODEL      ?= efficientmod_xxs
+# Another network than MODEL: package.module:function, or hf:DIR.
+NETWORK    ?=
 CHECKPOINT ?=
 FETCHED    := data/imagenette/imagenette2-320
 DATA       ?= $(or $(MOBILEMOD_DATA),$(wildcard $(FETCHED)))
@@ -94,7 +96,8 @@ train: setup
 	  $(if $(CONFIG),--config "$(CONFIG)")
 
 export: setup
-	$(CLI) export --model $(MODEL) $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
+	$(CLI) export $(if $(NETWORK),--network "$(NETWORK)",--model $(MODEL)) \
+	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
 	  --targets $(TARGETS) --recipe $(RECIPE) --out "$(OUT)"
 
 # DEVICE has a default for `bench`; here it counts where it was given.
