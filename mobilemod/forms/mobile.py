@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile_ops import FormOptions
-from mobilemod.networks.registry import family_of, load_family, module_of
+from mobilemod.networks.registry import family_of, module_of
 
 
 class MobileForm(nn.Module):
@@ -55,17 +55,3 @@ def build_mobile(model: nn.Module, options: FormOptions) -> MobileForm:
             "exported; give a model of another family"
         )
     return family.mobile(model.eval(), options).eval()
-
-
-def published_state(form: MobileForm) -> dict[str, Tensor]:
-    """float32 weights by published name; `build_mobile` of their network gives `form` again.
-
-    `UserError` where the family knows no way back.
-    """
-    family = load_family(form.family)
-    if family.published is None:
-        raise UserError(
-            f"{family.title} has no way back from its mobile form to published weights, which "
-            "learned rounding and training for int8 need; take a recipe with rounding 'nearest'"
-        )
-    return family.published(form)

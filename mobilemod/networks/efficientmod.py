@@ -7,7 +7,6 @@ Read from top to bottom: variants, layers, blocks, network, the family's record.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.networks.drop_path import DropPath
-from mobilemod.networks.family import Bundled, Family, Pair
+from mobilemod.networks.family import Bundled, Family
 
 if TYPE_CHECKING:
     from mobilemod.forms.mobile import MobileForm
@@ -252,59 +251,11 @@ def _start(model: nn.Module, scale: float) -> None:
             nn.init.constant_(parameter, scale)
 
 
-def _make_room(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Biases of `qkv`, into which the way back puts the shifts of norms."""
-    for name in state:
-        module, _, parameter = name.rpartition(".")
-        if parameter == "bias" and module.endswith(".attn.qkv"):
-            linear = model.get_submodule(module)
-            linear.bias = nn.Parameter(torch.zeros(linear.out_features))
-
-
 # The form is built of this file's layers, so it is imported when it is wanted.
 def _mobile(model: EfficientMod, options: FormOptions) -> MobileForm:
     from mobilemod.forms.efficientmod import EfficientModForm
 
     return EfficientModForm(model, options)
-
-
-def _published(form: MobileForm) -> dict[str, Tensor]:
-    from mobilemod.forms.efficientmod_unfold import published_state
-
-    return published_state(form)
-
-
-def _pairs(model: nn.Module) -> Iterator[Pair]:
-    """The exact linear pairs, all found by the published names.
-
-    f -> depthwise          free: both hold one weight scale per channel, so each is filled
-    g -> product -> fc2     g's channel is repeated over the product; only outliers are brought
-                            down, because what the tensor wins in steps fc2's weights lose
-    fc1 -> product -> fc2   as g, in blocks without GELU between (ratio 1)
-    v -> proj               outliers only, as above; attention is linear in v's channels
-    q <-> k                 outliers only; the score is their product
-    """
-    for name, module in model.named_modules():
-        if isinstance(module, ModulationMlp):
-            context, path = module.context_layer, f"{name}.context_layer"
-            yield Pair(f"{path}.f:out", context.f, context.context_list[0],
-                       second_rows=slice(None), full=True)  # fmt: skip
-            yield Pair(f"{path}.g:out", context.g, module.fc2, repeat=module.ratio)
-            if module.ratio == 1:
-                yield Pair(f"{name}.fc1:out", module.fc1, module.fc2)
-        elif isinstance(module, Attention):
-            width = module.qkv.out_features // 3
-            q, k, v = (slice(i * width, (i + 1) * width) for i in range(3))
-            yield Pair(f"{name}.qkv.v:out", module.qkv, module.proj, rows=v)
-            yield Pair(f"{name}.qkv.q:out", module.qkv, module.qkv, rows=q, second_rows=k)
-            yield Pair(f"{name}.qkv.k:out", module.qkv, module.qkv, rows=k, second_rows=q)
-
-
-def _bias_factor(model: nn.Module, module: str) -> Tensor | None:
-    """`fc2` of a modulation block holds `gamma_1` in the mobile form."""
-    block, _, last = module.rpartition(".mlp.fc2")
-    found = model.get_submodule(block) if block and not last else None
-    return found.gamma_1.detach() if isinstance(found, ModulationBlock) else None
 
 
 FAMILY = Family(
@@ -314,15 +265,9 @@ FAMILY = Family(
     mobile=_mobile,
     preprocess=Preprocess(),
     names=r"patch_embed\.|layers\.\d+\.(?:blocks|downsample)\.",
-    make_room=_make_room,
     source="the authors' file",
     bundled={
         "efficientmod_xxs": Bundled("efficientmod_xxs.safetensors", "mobilemod", "Apache-2.0")
     },
     start=_start,
-    published=_published,
-    pairs=_pairs,
-    bias_factor=_bias_factor,
-    unbiased=(".qkv.",),
-    refactored=(".qkv.q:",),  # by the softmax scale
 )

@@ -5,14 +5,14 @@ Imports no framework: names and records are there before torch is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mobilemod.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from mobilemod.data.preprocess import Preprocess
     from mobilemod.forms.mobile import MobileForm
@@ -46,26 +46,6 @@ class Bundled:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Rows of `first` and columns of `second` that hold one channel each, and what lies between.
-
-    Both are linear in it: it can be divided in the first and multiplied in the second.
-    tensor: the tap whose channels are brought to like ranges; its (C,) ranges decide.
-    rows: index into `first`'s outputs, None for all. repeat: how often `second` holds a channel.
-    second_rows: where `second` holds channels in rows, not columns (the depthwise kernel, k for q).
-    full: fill every channel, not only bring outliers down.
-    """
-
-    tensor: str
-    first: nn.Module
-    second: nn.Module
-    rows: slice | None = None
-    second_rows: slice | None = None
-    repeat: int = 1
-    full: bool = False
-
-
-@dataclass(frozen=True)
 class Family:
     """How the networks of one family come to be, and how they get to phones.
 
@@ -87,20 +67,12 @@ class Family:
     them, for files in which they are called otherwise. unread: the last part of a name that
     `adapt` leaves out where the network does what it says -> why it can't be taken otherwise.
     published_key: where published files hold the weights that were measured, taken before
-    averages; "" for averages first. make_room: parameters that prepared weights
-    have and published ones lack. labels: class ids in output order, where its weights' classes
+    averages; "" for averages first. labels: class ids in output order, where its weights' classes
     aren't told by the checkpoint. source: where published weights come from, for people.
     bundled: variant's name -> the checkpoint that comes with the project.
 
     Training from scratch. start: (network, layer scales' start value), sets what starts otherwise
     than weights of variance 1/fan-in and biases of 0.
-
-    Quantization. published: the way back, float32 weights by published name whose mobile form is
-    the given one; None where there is none. pairs: for equalization, in the network's order.
-    bias_factor: (network, published module) -> what its bias is multiplied by in the mobile form,
-    float (C,), None for 1. unbiased: parts of the names of weights that have a bias in the mobile
-    form and none in published weights. refactored: parts of the names of tensors whose factor the
-    way back divides out: it comes back but for the last bit.
     """
 
     title: str
@@ -116,16 +88,10 @@ class Family:
     adapt: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     unread: Mapping[str, str] = field(default_factory=dict)
     published_key: str = ""
-    make_room: Callable[[nn.Module, Mapping[str, Tensor]], None] = lambda model, state: None
     labels: tuple[str, ...] = ()
     source: str = ""
     bundled: Mapping[str, Bundled] = field(default_factory=dict)
     start: Callable[[nn.Module, float], None] = lambda model, scale: None
-    published: Callable[[MobileForm], dict[str, Tensor]] | None = None
-    pairs: Callable[[nn.Module], Iterator[Pair]] = lambda model: iter(())
-    bias_factor: Callable[[nn.Module, str], Tensor | None] = lambda model, module: None
-    unbiased: tuple[str, ...] = ()
-    refactored: tuple[str, ...] = ()
 
     @property
     def output(self) -> str:

@@ -132,7 +132,7 @@ def build(variant: str | Variant, num_classes: int, drop_path: float = 0.0) -> n
 
 
 def network(variant: str | Variant, num_classes: int, state: Mapping[str, Tensor]) -> nn.Module:
-    """The network of published weights, or of those prepared for quantization, in eval mode.
+    """The network of published weights, in eval mode.
 
     It is for the size of images that the weights are for, where that matters.
 
@@ -142,6 +142,5 @@ def network(variant: str | Variant, num_classes: int, state: Mapping[str, Tensor
     shape = get_variant(variant) if isinstance(variant, str) else variant
     family = family_of(shape)
     model = build(at_size(shape, family.size_of(state)), num_classes)
-    family.make_room(model, state)
     model.load_state_dict(state, strict=True)
     return model.eval()

@@ -162,7 +162,7 @@ def test_no_gradient_is_lost_to_a_variance_of_code_zero(narrow_form, prepared, i
 
 @pytest.mark.parametrize("recipe", ["cpu-x86", "npu"])
 def test_what_was_trained_is_what_is_lowered(
-    narrow_form, prepared, images, folder, tmp_path, recipe
+    narrow_form, trainer, prepared, images, folder, tmp_path, recipe
 ):
     run = trainer(tmp_path, recipe=recipe)
     before = copy.deepcopy(run.program.parameters_now())
