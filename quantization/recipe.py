@@ -23,8 +23,8 @@ FORMS = tuple(dict.fromkeys(facts.form for facts in TARGETS.values()))
 
 @dataclass(frozen=True)
 class Rule:
-    """Tensors whose role and name match `role` and `tensors` (shell wildcards) have `dtype`; a later
-    rule wins.
+    """Tensors whose role and name match `role` and `tensors` (shell wildcards) have `dtype`; a
+    later rule wins.
 
     forms: the mobile forms it holds for; empty means all. observer: one of `OBSERVERS` for these
     tensors, "" for what was said before. reason: why, for people.

@@ -58,7 +58,7 @@ class Segment(nn.Module):
     def append(self, name: str, op: nn.Module, inputs: tuple[int, ...]) -> int:
         """Add an op; the number of its value."""
         name = name.replace(".", "_").replace(":", "_")
-        while hasattr(self, name):
+        while hasattr(self, name):  # of nn.Module too: a network may call a layer "last"
             name += "_"
         self.add_module(name, op)
         for i in inputs:

@@ -20,13 +20,13 @@ class Node:
     """
 
     op: nn.Module | None
-    inputs: list[Node]
+    inputs: list[Node] = field(repr=False)
     shape: tuple[int, ...]
     path: str = ""
     role: str = ""
     tensor: str = ""
     module: str = ""
-    source: Node | None = None
+    source: Node | None = field(default=None, repr=False)
     ends: bool = False
     dtype: torch.dtype = torch.float32
 

@@ -21,7 +21,7 @@ from mobilemod.forms.ops import Affine, Call, MatMul, Rearrange, Repeat, Select,
 
 NONE = -1.0  # in place of a channel's number: a value that no channel scales
 # Positively homogeneous: a positive factor passes.
-HOMOGENEOUS = ("relu", "leaky_relu", "abs", "neg", "alias", "clone", "contiguous")
+HOMOGENEOUS = ("relu", "leaky_relu", "prelu", "abs", "neg")
 # Within each channel of an image, whatever they do over positions.
 PER_CHANNEL = (
     "mean", "sum", "avg_pool2d", "max_pool2d", "adaptive_avg_pool2d", "amax", "amin", "slice",

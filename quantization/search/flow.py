@@ -26,8 +26,6 @@ MOVES = {
     "contiguous", "expand", "flatten", "pad", "permute", "reshape", "squeeze", "transpose",
     "unflatten", "unsqueeze", "view",
 }  # fmt: skip
-
-
 # What a trace doesn't look into.
 LEAVES = (Tap, Constant, NamedConv2d, Call, Fixed, MatMul, Rearrange, Select, Tile)
 
@@ -56,8 +54,9 @@ class Op:
 class Flow:
     """A form's ops under a recipe.
 
-    tensors: all of them -> role, and the tensor whose values it holds (None: its own). int8: those that the recipe makes int8. groups: group -> its int8
-    activations. capable: the ops (by number) that are int8 as long as nothing is left float.
+    tensors: all -> role, and the tensor whose values it holds, None for its own. int8: those that
+    the recipe makes int8. groups: group -> its int8 activations. capable: the ops (by number)
+    that are int8 as long as nothing is left float.
     """
 
     form: str
@@ -225,10 +224,8 @@ class _Builder:
 
 
 @torch.no_grad()
-def trace_flow(
-    form: Form, form_name: str, recipe: Recipe, size: int, modules: Collection[str]
-) -> Flow:
-    """The flow of `form` under `recipe` for images of `size` pixels.
+def trace_flow(form: Form, form_name: str, recipe: Recipe, modules: Collection[str]) -> Flow:
+    """The flow of `form` under `recipe`.
 
     modules: the paths of the network's modules.
     """
@@ -236,7 +233,7 @@ def trace_flow(
     tensors = {m.tensor: (m.role, getattr(m, "source", None)) for m in named}
     int8 = frozenset(m.tensor for m in int8_modules(form, form_name, recipe))
     graph = fx.GraphModule(form, _Tracer().trace(form))
-    ShapeProp(graph).propagate(torch.zeros(1, 3, size, size))
+    ShapeProp(graph).propagate(torch.zeros(1, *form.image_shape))
     builder = _Builder(form, int8, modules)
     values: dict[fx.Node, _Value] = {}
     for node in graph.graph.nodes:

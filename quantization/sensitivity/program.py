@@ -116,7 +116,8 @@ class SwitchedProgram:
         self.form = copy.deepcopy(form)
         self.switches: dict[str, list[Switched]] = defaultdict(list)
         for name, module in list(self.form.named_modules()):
-            if getattr(module, "tensor", None) not in table.entries:
+            named = isinstance(module, Tap | Constant | NamedConv2d)
+            if not named or module.tensor not in table.entries:
                 continue
             params = table.entries[module.tensor]
             new: Switched

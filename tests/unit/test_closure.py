@@ -23,7 +23,7 @@ PACKAGES = ("mobilemod", "quantization", "export")
 FAMILY = "mobilemod.networks.efficientmod"
 MADE_BY = {
     **{t: (*made_by(t), FAMILY) for t in TARGETS},
-    "prepared": (preparation.__name__, FAMILY),
+    "prepared": (preparation.__name__,),
 }
 
 
@@ -39,7 +39,7 @@ def keys() -> dict[str, str]:
     info = ModelInfo("m", ("a", "b"), Preprocess(size=32))
     jobs = {t: LoweringJob(t, "efficientmod_xxs", 2, {}, "weights", None, info) for t in TARGETS}
     images = SimpleNamespace(digest="images")
-    prepared = preparation._key(FAMILY, "weights", images, load_recipe("cpu"))
+    prepared = preparation._key(SimpleNamespace(to_dict=dict), "weights", images, load_recipe("cpu"))
     return {**{t: job.key() for t, job in jobs.items()}, "prepared": prepared}
 
 
@@ -66,10 +66,10 @@ def test_each_file_redoes_what_imports_it(tmp_path, monkeypatch):
     [
         (MADE_BY["tflite"], ["forms/mobile_ops", "forms/efficientmod.py", "quantization/program"],
          ["export/measure/", "results/", "harness/"]),
-        (MADE_BY["prepared"], ["forms/efficientmod_unfold", "forms/mobile.py",
-                               "networks/efficientmod", "quantization/prepare/rounding"],
+        (MADE_BY["prepared"], ["forms/rewrites/affine_after", "forms/layout/attention",
+                               "prepare/pairs", "quantization/prepare/rounding"],
          ["export/", "results/"]),
-        (("quantization.calibration",), ["forms/mobile", "observers", "data/resample"],
+        (("quantization.calibration",), ["forms/canonical", "observers", "data/resample"],
          ["export/", "results/"]),
         (("quantization.sensitivity.effects",), ["sensitivity/program", "quantization/program"],
          ["export/", "results/"]),

@@ -23,7 +23,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 from mobilemod.networks.registry import get_variant
@@ -31,7 +31,8 @@ from mobilemod.networks.synthetic import trained_like_state
 from quantization.calibration import Calibration, load_calibration, observe, refuse_overflow
 from quantization.observers import OBSERVERS, ranges
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE, activation_params
-from quantization.prepare.equalization import choose, pairs
+from quantization.prepare.equalization import choose
+from quantization.prepare.pairs import find_pairs
 from quantization.program import make_table, quantize
 from quantization.qat.network import QatProgram
 from quantization.recipe import load_recipe
@@ -100,24 +101,34 @@ def test_no_range_of_what_is_no_range(low, high):
 DEAD = ("f.weight", "f.bias", "g.weight", "g.bias", "fc1.weight")
 
 
-def network(variant: Variant, state: dict[str, Tensor]) -> EfficientMod:
-    model = EfficientMod(variant, 10)
-    model.load_state_dict(state)
-    return model.eval()
-
-
 def weights(variant: Variant, kind: str) -> dict[str, Tensor]:
-    """Ten classes' weights: fresh, trained-like, and what training can make of them."""
+    """Ten classes' weights, fresh, saturated or trained-like."""
     if kind == "fresh":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return EfficientMod(variant, 10).state_dict()
     state = trained_like_state(variant, 10)
-    for name, value in state.items():
+    for value in state.values():
         if kind == "saturated" and value.ndim > 1:
             value *= 10  # GELU and softmax at their ends
+    return state
+
+
+def captured(variant: Variant, kind: str, size: int = SIZE) -> Canonical:
+    """The canonical form of a network with these weights."""
+    model = EfficientMod(variant, 10)
+    model.load_state_dict(weights(variant, kind))
+    return canonical_form(model.eval(), (3, size, size))
+
+
+def changed(canonical: Canonical, kind: str) -> Canonical:
+    """What training can make of trained-like weights."""
+    state = {name: value.clone() for name, value in canonical.state().items()}
+    for name, value in state.items():
+        if kind == "saturated" and value.ndim > 1:
+            value *= 10
         elif (
-            (kind == "no layer scale" and name.endswith("gamma_1"))
+            (kind == "no layer scale" and ".fc2." in name)
             or (kind == "no stem" and "patch_embed.proj" in name)
             or kind == "nothing"
         ):
@@ -128,7 +139,7 @@ def weights(variant: Variant, kind: str) -> dict[str, Tensor]:
             value.mul_(1e-7) if value.ndim > 1 else value.fill_(1.0)
         elif kind == "large bias" and ".context_layer.g." in name:
             value.zero_() if value.ndim > 1 else value.fill_(50.0)
-    return state
+    return canonical.with_state(state)
 
 
 def pictures(count: int, seed: int = 0) -> Tensor:
@@ -140,27 +151,35 @@ def pictures(count: int, seed: int = 0) -> Tensor:
 
 
 KINDS = (
-    "fresh", "trained-like", "saturated", "no layer scale", "no stem", "nothing", "dead",
+    "trained-like", "saturated", "no layer scale", "no stem", "nothing", "dead",
     "constant context", "large bias",
 )  # fmt: skip
 
 
+def test_fresh_weights_become_a_program(shallow_variant):
+    _becomes_a_program(captured(shallow_variant, "fresh"), 10)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_weights_becomes_a_program(shallow_variant, kind):
+def test_every_kind_of_weights_becomes_a_program(shallow_form, kind):
+    # A saturated network's softmax turns a rounding into another picture.
+    _becomes_a_program(changed(shallow_form, kind), 10 if kind != "saturated" else -np.inf)
+
+
+def _becomes_a_program(canonical: Canonical, least: float) -> None:
     """Both forms, both recipes: calibrated, finite parameters, finite logits, near the float's."""
-    model, x = network(shallow_variant, weights(shallow_variant, kind)), pictures(4)
-    forms = {name: build_mobile(model, options) for name, options in FORMS.items()}
+    x = pictures(4)
+    forms = {name: canonical.form(options) for name, options in FORMS.items()}
     calibration = Calibration("w", "i", 4, observe(forms["xnnpack"], [x], 1))
     with torch.no_grad():
-        expected = model(x).numpy()
+        expected = forms["xnnpack"](x).numpy()
     for recipe, form in (("cpu", "xnnpack"), ("npu", "coreml")):
         table = make_table(forms[form], form, load_recipe(recipe), calibration)
         assert all(np.isfinite(s) and s > 0 for e in table.entries.values() for s in e.scale)
         with torch.no_grad():
             logits = quantize(forms[form], table, True)(x).numpy()
         assert np.isfinite(logits).all()
-        if kind != "saturated":  # whose softmax turns a rounding into another picture
-            assert sqnr_db(expected, logits) > 10
+        assert sqnr_db(expected, logits) > least
 
 
 @pytest.mark.slow
@@ -168,7 +187,7 @@ def test_every_kind_of_weights_becomes_a_program(shallow_variant, kind):
 def test_fresh_weights_of_the_large_variants_are_calibrated(name):
     """Where tensors of 0.99996 to 0.99997 came up."""
     variant = get_variant(name)
-    form = build_mobile(network(variant, weights(variant, "fresh")), FORMS["xnnpack"])
+    form = captured(variant, "fresh").form(FORMS["xnnpack"])
     calibration = Calibration("w", "i", 2, observe(form, [pictures(2)], 1))
     table = make_table(form, "xnnpack", load_recipe("cpu"), calibration)
     with torch.no_grad():
@@ -176,10 +195,9 @@ def test_fresh_weights_of_the_large_variants_are_calibrated(name):
 
 
 @pytest.mark.slow
-def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
+def test_biases_fit_int32_in_the_files(narrow_form, tmp_path):
     """A dead channel with a large bias: its weight's finest step is too fine for the bias."""
-    variant = narrow_variant
-    form = build_mobile(network(variant, weights(variant, "large bias")), FORMS["xnnpack"])
+    form = changed(narrow_form, "large bias").form(FORMS["xnnpack"])
     x = pictures(4)
     calibration = Calibration("w", "i", 4, observe(form, [x], 1))
     table = make_table(form, "xnnpack", load_recipe("cpu"), calibration)
@@ -197,9 +215,7 @@ def test_biases_fit_int32_in_the_files(narrow_variant, tmp_path):
 @pytest.mark.slow
 def test_the_check_lets_silent_layers_underflow(shallow_variant, tmp_path):
     """Layer scales of 1e-4 put a fresh network's outputs below float16's normal numbers."""
-    form = build_mobile(
-        network(shallow_variant, weights(shallow_variant, "fresh")), FORMS["coreml"]
-    )
+    form = captured(shallow_variant, "fresh").form(FORMS["coreml"])
     info = ModelInfo("model", tuple(map(str, range(10))), Preprocess(size=SIZE))
     path = tmp_path / "model.mlpackage"
     coreml.lower(form, info, path, int8=False)
@@ -208,47 +224,42 @@ def test_the_check_lets_silent_layers_underflow(shallow_variant, tmp_path):
     assert check(path, form, image).passed
     wrong = copy.deepcopy(form)  # negative control: a layer that does count
     with torch.no_grad():
-        wrong.head.weight[0] *= 1.1
+        (head,) = (m for m in wrong.modules() if getattr(m, "module", "") == "head")
+        head.weight[0] *= 1.1
     assert not check(path, wrong, image).passed
 
 
-def test_dead_channels_dont_make_outliers_of_the_others(shallow_variant):
-    model = network(shallow_variant, weights(shallow_variant, "trained-like"))
-    found = {p.tensor: torch.ones(_channels(p)) for p in pairs(model)}
-    assert choose(model, found) == {}
+def test_dead_channels_dont_make_outliers_of_the_others(shallow_form):
+    pairs = list(find_pairs(shallow_form.graph))
+    found = {p.tensor: torch.ones(p.channels) for p in pairs}
+    assert choose(pairs, found) == {}
     for values in found.values():
         values[2:] = 0.0
-    chosen = choose(model, found)
+    chosen = choose(pairs, found)
     assert all(tensor.endswith(".f:out") for tensor in chosen)
     # An outlier is brought down no further than the finest scale reaches.
     for values in found.values():
         values[:] = 1e-4
         values[0] = 1.0
-    for tensor, exponents in choose(model, found).items():
+    for tensor, exponents in choose(pairs, found).items():
         if not tensor.endswith(".f:out"):
             most = float((found[tensor] / torch.tensor(exponents).exp2()).max())
             assert most >= MIN_SCALE * (ACTIVATION_MAX - ACTIVATION_MIN) / 2**0.5
 
 
-def _channels(pair) -> int:
-    return len(pair.first.weight[slice(None) if pair.rows is None else pair.rows])
-
-
-def test_overflow_is_named_by_tensor(shallow_variant):
-    state = weights(shallow_variant, "trained-like")
-    state["patch_embed.norm.weight"] *= 1e25
-    form = build_mobile(network(shallow_variant, state), FORMS["xnnpack"])
+def test_overflow_is_named_by_tensor(shallow_form):
+    state = shallow_form.state()
+    wide = {"patch_embed.norm:shifted.scale": state["patch_embed.norm:shifted.scale"] * 1e25}
+    form = shallow_form.with_state({**state, **wide}).form(FORMS["xnnpack"])
     where = r"tensor layers\.0\.blocks\.0\.norm:square is not finite"
     with pytest.raises(UserError, match=where):
         refuse_overflow(form, pictures(1))
     with pytest.raises(UserError, match=where):
         observe(form, [pictures(1)], 1)
-    sane = build_mobile(
-        network(shallow_variant, weights(shallow_variant, "fresh")), FORMS["xnnpack"]
-    )
+    sane = shallow_form.form(FORMS["xnnpack"])
     observed = observe(sane, [pictures(1)], 1)
     table = make_table(sane, "xnnpack", load_recipe("npu"), Calibration("w", "i", 1, observed))
-    with pytest.raises(UserError, match=r"tensor patch_embed\.proj:in is not finite"):
+    with pytest.raises(UserError, match="tensor network:input is not finite"):
         code_counts(SwitchedProgram(sane, table), pictures(1) * torch.inf)
     program = QatProgram(sane, table)
     program.ranges[0].ends.data.fill_(torch.nan)
@@ -256,10 +267,10 @@ def test_overflow_is_named_by_tensor(shallow_variant):
         program.refresh()
 
 
-def test_scales_beyond_float16(shallow_variant):
-    state = weights(shallow_variant, "trained-like")
-    state["head.weight"] *= 1e9
-    form = build_mobile(network(shallow_variant, state), FORMS["xnnpack"])
+def test_scales_beyond_float16(shallow_form):
+    state = shallow_form.state()
+    large = shallow_form.with_state({**state, "head.weight": state["head.weight"] * 1e9})
+    form = large.form(FORMS["xnnpack"])
     calibration = Calibration("w", "i", 1, observe(form, [pictures(1)], 1))
     make_table(form, "xnnpack", load_recipe("cpu"), calibration)
     with pytest.raises(UserError, match=r"Core ML: the scale of head:\w+ .* beyond float16"):
@@ -267,8 +278,8 @@ def test_scales_beyond_float16(shallow_variant):
 
 
 @pytest.mark.parametrize("low,high", [(float("nan"), 1.0), (0.0, float("inf")), (2.0, 1.0)])
-def test_a_table_without_ranges(tmp_path, shallow_model, low, high):
-    form = build_mobile(shallow_model, FORMS["xnnpack"])
+def test_a_table_without_ranges(tmp_path, shallow_form, low, high):
+    form = shallow_form.form(FORMS["xnnpack"])
     path = tmp_path / "calibration.json"
     Calibration("w", "i", 1, observe(form, [pictures(1)], 1)).save(path)
     values = json.loads(path.read_text("utf-8"))
@@ -279,10 +290,8 @@ def test_a_table_without_ranges(tmp_path, shallow_model, low, high):
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_values_beyond_float16_are_named(shallow_variant, tmp_path, int8):
-    module = build_mobile(
-        network(shallow_variant, weights(shallow_variant, "saturated")), FORMS["coreml"]
-    )
+def test_values_beyond_float16_are_named(shallow_form, tmp_path, int8):
+    module = changed(shallow_form, "saturated").form(FORMS["coreml"])
     if int8:
         calibration = Calibration("w", "i", 1, observe(module, [pictures(1)], 1))
         table = make_table(module, "coreml", load_recipe("cpu"), calibration)

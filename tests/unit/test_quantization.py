@@ -15,7 +15,7 @@ from mobilemod.data.imagefolder import read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.form import CANONICAL_WEIGHTS
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
 from quantization.calibration import (
     Calibration,
@@ -23,11 +23,10 @@ from quantization.calibration import (
     calibrate,
     load_calibration,
     observe,
-    weights_digest,
 )
 from quantization.observers import OBSERVERS, entropy_range, mse_range, percentile_range, ranges
 from quantization.params import ParameterTable, activation_params, weight_params
-from quantization.program import QuantizedConv2d, make_table, quantize
+from quantization.program import QuantizedConv2d, int8_modules, make_table, quantize
 from quantization.recipe import Rule, bundled_recipes, load_recipe, parse_recipe
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
@@ -40,9 +39,9 @@ def batches():
 
 
 @pytest.fixture(scope="module")
-def narrow(narrow_model, batches):
+def narrow(narrow_form, batches):
     """The narrow network's forms and its calibration."""
-    forms = {name: build_mobile(narrow_model, options) for name, options in FORMS.items()}
+    forms = {name: narrow_form.form(options) for name, options in FORMS.items()}
     observed = observe(forms["xnnpack"], batches, 2)
     return forms, Calibration("w", "i", 4, observed)
 
@@ -99,7 +98,7 @@ def test_a_flat_range_is_kept(find):
 def test_a_rule_may_name_its_observer(narrow):
     forms, calibration = narrow
     base = load_recipe("cpu")
-    rule = Rule("*.f:out", "int8", observer="minmax")
+    rule = Rule("int8", "*.f:out", observer="minmax")
     recipe = dataclasses.replace(base, rules=(*base.rules, rule))
     tables = [make_table(forms["xnnpack"], "xnnpack", r, calibration) for r in (base, recipe)]
     name = "layers.0.blocks.0.mlp.context_layer.f:out"
@@ -107,7 +106,7 @@ def test_a_rule_may_name_its_observer(narrow):
     assert (tables[1].entries[name].low, tables[1].entries[name].high) == seen.range("minmax")
     changed = {t for t in tables[0].entries if tables[0].entries[t] != tables[1].entries[t]}
     assert changed and all(t.endswith(".f:out") for t in changed)
-    assert recipe.observer_of("layers.0.blocks.0.mlp.fc1:out", "xnnpack") == base.observer
+    assert recipe.observer_of("layers.0.blocks.0.mlp.fc1:out", "xnnpack", "conv") == base.observer
 
 
 @pytest.mark.parametrize("name", ["cpu", "npu"])
@@ -144,38 +143,42 @@ def test_a_wrong_recipe_is_named(change, says, tmp_path):
 
 def test_later_rules_win_and_forms_are_heeded():
     recipe = load_recipe("cpu-x86")
-    name = "layers.0.blocks.1.mlp.context_layer.context_list.0:out"
-    assert recipe.dtype(name, "coreml") == "int8" and recipe.dtype(name, "xnnpack") == "float"
-    assert recipe.dtype("layers.0.blocks.1.norm:out", "xnnpack") == "int8"
-    assert recipe.dtype("layers.0.blocks.1.norm:rstd", "xnnpack") == "float"
-    assert recipe.dtype("layers.3.blocks.11:out", "xnnpack") == "float"
+    assert recipe.dtype("a:out", "coreml", "depthwise") == "int8"
+    assert recipe.dtype("a:out", "xnnpack", "depthwise") == "float"
+    assert recipe.dtype("norm:out", "xnnpack", "norm.out") == "int8"
+    assert recipe.dtype("norm:rstd", "xnnpack", "norm.rstd") == "float"
+    assert recipe.dtype("a:residual", "xnnpack", "residual") == "float"
+    one = dataclasses.replace(recipe, rules=(*recipe.rules, Rule("int8", "a:*", "residual")))
+    assert one.dtype("a:residual", "xnnpack", "residual") == "int8"
+    assert one.dtype("b:residual", "xnnpack", "residual") == "float"
 
 
 def test_the_x86_recipe_differs_from_cpu_in_the_depthwise_alone(narrow):
     forms, _ = narrow
-    names = [m.tensor for m in forms["xnnpack"].modules() if isinstance(m, Tap | NamedConv2d)]
     cpu, x86 = load_recipe("cpu"), load_recipe("cpu-x86")
-    differing = {n for n in names if cpu.dtype(n, "xnnpack") != x86.dtype(n, "xnnpack")}
+    held = [{m.tensor for m in int8_modules(forms["xnnpack"], "xnnpack", r)} for r in (cpu, x86)]
     # Its input and what goes on to the next convolution stay int8.
-    whole = {n for n in names if ".context_list.0" in n and not n.endswith(":gelu")}
-    assert differing == whole and len(differing) > 20
+    whole = {n for n in held[0] if ".context_list.0" in n and not n.endswith(":gelu")}
+    assert held[0] - held[1] == whole and held[1] < held[0] and len(whole) > 20
     assert cpu.min_int8_share == 0.99 and x86.min_int8_share == 0.95
 
 
 @pytest.mark.parametrize("recipe", ["cpu", "npu"])
 @pytest.mark.parametrize("form", list(FORMS))
-def test_table_holds_every_published_weight(narrow, recipe, form):
+def test_table_holds_every_weight(narrow, recipe, form):
     forms, calibration = narrow
     table = make_table(forms[form], form, load_recipe(recipe), calibration)
     for conv in (m for m in forms[form].modules() if isinstance(m, NamedConv2d)):
-        averages = conv.part in ("mean", "variance")
-        assert (conv.tensor in table.entries) == (recipe == "npu" or not averages)
+        own = conv.role in CANONICAL_WEIGHTS
+        assert (conv.tensor in table.entries) == (recipe == "npu" or own)
     if recipe == "npu":
-        taps = {m.tensor for m in forms[form].modules() if isinstance(m, Tap)}
-        left = {t for t in taps - set(table.entries) if not t.endswith("downsample.proj:in")}
+        taps = {m.tensor: m.role for m in forms[form].modules() if isinstance(m, Tap)}
+        # What a convolution reads is int8 already.
+        left = {role for t, role in taps.items() if t not in table.entries} - {"in"}
         # Inside Core ML's float16 norm, squares would overflow: its taps stay float there. A
         # repeated tensor is quantized already.
-        assert all(("norm" in t or ":repeat" in t) and form == "coreml" for t in left)
+        inside = {f"norm.{p}" for p in ("mean", "centered", "square", "variance", "rstd")}
+        assert left == ({*inside, "repeat"} if form == "coreml" else set())
     again = ParameterTable.from_dict(json.loads(json.dumps(table.to_dict())))
     assert again == table
 
@@ -229,17 +232,15 @@ def test_weights_are_held_as_codes(narrow):
     assert all(c.weight.dtype == torch.int8 and int(c.weight.min()) >= -127 for c in convs)
 
 
-def test_calibration_is_cached_and_deterministic(narrow_model, data_dir, tmp_path, monkeypatch):
+def test_calibration_is_cached_and_deterministic(narrow_form, data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path / "a"))
-    form = build_mobile(narrow_model, XNNPACK_FORM)
-    digest = weights_digest(narrow_model.state_dict())
     folder = read_folder(data_dir / "train")
-    first = calibrate(form, digest, folder, Preprocess(size=64), 8)
+    first = calibrate(narrow_form, folder, Preprocess(size=64), 8)
     cached = list((tmp_path / "a").glob("calibration-*.json"))
     assert len(cached) == 1 and load_calibration(cached[0]) == first
     monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path / "b"))
-    assert calibrate(form, digest, folder, Preprocess(size=64), 8) == first
-    calibrate(form, digest, folder, Preprocess(size=64), 9)
+    assert calibrate(narrow_form, folder, Preprocess(size=64), 8) == first
+    calibrate(narrow_form, folder, Preprocess(size=64), 9)
     assert len(list((tmp_path / "b").glob("calibration-*.json"))) == 2
 
 
@@ -262,9 +263,9 @@ def test_biases_are_whole_steps_of_their_input(narrow, form):
     ]
     by_name = {c.tensor: c for c in convs}
     for weight, source in [
-        ("patch_embed.proj:weight", "patch_embed.proj:in"),
+        ("patch_embed.proj:weight", "network:input"),
         ("layers.0.blocks.1.mlp.fc2:weight", "layers.0.blocks.1.mlp:product"),
-        ("layers.2.blocks.2.attn.proj:weight", "layers.2.blocks.2.attn:merged"),
+        ("layers.2.blocks.2.attn.proj:weight", "layers.2.blocks.2.attn:moved"),
         ("head:weight", "norm:pooled"),
     ]:
         conv = by_name[weight]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -25,17 +25,18 @@ from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.results.search.page import write_page
 from mobilemod.results.search.table import text_table
 from mobilemod.tasks.classification import TASK
 from quantization.calibration import Calibration, observe
-from quantization.program import make_table, quantize
+from quantization.program import int8_modules, make_table, quantize
 from quantization.recipe import load_recipe, parse_recipe
 from quantization.search.flow import Flow, trace_flow
 from quantization.search.mixed import Mix, Search
 from quantization.search.recipe import mixed_recipe
-from quantization.sensitivity.effects import Effect, effect
+from quantization.sensitivity.effects import Effect, effect, module_paths
 from quantization.sensitivity.program import SwitchedConv2d, SwitchedProgram, SwitchedTap
 
 SIZE = 64
@@ -60,18 +61,19 @@ def images() -> torch.Tensor:
     return F.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
 
 
-def modules(model) -> list[str]:
-    return [name for name, _ in model.named_modules() if name]
+def modules(canonical: Canonical) -> set[str]:
+    return module_paths(canonical.graph)
 
 
-def flow_of(model, form="xnnpack", recipe="cpu") -> Flow:
-    built = build_mobile(model, FORMS[form])
-    return trace_flow(built, form, load_recipe(recipe), SIZE, modules(model))
+@functools.cache
+def flow_of(canonical: Canonical, form="xnnpack", recipe="cpu") -> Flow:
+    built = canonical.form(FORMS[form])
+    return trace_flow(built, form, load_recipe(recipe), modules(canonical))
 
 
-def program_of(model, images, form="xnnpack", recipe="cpu") -> SwitchedProgram:
-    observed = observe(build_mobile(model, FORMS["xnnpack"]), [images], 1)
-    built = build_mobile(model, FORMS[form])
+def program_of(canonical: Canonical, images, form="xnnpack", recipe="cpu") -> SwitchedProgram:
+    observed = observe(canonical.form(FORMS["xnnpack"]), [images], 1)
+    built = canonical.form(FORMS[form])
     rules = load_recipe(recipe)
     return SwitchedProgram(
         built, make_table(built, form, rules, Calibration("w", "i", 8, observed))
@@ -80,11 +82,11 @@ def program_of(model, images, form="xnnpack", recipe="cpu") -> SwitchedProgram:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("form", list(FORMS))
-def test_nothing_is_half_quantized_whatever_is_left_float(narrow_model, images, form, recipe):
+def test_nothing_is_half_quantized_whatever_is_left_float(narrow_form, images, form, recipe):
     """Watched while the program runs: each convolution's weight, input and output go together."""
-    flow = flow_of(narrow_model, form, recipe)
+    flow = flow_of(narrow_form, form, recipe)
     assert flow.selection(()) == flow.int8
-    program = program_of(narrow_model, images, form, recipe)
+    program = program_of(narrow_form, images, form, recipe)
     assert set(program.switches) == flow.int8
     written: dict[int, SwitchedConv2d] = {}
     alive, wrong, seen = [], [], set()
@@ -106,7 +108,7 @@ def test_nothing_is_half_quantized_whatever_is_left_float(narrow_model, images, 
             module.register_forward_hook(convolved)
         elif isinstance(module, SwitchedTap):
             module.register_forward_pre_hook(tapped)
-    names = flow.candidates(modules(narrow_model))
+    names = flow.candidates(modules(narrow_form))
     rng = np.random.default_rng(1)
     mixes = [[name] for name in names[::4]] + [list(rng.choice(names, 9)) for _ in range(12)]
     with torch.inference_mode():
@@ -122,8 +124,8 @@ def test_nothing_is_half_quantized_whatever_is_left_float(narrow_model, images, 
     assert seen == {t for t in flow.int8 if t.endswith(":weight")}
 
 
-def test_shared_values_stay_int8_until_the_last_reader_is_float(narrow_model):
-    flow = flow_of(narrow_model)
+def test_shared_values_stay_int8_until_the_last_reader_is_float(narrow_form):
+    flow = flow_of(narrow_form)
     mlp = "layers.0.blocks.0.mlp"
     fc1, f = f"{mlp}.fc1", f"{mlp}.context_layer.f"
     shared = "layers.0.blocks.0.norm:out"
@@ -139,24 +141,24 @@ def test_shared_values_stay_int8_until_the_last_reader_is_float(narrow_model):
     assert f"{mlp}.context_layer.context_list.0:gelu" in flow.selection([f])
 
 
-def test_candidates_are_modules_within_a_layer_each_with_an_effect_of_its_own(narrow_model):
-    flow = flow_of(narrow_model, recipe="npu")
-    names = flow.candidates(modules(narrow_model))
+def test_candidates_are_modules_within_a_layer_each_with_an_effect_of_its_own(narrow_form):
+    flow = flow_of(narrow_form, recipe="npu")
+    names = flow.candidates(modules(narrow_form))
     assert len({flow.selection([n]) for n in names}) == len(names) > 80
     assert {"head", "norm", "layers.3.blocks.2.attn", "layers.1.blocks.0"} <= set(names)
     assert not {"layers", "layers.0", "layers.0.blocks"} & set(names)
 
 
-def test_share_is_of_multiply_accumulates(narrow_model):
-    flow = flow_of(narrow_model)
-    form = build_mobile(narrow_model, FORMS["xnnpack"])
+def test_share_is_of_multiply_accumulates(narrow_form):
+    flow = flow_of(narrow_form)
+    form = narrow_form.form(FORMS["xnnpack"])
     macs = {}
 
     def count(conv, args, out):
         macs[conv.tensor] = out[0].numel() * conv.weight[0].numel()
 
     for module in form.modules():
-        if hasattr(module, "tensor") and hasattr(module, "weight"):
+        if isinstance(module, NamedConv2d):
             module.register_forward_hook(count)
     with torch.inference_mode():
         form(torch.zeros(1, 3, SIZE, SIZE))
@@ -198,9 +200,9 @@ class Landscape:
         return Search(self.flow, names, self.cost, 0.01, self.measure)
 
 
-def test_greedy_takes_the_best_gain_for_its_cost_each_time(narrow_model):
-    flow = flow_of(narrow_model)
-    names = flow.candidates(modules(narrow_model))
+def test_greedy_takes_the_best_gain_for_its_cost_each_time(narrow_form):
+    flow = flow_of(narrow_form)
+    names = flow.candidates(modules(narrow_form))
     land = Landscape(flow, 3)
     search = land.search(names)
     mix = search.start()
@@ -222,8 +224,8 @@ def test_greedy_takes_the_best_gain_for_its_cost_each_time(narrow_model):
     assert land.runs < 1 + (len(names) + 1) + 6 * len(names) / 2
 
 
-def test_a_module_inside_a_chosen_one_is_not_named_twice(narrow_model):
-    flow = flow_of(narrow_model)
+def test_a_module_inside_a_chosen_one_is_not_named_twice(narrow_form):
+    flow = flow_of(narrow_form)
     land = Landscape(flow, 0)
     block = "layers.1.blocks.0"
     search = land.search([f"{block}.mlp.fc1", f"{block}.mlp"])
@@ -233,29 +235,29 @@ def test_a_module_inside_a_chosen_one_is_not_named_twice(narrow_model):
     assert last.modules == (f"{block}.mlp",) and search.add(last) is None
 
 
-def test_what_wins_nothing_is_not_taken(narrow_model):
-    flow = flow_of(narrow_model)
+def test_what_wins_nothing_is_not_taken(narrow_form):
+    flow = flow_of(narrow_form)
     land = Landscape(flow, 0)
     land.harm = dict.fromkeys(land.harm, 0.0)
-    search = land.search(flow.candidates(modules(narrow_model)))
+    search = land.search(flow.candidates(modules(narrow_form)))
     assert search.add(search.start()) is None
 
 
-def test_logits_that_are_not_finite_are_left_first(narrow_model):
-    flow = flow_of(narrow_model)
+def test_logits_that_are_not_finite_are_left_first(narrow_form):
+    flow = flow_of(narrow_form)
     land = Landscape(flow, 0)
 
     def measure(selections, quick):
         broken = Effect(math.nan, math.nan, math.nan, 0.0)
         return [broken if "head:weight" in s else land.effect(s) for s in selections]
 
-    search = Search(flow, flow.candidates(modules(narrow_model)), land.cost, 0.01, measure)
+    search = Search(flow, flow.candidates(modules(narrow_form)), land.cost, 0.01, measure)
     mix = search.add(search.start())
     assert mix.added == "head" and math.isfinite(mix.kl)
 
 
-def test_pruning_gives_back_what_is_not_needed(narrow_model):
-    flow = flow_of(narrow_model)
+def test_pruning_gives_back_what_is_not_needed(narrow_form):
+    flow = flow_of(narrow_form)
     land = Landscape(flow, 5)
     needed, needless = "layers.0.blocks.1.mlp.fc1", "layers.3.blocks.1.mlp.fc1"
     land.harm[f"{needless}:weight"] = 0.0
@@ -270,22 +272,20 @@ def test_pruning_gives_back_what_is_not_needed(narrow_model):
     assert shares[needed].cost == pytest.approx(pruned.cost)
 
 
-def test_a_blown_up_channel_is_left_float_first(narrow_model, images):
+def test_a_blown_up_channel_is_left_float_first(narrow_form, images):
     """One channel 300 times larger, which the next layer undoes: its range ruins all others."""
-    model = copy.deepcopy(narrow_model)
     mlp = CULPRIT.rpartition(".")[0]
-    fc1, fc2 = model.get_submodule(CULPRIT), model.get_submodule(f"{mlp}.fc2")
-    with torch.no_grad():
-        fc1.weight[3] *= 300
-        fc1.bias[3] *= 300
-        fc2.weight[:, 3] /= 300
-    flow = flow_of(model)
-    form = build_mobile(model, FORMS["xnnpack"])
+    state = {k: v.clone() for k, v in narrow_form.state().items()}
+    state[f"{CULPRIT}.weight"][3] *= 300
+    state[f"{CULPRIT}.bias"][3] *= 300
+    state[f"{mlp}.fc2.weight"][:, 3] /= 300
+    blown = narrow_form.with_state(state)
+    flow, form = flow_of(narrow_form), blown.form(FORMS["xnnpack"])
     rules = dataclasses.replace(load_recipe("cpu"), observer="minmax")
     observed = Calibration("w", "i", 8, observe(form, [images], 1))
     program = SwitchedProgram(form, make_table(form, "xnnpack", rules, observed))
     with torch.inference_mode():
-        reference = model(images).numpy()
+        reference = form(images).numpy()
 
     @torch.inference_mode()
     def measure(selections, quick):
@@ -296,7 +296,7 @@ def test_a_blown_up_channel_is_left_float_first(narrow_model, images):
             found.append(effect(reference, logits, reference.argmax(1), TASK))
         return found
 
-    names = [n for n in flow.candidates(modules(model)) if n.startswith("layers.2")]
+    names = [n for n in flow.candidates(modules(blown)) if n.startswith("layers.2")]
     costs = mac_costs(flow)
     search = Search(flow, names, costs.total, costs.least, measure)
     start = search.start()
@@ -312,10 +312,10 @@ def test_a_blown_up_channel_is_left_float_first(narrow_model, images):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipe_says_what_the_mix_is_in_every_form(narrow_model, recipe):
+def test_recipe_says_what_the_mix_is_in_every_form(narrow_form, recipe):
     base = load_recipe(recipe)
-    flows = [flow_of(narrow_model, form, recipe) for form in FORMS]
-    names = flows[0].candidates(modules(narrow_model))
+    flows = [flow_of(narrow_form, form, recipe) for form in FORMS]
+    names = flows[0].candidates(modules(narrow_form))
     rng = np.random.default_rng(4)
     mixes = [CHOSEN, *(tuple(dict.fromkeys(rng.choice(names, 6))) for _ in range(10)), tuple(names)]
     for mix in mixes:
@@ -323,7 +323,8 @@ def test_recipe_says_what_the_mix_is_in_every_form(narrow_model, recipe):
         again = parse_recipe(json.loads(json.dumps(made.to_dict())), "test")
         assert again == made and again.name == f"{recipe}-mixed"
         for flow in flows:
-            held = {t for t in flow.names if again.dtype(t, flow.form) == "int8"}
+            form = narrow_form.form(FORMS[flow.form])
+            held = {m.tensor for m in int8_modules(form, flow.form, again)}
             assert held == flow.selection(mix)
             assert flow.int8_share(mix) >= again.min_int8_share
         assert min(f.int8_share(mix) for f in flows) - again.min_int8_share < 0.001
@@ -338,8 +339,8 @@ def test_recipe_says_what_the_mix_is_in_every_form(narrow_model, recipe):
             assert getattr(again, name) == getattr(base, name)
 
 
-def test_rules_are_few_and_readable(narrow_model):
-    flows = [flow_of(narrow_model, form) for form in FORMS]
+def test_rules_are_few_and_readable(narrow_form):
+    flows = [flow_of(narrow_form, form) for form in FORMS]
     base = load_recipe("cpu")
     made = mixed_recipe(base, flows, {"layers.0.blocks.1.mlp.fc1": "a"}, "")
     rules = [(r.tensors, r.dtype, r.forms) for r in made.rules[len(base.rules) :]]
@@ -381,14 +382,14 @@ LONG = (pytest.mark.slow, pytest.mark.long)
     "target,recipe",
     [pytest.param(t, r, marks=MARKS.get((t, r), LONG)) for t in BACKENDS for r in ("cpu", "npu")],
 )
-def test_file_has_exactly_these_modules_float(narrow_model, images, tmp_path, target, recipe):
+def test_file_has_exactly_these_modules_float(narrow_form, images, tmp_path, target, recipe):
     """The lowered file's own graph, by share of MACs and, where named, by module."""
     backend = BACKENDS[target]
-    flows = {form: flow_of(narrow_model, form, recipe) for form in FORMS}
+    flows = {form: flow_of(narrow_form, form, recipe) for form in FORMS}
     mixed = mixed_recipe(load_recipe(recipe), list(flows.values()), dict.fromkeys(CHOSEN, "a"), "")
     facts = backend.facts
-    form = build_mobile(narrow_model, FORMS[facts.form])
-    observed = observe(build_mobile(narrow_model, FORMS["xnnpack"]), [images], 1)
+    form = narrow_form.form(FORMS[facts.form])
+    observed = observe(narrow_form.form(FORMS["xnnpack"]), [images], 1)
     table = make_table(form, facts.form, mixed, Calibration("w", "i", 8, observed))
     program = quantize(form, table, backend.facts.fold)
     path = tmp_path / f"mixed{facts.suffix}"
@@ -449,8 +450,8 @@ def layer_profiles(fc1: float, head: float) -> tuple[Profile, Profile]:
     return int8, floats
 
 
-def test_cost_is_float_less_int8_and_what_is_quantized_more(narrow_model):
-    flow = flow_of(narrow_model)
+def test_cost_is_float_less_int8_and_what_is_quantized_more(narrow_form):
+    flow = flow_of(narrow_form)
     costs = time_costs(flow, *layer_profiles(fc1=1.75, head=0.2))
     assert costs.unit == "ms" and costs.total(()) == pytest.approx(1.64)
     fc1 = "layers.0.blocks.1.mlp.fc1"
@@ -467,8 +468,8 @@ def test_cost_is_float_less_int8_and_what_is_quantized_more(narrow_model):
     assert saved < 0 and costs.total(["head"]) == pytest.approx(costs.base + saved)
 
 
-def test_profiles_of_another_network_are_refused(narrow_model):
-    flow = flow_of(narrow_model)
+def test_profiles_of_another_network_are_refused(narrow_form):
+    flow = flow_of(narrow_form)
     strange = profile("b.tflite", [("conv", "", "int8", 10, 1.0)])
     with pytest.raises(UserError, match="names no module"):
         time_costs(flow, strange, strange)

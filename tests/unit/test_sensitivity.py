@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, Tap
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.results.sensitivity.table import text_table
@@ -36,6 +35,7 @@ from quantization.sensitivity.effects import (
     effect,
     make_items,
     measure,
+    module_paths,
     summarize,
 )
 from quantization.sensitivity.program import (
@@ -58,16 +58,18 @@ def images():
 
 
 class Case:
-    """A model's form with its table, switched, and its items by module."""
+    """A network's form with its table, switched, and its items by module."""
 
-    def __init__(self, model, images, form="xnnpack", recipe="cpu", observer="mse", by="module"):
-        self.form = build_mobile(model, FORMS[form])
+    def __init__(
+        self, canonical, images, form="xnnpack", recipe="cpu", observer="mse", by="module"
+    ):
+        self.form = canonical.form(FORMS[form])
         # The tensors of both forms have the names that the xnnpack form's calibration knows.
-        observed = observe(build_mobile(model, XNNPACK_FORM), images.split(4), 2)
+        observed = observe(canonical.form(XNNPACK_FORM), images.split(4), 2)
         rules = dataclasses.replace(load_recipe(recipe), observer=observer)
         self.table = make_table(self.form, form, rules, Calibration("w", "i", 8, observed))
         self.program = SwitchedProgram(self.form, self.table)
-        self.modules = {name for name, _ in model.named_modules()}
+        self.modules = module_paths(canonical.graph)
         self.items = make_items(self.program, self.table, by, self.modules)
 
     def part(self, names) -> torch.nn.Module:
@@ -84,8 +86,8 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def case(shallow_model, images) -> Case:
-    return Case(shallow_model, images)
+def case(shallow_form, images) -> Case:
+    return Case(shallow_form, images)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,8 @@ def record(case, found) -> dict:
 
 @pytest.mark.parametrize("recipe", ["cpu", "npu"])
 @pytest.mark.parametrize("form", list(FORMS))
-def test_any_selection_is_the_quantized_program_of_that_part(shallow_model, images, form, recipe):
-    case = Case(shallow_model, images, form, recipe)
+def test_any_selection_is_the_quantized_program_of_that_part(shallow_form, images, form, recipe):
+    case = Case(shallow_form, images, form, recipe)
     names = list(case.table.entries)
     rng = np.random.default_rng(5)
     parts = [names, [], *(list(rng.choice(names, len(names) // 2, False)) for _ in range(3))]
@@ -148,42 +150,40 @@ def test_nothing_int8_loses_nothing_and_everything_what_the_program_loses(case, 
     assert second.left_float.sqnr_db == math.inf and second.gain_db == math.inf
 
 
+def blown_up(canonical: Canonical, mlp: str) -> Canonical:
+    """One channel 50 times larger, which the next layer undoes."""
+    state = {k: v.clone() for k, v in canonical.state().items()}
+    state[f"{mlp}.fc1.weight"][3] *= 50
+    state[f"{mlp}.fc1.bias"][3] *= 50
+    state[f"{mlp}.fc2.weight"][:, 3] /= 50
+    return canonical.with_state(state)
+
+
 @pytest.mark.parametrize(
     "form, block", [("xnnpack", "layers.2.blocks.0"), ("coreml", "layers.3.blocks.0")]
 )
-def test_a_blown_up_channel_is_found(shallow_model, images, form, block):
+def test_a_blown_up_channel_is_found(shallow_form, images, form, block):
     """One channel 50 times larger, which the next layer undoes: its range ruins all others."""
-    model = copy.deepcopy(shallow_model)
-    mlp = model.get_submodule(f"{block}.mlp")
-    with torch.no_grad():
-        mlp.fc1.weight[3] *= 50
-        mlp.fc1.bias[3] *= 50
-        mlp.fc2.weight[:, 3] /= 50
-    case = Case(model, images, form, observer="minmax")
+    case = Case(blown_up(shallow_form, f"{block}.mlp"), images, form, observer="minmax")
     got = case.summary(images)
     culprit = f"{block}.mlp.fc1"
     assert got.worst_alone()[0].item.name == culprit
     assert got.worst_left_float()[0].item.name == culprit
-    sound = Case(shallow_model, images, form, observer="minmax").summary(images)
+    sound = Case(shallow_form, images, form, observer="minmax").summary(images)
     assert sound.worst_alone()[0].item.name != culprit
     assert got.quantized.sqnr_db < sound.quantized.sqnr_db - 3
 
 
-def test_by_tensor_the_blown_up_channel_is_in_its_activation(shallow_model, images):
-    model = copy.deepcopy(shallow_model)
-    mlp = model.get_submodule("layers.3.blocks.0.mlp")
-    with torch.no_grad():
-        mlp.fc1.weight[3] *= 50
-        mlp.fc1.bias[3] *= 50
-        mlp.fc2.weight[:, 3] /= 50
-    got = Case(model, images, observer="minmax", by="tensor").summary(images)
+def test_by_tensor_the_blown_up_channel_is_in_its_activation(shallow_form, images):
+    blown = blown_up(shallow_form, "layers.3.blocks.0.mlp")
+    got = Case(blown, images, observer="minmax", by="tensor").summary(images)
     worst = {f.item.name for f in got.worst_alone()[:2]}
     assert worst == {f"layers.3.blocks.0.mlp.fc1:{role}" for role in ("out", "gelu")}
     assert got.worst_left_float()[0].item.name in worst
 
 
 @pytest.mark.parametrize("by", ["module", "tensor"])
-def test_items_hold_every_tensor_once(shallow_model, images, case, by):
+def test_items_hold_every_tensor_once(shallow_form, images, case, by):
     items = make_items(case.program, case.table, by, case.modules)
     held = [tensor for item in items for tensor in item.tensors]
     assert sorted(held) == sorted(case.table.entries) and len(held) > 80
@@ -194,14 +194,14 @@ def test_items_hold_every_tensor_once(shallow_model, images, case, by):
     if by == "module":
         assert {item.name for item in items} <= case.modules
         qkv = next(i for i in items if i.name == "layers.3.blocks.0.attn.qkv")
-        assert {f"{qkv.name}.{part}:weight" for part in "qkv"} <= set(qkv.tensors)
+        assert {f"{qkv.name}.{part}:weight" for part in range(3)} <= set(qkv.tensors)
     else:
         assert {item.name for item in items} <= set(case.table.entries)
         assert {item.kind for item in items} == {"activation", "weight"}
 
 
-def test_the_same_images_give_the_same_findings(case, found, images, shallow_model):
-    again = Case(shallow_model, images).summary(images)
+def test_the_same_images_give_the_same_findings(case, found, images, shallow_form):
+    again = Case(shallow_form, images).summary(images)
     key = lambda f: (f.item, f.alone, f.left_float, f.gain_db)  # noqa: E731
     assert [key(f) for f in again.findings] == [key(f) for f in found.findings]
 
