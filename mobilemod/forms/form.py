@@ -36,8 +36,8 @@ from mobilemod.forms.ops import (
 # Tensors that recipes leave float, so that a convolution quantizes what it reads of them itself.
 FLOATABLE = (
     "residual", "shifted", "scaled", "norm.inner", "context", "softmax", "scores", "quotient",
-    "matmul", "other", "mean", "sum", "difference", "reduced", "moved", "upsample", "pool",
-    "maximum", "depthwise",
+    "matmul", "square", "other", "mean", "sum", "difference", "reduced", "moved", "upsample",
+    "pool", "maximum", "depthwise",
 )  # fmt: skip
 CATS = 5  # as many tensors as XNNPACK joins at once
 SEGMENT_CONVS = 4

@@ -12,7 +12,7 @@ norm.mean, .centered, .square,   inside a norm
 norm.out, norm.inner             what a norm gives: to convolutions, or to something else
 scaled, shifted                  by a constant per channel that could not be folded away
 residual, sum, difference        a sum of a tensor and of what was computed from it; any other
-product, quotient
+product, quotient, square        square: a tensor by itself
 scores, context, matmul          products of attention, before and after softmax; any other
 matrix                           operands of products, laid out for them
 pooled, mean, pool, reduced      means over positions, over other dimensions, windows; any other
@@ -152,7 +152,12 @@ def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node
         if any(isinstance(n.op, Fixed | Tile) for n in node.inputs):
             return "scores" if _leads_to_softmax(node, users) else "sum"
         x, y = node.inputs
-        return "residual" if x in before[y] or y in before[x] else "sum"
+        first, second = x.source or x, y.source or y
+        return "residual" if first in before[y] or second in before[x] else "sum"
+    if op.kind == "mul" and len(node.inputs) == 2 and len(set(node.inputs)) == 1:
+        return "square"
+    if node.role == "pooled" and node.inputs[0].role == "square":
+        return "mean"  # of a norm, as float as the squares
     if op.kind == "mean":
         return node.role or "mean"
     if node.role in ("gate", "pooled", "mean"):

@@ -9,9 +9,11 @@ from mobilemod.forms.layout.axes import Axis, View, size_of
 from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported
 from mobilemod.forms.layout.elementwise import binary, scaled, square, unary
 from mobilemod.forms.layout.handlers import dim_of, handles, pair
+from mobilemod.forms.layout.moves import pad
 from mobilemod.forms.ops import ChannelMean
 
 SPATIAL = [2, 3]
+INSIDE = ([0, 0], False, False)  # no padding, so none that counts: what delegates ask for
 
 
 def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> View:
@@ -40,7 +42,7 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
         if name == "mean.dim" and len(x.node_dims) == 4 and where in ([2], [3]):
             # Delegates know means over both dimensions of an image, and windows of any shape.
             window = [n if i in where else 1 for i, n in enumerate(node.shape)][2:]
-            node = b.call("avg_pool2d.default", [node], (window, window), "mean")
+            node = b.call("avg_pool2d.default", [node], (window, window, *INSIDE), "mean")
         else:
             role = "pooled" if where == SPATIAL and name == "mean.dim" else ""
             node = b.call(name, [node], (where, True), role)
@@ -149,8 +151,7 @@ def adaptive_pool(b: Builder, x: View, size: Any) -> View:
         return reduced(b, x, (2, 3), True, "mean.dim")
     if shape == out:
         return x
-    step = _step(x, out)
-    return _on_image(b, x, "avg_pool2d.default", step, step, role="pool")
+    return avg_pool2d(b, x, _step(x, out))
 
 
 def _step(x: View, out: tuple[int, int]) -> list[int]:
@@ -177,9 +178,24 @@ def _on_image(b: Builder, x: View, name: str, *args: Any, role: str = "") -> Vie
 
 
 @handles("avg_pool2d.default")
-def avg_pool2d(b: Builder, x: View, *args: Any) -> View:
-    """Average pooling."""
-    return _on_image(b, x, "avg_pool2d.default", *args, role="pool")
+def avg_pool2d(
+    b: Builder, x: View, kernel: Any, stride: Any = (), padding: Any = 0, ceil: bool = False,
+    padded: bool = True, divisor: int | None = None,
+) -> View:  # fmt: skip
+    """Average pooling; zeros that count are padded before, which delegates want."""
+    kernel, padding = pair(kernel), pair(padding)
+    stride = pair(stride or kernel)
+    count = kernel[0] * kernel[1]
+    spans = [(n + 2 * p - k, s) for n, p, k, s in
+             zip(x.shape[2:], padding, kernel, stride, strict=True)]  # fmt: skip
+    if ceil and any(span % step for span, step in spans):
+        return _on_image(b, x, "avg_pool2d.default", kernel, stride, padding, ceil, padded,
+                         divisor, role="pool")  # fmt: skip
+    if any(padding) and (padded or divisor):
+        x = pad(b, x, [padding[1], padding[1], padding[0], padding[0]])
+        padding = (0, 0)
+    y = _on_image(b, x, "avg_pool2d.default", kernel, stride, padding, False, False, role="pool")
+    return y if divisor is None else scaled(b, y, count / divisor)
 
 
 @handles("adaptive_max_pool2d.default")

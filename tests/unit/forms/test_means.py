@@ -35,3 +35,26 @@ def test_a_mean_over_one_dimension_of_an_image_is_a_window(dims, window):
     assert [n.op.args[1] for n in windows] == ([window] if window else [])
     # Its values lie closer together than the image's: it has a range of its own.
     assert all(n.role == "mean" and n.source is None for n in windows)
+
+
+@pytest.mark.parametrize(
+    ("options", "delegated"),
+    [
+        ({"kernel_size": 3, "stride": 1, "padding": 1}, True),
+        ({"kernel_size": 3, "stride": 1, "padding": 1, "count_include_pad": False}, True),
+        ({"kernel_size": 2}, True),
+        ({"kernel_size": 2, "ceil_mode": True}, True),
+        ({"kernel_size": (3, 2), "stride": 2, "padding": (1, 0), "divisor_override": 5}, True),
+        ({"kernel_size": 3, "stride": 2, "ceil_mode": True}, False),
+    ],
+)
+def test_zeros_that_count_are_padded_before_the_pooling(options, delegated):
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AvgPool2d(**options), nn.Tanh(), nn.Flatten())
+    made = canonical_form(layers.eval(), (3, 6, 8))
+    x = torch.randn(2, 3, 6, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(made.form(XNNPACK_FORM)(x), layers(x))
+    (pool,) = (n.op for n in made.graph.of(Call) if n.op.kind == "avg_pool2d")
+    ceil, counted = pool.args[4:6]
+    assert (not ceil and not counted) == delegated
