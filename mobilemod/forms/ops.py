@@ -2,7 +2,7 @@
 
 An image is (B, C, H, W), a stack of matrices (B, M, N). Every op is a module on tensors, so that
 quantization and lowering find it by its kind; what a runtime wants otherwise is another
-module in its place (`mobilemod.forms.target`).
+module in its place (`mobilemod.forms.form`).
 """
 
 from __future__ import annotations

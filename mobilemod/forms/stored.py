@@ -99,9 +99,11 @@ def from_dict(values: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Graph
     graph = Graph()
     try:
         for entry in values["nodes"]:
+            # A convolution's module is its own: the node has none.
+            module = "" if entry.get("op") == "NamedConv2d" else entry.get("module", "")
             node = Node(
                 None, [graph.nodes[i] for i in entry["inputs"]], tuple(entry["shape"]),
-                entry["path"], entry["role"], entry["tensor"], entry.get("module", ""),
+                entry["path"], entry["role"], entry["tensor"], module,
             )  # fmt: skip
             if "values_of" in entry:
                 node.source = graph.nodes[entry["values_of"]]

@@ -55,7 +55,8 @@ def translate(program: Captured) -> tuple[Graph, list[str]]:
             image = node.name == program.image
             values[node] = builder.input if image else program.constants.get(node.name)
         elif node.op == "output":
-            output = values[node.args[0][0]]
+            result = node.args[0][0]
+            output = values[result] if isinstance(result, fx.Node) else None
         elif node.op == "call_function":
             builder.path = module_path(node)
             args = fx.map_arg(node.args, values.__getitem__)
@@ -94,7 +95,7 @@ def _translated(b: Builder, target: Any, args: list[Any], options: dict[str, Any
 
 
 def _refused(b: Builder, name: str, why: str) -> UserError:
-    return UserError(f"{b.path or 'the network'}: the op {name} {why}")
+    return UserError(f"{b.path or 'the network'}: the op {name.partition('.')[0]} {why}")
 
 
 def _views(values: Any) -> Iterator[View]:
@@ -133,8 +134,7 @@ def _as_it_is(b: Builder, name: str, args: list[Any], options: Mapping[str, Any]
 
 
 def _leading(b: Builder, node: Node, views: Sequence[View | None]) -> Dim:
-    """The first dimension of an op's result, which has to be that of what it works on: half of the
-    images have to give half of the result, to the last bit that matters."""
+    """The first dimension of an op's result: the images, of which half give half of the result."""
     call = node.op
     assert isinstance(call, Call)
     leading = next((v.dims[0] for v in views if v is not None and b.batch in v.flat), ())
@@ -146,9 +146,9 @@ def _leading(b: Builder, node: Node, views: Sequence[View | None]) -> Dim:
         value = source.op.value if view is None else torch.randn(source.shape, generator=generator)
         whole.append(value.to(source.dtype))
         batched = view is not None and b.batch in view.flat
-        half.append(whole[-1][: len(value) // BATCH] if batched else whole[-1])
+        half.append(whole[-1][len(value) // BATCH :] if batched else whole[-1])
     with torch.no_grad():
-        expected = call(*whole)[: node.shape[0] // BATCH]
+        expected = call(*whole)[node.shape[0] // BATCH :]
         try:
             alone = call(*half)
         except (RuntimeError, IndexError) as error:

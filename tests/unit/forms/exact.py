@@ -46,7 +46,9 @@ def wrong(module: Pieces, canonical: Canonical) -> set[str]:
     found = set()
     forms = [canonical.form(options) for options in (XNNPACK_FORM, COREML_FORM)]
     for batch in (1, 3):
-        x = torch.randn(batch, *canonical.image_shape, generator=torch.Generator().manual_seed(batch))
+        x = torch.randn(
+            batch, *canonical.image_shape, generator=torch.Generator().manual_seed(batch)
+        )
         parts = {name: f(module, x.clone()) for name, f in module.functions.items()}
         sizes = [part[0].numel() for part in parts.values()]
         for run in (canonical.graph.run, *forms):
@@ -77,7 +79,11 @@ def assert_exact_alone(
         for batch in (1, 3):
             x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch))
             expected = module(x.clone())
-            for run in (canonical.graph.run, canonical.form(XNNPACK_FORM), canonical.form(COREML_FORM)):
+            for run in (
+                canonical.graph.run,
+                canonical.form(XNNPACK_FORM),
+                canonical.form(COREML_FORM),
+            ):
                 limit = LIMIT * float(expected.abs().max()) + 1e-12
                 torch.testing.assert_close(run(x), expected, rtol=0, atol=limit)
     return canonical

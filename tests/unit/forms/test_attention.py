@@ -6,14 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.unit.forms.exact import assert_exact
+from tests.unit.forms.exact import assert_exact, assert_exact_alone
 from tests.unit.forms.test_moves import merged, tokens, windows
 
 LAYERS = {
     "qkv": nn.Linear(4, 12), "proj": nn.Linear(4, 4), "c": nn.Conv2d(4, 4, 1),
     "table": nn.Embedding(30, 2), "cls": nn.Embedding(1, 4), "pos": nn.Embedding(97, 4),
-    "mha": nn.MultiheadAttention(4, 2, batch_first=True), "qkvc": nn.Conv2d(4, 12, 1), "norm": nn.LayerNorm(4),
+    "mha": nn.MultiheadAttention(4, 2, batch_first=True), "qkvc": nn.Conv2d(4, 12, 1),
+    "norm": nn.LayerNorm(4),
 }  # fmt: skip
+
+
+def last(x):
+    return x.permute(0, 2, 3, 1)
 
 
 def heads(m, y):
@@ -25,9 +30,9 @@ def back(m, y):
     return m.proj(y.transpose(1, 2).flatten(2))
 
 
-def by_hand(m, y, bias=None, scale=2**-0.5):
+def by_hand(m, y, bias=None):
     q, k, v = heads(m, y)
-    scores = (q * scale) @ k.transpose(-2, -1)
+    scores = (q * 2**-0.5) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
     return back(m, scores.softmax(-1) @ v)
@@ -53,55 +58,129 @@ def shifted_windows(m, x, size, shift):
     return merged(y, size, x.shape, shift)
 
 
-PLACES = torch.arange(96)
+def bias(m, n=96):
+    """A table's entry for each pair of positions, (2, n, n)."""
+    place = torch.arange(n)
+    return m.table((place[:, None] * 5 + place) % 30).permute(2, 0, 1)
+
+
+def image_bias(x):
+    return tokens(x).mean(2)[:, None, None, :]
+
+
+def with_cls(m, x):
+    y = torch.cat([m.cls.weight.expand(len(x), 1, 4), tokens(x)], 1)
+    return by_hand(m, y + m.pos.weight)[:, 0]
+
+
+def talking(m, x):
+    q, k, v = heads(m, tokens(x))
+    return F.conv2d(q @ k.transpose(-2, -1), m.c.weight[:2, :2]).softmax(-1) @ v
+
+
+def on_image(m, x):
+    q, k, v = m.qkvc(x).view(len(x), 2, 6, 96).chunk(3, 2)
+    return (v @ (k.transpose(-2, -1) @ q).softmax(-2)).reshape(x.shape)
+
+
+def of_channels(m, x):
+    q, k, v = m.qkvc(x).flatten(2).chunk(3, 1)
+    return (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)).softmax(-1) @ v
+
+
+def by_einsum(m, x):
+    q, k, v = heads(m, tokens(x))
+    scores = torch.einsum("bhid,bhjd->bhij", q, k).softmax(-1)
+    return torch.einsum("bhij,bhjd->bhid", scores, v)
+
+
+def shared_keys(m, x):
+    return heads(m, tokens(x))[0] @ tokens(m.c(x))[:, None, :, :2].transpose(2, 3)
+
+
+def patch_merging(m, x):
+    y = torch.cat([last(x)[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], -1)
+    return F.linear(y[..., :12], m.qkvc.weight[:, :, 0, 0].t())
+
+
+def windowed(m, x, size, shift=0, mask=None):
+    y = by_hand(m, windows(m.c(x), size, shift), mask)
+    return merged(y, size, x.shape, shift)
+
+
 ATTENTION = {
     "by hand": lambda m, x: by_hand(m, tokens(x)),
-    "relative position": lambda m, x: by_hand(m, tokens(x), m.table(PLACES[:, None].add(PLACES) % 30).permute(2, 0, 1)),
+    "relative position": lambda m, x: by_hand(m, tokens(x), bias(m)),
     "called": lambda m, x: called(m, tokens(x)),
     "called with a scale": lambda m, x: called(m, tokens(x), scale=0.3),
     "causal": lambda m, x: called(m, tokens(x), is_causal=True),
-    "a mask": lambda m, x: called(m, tokens(x), attn_mask=PLACES[:, None] % 7 != PLACES % 5),
-    "a bias": lambda m, x: called(m, tokens(x), attn_mask=m.table(PLACES[:, None].add(PLACES) % 30).permute(2, 0, 1)[None]),
-    "a bias from the image": lambda m, x: called(m, tokens(x), attn_mask=tokens(x).mean(2)[:, None, None, :].expand(-1, 2, 96, -1)),
-    "a broadcast bias from the image": lambda m, x: by_hand(m, tokens(x), tokens(x).mean(2)[:, None, None, :]),
-    "q of one token": lambda m, x: F.scaled_dot_product_attention(m.cls.weight.expand(len(x), 1, 4), tokens(x), tokens(x)),
-    "nn.MultiheadAttention": lambda m, x: m.mha(tokens(x), tokens(x), tokens(x), need_weights=False)[0],
-    "heads on an image": lambda m, x: (lambda q, k, v: (v @ (k.transpose(-2, -1) @ q).softmax(-2)).reshape(x.shape))(*m.qkvc(x).view(len(x), 2, 6, 96).chunk(3, 2)),
-    "channels attend": lambda m, x: (lambda q, k, v: (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)).softmax(-1) @ v)(*m.qkvc(x).flatten(2).chunk(3, 1)),
+    "a mask": lambda m, x: called(m, tokens(x), attn_mask=bias(m)[0].detach() > 0),
+    "a bias": lambda m, x: called(m, tokens(x), attn_mask=bias(m)[None]),
+    "a bias of the image": lambda m, x: called(
+        m, tokens(x), attn_mask=image_bias(x).expand(-1, 2, 96, -1)
+    ),
+    "a bias of the image that broadcasts": lambda m, x: by_hand(m, tokens(x), image_bias(x)),
+    "q of one token": lambda m, x: F.scaled_dot_product_attention(
+        m.cls.weight.expand(len(x), 1, 4), tokens(x), tokens(x)
+    ),
+    "a module": lambda m, x: m.mha(tokens(x), tokens(x), tokens(x), need_weights=False)[0],
+    "heads on an image": on_image,
+    "channels": of_channels,
     "softmax of channels": lambda m, x: m.c(x).softmax(1),
     "softmax of positions": lambda m, x: m.c(x).flatten(2).softmax(-1) * x.flatten(2),
-    "softmax of one": lambda m, x: m.c(x).mean((1, 2)).softmax(-1),
-    "one head each": lambda m, x: tokens(x) @ tokens(m.c(x)).transpose(1, 2) @ tokens(x),
-    "a product that broadcasts": lambda m, x: x @ x.mean(1, keepdim=True).transpose(-2, -1),
-    "product of vectors": lambda m, x: tokens(x) @ x.mean((2, 3))[:, :, None],
-    "keys shared by heads": lambda m, x: heads(m, tokens(x))[0] @ m.proj(tokens(x))[:, None, :, :2].transpose(-2, -1),
-    "baddbmm": lambda m, x: torch.baddbmm(tokens(x) @ x.flatten(2), tokens(x), x.flatten(2), beta=0.5, alpha=2),
-    "cls token": lambda m, x: by_hand(m, torch.cat([m.cls.weight.expand(len(x), 1, 4), tokens(x)], 1) + m.pos.weight)[:, 0],
-    "cls token from the image": lambda m, x: by_hand(m, torch.cat([tokens(x), tokens(x).mean(1, keepdim=True)], 1)),
-    "talking heads": lambda m, x: (lambda q, k, v: F.conv2d((q @ k.transpose(-2, -1)), m.c.weight[:2, :2]).softmax(-1) @ v)(*heads(m, tokens(x))),
-    "einsum attention": lambda m, x: (lambda q, k, v: torch.einsum("bhij,bhjd->bhid", torch.einsum("bhid,bhjd->bhij", q, k).softmax(-1), v))(*heads(m, tokens(x))),
-}  # fmt: skip
+    "softmax of (B, N)": lambda m, x: m.c(x).mean((1, 2)).softmax(-1),
+    "no heads": lambda m, x: tokens(x) @ tokens(m.c(x)).transpose(1, 2) @ tokens(x),
+    "a product that broadcasts": lambda m, x: x @ x[:, :1].transpose(-2, -1),
+    "product with a vector": lambda m, x: tokens(x) @ x.mean((2, 3))[:, :, None],
+    "keys shared by heads": shared_keys,
+    "baddbmm": lambda m, x: torch.baddbmm(
+        tokens(x) @ x.flatten(2), tokens(x), x.flatten(2), beta=0.5, alpha=2
+    ),
+    "cls token": with_cls,
+    "a token of the image": lambda m, x: by_hand(
+        m, torch.cat([tokens(x), tokens(x).mean(1, keepdim=True)], 1)
+    ),
+    "talking heads": talking,
+    "einsum": by_einsum,
+}
 WINDOWS = {
-    "windows": lambda m, x: merged(by_hand(m, windows(m.c(x), 4)), 4, x.shape),
-    "windows of 2": lambda m, x: merged(by_hand(m, windows(m.c(x), 2)), 2, x.shape),
-    "windows of a norm": lambda m, x: x.permute(0, 2, 3, 1) + merged(by_hand(m, windows(m.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 4)), 4, x.shape),
-    "shifted": lambda m, x: merged(by_hand(m, windows(m.c(x), 4, 2)), 4, x.shape, 2),
+    "windows": lambda m, x: windowed(m, x, 4),
+    "windows of 2": lambda m, x: windowed(m, x, 2),
+    "windows of a norm": lambda m, x: last(x) + windowed(m, m.norm(last(x)).permute(0, 3, 1, 2), 4),
+    "shifted": lambda m, x: windowed(m, x, 4, 2),
     "shifted and masked": lambda m, x: shifted_windows(m, x, 4, 2),
-    "a bias of each window": lambda m, x: merged(by_hand(m, windows(x, 4), m.table(PLACES[:16, None].add(PLACES[:16]) % 30).permute(2, 0, 1)), 4, x.shape),
-    "padded to windows": lambda m, x: merged(by_hand(m, windows(F.pad(x, (0, 3, 0, 2)), 5)), 5, (len(x), 4, 10, 15))[:, :8, :12],
+    "a bias": lambda m, x: windowed(m, x, 4, 0, bias(m, 16)),
+    "padded to windows": lambda m, x: windowed(m, F.pad(x, (0, 3, 0, 2)), 5)[:, :8, :12],
     "pixel_shuffle": lambda m, x: F.pixel_shuffle(m.c(x), 2) * 2,
     "pixel_unshuffle": lambda m, x: F.pixel_unshuffle(m.c(x), 2),
     "channel_shuffle": lambda m, x: m.c(F.channel_shuffle(m.c(x), 2)),
     "patches": lambda m, x: F.unfold(m.c(x), 4, stride=4),
-    "patches and back": lambda m, x: F.fold(F.unfold(m.c(x), (2, 3), stride=(2, 3)), (8, 12), (2, 3), stride=(2, 3)),
+    "patches and back": lambda m, x: F.fold(
+        F.unfold(m.c(x), (2, 3), stride=(2, 3)), (8, 12), (2, 3), stride=(2, 3)
+    ),
     "patches that overlap": lambda m, x: F.unfold(x, 3, padding=1),
-    "patch merging": lambda m, x: m.c(torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1)[:, ::4]),
-    "focus": lambda m, x: torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1),
-    "tensor indexing": lambda m, x: x[:, torch.tensor([3, 1])],
-    "boolean constants": lambda m, x: x[:, :, torch.arange(8) % 2 == 0],
+    "patch merging": patch_merging,
+    "focus": lambda m, x: torch.cat([x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)], 1),
+    "a list as index": lambda m, x: x[:, torch.tensor([3, 1])],
     "two indices": lambda m, x: x[:, :, torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])],
-    "gather": lambda m, x: x.gather(1, torch.zeros(len(x), 1, 8, 12, dtype=torch.long)),
-    "written in place": lambda m, x: torch.cat([x, x], 1).index_fill(1, torch.tensor([1]), 0.0),
-}  # fmt: skip
+}
 
 
+def test_attention():
+    canonical = assert_exact(ATTENTION, **LAYERS)
+    assert [line.split(": ", 1)[1] for line in canonical.left] == [
+        "matmul: a product that broadcasts"
+    ] * 2
+
+
+def test_windows_and_patches():
+    canonical = assert_exact(WINDOWS, **LAYERS)
+    assert {line.split(": ")[1] for line in canonical.left} == {"im2col", "index"}
+
+
+def test_attention_is_products_and_a_softmax():
+    canonical = assert_exact_alone(lambda m, x: called(m, tokens(x), attn_mask=bias(m)), **LAYERS)
+    roles = {n.role for n in canonical.graph.nodes}
+    assert {"scores", "softmax", "context"} <= roles and not canonical.left
+    names = [n.tensor for n in canonical.graph.nodes]
+    assert len(set(names)) == len(names)
