@@ -19,6 +19,7 @@ from tests.commands import COMMAND, ROOT
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mobilemod.forms.canonical import Canonical
     from mobilemod.networks.efficientmod import EfficientMod, Variant
 
 TEST_DATA = Path(__file__).parent / "data"
@@ -118,6 +119,36 @@ def narrow_model(narrow_variant: Variant) -> EfficientMod:
 def shallow_model(shallow_variant: Variant) -> EfficientMod:
     """As `narrow_model`, of `shallow_variant`."""
     return _trained_like(shallow_variant)
+
+
+@pytest.fixture(scope="session")
+def narrow_form(narrow_model: EfficientMod) -> Canonical:
+    """The canonical form of `narrow_model` for images of 64 pixels; nothing changes it."""
+    return _captured(narrow_model, 64)
+
+
+@pytest.fixture(scope="session")
+def shallow_form(shallow_model: EfficientMod) -> Canonical:
+    """As `narrow_form`, of `shallow_model`."""
+    return _captured(shallow_model, 64)
+
+
+@pytest.fixture(scope="session")
+def bundled_form() -> Canonical:
+    """The canonical form of the bundled network for images of 224 pixels; nothing changes it."""
+    from export.source import bundled_checkpoint
+    from mobilemod.networks.checkpoints import load_checkpoint
+    from mobilemod.networks.registry import network
+
+    name = "efficientmod_xxs"
+    loaded = load_checkpoint(bundled_checkpoint(name), name)
+    return _captured(network(name, loaded.num_classes, loaded.state), 224)
+
+
+def _captured(model: EfficientMod, size: int) -> Canonical:
+    from mobilemod.forms.canonical import canonical_form
+
+    return canonical_form(model, (3, size, size))
 
 
 def _trained_like(variant: Variant) -> EfficientMod:
