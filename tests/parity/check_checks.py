@@ -16,7 +16,7 @@ from export.targets.target import target_of_file
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import NamedConv2d
 from quantization.program import QuantizedConv2d
 
@@ -24,7 +24,7 @@ CONV = "layers.2.blocks.0.attn.qkv"
 ATTENTION = "layers.2.blocks.0.attn:softmax"
 
 
-def check(path: Path, form: MobileForm, program: nn.Module, images: torch.Tensor) -> None:
+def check(path: Path, form: Form, program: nn.Module, images: torch.Tensor) -> None:
     card = Preprocess(size=images.shape[-1]).normalize(draw_card(images.shape[-1])[None])
     given = np.concatenate([card, images.numpy()])
     info = ModelInfo("", (), Preprocess(size=images.shape[-1]))
@@ -32,7 +32,7 @@ def check(path: Path, form: MobileForm, program: nn.Module, images: torch.Tensor
 
 
 def check_catches(
-    path: Path, form: MobileForm, program: nn.Module, images: torch.Tensor, monkeypatch
+    path: Path, form: Form, program: nn.Module, images: torch.Tensor, monkeypatch
 ) -> None:
     """The file passes beside its program, and is told from three that are nearly it."""
     check(path, form, program, images)
@@ -47,7 +47,7 @@ def check_catches(
 
     kinds = NamedConv2d | QuantizedConv2d
     names = [n for n, m in program.named_modules() if isinstance(m, kinds)]
-    name = next(n for n in names if program.get_submodule(n).module == CONV)
+    name = next(n for n in names if program.get_submodule(n).module.startswith(CONV))
     heavier, unbiased = copy.deepcopy(program), copy.deepcopy(program)
     conv = heavier.get_submodule(name)
     with torch.no_grad():
