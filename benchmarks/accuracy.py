@@ -262,9 +262,7 @@ def run(args: argparse.Namespace) -> None:
         out = cache_dir() / "accuracy" / f"bundle-{args.model}"
         bundle = export(args.model, args.data, out, args.checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(
-        bundle, args.data, bundle.manifest.calibration.images, args.checkpoint
-    )
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images, args.checkpoint)
     for name, how in peers:
         rows.append(peer_row(name, network, judge, how))
         print(f"{title(rows[-1])}: {rows[-1].reason or f'{rows[-1].top1:.2f} %'}", file=sys.stderr)

@@ -107,9 +107,7 @@ def measure(
         planted = plant(args.model, strength, args.seed, checkpoint)
     bundle = export(args.model, args.data, folder / f"bundle-{name}", checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(
-        bundle, args.data, bundle.manifest.calibration.images, checkpoint
-    )
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images, checkpoint)
     for peer, how in peers:
         rows.append(peer_row(peer, network, judge, how))
         print(f"{name}, {title(rows[-1])}: {rows[-1].reason or rows[-1].top1}", file=sys.stderr)

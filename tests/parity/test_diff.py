@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks.agreement import one_code
-from export.bundle_parts import FORM_FILE, REFERENCE_FILE
+from export.bundle_parts import REFERENCE_FILE
 from export.diff.compare import SCHEMA, DiffConfig, diff_files
 from export.diff.rules import exact, inputs_of
 from export.diff.taps import BundleTaps
@@ -28,7 +28,6 @@ from export.verbs.main import main
 from export.verbs.options import EXIT_OK, EXIT_USER
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import write_json
 from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.manifest import load_bundle, seal_bundle, write_manifest
 from mobilemod.networks.checkpoints import save_checkpoint
@@ -40,7 +39,7 @@ from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
-from tests.manifests import accept, checkpoint, manifest_values, read_manifest
+from tests.manifests import accept, checkpoint, manifest_values, read_manifest, write_float
 from tests.parity.test_coreml import change, edited, nth, set_mode, weight_scale
 
 SIZE = 64
@@ -103,11 +102,8 @@ def made(canonical, tmp_path_factory) -> Made:
     for name, backend in FILES.values():
         lower(backend, canonical, folder, name, calibration)
     lower(get_target("coreml"), canonical, folder, FLOAT, None)
-    state = canonical.state()
-    save_checkpoint(folder / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
-    write_json(folder / FORM_FILE, canonical.to_dict())
     labels = [{"id": str(i), "label": f"class {i}"} for i in range(10)]
-    own = checkpoint(weights_digest(state))
+    own = checkpoint(write_float(folder, canonical))
     preprocess = Preprocess(size=SIZE).to_dict()
     seal_bundle(folder, manifest_values(TINY.name, labels, preprocess, checkpoint=own))
     pixels = np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8)

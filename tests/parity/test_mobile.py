@@ -13,6 +13,7 @@ from mobilemod.networks.registry import network
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 TOLERANCE = 1e-4
+CONTEXT = "layers.1.blocks.0.mlp.context_layer"
 
 
 @pytest.mark.parametrize(
@@ -36,9 +37,9 @@ def test_equals_the_published_network(golden_state, golden_input, golden_dir, na
 
 @pytest.mark.parametrize(
     "kind,name,attribute",
-    [("depthwise.weight", "layers.1.blocks.0.mlp.context_layer.context_list.0.part2:weight", "weight"),
+    [("depthwise.weight", f"{CONTEXT}.context_list.0.part2:weight", "weight"),
      ("norm.weight", "layers.1.blocks.0.norm.variance:weight", "bias"),
-     ("weight", "layers.1.blocks.0.mlp.context_layer.f:weight", "bias"),
+     ("weight", f"{CONTEXT}.f:weight", "bias"),
      ("weight", "head:weight", "weight")],
 )  # fmt: skip
 @torch.no_grad()

@@ -25,7 +25,6 @@ from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.files import write_json
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
@@ -35,7 +34,7 @@ from quantization.calibration import Calibration, observe, weights_digest
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
-from tests.manifests import accept, checkpoint, read_manifest, resign
+from tests.manifests import accept, checkpoint, read_manifest, resign, write_float
 from tests.tiny_bundle import IDS, SIZE, make_bundle
 
 FLOAT = Candidate("torch float", "reference")
@@ -64,9 +63,8 @@ def images(tmp_path_factory) -> ImageFolder:
 def source(narrow_model, tmp_path_factory) -> Path:
     folder = make_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
     canonical = canonical_form(narrow_model, (3, SIZE, SIZE))
-    state = canonical.state()
-    reference = weights_digest(state)
-    changed = {k: v * 1.001 for k, v in state.items()}
+    reference = write_float(folder, canonical)
+    changed = {k: v * 1.001 for k, v in canonical.state().items()}
     form = canonical.with_state(changed).form(FORMS["xnnpack"])
     pictures = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     recipe = load_recipe("cpu")
@@ -75,8 +73,6 @@ def source(narrow_model, tmp_path_factory) -> Path:
     make_table(form, "xnnpack", recipe, ranges).save(folder / TABLE)
     text = json.dumps({**recipe.to_dict(), "calibration_images": 4})
     (folder / "recipe.json").write_text(text, "utf-8")
-    save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
-    write_json(folder / FORM_FILE, canonical.to_dict())
     values = {**read_manifest(folder), "model": narrow_model.variant.name}
     seal_bundle(folder, {**values, "checkpoint": checkpoint(reference)})
     return folder
