@@ -1,8 +1,8 @@
 """What an export writes, held byte by byte against what was recorded.
 
 `python -m tests.exports --record` records the digests again, where other files are wanted.
-The checkpoints are drawn, and so are the ranges, so that no sum decides which differs between
-processors; the bundled network has its own table.
+The checkpoints are drawn, and so are the ranges of their canonical form's tensors, so that no sum
+decides which differs between processors; the bundled network has its own table.
 """
 
 from __future__ import annotations

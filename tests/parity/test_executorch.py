@@ -196,9 +196,9 @@ def test_logits_of_the_float_twin(lowered):
 
 
 @pytest.mark.parametrize("recipe", ["cpu", pytest.param("float", marks=pytest.mark.slow)])
-def test_check_catches(lowered, form, recipe, monkeypatch):
+def test_check_catches(lowered, form, recipe):
     made = lowered[recipe]
-    check_catches(made.path, form, made.module, images(1, SIZE, seed=3), monkeypatch)
+    check_catches(made.path, form, made.module, images(1, SIZE, seed=3))
 
 
 @pytest.mark.parametrize("recipe", [*INT8, "float"])

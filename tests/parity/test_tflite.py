@@ -269,9 +269,9 @@ def test_float_file_agrees_with_torch(lowered):
 
 
 @pytest.mark.parametrize("name", ["cpu", pytest.param("float", marks=pytest.mark.slow)])
-def test_check_catches(lowered, form, name, monkeypatch):
+def test_check_catches(lowered, form, name):
     made = lowered[name]
-    check_catches(made.path, form, made.module, images(1, seed=3), monkeypatch)
+    check_catches(made.path, form, made.module, images(1, seed=3))
 
 
 @pytest.mark.parametrize("name", NAMES)
