@@ -26,7 +26,7 @@ import torch
 from benchmarks.command import command
 from benchmarks.machine import machine, packages
 from benchmarks.measure.answers import EXACT
-from benchmarks.network import bundle_network
+from benchmarks.network import bundle_network, checkpoint_option
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.accuracy_rows import (
     AccuracyRow,
@@ -216,6 +216,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     common_options(parser)
     parser.add_argument("--bundle", type=Path, help="take our files from this export")
+    checkpoint_option(parser)
     args = parser.parse_args(argv)
     check_common(args)
     return args
@@ -258,9 +259,10 @@ def run(args: argparse.Namespace) -> None:
     if args.bundle:
         bundle = load_bundle(args.bundle)
     else:
-        bundle = export(args.model, args.data, cache_dir() / "accuracy" / f"bundle-{args.model}")
+        out = cache_dir() / "accuracy" / f"bundle-{args.model}"
+        bundle = export(args.model, args.data, out, args.checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images)
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images, args.checkpoint)
     for name, how in peers:
         rows.append(peer_row(name, network, judge, how))
         print(f"{title(rows[-1])}: {rows[-1].reason or f'{rows[-1].top1:.2f} %'}", file=sys.stderr)

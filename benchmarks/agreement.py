@@ -37,7 +37,6 @@ from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_json, write_text
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.networks.efficientmod import FAMILY
 from mobilemod.progress import progress
 from mobilemod.results.schema import json_ready
 from mobilemod.tasks.classification.accuracy import margins, top1_class
@@ -45,8 +44,8 @@ from quantization.params import ACTIVATION_MAX
 
 SCHEMA = "mobilemod/agreement/1"
 NEAR = (0, 1, 4)  # steps of the logits between the two best classes
-LOGITS = FAMILY.output
-# What is changed by one code, and where the change is looked at again.
+# EfficientMod's logits; what is changed by one code, and where the change is looked at again.
+LOGITS = "head:out"
 STAGES = tuple(f"layers.{i}.blocks.0.norm:out" for i in range(4))
 
 
@@ -177,7 +176,10 @@ def logit_step(bundle: Bundle) -> float:
     """The scale of the logits' codes; `UserError` where the logits aren't int8."""
     table = OpenedBundle(bundle).table("xnnpack")
     if LOGITS not in table.entries:
-        raise UserError(f"{bundle.folder}: the recipe leaves the logits float")
+        raise UserError(
+            f"{bundle.folder}: no int8 logits {LOGITS}: another network than EfficientMod, or a "
+            "recipe that leaves them float"
+        )
     return table.entries[LOGITS].scale[0]
 
 

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks import form_changes
-from benchmarks.form_changes import fold_repeat, one_product, rotate, split_by_rows
 from benchmarks.machine import machine
 from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import per_round, ratio
-from benchmarks.network import CalibratedNetwork, bundle_network, test_images
+from benchmarks.network import CalibratedNetwork, bundle_network, checkpoint_option, test_images
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo
 from export.targets.executorch import lowering as executorch_lowering
@@ -40,7 +38,6 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
-from mobilemod.forms.mobile import MobileForm, build_mobile
 from mobilemod.forms.mobile_ops import FormOptions
 from mobilemod.manifest import load_bundle
 from mobilemod.progress import progress
@@ -65,7 +62,7 @@ def _keep_gelu(model: Any) -> None:
 class Variant:
     """The exported form with one thing changed.
 
-    rules: more recipe rules, tensor pattern -> dtype. lowering: (object, attribute, replacement)
+    rules: more recipe rules, pattern of roles -> dtype. lowering: (object, attribute, replacement)
     during the lowering. targets: the files it makes sense for.
     """
 
@@ -73,31 +70,23 @@ class Variant:
     options: FormOptions = BASE
     recipe: str = "cpu"
     rules: tuple[tuple[str, str], ...] = ()
-    change: Callable[[MobileForm], None] | None = None
     lowering: tuple[Any, str, Any] | None = None
     targets: tuple[str, ...] = TARGETS
 
 
-PARTIAL_SUMS = tuple((f"*.context_list.0{t}:out", "float") for t in (".sum*", ""))
-RESIDUAL = ("patch_embed", "layers.*.downsample", "layers.*.blocks.?", "layers.*.blocks.??")
-ATTENTION = ("*.qkv.*:heads", "*.attn:scores", "*.attn:softmax", "*.attn:context")
+PARTIAL_SUMS = (("depthwise.sum", "float"), ("depthwise", "float"))
+RESIDUAL = ("residual", "shifted")
+ATTENTION = ("matrix", "scores", "softmax", "context")
 VARIANTS = (
     Variant("as exported"),
     Variant("depthwise: 7x7 whole", replace(BASE, most_taps=0)),
-    Variant("depthwise: three pieces of whole rows (75 taps)", change=split_by_rows),
     Variant("depthwise: partial sums in float", rules=PARTIAL_SUMS),
     Variant("depthwise: in float (recipe cpu-x86)", recipe="cpu-x86"),
     Variant("stem: 7x7 over 3 channels", replace(BASE, merge_columns=False)),
     Variant("attention: heads split channels-first", replace(BASE, channels_last=False)),
     Variant("attention: all int8", rules=tuple((t, "int8") for t in ATTENTION)),
     Variant("norm: mean as a reduction", replace(BASE, norm_mean="reduce")),
-    Variant("norm: mean folded into the linears by rotation", change=rotate),
-    Variant("modulation: repeat folded into g", change=fold_repeat),
-    Variant("modulation: f and fc1 as one product", change=one_product),
-    Variant(
-        "residual stream int8",
-        rules=tuple((f"{t}:out", "int8") for t in RESIDUAL) + (("*.attn:residual", "int8"),),
-    ),
+    Variant("residual stream int8", rules=tuple((t, "int8") for t in RESIDUAL)),
     Variant("everything integer (recipe npu)", recipe="npu"),
     Variant(
         "GELU as LiteRT's own int8 op",
@@ -138,21 +127,15 @@ class Maker:
     def __init__(self, network: CalibratedNetwork):
         self.network = network
         self.model = network.published()
+        self.canonical = network.canonical()
         size = network.images.shape[-1]
         self.info = ModelInfo("forms", tuple("abcdefghij"), Preprocess(size=size))
         self.images = torch.from_numpy(network.images)
 
     @torch.no_grad()
-    def form(self, variant: Variant) -> MobileForm:
-        form = build_mobile(self.model, variant.options)
-        if variant.change:
-            variant.change(form)
-        return form
-
-    @torch.no_grad()
     def rows(self, variant: Variant) -> Iterator[FormRow]:
         """A row with its file for every target of the variant."""
-        form = self.form(variant)
+        form = self.canonical.form(variant.options)
         exact = float((form(self.images[:2]) - self.model(self.images[:2])).abs().max())
         recipe = _recipe(variant)
         # The name stands for what is done while lowering; functions' addresses differ every time.
@@ -160,7 +143,7 @@ class Maker:
         lowerings = (m for t in TARGETS for m in get_target(t).code("lowering"))
         parts = (
             settings,
-            code_digest(form_changes.__name__, *lowerings),
+            code_digest(*lowerings),
             self.network.digest(),
         )
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
@@ -187,7 +170,7 @@ class Maker:
 
 def _recipe(variant: Variant) -> Recipe:
     recipe = load_recipe(variant.recipe)
-    return replace(recipe, rules=recipe.rules + tuple(Rule(d, t) for t, d in variant.rules))
+    return replace(recipe, rules=recipe.rules + tuple(Rule(d, role=r) for r, d in variant.rules))
 
 
 @contextlib.contextmanager
@@ -196,10 +179,11 @@ def _changed(lowering: tuple[Any, str, Any] | None) -> Iterator[None]:
         yield
 
 
-def run(bundle: Path, data: Path, calibration: int, rounds: int, runs: int) -> dict[str, Any]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     """Make, check, time and count all variants; the record."""
-    network = bundle_network(load_bundle(bundle), data, calibration)
-    images = test_images(load_bundle(bundle), data, 32)
+    bundle, rounds = load_bundle(args.bundle), args.rounds
+    network = bundle_network(bundle, args.data, args.calibration, args.checkpoint)
+    images = test_images(bundle, args.data, 32)
     maker = Maker(network)
     rows = [
         row for v in progress(VARIANTS, "lowering", len(VARIANTS), "form") for row in maker.rows(v)
@@ -212,7 +196,7 @@ def run(bundle: Path, data: Path, calibration: int, rounds: int, runs: int) -> d
         if quality.logits is not None:
             row.sqnr_db = sqnr_db(expected, quality.logits)
     usable = [r for r in rows if r.path and not r.reason]
-    taken = measure([r.path for r in usable], images[:1], (1,), rounds, runs, rounds)
+    taken = measure([r.path for r in usable], images[:1], (1,), rounds, args.runs, rounds)
     for i, row in enumerate(usable):
         series = [r.runs[1][i] for r in taken]
         row.ms = float(np.median(np.concatenate(series)))
@@ -223,7 +207,7 @@ def run(bundle: Path, data: Path, calibration: int, rounds: int, runs: int) -> d
     return {
         "schema": "mobilemod/forms/1",
         "machine": machine(),
-        "calibration_images": calibration,
+        "calibration_images": args.calibration,
         "rounds": len(taken),
         "rows": [{**asdict(r), "path": None if r.path is None else r.path.suffix} for r in rows],
     }
@@ -269,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"))
     parser.add_argument("--bundle", type=Path, default=Path("dist/efficientmod_xxs"))
+    checkpoint_option(parser)
     parser.add_argument("--calibration", type=int, default=32, help="images")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
@@ -277,7 +262,8 @@ def main() -> None:
     if args.data is None:
         parser.error("give --data DIR, or set MOBILEMOD_DATA")
     torch.set_num_threads(1)
-    record = run(args.bundle, Path(args.data), args.calibration, args.rounds, args.runs)
+    args.data = Path(args.data)
+    record = run(args)
     print(table(record))
     if args.out:
         for name, text in (

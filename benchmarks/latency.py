@@ -23,7 +23,7 @@ import torch
 from benchmarks.command import command
 from benchmarks.machine import machine, packages
 from benchmarks.measure.rounds import WARM_UP_MS, measure
-from benchmarks.network import bundle_network, test_images
+from benchmarks.network import bundle_network, checkpoint_option, test_images
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.checks import Check, all_checks
 from benchmarks.routes.candidates import (
@@ -63,7 +63,7 @@ class Measured:
 def measure_model(name: str, folder: Path | None, args: argparse.Namespace) -> Measured:
     """Build or fetch every file of one model, look at its answers, time it."""
     bundle = load_bundle(folder or our_bundle(name, args.data))
-    network = bundle_network(bundle, args.data, args.calibration)
+    network = bundle_network(bundle, args.data, args.calibration, args.checkpoint)
     images = test_images(bundle, args.data, args.images)
     with torch.no_grad():
         reference = network.published()
@@ -165,6 +165,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", type=_names, default=[], help="names, separated by commas")
     parser.add_argument("--bundle", type=Path, action="append", default=[],
                         help="take our files from this export; repeatable")  # fmt: skip
+    checkpoint_option(parser)
     parser.add_argument("--recipes", type=_names, default=["cpu-x86"],
                         help="our files by these recipes too")  # fmt: skip
     parser.add_argument("--threads", default="1,2", help="thread counts, separated by commas")

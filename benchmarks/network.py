@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.bundle_parts import OpenedBundle
+from export.source import open_source
 from mobilemod.data.imagefolder import read_split
+from mobilemod.errors import UserError
+from mobilemod.forms.canonical import Canonical, canonical_form
+from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import Bundle
 from mobilemod.networks.family import Variant
 from mobilemod.networks.registry import module_of, network
@@ -43,12 +47,13 @@ class CalibratedNetwork:
         """The published form, in eval mode."""
         return network(self.variant, self.num_classes, self.state)
 
+    def canonical(self) -> Canonical:
+        """The canonical form for images of the size of `images`."""
+        return canonical_form(self.published(), self.images.shape[1:])
+
     def mobile(self) -> nn.Module:
         """The mobile form with no kernel split, in eval mode."""
-        from export.targets.base import FORMS
-        from mobilemod.forms.mobile import build_mobile
-
-        return build_mobile(self.published(), FORMS["coreml"])
+        return self.canonical().form(PLAIN_FORM)
 
     def sample(self) -> tuple[Tensor]:
         """The example input for tracing: one image, float32 (1, 3, S, S)."""
@@ -67,9 +72,22 @@ class CalibratedNetwork:
         return h.hexdigest()
 
 
-def bundle_network(bundle: Bundle, data: Path, images: int) -> CalibratedNetwork:
-    """The network of a bundle, to be calibrated on `images` of `data`'s training images."""
-    preprocess, model = bundle.preprocess, OpenedBundle(bundle).reference
+def bundle_network(
+    bundle: Bundle, data: Path, images: int, checkpoint: Path | None = None
+) -> CalibratedNetwork:
+    """The network of a bundle, to be calibrated on `images` of `data`'s training images.
+
+    A bundle holds its canonical form alone: the published one is made of `checkpoint`, None for
+    the one that comes with the project; `UserError` where the bundle was made of other weights.
+    """
+    preprocess, manifest = bundle.preprocess, bundle.manifest
+    source = open_source(manifest.model, checkpoint, data, size=preprocess.size)
+    if source.weights != manifest.checkpoint.weights:
+        raise UserError(
+            f"{bundle.folder} was made of other weights than {source.checkpoint}; give the "
+            f"checkpoint that it was made of ({manifest.checkpoint.file}) by --checkpoint"
+        )
+    model = source.module
     return CalibratedNetwork(
         model.variant,
         model.num_classes,
@@ -77,6 +95,13 @@ def bundle_network(bundle: Bundle, data: Path, images: int) -> CalibratedNetwork
         _read(bundle, data, "train", images),
         preprocess.mean,
         preprocess.std,
+    )
+
+
+def checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    """`--checkpoint` of the commands that need the published network of a bundle."""
+    parser.add_argument(
+        "--checkpoint", type=Path, help="of the bundle, where it isn't the one that comes with it"
     )
 
 

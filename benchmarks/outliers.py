@@ -88,7 +88,7 @@ def plant(model: str, strength: float, seed: int | None, path: Path) -> list[Pla
     """Write the checkpoint with outliers of `strength` to `path`, float32; what was planted."""
     source = open_source(model, None, None)
     factors = (strength * NORM_FACTOR, strength * MODULATION_FACTOR)
-    state, planted = plant_outliers(source.state, get_variant(model), seed, *factors)
+    state, planted = plant_outliers(source.module.state_dict(), get_variant(model), seed, *factors)
     metadata = load_checkpoint(source.checkpoint).metadata
     save_checkpoint(path, state, {**metadata, "outliers": f"planted, × {strength:g}"},
                     torch.float32)  # fmt: skip
@@ -107,7 +107,7 @@ def measure(
         planted = plant(args.model, strength, args.seed, checkpoint)
     bundle = export(args.model, args.data, folder / f"bundle-{name}", checkpoint)
     judge, rows = our_rows(bundle, args.data, args.limit)
-    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images)
+    network = bundle_network(bundle, args.data, bundle.manifest.calibration.images, checkpoint)
     for peer, how in peers:
         rows.append(peer_row(peer, network, judge, how))
         print(f"{name}, {title(rows[-1])}: {rows[-1].reason or rows[-1].top1}", file=sys.stderr)

@@ -23,11 +23,8 @@ import torch
 from export.source import open_source
 from export.targets.base import FORMS
 from mobilemod.data.imagefolder import read_split
-from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
-from mobilemod.forms.mobile import build_mobile
-from mobilemod.networks.registry import network
 from mobilemod.progress import progress
 from mobilemod.tasks.classification import TASK
 from mobilemod.tasks.classification.accuracy import top1_class
@@ -39,7 +36,7 @@ from quantization.sensitivity.program import SwitchedProgram
 
 MODEL = "efficientmod_xxs"
 BATCH = 8
-STEM = "patch_embed.proj:out"
+STEM = "stem"
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,13 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "as it is", base
     yield "no equalization", replace(base, equalization=False)
     yield "no bias correction", replace(base, bias_correction=False)
-    rules = tuple(r for r in base.rules if r.tensors != STEM)
+    rules = tuple(r for r in base.rules if r.role != STEM)
     yield "the stem's range by mse too", replace(base, rules=rules)
     plain = replace(base, equalization=False, bias_correction=False, rules=rules)
     yield "none of these three", plain
     for observer in ("minmax", "percentile", "entropy"):
         yield f"ranges by {observer}", replace(base, observer=observer)
-    parts = Rule("int8", "*.context_list.0.*:out", observer="minmax")
+    parts = Rule("int8", role="depthwise.*", observer="minmax")
     yield "ranges of the depthwise's pieces by minmax", replace(base, rules=(*base.rules, parts))
     yield "rounding learned", replace(base, rounding="learned")
 
@@ -74,23 +71,22 @@ def run(data: Path, count: int) -> list[PreparationRow]:
     """Every change in every form."""
     torch.set_num_threads(1)
     source = open_source(MODEL, None, data)
-    model = network(source.variant, source.num_classes, source.state)
-    preprocess = Preprocess()
+    preprocess = source.preprocess
     val = read_split(data, "val", source.label_ids, source.num_classes).spread(count)
     train = read_split(data, "train", source.label_ids, source.num_classes)
     images = load_images(val, "reading val", preprocess)
     x = torch.from_numpy(preprocess.normalize(images.pixels))
     x = x.contiguous(memory_format=torch.channels_last)
-    reference = _logits(model, x)
+    reference = _logits(source.module, x)
     rows = []
     work = list(changes(load_recipe("cpu")))
     for name, recipe in progress(work, "recipes", len(work), "recipe"):
         start = time.perf_counter()
-        prepared = prepare(model, recipe, train, preprocess)
+        prepared = prepare(source.canonical, recipe, train, preprocess)
         seconds = time.perf_counter() - start
-        adjusted = network(source.variant, source.num_classes, prepared.state)
+        adjusted = source.canonical.with_state(prepared.state)
         for form_name, options in FORMS.items():
-            form = build_mobile(adjusted, options)
+            form = adjusted.form(options)
             table = make_table(form, form_name, recipe, prepared.calibration)
             program = SwitchedProgram(form, table)
             program.select(frozenset(program.switches))

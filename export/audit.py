@@ -34,7 +34,8 @@ from quantization.params import ParameterTable
 
 SCHEMA = "mobilemod/inspection/1"
 OWN_NAME = re.compile(r":\D")  # other converters write "name:0"
-ATTENTION = re.compile(r"\.attn(\.|$)")
+# What only hands a value on to the next op that computes.
+HANDED_ON = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE)
 MOST_MACS = 10**20  # no processor gets through more
 # What only files of other exporters have: left out of a bundle's manifest.
 OTHERS_FIGURES = (
@@ -64,7 +65,8 @@ class Audit:
     None where none is known. outside: op -> count outside every delegate. quantize_ops,
     dequantize_ops: of activations; weight_dequantize_ops: those that only unpack a stored weight.
     quantized: where explicit quantize and dequantize stand, "producer > consumer" -> count of
-    pairs. moves: transposes and reshapes outside attention, "op module" -> count. formats: number
+    pairs. moves: transposes and reshapes that are not around a product of activations, as in
+    attention, "op module" -> count. formats: number
     format -> `macs` in it. mixed: number format that is neither int8 nor float -> op -> count.
     unknown_work: op -> count, where no multiply-accumulates could be told. opaque: delegates that
     can't be looked into -> calls. methods: method -> its macs, where there are several. notes:
@@ -185,7 +187,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
             Counter(
                 f"{n.op} {modules.get(n, '')}".strip()
                 for n in graph.nodes
-                if n.op in (TRANSPOSE, RESHAPE) and not ATTENTION.search(modules.get(n, ""))
+                if n.op in (TRANSPOSE, RESHAPE) and not around_product(formats.index, n)
             )
         ),
         ops=dict(ops.most_common()),
@@ -199,6 +201,25 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         methods={m: methods[m] for m in graph.methods} if len(graph.methods) > 1 else {},
         notes=graph.notes,
     )
+
+
+def around_product(index: GraphIndex, move: FileNode) -> bool:
+    """Whether `move` only brings an input to a product of activations, or its result away."""
+    nodes, before, seen = index.graph.nodes, move, set()
+    while before.op in HANDED_ON and before.inputs:
+        made_by = index.made_by(before.inputs[0])
+        if made_by is None:
+            break
+        before = made_by
+    after = list(move.outputs)
+    while after:
+        name = after.pop()
+        for i in set(index.readers.get(name, ())) - seen:
+            seen.add(i)
+            if index.is_product(nodes[i]):
+                return True
+            after += nodes[i].outputs if nodes[i].op in HANDED_ON else ()
+    return index.is_product(before)
 
 
 def _pairs(index: GraphIndex) -> dict[str, int]:

@@ -62,8 +62,11 @@ class OpenedBundle:
             raise UserError(
                 f"{path} is not the network of its manifest (weights differ); export again"
             )
-        structure = json.loads(self.bundle.file(FORM_FILE).read_text("utf-8"))
-        return Canonical.from_dict(structure, state)
+        path = self.bundle.file(FORM_FILE)
+        try:
+            return Canonical.from_dict(json.loads(path.read_text("utf-8")), state)
+        except (ValueError, AttributeError, UserError) as error:
+            raise UserError(f"{path} is damaged ({error}); export again") from None
 
     @cached_property
     def reference(self) -> Form:

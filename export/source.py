@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,13 @@ def bundled_calibration(checkpoint: Path) -> Path:
 class Source:
     """The network of an export.
 
-    name: for files and the manifest. module: the float network, in eval mode. state: its weights
-    under its own names. canonical: the same function as it is quantized and lowered; weights: the
-    digest of its state. files: what it was read from, with sha256, the checkpoint first. labels:
-    outputs' names in order. notes: what isn't exactly as the network's own files have it.
+    name: for files and the manifest. module: the float network, in eval mode. files: what it was
+    read from, with sha256, the checkpoint first. labels: outputs' names in order. notes: what isn't
+    exactly as the network's own files have it.
     """
 
     name: str
     module: nn.Module
-    canonical: Canonical
-    weights: str
     preprocess: Preprocess
     files: tuple[tuple[Path, str], ...]
     labels: tuple[Name, ...]
@@ -63,6 +60,16 @@ class Source:
     taken: Taken = Taken()
     origin: Origin = Origin()
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def canonical(self) -> Canonical:
+        """The same function as it is quantized and lowered; raises as `canonical_form`."""
+        return canonical_form(self.module, (3, self.preprocess.size, self.preprocess.size))
+
+    @cached_property
+    def weights(self) -> str:
+        """The digest of the canonical form's weights."""
+        return weights_digest(self.canonical.state())
 
     @property
     def num_classes(self) -> int:
@@ -122,7 +129,7 @@ def open_source(
     )
     files = ((path, loaded.sha256),)
     preprocess = preprocess_of(model, size)
-    return _source(variant, model, preprocess, files, labels, task, loaded.taken, origin)
+    return Source(variant, model, preprocess, files, labels, task, loaded.taken, origin)
 
 
 def source_of(
@@ -134,27 +141,10 @@ def source_of(
     labels = opened.labels or task.names(path, (), {}, opened.num_classes, data)
     origin = Origin(author, license, f"{__version__}+{digest[:8]}")
     taken = Taken(opened.weights)
-    found = _source(
-        opened.name, opened.module, opened.preprocess, opened.files, labels, task, taken, origin
-    )
-    return dataclasses.replace(found, notes=opened.notes)
-
-
-def _source(
-    name: str,
-    module: nn.Module,
-    preprocess: Preprocess,
-    files: tuple[tuple[Path, str], ...],
-    labels: tuple[Name, ...],
-    task: Task,
-    taken: Taken,
-    origin: Origin,
-) -> Source:
-    canonical = canonical_form(module, (3, preprocess.size, preprocess.size))
-    digest = weights_digest(canonical.state())
     return Source(
-        name, module, canonical, digest, preprocess, files, labels, task, taken, origin
-    )
+        opened.name, opened.module, opened.preprocess, opened.files, labels, task, taken, origin,
+        opened.notes,
+    )  # fmt: skip
 
 
 def find_prepared(

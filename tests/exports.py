@@ -1,8 +1,8 @@
 """What an export writes, held byte by byte against what was recorded.
 
 `python -m tests.exports --record` records the digests again, where other files are wanted.
-The checkpoints are drawn, and so are the ranges, so that no sum decides which differs between
-processors; the bundled network has its own table.
+The checkpoints are drawn, and so are the ranges of their canonical form's tensors, so that no sum
+decides which differs between processors; the bundled network has its own table.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def draw_checkpoint(model: str, size: int, folder: Path) -> Path:
     import torch
 
     from export.targets.base import FORMS
-    from mobilemod.forms.mobile import build_mobile
+    from mobilemod.forms.canonical import canonical_form
     from mobilemod.networks.checkpoints import save_checkpoint
     from mobilemod.networks.registry import get_variant, network
     from mobilemod.networks.synthetic import trained_like_state
@@ -60,10 +60,11 @@ def draw_checkpoint(model: str, size: int, folder: Path) -> Path:
     path = folder / f"{model}.safetensors"
     labels = json.dumps([f"class {i}" for i in range(CLASSES)])
     save_checkpoint(path, state, {"model": model, "labels": labels}, torch.float32)
-    form = build_mobile(network(model, CLASSES, state), FORMS["xnnpack"])
+    canonical = canonical_form(network(model, CLASSES, state), (3, size, size))
+    form = canonical.form(FORMS["xnnpack"])
     seen = observe(form, [torch.zeros(1, 3, size, size)], 1)
     ranges = {name: Observed.fixed(*_drawn_range(name, seen[name].low)) for name in seen}
-    table = Calibration(weights_digest(state), "drawn", 1, ranges)
+    table = Calibration(weights_digest(canonical.state()), "drawn", 1, ranges)
     table.save(path.with_suffix(".calibration.json"))
     return path
 

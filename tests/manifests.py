@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mobilemod.files import file_sha256
+from mobilemod.files import file_sha256, write_json
 from mobilemod.manifest import FILE_NAME, SCHEMA
 from mobilemod.sealed import sealed
+
+if TYPE_CHECKING:
+    from mobilemod.forms.canonical import Canonical
 
 NO_HASH = "0" * 64
 # What an export counts in a file; here of one that nothing is known about.
@@ -44,6 +47,20 @@ def manifest_values(
 def checkpoint(weights: str) -> dict[str, str]:
     """The manifest's entry of a checkpoint whose weights have this digest."""
     return {"file": "none", "sha256": NO_HASH, "weights": weights}
+
+
+def write_float(folder: Path, canonical: Canonical) -> str:
+    """The float network of a bundle as an export writes it; the digest of its weights."""
+    import torch
+
+    from export.bundle_parts import FORM_FILE, REFERENCE_FILE
+    from mobilemod.networks.checkpoints import save_checkpoint
+    from quantization.calibration import weights_digest
+
+    state = canonical.state()
+    save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
+    write_json(folder / FORM_FILE, canonical.to_dict())
+    return weights_digest(state)
 
 
 def model_entry(path: Path, target: str, precision: str) -> dict[str, Any]:

@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.forms.mobile import MobileForm
-from mobilemod.forms.mobile_ops import FormOptions, NamedConv2d, Tap, pointwise
 from mobilemod.networks.family import Family
 
 
@@ -46,38 +44,6 @@ class Toy(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-class Convolution(nn.Module):
-    """A convolution and GELU, with their tensors named."""
-
-    def __init__(self, module: str, conv: nn.Conv2d):
-        super().__init__()
-        self.tap_in = Tap(f"{module}:in")
-        self.conv = NamedConv2d(
-            module, "", conv.weight, conv.bias, stride=conv.stride, padding=conv.padding
-        )
-        self.tap_out, self.tap_gelu = Tap(f"{module}:out"), Tap(f"{module}:gelu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.tap_gelu(F.gelu(self.tap_out(self.conv(self.tap_in(x)))))
-
-
-class ToyForm(MobileForm):
-    """The network in mobile form."""
-
-    def __init__(self, model: Toy, options: FormOptions):
-        super().__init__(model, options)
-        self.layers = nn.ModuleList(
-            Convolution(name, model.get_submodule(name)) for name in ("stem", "body")
-        )
-        self.tap_pooled = Tap("fc:in")
-        self.fc = pointwise("fc", model.fc.weight, model.fc.bias)
-        self.tap_fc = Tap("fc:out")
-
-    def finish(self, x: Tensor) -> Tensor:
-        x = self.tap_pooled(x.mean((2, 3), keepdim=True))
-        return self.tap_fc(self.fc(x)).flatten(1)
-
-
 def _adapt(tensors: dict) -> dict:
     return {name.replace("classifier.", "fc."): value for name, value in tensors.items()}
 
@@ -86,7 +52,6 @@ FAMILY = Family(
     title="Toy",
     variant=Variant,
     build=Toy,
-    mobile=ToyForm,
     preprocess=Preprocess(64, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
     head="fc",
     adapt=_adapt,

@@ -22,17 +22,13 @@ from export.measure.sensitivity import (
 from export.source import Source, open_source
 from export.targets.base import FORMS
 from mobilemod.data.imagefolder import load_pixels
-from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
 from mobilemod.manifest import load_bundle, seal_bundle
-from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table
 from quantization.recipe import load_recipe
 from tests.commands import said
-from tests.manifests import accept, checkpoint, manifest_values, resign
+from tests.manifests import accept, checkpoint, manifest_values, resign, write_float
 
 MODEL = "efficientmod_xxs"
 IMAGES = 6  # two batches
@@ -40,8 +36,8 @@ IMAGES = 6  # two batches
 
 @pytest.fixture(scope="module")
 def source() -> Source:
-    """The bundled network."""
-    return open_source(MODEL, None, None)
+    """The bundled network at 64 pixels."""
+    return open_source(MODEL, None, None, size=64)
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +62,15 @@ def bundle(source, data, tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     folder.mkdir()
-    recipe, preprocess = load_recipe("cpu"), Preprocess(size=64)
-    form = build_mobile(network(MODEL, source.num_classes, source.state), FORMS["xnnpack"])
+    recipe, preprocess = load_recipe("cpu"), source.preprocess
+    form = source.canonical.form(FORMS["xnnpack"])
     pixels = [load_pixels(path, preprocess) for path in sorted(data.rglob("*.png"))]
     batch = torch.from_numpy(preprocess.normalize(np.stack(pixels)))
     calibration = Calibration(source.weights, "images", len(batch), observe(form, [batch], 1))
     make_table(form, "xnnpack", recipe, calibration).save(folder / "parameters-xnnpack.json")
     calibration.save(folder / "calibration.json")
     (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()), "utf-8")
-    save_checkpoint(folder / "reference.safetensors", source.state, {"model": MODEL})
-    more = {"checkpoint": checkpoint(source.weights)}
+    more = {"checkpoint": checkpoint(write_float(folder, source.canonical))}
     seal_bundle(folder, manifest_values(MODEL, source.labels, preprocess.to_dict(), **more))
     return folder
 
@@ -172,6 +167,7 @@ def other_weights(path: Path) -> None:
 @pytest.mark.parametrize(
     "file,damage,says",
     [
+        ("form.json", cut, "form.json is damaged"),
         ("reference.safetensors", cut, "reference.safetensors"),
         ("reference.safetensors", os.unlink, "reference.safetensors is missing"),
         ("parameters-xnnpack.json", cut, "parameters-xnnpack.json is damaged"),

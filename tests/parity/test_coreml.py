@@ -30,10 +30,10 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import file_sha256
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import COREML_FORM, NamedConv2d
-from mobilemod.networks.efficientmod import EfficientMod
-from mobilemod.networks.registry import get_variant
+from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
@@ -73,7 +73,7 @@ def pictures(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
     return Preprocess(size=size).normalize(np.moveaxis(pixels, 1, -1))
 
 
-def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -> Lazily[Lowered]:
+def lower_all(form: Form, info: ModelInfo, images: Tensor, folder: Path) -> Lazily[Lowered]:
     """`made["cpu"]`, `["npu"]`, `["float"]`."""
     calibration = Calibration("w", "i", len(images), observe(form, images.split(4), len(images)))
 
@@ -92,16 +92,15 @@ def lower_all(form: MobileForm, info: ModelInfo, images: Tensor, folder: Path) -
 @pytest.fixture(scope="module")
 def lowered(shallow_variant, golden_state, tmp_path_factory) -> dict[str, Lowered]:
     torch.set_num_threads(1)
-    model = EfficientMod(shallow_variant, CLASSES)
     state = golden_state(shallow_variant)
     state |= {k: v[:CLASSES] for k, v in state.items() if k.startswith("head.")}
-    model.load_state_dict(state)
+    model = network(shallow_variant, CLASSES, state)
     info = ModelInfo(
         "efficientmod_shallow",
         tuple(f"label {i}" for i in range(CLASSES)),
         Preprocess(size=SIZE),
     )
-    form = build_mobile(model, COREML_FORM)
+    form = canonical_form(model, (3, SIZE, SIZE)).form(COREML_FORM)
     folder = tmp_path_factory.mktemp("coreml")
     return lower_all(form, info, torch.from_numpy(pictures(8)), folder)
 
@@ -129,7 +128,7 @@ def test_every_activation_parameter_is_the_tables(lowered, recipe):
     moved = Counter(
         (halves(e.scale), e.zero_point)
         for e in entries
-        if e.tensor.endswith((":heads", ":merged")) and e.source in made.table.entries
+        if e.tensor.endswith((":matrix", ":moved")) and e.source in made.table.entries
     )
     assert table - found == moved
     assert bool(moved) == (recipe == "npu")
@@ -410,7 +409,7 @@ CONTROLS: dict[str, tuple[Callable, str]] = {
     "GELU's mode": (lambda s, w: set_mode(s), "TANH_APPROXIMATION"),
     "the image's mean": (
         lambda s, w: change(argument(s, nth(s, "sub", 0), "y"), w, lambda v: v + 8),
-        "patch_embed.proj:in",
+        "network:input",
     ),
     "the stem norm's shift": (
         lambda s, w: change(argument(s, nth(s, "add", 0), "y"), w, lambda v: v + 0.2),
@@ -437,8 +436,7 @@ def test_check_catches_another_programs_file(lowered, other):
 @pytest.mark.slow
 def test_xxs_on_real_images(golden_state, data_dir, tmp_path):
     torch.set_num_threads(1)
-    model = EfficientMod(get_variant("efficientmod_xxs"))
-    model.load_state_dict(golden_state("efficientmod_xxs"))
+    model = network("efficientmod_xxs", 1000, golden_state("efficientmod_xxs"))
     preprocess = Preprocess()
     info = ModelInfo("efficientmod_xxs", tuple(map(str, range(1000))), preprocess)
 
@@ -448,7 +446,7 @@ def test_xxs_on_real_images(golden_state, data_dir, tmp_path):
         samples = read_folder(data_dir / split).spread(count).samples
         return np.stack([preprocess(Image.open(s.path)) for s in samples])
 
-    form = build_mobile(model, COREML_FORM)
+    form = canonical_form(model, (3, 224, 224)).form(COREML_FORM)
     made = lower_all(form, info, torch.from_numpy(read("train", 16)), tmp_path)
     x = read("val", 8)
     for name in MIN_SQNR_XXS:

@@ -28,18 +28,18 @@ from export.verbs.main import main
 from export.verbs.options import EXIT_OK, EXIT_USER
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.manifest import load_bundle, seal_bundle, write_manifest
-from mobilemod.networks import efficientmod
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.efficientmod import EfficientMod, Variant
+from mobilemod.networks.efficientmod import Variant
+from mobilemod.networks.registry import network as published
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.results.diff.text import text
 from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
-from tests.manifests import accept, checkpoint, manifest_values, read_manifest
+from tests.manifests import accept, checkpoint, manifest_values, read_manifest, write_float
 from tests.parity.test_coreml import change, edited, nth, set_mode, weight_scale
 
 SIZE = 64
@@ -74,11 +74,12 @@ def pictures(count: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bicubic")
 
 
-def lower(backend: Target, model, folder: Path, name: str, calibration: Calibration | None):
-    """One file of `model`, and its table beside it; the float twin without a calibration."""
-
+def lower(
+    backend: Target, canonical: Canonical, folder: Path, name: str, calibration: Calibration | None
+) -> None:
+    """One file, and its table beside it; the float twin without a calibration."""
     info = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
-    module = build_mobile(model, FORMS[backend.facts.form])
+    module = canonical.form(FORMS[backend.facts.form])
     if calibration is not None:
         table = make_table(module, backend.facts.form, load_recipe("cpu"), calibration)
         table.save(folder / f"parameters-{backend.facts.form}.json")
@@ -87,34 +88,27 @@ def lower(backend: Target, model, folder: Path, name: str, calibration: Calibrat
 
 
 @pytest.fixture(scope="module")
-def model() -> EfficientMod:
-    """The tiny network with weights of trained-like spread."""
-    network = EfficientMod(TINY, 10)
-    network.load_state_dict(trained_like_state(TINY, 10))
-    return network.eval()
+def canonical() -> Canonical:
+    """The tiny network's form, weights of trained-like spread."""
+    return canonical_form(published(TINY, 10, trained_like_state(TINY, 10)), (3, SIZE, SIZE))
 
 
 @pytest.fixture(scope="module")
-def made(model, tmp_path_factory) -> Made:
+def made(canonical, tmp_path_factory) -> Made:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("bundle")
-    with pytest.MonkeyPatch.context() as patch:
-        known = {**efficientmod.VARIANTS, TINY.name: TINY}
-        patch.setattr(efficientmod, "VARIANTS", known)
-        form = build_mobile(model, FORMS["xnnpack"])
-        calibration = Calibration("w", "i", 8, observe(form, list(pictures(8).split(4)), 8))
-        for name, backend in FILES.values():
-            lower(backend, model, folder, name, calibration)
-        lower(get_target("coreml"), model, folder, FLOAT, None)
-        state = model.state_dict()
-        save_checkpoint(folder / REFERENCE_FILE, state, {"model": TINY.name}, torch.float32)
-        labels = [{"id": str(i), "label": f"class {i}"} for i in range(10)]
-        own = checkpoint(weights_digest(state))
-        preprocess = Preprocess(size=SIZE).to_dict()
-        seal_bundle(folder, manifest_values(TINY.name, labels, preprocess, checkpoint=own))
-        pixels = np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8)
-        Image.fromarray(pixels).resize((90, 70), Image.Resampling.BICUBIC).save(folder / "a.png")
-        yield Made(folder, folder / "a.png")
+    form = canonical.form(FORMS["xnnpack"])
+    calibration = Calibration("w", "i", 8, observe(form, list(pictures(8).split(4)), 8))
+    for name, backend in FILES.values():
+        lower(backend, canonical, folder, name, calibration)
+    lower(get_target("coreml"), canonical, folder, FLOAT, None)
+    labels = [{"id": str(i), "label": f"class {i}"} for i in range(10)]
+    own = checkpoint(write_float(folder, canonical))
+    preprocess = Preprocess(size=SIZE).to_dict()
+    seal_bundle(folder, manifest_values(TINY.name, labels, preprocess, checkpoint=own))
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 9, 3), np.uint8)
+    Image.fromarray(pixels).resize((90, 70), Image.Resampling.BICUBIC).save(folder / "a.png")
+    return Made(folder, folder / "a.png")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +137,7 @@ def test_every_int8_tensor_is_named_with_the_tables_parameters(made, network, su
         assert (tensor.scale[0], tensor.zero_point[0]) == (scale, entry.zero_point[0]), name
     assert len(held) > 30
     real = [n for n in named.names if n not in held]
-    assert {"layers.3.blocks.0.attn:softmax", "layers.0.blocks.0:out"} <= set(real)
+    assert {"layers.3.blocks.0.attn:softmax", "layers.0.blocks.0:residual"} <= set(real)
 
 
 @pytest.mark.parametrize("suffix", FILES)
@@ -218,7 +212,7 @@ def test_core_ml_rounds_and_has_no_pieces(made):
     record = made.diff(made.file("pte"), made.file("mlpackage"))
     (image,) = record["images"]
     assert not record["parameters"]
-    assert causes(record)[:2] == ("patch_embed.proj:in", "rounding")
+    assert causes(record)[:2] == ("network:input", "rounding")
     assert image["most"]["tensor"].endswith("context_list.0:out")
     assert image["most"]["kind"] == "structure"
     assert [n.rpartition(".")[2] for n in image["most"]["figures"]["between"]] == [
@@ -387,13 +381,13 @@ def test_the_command(made, capsys, tmp_path):
     record = json.loads(out.read_text())
     assert record["schema"] == SCHEMA and len(record["images"]) == 2
     printed = capsys.readouterr().out
-    assert "first op where they part: quantize, patch_embed.proj:in" in printed
+    assert "first op where they part: quantize, network:input" in printed
     assert printed.count(".tflite / .mlpackage") == 1
-    assert "layers.0.blocks.0:out" not in printed
+    assert "layers.0.blocks.0:residual" not in printed
     assert record["images"][0]["exact"] is None
     assert main(["diff", *files, *arguments[:2], "--all", "--exact"]) == EXIT_OK
     printed = capsys.readouterr().out
-    assert "layers.0.blocks.0:out" in printed and ".tflite past middle" in printed
+    assert "layers.0.blocks.0:residual" in printed and ".tflite past middle" in printed
 
 
 def fails(capsys, *arguments: object) -> str:
@@ -419,7 +413,7 @@ def test_bad_input(made, capsys, tmp_path):
     assert "damaged" in fails(capsys, a, tmp_path / "cut.tflite", *image)
 
 
-def test_another_network(made, model, tmp_path):
+def test_another_network(made, canonical, tmp_path):
     """Weights of another training, another size, another bundle's checkpoint."""
     other = Path(shutil.copytree(made.folder, tmp_path / "other"))
     values = read_manifest(other)
@@ -430,7 +424,7 @@ def test_another_network(made, model, tmp_path):
     with pytest.raises(UserError, match="are 96 pixels"):
         BundleTaps(load_bundle(other)).file(made.file("tflite"))
     third = Path(shutil.copytree(made.folder, tmp_path / "third"))
-    trained = model.state_dict()
+    trained = canonical.state()
     for state, says in (
         ({k: torch.randn_like(v) for k, v in trained.items()}, "its tensors can't be named"),
         ({k: 2 * v for k, v in trained.items()}, "weights aren't the network's"),

@@ -24,10 +24,10 @@ from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import XNNPACK_FORM, NamedConv2d
-from mobilemod.networks.efficientmod import EfficientMod
-from mobilemod.networks.registry import get_variant
+from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
@@ -63,7 +63,7 @@ def images(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear") + fine
 
 
-def quantized(form: MobileForm, recipe: str, size: int) -> tuple[nn.Module, ParameterTable]:
+def quantized(form: Form, recipe: str, size: int) -> tuple[nn.Module, ParameterTable]:
     """The quantized program of `form` and its table, calibrated on `images`."""
     observed = observe(form, images(8, size).split(4), 2)
     table = make_table(form, "xnnpack", load_recipe(recipe), Calibration("", "", 8, observed))
@@ -71,10 +71,9 @@ def quantized(form: MobileForm, recipe: str, size: int) -> tuple[nn.Module, Para
 
 
 @pytest.fixture(scope="module")
-def form(shallow_variant, golden_state) -> MobileForm:
-    model = EfficientMod(shallow_variant, 1000)
-    model.load_state_dict(golden_state(shallow_variant))
-    return build_mobile(model, XNNPACK_FORM)
+def form(shallow_variant, golden_state) -> Form:
+    model = network(shallow_variant, 1000, golden_state(shallow_variant))
+    return canonical_form(model, (3, SIZE, SIZE)).form(XNNPACK_FORM)
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +196,9 @@ def test_logits_of_the_float_twin(lowered):
 
 
 @pytest.mark.parametrize("recipe", ["cpu", pytest.param("float", marks=pytest.mark.slow)])
-def test_check_catches(lowered, form, recipe, monkeypatch):
+def test_check_catches(lowered, form, recipe):
     made = lowered[recipe]
-    check_catches(made.path, form, made.module, images(1, SIZE, seed=3), monkeypatch)
+    check_catches(made.path, form, made.module, images(1, SIZE, seed=3))
 
 
 @pytest.mark.parametrize("recipe", [*INT8, "float"])
@@ -221,7 +220,7 @@ def test_one_partition_takes_all(lowered, form, recipe):
         assert macs["int8"] >= 0.99 * sum(macs.values())
 
 
-def count_macs(form: MobileForm) -> int:
+def count_macs(form: Form) -> int:
     """Multiply-accumulates of all convolutions, counted where they run."""
     total = 0
 
@@ -329,9 +328,9 @@ def test_reading_damaged_bytes_ends_in_an_answer(lowered, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["cpu", pytest.param("npu", marks=pytest.mark.long)])
 def test_published_network(golden_state, tmp_path, recipe):
-    model = EfficientMod(get_variant("efficientmod_xxs"))
-    model.load_state_dict(golden_state("efficientmod_xxs"))
-    module, table = quantized(build_mobile(model, XNNPACK_FORM), recipe, 224)
+    model = network("efficientmod_xxs", 1000, golden_state("efficientmod_xxs"))
+    form = canonical_form(model, (3, 224, 224)).form(XNNPACK_FORM)
+    module, table = quantized(form, recipe, 224)
     info = dataclasses.replace(INFO, preprocess=Preprocess())
     backend.lower(module, info, tmp_path / "xxs.pte", int8=True)
     assert differences(tmp_path / "xxs.pte", table) == []

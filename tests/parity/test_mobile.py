@@ -1,78 +1,75 @@
-"""The mobile form computes the reference form's function, for every variant, size and runtime."""
+"""What the compiler makes of every variant computes the published network's function."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d, Tap
-from mobilemod.networks.efficientmod import VARIANTS, EfficientMod
+from mobilemod.networks.efficientmod import VARIANTS
+from mobilemod.networks.registry import network
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
 TOLERANCE = 1e-4
+CONTEXT = "layers.1.blocks.0.mlp.context_layer"
 
 
-@pytest.fixture(scope="module")
-def network(golden_state):
-    built = {}
-
-    def get(name):
-        if name not in built:
-            model = EfficientMod(VARIANTS[name])
-            model.load_state_dict(golden_state(name))
-            built[name] = model.eval()
-        return built[name]
-
-    return get
-
-
-@pytest.mark.parametrize("size", [192, 224, 256])
-@pytest.mark.parametrize("name", list(VARIANTS))
+@pytest.mark.parametrize(
+    "name,size",
+    [("efficientmod_xxs", 192), ("efficientmod_xxs", 256), *((name, 224) for name in VARIANTS)],
+)
 @torch.no_grad()
-def test_equals_reference(network, golden_input, name, size):
-    model = network(name)
-    x = golden_input(size)[:1]
-    expected = model(x)
+def test_equals_the_published_network(golden_state, golden_input, golden_dir, name, size):
+    """Its recorded logits, where there are any, else those of the network as it stands here."""
+    model = network(name, 1000, golden_state(name))
+    x = golden_input(size)
+    with np.load(golden_dir / "golden_logits.npz") as golden:
+        recorded = golden.get(f"{name}_{size}")
+    expected = model(x) if recorded is None else torch.from_numpy(recorded)
+    canonical = canonical_form(model, (3, size, size))
+    assert canonical.left == ()
     for form, options in FORMS.items():
-        difference = float((build_mobile(model, options)(x) - expected).abs().max())
+        difference = float((canonical.form(options)(x) - expected).abs().max())
         assert difference <= TOLERANCE, form
 
 
 @pytest.mark.parametrize(
-    "module,attribute",
-    [("layers.1.depthwise.convs.2", "weight"), ("layers.1.norm.variance", "bias"),
-     ("layers.1.f", "bias"), ("head", "weight")],
+    "kind,name,attribute",
+    [("depthwise.weight", f"{CONTEXT}.context_list.0.part2:weight", "weight"),
+     ("norm.weight", "layers.1.blocks.0.norm.variance:weight", "bias"),
+     ("weight", f"{CONTEXT}.f:weight", "bias"),
+     ("weight", "head:weight", "weight")],
 )  # fmt: skip
 @torch.no_grad()
-def test_comparison_catches_a_change(narrow_model, module, attribute):
+def test_comparison_catches_a_change(narrow_model, narrow_form, kind, name, attribute):
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    form = build_mobile(narrow_model, XNNPACK_FORM)
+    form = narrow_form.form(XNNPACK_FORM)
     expected = narrow_model(x)
     assert float((form(x) - expected).abs().max()) <= TOLERANCE
-    values = getattr(form.get_submodule(module), attribute)
-    values.view(-1)[0] += 1.0
+    convs = [m for m in form.modules() if isinstance(m, NamedConv2d) and m.tensor == name]
+    assert [conv.role for conv in convs] == [kind]
+    getattr(convs[0], attribute).view(-1)[0] += 1.0
     assert float((form(x) - expected).abs().max()) > TOLERANCE
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-def test_names_are_unique_and_of_the_published_network(narrow_model, form):
-    mobile = build_mobile(narrow_model, FORMS[form])
-    names = [m.tensor for m in mobile.modules() if isinstance(m, Tap | NamedConv2d)]
+def test_names_are_unique_and_of_the_published_network(narrow_model, narrow_form, form):
+    made = narrow_form.form(FORMS[form])
+    names = [m.tensor for m in made.modules() if isinstance(m, Tap | NamedConv2d)]
     assert len(names) == len(set(names))
-    modules = {name for name, _ in narrow_model.named_modules()}
-    for conv in (m for m in mobile.modules() if isinstance(m, NamedConv2d)):
-        assert conv.module in modules
-    for tap in (m for m in mobile.modules() if isinstance(m, Tap)):
-        path = tap.tensor.partition(":")[0]
+    modules = {name for name, _ in narrow_model.named_modules()} | {"network"}
+    for name in names:
+        path = name.partition(":")[0]
         while path and path not in modules:
             path = path.rpartition(".")[0]
-        assert path, tap.tensor
+        assert path, name
 
 
-def test_the_forms_differ_only_where_stated(narrow_model):
+def test_the_forms_differ_only_where_stated(narrow_form):
     names = {
-        form: {m.tensor for m in build_mobile(narrow_model, o).modules() if isinstance(m, Tap)}
+        form: {m.tensor for m in narrow_form.form(o).modules() if isinstance(m, Tap)}
         for form, o in FORMS.items()
     }
     assert names["coreml"] < names["xnnpack"]

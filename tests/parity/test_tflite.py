@@ -25,10 +25,10 @@ from export.targets.tflite.running import open_interpreter
 from export.targets.tflite.taps import TfliteTaps
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import MobileForm, build_mobile
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import XNNPACK_FORM, NamedConv2d
-from mobilemod.networks.efficientmod import EfficientMod
-from mobilemod.networks.registry import get_variant
+from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
 from quantization.program import QuantizedConv2d, make_table, quantize
@@ -71,11 +71,10 @@ def images(count: int, size: int = SIZE, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def form(shallow_variant, golden_state) -> MobileForm:
+def form(shallow_variant, golden_state) -> Form:
     torch.set_num_threads(1)
-    model = EfficientMod(shallow_variant, CLASSES)
-    model.load_state_dict(golden_state(shallow_variant))
-    return build_mobile(model, XNNPACK_FORM)
+    model = network(shallow_variant, CLASSES, golden_state(shallow_variant))
+    return canonical_form(model, (3, SIZE, SIZE)).form(XNNPACK_FORM)
 
 
 @pytest.fixture(scope="module")
@@ -270,9 +269,9 @@ def test_float_file_agrees_with_torch(lowered):
 
 
 @pytest.mark.parametrize("name", ["cpu", pytest.param("float", marks=pytest.mark.slow)])
-def test_check_catches(lowered, form, name, monkeypatch):
+def test_check_catches(lowered, form, name):
     made = lowered[name]
-    check_catches(made.path, form, made.module, images(1, seed=3), monkeypatch)
+    check_catches(made.path, form, made.module, images(1, seed=3))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -428,9 +427,8 @@ def test_a_failed_lowering_leaves_nothing(lowered, tmp_path):
 @pytest.mark.parametrize("recipe", ["cpu", pytest.param("npu", marks=pytest.mark.long)])
 def test_xxs(golden_state, tmp_path, recipe):
     torch.set_num_threads(1)
-    model = EfficientMod(get_variant("efficientmod_xxs"))
-    model.load_state_dict(golden_state("efficientmod_xxs"))
-    form = build_mobile(model, XNNPACK_FORM)
+    model = network("efficientmod_xxs", CLASSES, golden_state("efficientmod_xxs"))
+    form = canonical_form(model, (3, 224, 224)).form(XNNPACK_FORM)
     batches = list(images(16, 224).split(4))
     calibration = Calibration("w", "i", 16, observe(form, batches, 16))
     table = make_table(form, "xnnpack", load_recipe(recipe), calibration)

@@ -9,20 +9,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from export.lowering import LoweringJob, made_by
 from export.targets.base import ModelInfo
 from mobilemod import closure
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.targets import TARGETS
 from quantization.prepare import preparation
 from quantization.recipe import load_recipe
 
 PACKAGES = ("mobilemod", "quantization", "export")
 # What the cached things are made by; `code_digest` is given the same names.
-FAMILY = "mobilemod.networks.efficientmod"
 MADE_BY = {
-    **{t: (*made_by(t), FAMILY) for t in TARGETS},
+    **{t: made_by(t) for t in TARGETS},
     "prepared": (preparation.__name__,),
 }
 
@@ -33,13 +34,13 @@ def sources(root: Path) -> list[str]:
     return sorted(p.relative_to(root).as_posix() for p in found)
 
 
-def keys() -> dict[str, str]:
+def keys(canonical: Canonical) -> dict[str, str]:
     """The keys under which things of one network are cached."""
     closure.code_digest.cache_clear()
     info = ModelInfo("m", ("a", "b"), Preprocess(size=32))
-    jobs = {t: LoweringJob(t, "efficientmod_xxs", 2, {}, "weights", None, info) for t in TARGETS}
+    jobs = {t: LoweringJob(t, canonical.to_dict(), {}, "weights", None, info) for t in TARGETS}
     images = SimpleNamespace(digest="images")
-    prepared = preparation._key(SimpleNamespace(to_dict=dict), "weights", images, load_recipe("cpu"))
+    prepared = preparation._key(canonical, "weights", images, load_recipe("cpu"))
     return {**{t: job.key() for t, job in jobs.items()}, "prepared": prepared}
 
 
@@ -48,28 +49,29 @@ def test_each_file_redoes_what_imports_it(tmp_path, monkeypatch):
         skip = shutil.ignore_patterns("*.safetensors", "__pycache__")
         shutil.copytree(closure.ROOT / name, tmp_path / name, ignore=skip)
     monkeypatch.setattr(closure, "ROOT", tmp_path)
+    canonical = canonical_form(nn.Sequential(nn.Conv2d(3, 2, 1), nn.GELU()), (3, 32, 32))
     inside = {name: closure.import_closure(*m, root=tmp_path) for name, m in MADE_BY.items()}
-    before = keys()
+    before = keys(canonical)
     assert all(len(paths) > 10 for paths in inside.values())
     for path in sources(tmp_path):
         whole = (tmp_path / path).read_bytes()
         (tmp_path / path).write_bytes(whole + b"\n# changed\n")
-        now = keys()
+        now = keys(canonical)
         redone = {name for name in now if now[name] != before[name]}
         (tmp_path / path).write_bytes(whole)
         assert redone == {name for name, paths in inside.items() if path in paths}, path
-    assert keys() == before
+    assert keys(canonical) == before
 
 
 @pytest.mark.parametrize(
     "modules,inside,outside",
     [
-        (MADE_BY["tflite"], ["forms/mobile_ops", "forms/efficientmod.py", "quantization/program"],
+        (MADE_BY["tflite"], ["forms/mobile_ops", "forms/rewrites/", "quantization/program"],
          ["export/measure/", "results/", "harness/"]),
-        (MADE_BY["prepared"], ["forms/rewrites/affine_after", "forms/layout/attention",
-                               "prepare/pairs", "quantization/prepare/rounding"],
+        (MADE_BY["prepared"], ["forms/canonical.py", "forms/layout/translate",
+                               "quantization/prepare/rounding"],
          ["export/", "results/"]),
-        (("quantization.calibration",), ["forms/canonical", "observers", "data/resample"],
+        (("quantization.calibration",), ["forms/form.py", "observers", "data/resample"],
          ["export/", "results/"]),
         (("quantization.sensitivity.effects",), ["sensitivity/program", "quantization/program"],
          ["export/", "results/"]),

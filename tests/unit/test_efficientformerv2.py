@@ -22,8 +22,8 @@ from torch import Tensor
 import mobilemod
 from export.source import open_source
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
-from mobilemod.forms.mobile_ops import XNNPACK_FORM
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM
 from mobilemod.networks import efficientformerv2 as family
 from mobilemod.networks.checkpoints import (
     expected_shapes,
@@ -311,9 +311,15 @@ def test_the_network_is_exported_as_it_is(tiny):
     assert not any("attention" in t or "pool" in t for t in targets)
 
 
-def test_it_has_no_mobile_form_yet(tiny):
-    with pytest.raises(UserError, match="EfficientFormerV2 has no mobile form yet"):
-        build_mobile(network(TINY.name, 10, tiny), XNNPACK_FORM)
+def test_it_is_compiled(tiny):
+    model = network(TINY.name, 10, tiny)
+    canonical = canonical_form(model, (3, 64, 64))
+    assert canonical.left == ()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(x)
+        for options in (XNNPACK_FORM, COREML_FORM):
+            torch.testing.assert_close(canonical.form(options)(x), expected, rtol=0, atol=1e-4)
 
 
 def test_batches_counted_are_no_weights(tiny):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 
-from benchmarks.form_changes import rotate
 from benchmarks.forms import TARGETS, VARIANTS, FormRow, _recipe, table
-from mobilemod.forms.mobile import build_mobile
-from mobilemod.forms.mobile_ops import XNNPACK_FORM, MobileNorm, Tap
+from mobilemod.forms.mobile_ops import XNNPACK_FORM, Tap
 
 
 @pytest.fixture(scope="module")
@@ -20,36 +16,28 @@ def x():
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
 @torch.no_grad()
-def test_every_variant_is_exact(narrow_model, x, variant):
-    form = build_mobile(copy.deepcopy(narrow_model), variant.options)
-    if variant.change:
-        variant.change(form)
+def test_every_variant_is_exact(narrow_model, narrow_form, x, variant):
+    form = narrow_form.form(variant.options)
     torch.testing.assert_close(form(x), narrow_model(x), rtol=0, atol=1e-4)
-
-
-@torch.no_grad()
-def test_rotated_norms_have_no_mean(narrow_model, x):
-    form = build_mobile(copy.deepcopy(narrow_model), XNNPACK_FORM)
-    rotate(form)
-    norms = [m for m in form.modules() if isinstance(m, MobileNorm)]
-    assert norms and not any(hasattr(n, "mean") for n in norms)
 
 
 def test_first_is_the_exported_form_and_the_rest_differ():
     first, *others = VARIANTS
     assert first.options == XNNPACK_FORM and first.recipe == "cpu" and first.targets == TARGETS
-    plain = (first.options, first.recipe, first.rules, first.change, first.lowering)
+    plain = (first.options, first.recipe, first.rules, first.lowering)
     for v in others:
-        assert (v.options, v.recipe, v.rules, v.change, v.lowering) != plain
+        assert (v.options, v.recipe, v.rules, v.lowering) != plain
     assert len({v.name for v in VARIANTS}) == len(VARIANTS)
 
 
-def test_every_rule_of_a_variant_changes_something(narrow_model):
-    form = build_mobile(copy.deepcopy(narrow_model), XNNPACK_FORM)
-    names = [m.tensor for m in form.modules() if isinstance(m, Tap)]
+def test_every_rule_of_a_variant_changes_something(narrow_form):
+    taps = [m for m in narrow_form.form(XNNPACK_FORM).modules() if isinstance(m, Tap)]
+    base = _recipe(VARIANTS[0])
     for variant in (v for v in VARIANTS if v.rules):
-        recipe, base = _recipe(variant), _recipe(VARIANTS[0])
-        assert any(recipe.dtype(n, "xnnpack") != base.dtype(n, "xnnpack") for n in names)
+        recipe = _recipe(variant)
+        for rule in recipe.rules[len(base.rules) :]:
+            ruled = [t for t in taps if rule.matches(t.tensor, "xnnpack", t.role)]
+            assert any(base.dtype(t.tensor, "xnnpack", t.role) != rule.dtype for t in ruled), rule
 
 
 def test_a_refused_variant_has_its_reason_in_the_table():

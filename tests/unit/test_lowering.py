@@ -22,7 +22,7 @@ INFO = ModelInfo("efficientmod_xxs", ("tench", "owl"), Preprocess(size=64))
 
 @pytest.fixture
 def job():
-    return LoweringJob("tflite", "efficientmod_xxs", 2, {}, "weights", None, INFO)
+    return LoweringJob("tflite", {}, {}, "weights", None, INFO)
 
 
 def test_labels_and_name_change_the_file_but_not_the_program(job):
@@ -38,8 +38,7 @@ def test_labels_and_name_change_the_file_but_not_the_program(job):
     "change",
     [
         {"weights": "others"},
-        {"num_classes": 3},
-        {"variant": "efficientmod_xs"},
+        {"form": {"nodes": []}},
         {"target": "executorch"},
         {"info": dataclasses.replace(INFO, preprocess=Preprocess(size=96))},
     ],
@@ -89,22 +88,20 @@ def test_whose_weights_a_file_holds_stands_in_its_format():
 
 
 def test_other_labels_and_authors_lower_nothing_again():
-    job = LoweringJob("tflite", "efficientmod_xxs", 2, {}, "w", None, INFO)
+    job = LoweringJob("tflite", {}, {}, "w", None, INFO)
     other = dataclasses.replace(
         job, info=dataclasses.replace(INFO, name="x", labels=("a", "b"), origin=Origin("Ada"))
     )
     assert job.key() != other.key() and job.program.key() == other.program.key()
 
 
-def test_a_file_that_is_not_its_programs_is_refused(job, monkeypatch, tmp_path):
+def test_a_file_that_is_not_its_programs_is_refused(job, shallow_form, monkeypatch, tmp_path):
     """By the name that it has in the bundle, whenever it is taken from the cache unchecked."""
     from export.lowering import lower
-    from mobilemod.networks.registry import get_variant
-    from mobilemod.networks.synthetic import trained_like_state
 
     monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path))
-    state = trained_like_state(get_variant(job.variant), 2)
-    job = dataclasses.replace(job, target="executorch", state=state)
+    form, state = shallow_form.to_dict(), shallow_form.state()
+    job = dataclasses.replace(job, target="executorch", form=form, state=state)
     other = TEST_DATA / "models" / "act_relu.pte"
     place = job.program.place()
     place.parent.mkdir(parents=True)

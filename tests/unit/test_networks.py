@@ -18,8 +18,8 @@ from export.source import open_source
 from mobilemod import networks
 from mobilemod.closure import ROOT
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
-from mobilemod.forms.mobile_ops import XNNPACK_FORM, Tap
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.mobile_ops import XNNPACK_FORM
 from mobilemod.networks import registry
 from mobilemod.networks.checkpoints import identify, load_checkpoint, save_checkpoint
 from mobilemod.networks.synthetic import trained_like_state
@@ -147,15 +147,13 @@ def test_a_new_family_brings_labels_and_preprocessing(toy, toy_file, tmp_path):
         open_source(toy, None, None)
 
 
-def test_a_new_family_builds_its_form(toy):
+def test_a_new_family_is_compiled(toy):
     model = registry.network(toy, 3, trained_like_state(registry.get_variant(toy), 3))
-    form = build_mobile(model, XNNPACK_FORM)
-    assert registry.family_of(toy).output in {
-        m.tensor for m in form.modules() if isinstance(m, Tap)
-    }
+    canonical = canonical_form(model, (3, 64, 64))
+    assert (canonical.left, canonical.output, canonical.num_classes) == ((), "fc:out", 3)
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.allclose(form(x), model(x), atol=1e-5)
+        assert torch.allclose(canonical.form(XNNPACK_FORM)(x), model(x), atol=1e-5)
 
 
 def uses(tree: ast.AST, name: str) -> Iterator[int]:

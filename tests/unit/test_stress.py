@@ -24,15 +24,13 @@ from export.source import open_source
 from export.verbs.main import main
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.imagefolder import load_pixels
-from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions, mean_drop
 from mobilemod.manifest import load_bundle, seal_bundle
-from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import judge_drop
 from mobilemod.results.stress.table import text_table
 from mobilemod.tasks.classification import TASK
-from tests.manifests import checkpoint, manifest_values
+from tests.manifests import checkpoint, manifest_values, write_float
 
 MODEL, SIZE, BLUR = "efficientmod_xxs", 64, Condition("gaussian blur", 5)
 
@@ -165,10 +163,9 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A bundle of the bundled network with no file but the float reference."""
-    source = open_source(MODEL, None, None)
+    source = open_source(MODEL, None, None, size=SIZE)
     folder = tmp_path_factory.mktemp("bundles")
-    save_checkpoint(folder / "reference.safetensors", source.state, {"model": MODEL})
-    preprocess, own = Preprocess(size=SIZE).to_dict(), checkpoint(source.weights)
+    preprocess, own = source.preprocess.to_dict(), checkpoint(write_float(folder, source.canonical))
     seal_bundle(folder, manifest_values(MODEL, source.labels, preprocess, checkpoint=own))
     return folder
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from export.bundle_parts import REFERENCE_FILE, BundleKey, OpenedBundle
+from export.bundle_parts import FORM_FILE, REFERENCE_FILE, BundleKey, OpenedBundle
 from export.measure.batches import answer
 from export.measure.search_costs import measured_profiles
 from export.measure.sensitivity import SensitivityConfig, get_ready, make_setup
@@ -26,9 +25,8 @@ from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.mobile import build_mobile
+from mobilemod.forms.canonical import canonical_form
 from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
-from mobilemod.networks import efficientmod
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import Gates
 from mobilemod.sealed import sealed
@@ -36,24 +34,15 @@ from quantization.calibration import Calibration, observe, weights_digest
 from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
-from tests.manifests import accept, checkpoint, read_manifest, resign
+from tests.manifests import accept, checkpoint, read_manifest, resign, write_float
 from tests.tiny_bundle import IDS, SIZE, make_bundle
 
 FLOAT = Candidate("torch float", "reference")
 TABLE, TFLITE = "parameters-xnnpack.json", "tiny_int8.tflite"
 PARTS = (
-    REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE, "recipe.json", "labels.txt",
+    FORM_FILE, REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE, "recipe.json", "labels.txt",
     "golden/0.png", TFLITE,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known(narrow_variant) -> Iterator[None]:
-    """The narrow network among the known variants."""
-    with pytest.MonkeyPatch.context() as patch:
-        variants = {**efficientmod.VARIANTS, narrow_variant.name: narrow_variant}
-        patch.setattr(efficientmod, "VARIANTS", variants)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +62,10 @@ def images(tmp_path_factory) -> ImageFolder:
 @pytest.fixture(scope="module")
 def source(narrow_model, tmp_path_factory) -> Path:
     folder = make_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
-    state = narrow_model.state_dict()
-    reference = weights_digest(state)
-    changed = {k: v * 1.001 for k, v in state.items()}
-    prepared = type(narrow_model)(narrow_model.variant, len(IDS)).eval()
-    prepared.load_state_dict(changed)
-    form = build_mobile(prepared, FORMS["xnnpack"])
+    canonical = canonical_form(narrow_model, (3, SIZE, SIZE))
+    reference = write_float(folder, canonical)
+    changed = {k: v * 1.001 for k, v in canonical.state().items()}
+    form = canonical.with_state(changed).form(FORMS["xnnpack"])
     pictures = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     recipe = load_recipe("cpu")
     ranges = Calibration(weights_digest(changed), "images", 4, observe(form, [pictures], 1))
@@ -86,7 +73,6 @@ def source(narrow_model, tmp_path_factory) -> Path:
     make_table(form, "xnnpack", recipe, ranges).save(folder / TABLE)
     text = json.dumps({**recipe.to_dict(), "calibration_images": 4})
     (folder / "recipe.json").write_text(text, "utf-8")
-    save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
     values = {**read_manifest(folder), "model": narrow_model.variant.name}
     seal_bundle(folder, {**values, "checkpoint": checkpoint(reference)})
     return folder
@@ -112,7 +98,7 @@ def damage(path: Path) -> None:
 
 def another_reference(folder: Path, factor: float = 2.0) -> str:
     """A float network of another training in the first one's place; its weights' digest."""
-    state = OpenedBundle(load_bundle(folder)).reference.state_dict()
+    state = OpenedBundle(load_bundle(folder)).canonical.state()
     state = {k: v * factor for k, v in state.items()}
     save_checkpoint(folder / REFERENCE_FILE, state, {}, torch.float32)
     return weights_digest(state)
@@ -128,7 +114,7 @@ def refused(capsys, arguments: list[str], *expected: str) -> None:
         assert text in err
 
 
-QUANTIZED = {REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE}
+QUANTIZED = {FORM_FILE, REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE}
 # Verb -> which of the bundle's files it reads.
 VERBS = {
     "validate BUNDLE --data DATA": set(PARTS),
@@ -139,7 +125,7 @@ VERBS = {
     "bench BUNDLE --device host": set(PARTS),
     "sensitivity BUNDLE --data DATA": QUANTIZED | {"recipe.json"},
     "sensitivity BUNDLE --data DATA --recipe npu": QUANTIZED - {TABLE},
-    "search BUNDLE --data DATA --cost macs": {REFERENCE_FILE, "recipe.json"},
+    "search BUNDLE --data DATA --cost macs": {FORM_FILE, REFERENCE_FILE, "recipe.json"},
     "diff FILE program --image IMAGE": {TFLITE},
     "inspect FILE": {TABLE},
     "profile FILE": {TABLE},
@@ -197,13 +183,13 @@ def test_a_reference_signed_anew_must_still_be_that_of_the_checkpoint(folder, im
 
 def test_the_parts_of_a_bundle_fit_each_other_and_are_read_once(folder):
     opened = OpenedBundle(load_bundle(folder))
-    weights = weights_digest(opened.quantized_network.state_dict())
-    assert weights_digest(opened.reference.state_dict()) != weights == opened.calibration.weights
+    weights = weights_digest(opened.quantized_canonical.state())
+    assert weights_digest(opened.canonical.state()) != weights == opened.calibration.weights
     assert opened.forms == ["xnnpack"] and opened.recipe.calibration_images == 4
     assert opened.calibrated_on == ()
     x = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
     table = opened.table("xnnpack")
-    form = build_mobile(opened.quantized_network, FORMS["xnnpack"])
+    form = opened.quantized_canonical.form(FORMS["xnnpack"])
     with torch.no_grad():
         answers = opened.program("xnnpack")(x)
         assert torch.equal(answers, quantize(form, table, True)(x))
