@@ -1,8 +1,8 @@
-"""A network that nobody here wrote, trained on the images at hand and saved as its own library does.
+"""A network that nobody here wrote, trained on the images at hand, saved as its own library does.
 
 python -m benchmarks.trained_foreign --data /path/to/imagenette --out runs/mobilenetv2 --epochs 12
 
-A MobileNetV2 of half width from `transformers`, 128 pixels; `save_pretrained` writes the folder that
+A MobileNetV2 of half width from `transformers`, 128 pixels; `save_pretrained` writes what
 `mobilemod export --network hf:DIR` takes. What int8 loses on it is told by `mobilemod validate`.
 """
 
@@ -22,6 +22,7 @@ from mobilemod.training.config import TrainConfig
 from mobilemod.training.images import Batches, load_images, predict
 from mobilemod.training.optimizer import cosine_rate, weight_groups
 
+RAW = argparse.RawTextHelpFormatter
 SIZE, BATCH, RATE, DECAY = 128, 64, 3e-3, 0.05
 PREPROCESS = Preprocess(size=SIZE, crop_fraction=0.875)
 PROCESSOR = {
@@ -71,7 +72,7 @@ def train(data: Path, out: Path, epochs: int, seed: int = 0) -> float:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # noqa: E501
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=RAW)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=12)

@@ -40,8 +40,9 @@ class LoweringJob:
     """What a worker needs to write one model file.
 
     form: a canonical form as `Canonical.to_dict` has it. state: its weights, of a float twin the
-    checkpoint's, else those prepared for quantization; weights: their digest. table: None for the float twin. check: compare the
-    file with its program, on the drawn card and `images`, uint8 (N, S, S, 3).
+    checkpoint's, else those prepared for quantization; weights: their digest. table: None for the
+    float twin. check: compare the file with its program, on the drawn card and `images`, uint8
+    (N, S, S, 3).
     """
 
     target: str

@@ -71,6 +71,11 @@ class Constant(nn.Module):
         return self.value
 
 
+def _own(value: Tensor) -> Tensor:
+    """A float32 copy, in contiguous memory."""
+    return value.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+
+
 class NamedConv2d(nn.Conv2d):
     """A convolution that knows its published module's path.
 
@@ -80,16 +85,16 @@ class NamedConv2d(nn.Conv2d):
     def __init__(self, module: str, part: str, weight: Tensor, bias: Tensor | None, **kwargs):
         groups = kwargs.get("groups", 1)
         out_channels, in_channels, *kernel = weight.shape
+        # On the meta device: start values take time, and move the caller's seed.
         super().__init__(
-            in_channels * groups, out_channels, tuple(kernel), bias=bias is not None, **kwargs
-        )
+            in_channels * groups, out_channels, tuple(kernel), bias=bias is not None,
+            device="meta", **kwargs,
+        )  # fmt: skip
         self.module = module
         self.part = part
         self.role = "weight"
-        with torch.no_grad():
-            self.weight.copy_(weight)
-            if bias is not None:
-                self.bias.copy_(bias)
+        self.weight = nn.Parameter(_own(weight))
+        self.bias = None if bias is None else nn.Parameter(_own(bias))
 
     def with_weights(
         self,

@@ -9,7 +9,7 @@ from mobilemod.forms.layout.axes import Axis, View, size_of
 from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported
 from mobilemod.forms.layout.elementwise import binary, scaled, square, unary
 from mobilemod.forms.layout.handlers import dim_of, handles, pair
-from mobilemod.forms.layout.moves import pad
+from mobilemod.forms.layout.joining import pad
 from mobilemod.forms.ops import ChannelMean
 
 SPATIAL = [2, 3]
