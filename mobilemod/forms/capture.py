@@ -6,9 +6,8 @@ knows, as far as torch can.
 
 from __future__ import annotations
 
-import operator
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,18 +37,16 @@ def capture(module: nn.Module, shape: tuple[int, ...], known: Collection[Any]) -
     known: ops that are not to be decomposed. `UserError` in one line for what can't be exported,
     and where the result isn't one tensor.
     """
-    understood = {operator.getitem, *known}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with torch.no_grad():
                 program = torch.export.export(module.eval(), (torch.zeros(shape),), strict=False)
+            table = torch.export.default_decompositions()
+            for op in known:
+                table.pop(op, None)
             # Decomposing takes ten times as long as capturing.
-            calls = {n.target for n in program.graph.nodes if n.op == "call_function"}
-            if not calls <= understood:
-                table = torch.export.default_decompositions()
-                for op in known:
-                    table.pop(op, None)
+            if _to_decompose(program, table):
                 program = program.run_decompositions(table)
         except Exception as error:
             name = type(module).__name__
@@ -71,6 +68,19 @@ def capture(module: nn.Module, shape: tuple[int, ...], known: Collection[Any]) -
             value = program.constants[name]
         constants[placeholder] = value.detach()
     return Captured(program.graph, constants, images[0], tuple(shape))
+
+
+def _to_decompose(program: torch.export.ExportedProgram, table: Mapping[Any, Any]) -> bool:
+    """Whether an op writes in place, or is in the table and works on what the image changes."""
+    images = set(program.graph_signature.user_inputs)
+    changed: set[fx.Node] = set()
+    for node in program.graph.nodes:
+        if node.name in images or not changed.isdisjoint(node.all_input_nodes):
+            changed.add(node)
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and (schema.is_mutable or node in changed and node.target in table):
+            return True
+    return False
 
 
 def _reason(error: Exception) -> str:
