@@ -25,7 +25,7 @@ import torch
 
 from benchmarks import form_changes
 from benchmarks.form_changes import fold_repeat, one_product, rotate
-from benchmarks.machine import machine
+from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import per_round, ratio
 from benchmarks.network import CalibratedNetwork, bundle_network, test_images
