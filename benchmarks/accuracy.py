@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from benchmarks.command import command
-from benchmarks.machine import machine, packages
 from benchmarks.measure.answers import EXACT
+from benchmarks.measure.machine import machine, packages
 from benchmarks.network import bundle_network, checkpoint_option
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.accuracy_rows import (

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.command import command
-from benchmarks.machine import machine, packages
+from benchmarks.measure.machine import machine, packages
 from benchmarks.network import test_images
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.plain_onnx import onnx2tf_environment

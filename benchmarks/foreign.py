@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.command import command
-from benchmarks.machine import machine
+from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report

@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import per_round, ratio
 from benchmarks.network import CalibratedNetwork, bundle_network, checkpoint_option, test_images

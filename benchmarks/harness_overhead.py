@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.command import command
-from benchmarks.machine import machine
+from benchmarks.measure.machine import machine
 from benchmarks.measure.series import order_of_round
 from mobilemod.errors import UserError
 from mobilemod.files import write_json

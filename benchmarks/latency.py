@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.command import command
-from benchmarks.machine import machine, packages
+from benchmarks.measure.machine import machine, packages
 from benchmarks.measure.rounds import WARM_UP_MS, measure
 from benchmarks.network import bundle_network, checkpoint_option, test_images
 from benchmarks.reports import latency_report as report

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks import accuracy
 from benchmarks.command import command
-from benchmarks.machine import machine, packages
+from benchmarks.measure.machine import machine, packages
 from benchmarks.network import bundle_network
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.accuracy_rows import (

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import busy_seconds
+from benchmarks.measure.machine import busy_seconds
 from benchmarks.measure.series import order_of_round
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
