@@ -39,7 +39,9 @@ def keys() -> dict[str, str]:
     info = ModelInfo("m", ("a", "b"), Preprocess(size=32))
     jobs = {t: LoweringJob(t, "efficientmod_xxs", 2, {}, "weights", None, info) for t in TARGETS}
     images = SimpleNamespace(digest="images")
-    prepared = preparation._key(SimpleNamespace(to_dict=dict), "weights", images, load_recipe("cpu"))
+    prepared = preparation._key(
+        SimpleNamespace(to_dict=dict), "weights", images, load_recipe("cpu")
+    )
     return {**{t: job.key() for t, job in jobs.items()}, "prepared": prepared}
 
 
