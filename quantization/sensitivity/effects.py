@@ -155,7 +155,7 @@ def make_items(
 
 def module_paths(graph: Graph) -> set[str]:
     """The paths of the network's modules that a canonical graph comes from, and of those around."""
-    paths = {node.path for node in graph.nodes if node.path}
+    paths = {node.path or "network" for node in graph.nodes}
     return {p[:i] for p in paths for i in (*(m.start() for m in re.finditer(r"\.", p)), len(p))}
 
 

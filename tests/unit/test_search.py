@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import re
@@ -65,7 +64,6 @@ def modules(canonical: Canonical) -> set[str]:
     return module_paths(canonical.graph)
 
 
-@functools.cache
 def flow_of(canonical: Canonical, form="xnnpack", recipe="cpu") -> Flow:
     built = canonical.form(FORMS[form])
     return trace_flow(built, form, load_recipe(recipe), modules(canonical))
