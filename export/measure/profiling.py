@@ -29,8 +29,8 @@ WHOLE_SECONDS = 0.2
 MAX_RUNS = 200
 MIN_RATED_MACS = 2_000_000  # a shorter op's rate is mostly noise
 NAME_WIDTH = 52
-# What the mobile form makes of one published module: pieces of a kernel, of a norm, of qkv.
-PARTS = re.compile(r"\.(part\d+|sum\d+|mean|variance|[qkv])$")
+# What a form makes of one published module: pieces of a kernel, of a norm.
+PARTS = re.compile(r"\.(part\d+|sum\d+|mean|variance)$")
 
 
 @dataclass(frozen=True)

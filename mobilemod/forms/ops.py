@@ -44,8 +44,11 @@ def has_hole(value: Any) -> bool:
 class Call(nn.Module):
     """One torch op; `args` and `options` as torch takes them, tensors as `Hole`s.
 
-    name: as in torch.ops.aten, with its overload.
+    name: as in torch.ops.aten, with its overload. makes: the tensor that it gives in a form, as
+    lowerings name it.
     """
+
+    makes = ""
 
     def __init__(self, name: str, args: Sequence[Any], options: dict[str, Any] | None = None):
         super().__init__()
@@ -53,7 +56,9 @@ class Call(nn.Module):
         self.function: Callable[..., Tensor] = resolve(name)
 
     def __deepcopy__(self, memo: dict) -> Call:
-        return Call(self.name, self.args, self.options)
+        copied = Call(self.name, self.args, self.options)
+        copied.makes = self.makes
+        return copied
 
     @property
     def kind(self) -> str:

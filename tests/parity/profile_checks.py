@@ -18,6 +18,8 @@ from quantization.params import ParameterTable
 def check_profile(path: Path, table: ParameterTable, variant: Variant, folder: Path) -> None:
     """Profile a copy of the file beside its table: all ops, all multiply-accumulates, by name."""
     modules = {name for name, _ in EfficientMod(variant, 10).named_modules()}
+    # One linear of the network, three of the form.
+    modules |= {f"{name}.{i}" for name in modules if name.endswith(".qkv") for i in range(3)}
     copy = Path(shutil.copy(path, folder))
     table.save(folder / "parameters-xnnpack.json")
     profile = profile_file(copy, rounds=1)

@@ -15,6 +15,7 @@ import torch
 from ai_edge_litert.schema_py_generated import ModelT, TensorType
 from torch import nn
 
+from export.audit import Names, audit_graph
 from export.graph import CONV, DEPTHWISE, FileGraph
 from export.targets.base import ModelInfo
 from export.targets.target import get_target
@@ -328,6 +329,13 @@ def test_cpu_file_has_its_linears_in_int8(lowered):
         if n.op in (CONV, DEPTHWISE) and graph.tensors[n.inputs[0]].dtype != "int8"
     ]
     assert floats and all(".norm" in n or n.startswith("norm.") for n in floats)
+
+
+def test_moves_are_around_products_but_for_the_edges(lowered):
+    made = lowered["cpu"]
+    audit = audit_graph(tflite.read_graph(made.path), made.path, Names([made.table]))
+    assert audit.transposes == 2 * 4  # attentions: queries, keys, values, the result
+    assert audit.moves == {"reshape patch_embed.proj": 1, "reshape": 1}
 
 
 @pytest.mark.slow

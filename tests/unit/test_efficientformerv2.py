@@ -274,8 +274,8 @@ def test_a_file_for_another_size_is_refused(tiny, tmp_path):
     larger = trained_like_state(dataclasses.replace(TINY, size=96), 10)
     torch.save(authors(larger, 3), path)
     source = open_source(TINY.name, path, None)
-    model = network(source.variant, source.num_classes, source.state)
-    assert (model.variant.size, preprocess_of(model).size) == (96, 96)
+    model = source.module
+    assert (model.variant.size, source.preprocess.size) == (96, 96)
     assert torch.equal(mobilemod.create_model(TINY.name, 10, path, 96).head.bias, model.head.bias)
 
 

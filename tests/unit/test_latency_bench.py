@@ -8,20 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.latency import parse
 from benchmarks.measure.rounds import Round, examine, measure, quietest
 from benchmarks.measure.series import Ratio, order_of_round, per_round, ratio, spread
-from benchmarks.network import CalibratedNetwork
+from benchmarks.network import CalibratedNetwork, bundle_network
 from benchmarks.reports.checks import AT_LEAST, AT_MOST, Check, all_checks
 from benchmarks.reports.latency_report import checks_table, missing_lines, row_record, times_table
 from benchmarks.routes import plain_routes
 from benchmarks.routes.candidates import Candidate, check_skip, plain_candidates
 from benchmarks.routes.plain_onnx import last_error
 from benchmarks.routes.plain_routes import ROUTES, build, cached_path
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.manifest import Bundle, load_bundle, seal_bundle
+from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod
 from mobilemod.networks.synthetic import trained_like_state
+from quantization.calibration import weights_digest
+from tests.manifests import checkpoint, manifest_values
+from tests.tiny_bundle import IDS
 
 SIZE = 64
 
@@ -220,6 +227,34 @@ def test_published_form_is_the_published_network(network, expected):
     assert kinds.count("LayerNorm") > 10
     assert "Linear" in kinds and "Attention" in kinds
     assert type(mobile) is not type(model)
+
+
+def test_the_published_network_of_a_bundle(known_narrow, narrow_model, narrow_form, tmp_path):
+    """From the checkpoint that the bundle was made of, and from no other."""
+    import torch
+
+    path, data = tmp_path / "narrow.safetensors", tmp_path / "data"
+    state = narrow_model.state_dict()
+    save_checkpoint(path, state, {"model": known_narrow}, torch.float32)
+    preprocess = Preprocess(size=SIZE)
+    for name in IDS:
+        (data / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (80, 80), (90, 60, 30)).save(data / "train" / name / "a.png")
+    labels = [{"id": name, "label": name} for name in IDS]
+
+    def bundle(weights: str) -> Bundle:
+        folder = tmp_path / weights[:8]
+        folder.mkdir()
+        values = manifest_values(known_narrow, labels, preprocess.to_dict())
+        seal_bundle(folder, {**values, "checkpoint": checkpoint(weights)})
+        return load_bundle(folder)
+
+    own = bundle(weights_digest(narrow_form.state()))
+    found = bundle_network(own, data, 3, path)
+    assert found.images.shape == (3, 3, SIZE, SIZE) and found.num_classes == len(IDS)
+    assert all(torch.equal(v, state[k]) for k, v in found.published().state_dict().items())
+    with pytest.raises(UserError, match="made of other weights than .*narrow.*--checkpoint"):
+        bundle_network(bundle("1" * 64), data, 3, path)
 
 
 def test_plain_file_is_lowered_from_the_published_form(litert_file, network, expected):
