@@ -18,7 +18,7 @@ from torch import nn
 
 from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
 from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
-from export.explain import explained
+from export.explain import explained, float_tensors
 from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file
@@ -150,6 +150,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         "checkpoint": source.summary,
         "notes": list(source.notes),
         "form": explained(source.canonical),
+        "floats": {n: float_tensors(f, tables[n], recipe) for n, f in forms.items()},
         "recipe": recipe.name,
         "calibration": prepared.origin,
         "doubts": list(prepared.calibration.doubts),
@@ -354,6 +355,7 @@ def _manifest(
         "labels": list(source.labels),
         "preprocess": preprocess.to_dict(),
         "recipe": {"name": recipe.name, "file": RECIPE_FILE},
+        "form": {"file": FORM_FILE, **explained(source.canonical)},
         "checkpoint": checkpoint_record(source),
         "calibration": {
             "origin": prepared.origin,

@@ -6,7 +6,13 @@ from collections import Counter
 from typing import Any
 
 from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
+from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.forms.ops import Call
+from quantization.params import ParameterTable
+from quantization.recipe import Recipe
+
+SAME = "says nothing that its source doesn't say"
 
 
 def explained(canonical: Canonical) -> dict[str, Any]:
@@ -20,11 +26,26 @@ def explained(canonical: Canonical) -> dict[str, Any]:
     return {"rewrites": done, "left": list(canonical.left), "ops": dict(ops.most_common())}
 
 
-def explanation(form: dict[str, Any]) -> list[str]:
-    """`explained` for people."""
+def float_tensors(form: Form, table: ParameterTable, recipe: Recipe) -> dict[str, list[str]]:
+    """Why tensors of a form stay float -> those tensors, in the network's order."""
+    found: dict[str, list[str]] = {}
+    for module in form.modules():
+        if isinstance(module, Tap | Constant | NamedConv2d) and module.tensor not in table.entries:
+            chosen = recipe.dtype(module.tensor, table.form, module.role) == "int8"
+            why = SAME if chosen else recipe.reason(module.tensor, table.form, module.role)
+            found.setdefault(why or "the recipe says so", []).append(module.tensor)
+    return found
+
+
+def explanation(form: dict[str, Any], floats: dict[str, dict[str, list[str]]]) -> list[str]:
+    """`explained` and `float_tensors` by form, for people."""
     lines = ["rewritten exactly:"]
     lines += [f"  {count:5} {name}" for name, count in form["rewrites"].items()]
     lines.append(f"left as they were: {len(form['left']) or 'nothing'}")
     lines += [f"  {line}" for line in form["left"]]
     ops = ", ".join(f"{count} {op}" for op, count in form["ops"].items())
-    return [*lines, f"ops of the form: {ops}"]
+    lines.append(f"ops of the form: {ops}")
+    for name, reasons in floats.items():
+        lines.append(f"float in the int8 files of form {name}:")
+        lines += [f"  {len(t):5} {why} ({t[0]}, …)" for why, t in reasons.items()]
+    return lines

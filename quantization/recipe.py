@@ -69,6 +69,11 @@ class Recipe:
         found = (r.dtype for r in reversed(self.rules) if r.matches(tensor, form, role))
         return next(found, "float")
 
+    def reason(self, tensor: str, form: str, role: str = "") -> str:
+        """Why a tensor has its dtype, as the rule that decides says; "" where none does."""
+        found = (r.reason for r in reversed(self.rules) if r.matches(tensor, form, role))
+        return next(found, "no rule of the recipe speaks of it")
+
     def observer_of(self, tensor: str, form: str, role: str = "") -> str:
         """The observer that gives a tensor its range."""
         rules = (r for r in reversed(self.rules) if r.observer and r.matches(tensor, form, role))
