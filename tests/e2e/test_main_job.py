@@ -164,17 +164,14 @@ def test_help_shows_an_example(here):
         assert process.returncode == 0 and f"example: mobilemod {verb}" in process.stdout
 
 
-def test_the_bundled_table_is_of_the_bundled_weights():
+def test_the_bundled_table_is_of_the_bundled_weights(bundled_form):
     from export.source import bundled_calibration
-    from mobilemod.networks.checkpoints import load_checkpoint
-    from mobilemod.networks.registry import network
     from quantization.calibration import load_calibration
     from quantization.prepare.preparation import from_table
 
     path = bundled_checkpoint("efficientmod_xxs")
     assert path.stat().st_size < 10e6
     table = load_calibration(bundled_calibration(path))
-    model = network("efficientmod_xxs", 10, load_checkpoint(path).state)
-    prepared = from_table(model, table, "table")  # UserError where its weights aren't these
+    prepared = from_table(bundled_form, table, "table")  # UserError where its weights aren't these
     assert prepared.calibration == table and table.count == 256
     assert prepared.reference != table.weights  # equalization and bias correction

@@ -280,7 +280,7 @@ def wrong_scale(model: TfliteModel) -> None:
 
 
 def wrong_constant(model: TfliteModel) -> None:
-    stored(model, "layers.0.downsample:constant", np.float32)[3] *= 1.5
+    stored(model, "layers.0.downsample.norm:constant", np.float32)[3] *= 1.5
 
 
 CONTEXT = f"{MLP}.context_layer"

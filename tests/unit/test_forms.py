@@ -1,4 +1,4 @@
-"""The benchmark of forms: every variant computes the published network's function."""
+"""The benchmarks of forms and of preparation: what they change, and that forms stay exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from benchmarks.forms import TARGETS, VARIANTS, FormRow, _recipe, table
+from benchmarks.preparation import changes
 from mobilemod.forms.mobile_ops import XNNPACK_FORM, Tap
+from quantization.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,15 @@ def test_every_rule_of_a_variant_changes_something(narrow_form):
         for rule in recipe.rules[len(base.rules) :]:
             ruled = [t for t in taps if rule.matches(t.tensor, "xnnpack", t.role)]
             assert any(base.dtype(t.tensor, "xnnpack", t.role) != rule.dtype for t in ruled), rule
+
+
+def test_every_change_of_a_preparation_changes_something(narrow_form):
+    taps = [m for m in narrow_form.form(XNNPACK_FORM).modules() if isinstance(m, Tap)]
+    base = load_recipe("cpu")
+    recipes = [recipe for _, recipe in changes(base)]
+    assert recipes[0] == base and len({repr(recipe) for recipe in recipes}) == len(recipes)
+    for rule in {rule for recipe in recipes for rule in recipe.rules} - set(base.rules):
+        assert any(rule.matches(t.tensor, "xnnpack", t.role) for t in taps), rule
 
 
 def test_a_refused_variant_has_its_reason_in_the_table():
