@@ -32,7 +32,7 @@ EXEMPT = {
         "mobilemod/results/spec.py",
     },
     "what model files call their output": {
-        "export/diff/taps.py",
+        "export/diff/named.py",
         "export/targets/coreml/evaluator.py",
         "export/targets/coreml/lowering.py",
         "export/targets/coreml/running.py",
