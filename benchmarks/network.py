@@ -81,7 +81,7 @@ def bundle_network(
     the one that comes with the project; `UserError` where the bundle was made of other weights.
     """
     preprocess, manifest = bundle.preprocess, bundle.manifest
-    source = open_source(manifest.model, checkpoint, data, size=preprocess.size)
+    source = open_source(manifest.model, checkpoint, None, size=preprocess.size)
     if source.weights != manifest.checkpoint.weights:
         raise UserError(
             f"{bundle.folder} was made of other weights than {source.checkpoint}; give the "

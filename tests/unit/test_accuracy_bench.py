@@ -329,9 +329,10 @@ def test_planted_checkpoint_is_one_that_export_reads(tmp_path):
     planted = outliers.plant("efficientmod_xxs", 2.0, None, path)
     before = open_source("efficientmod_xxs", None, None)
     after = open_source("efficientmod_xxs", path, None)
-    assert after.labels == before.labels and after.weights != before.weights
+    assert after.labels == before.labels
     p = planted[0]
-    ratio = after.state[f"{p.module}.weight"] / before.state[f"{p.module}.weight"]
+    new, old = (s.module.get_submodule(p.module).weight.detach() for s in (after, before))
+    ratio = new / old
     assert float(ratio[p.channel]) == pytest.approx(p.factor) and p.factor == 60.0
 
 

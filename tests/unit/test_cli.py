@@ -51,7 +51,7 @@ NUMBERS = [
     (("profile", "x", "--rounds", "0"), "--rounds"),
     (("bench", "x", "--runs", "0"), "--runs"),
     (("bench", "x", "--max-rise", "nan"), "--max-rise"),
-    (("export", "--size", "0"), "from 32 to 1,024 pixels"),
+    (("export", "--size", "0"), "from 16 to 1,024 pixels"),
     (("train", "--lr", "0"), "--lr"),
     (("train", "--steps", "0"), "--steps"),
 ]
