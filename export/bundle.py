@@ -207,13 +207,17 @@ def _lower_all(
     images: list[GoldenImage],
 ) -> list[tuple[LoweringJob, LoweringResult]]:
     structure = source.canonical.to_dict()
+    own, quantized = (
+        {name: value.numpy() for name, value in state.items()}
+        for state in (source.canonical.state(), prepared.state)
+    )
     adjusted = source.canonical.with_state(prepared.state).to_dict()
     pixels = [image.pixels for image in images[1 : 1 + CHECKED_IMAGES]]
     jobs = [
         LoweringJob(
             target,
             structure if table is None else adjusted,
-            source.canonical.state() if table is None else prepared.state,
+            own if table is None else quantized,
             source.weights if table is None else prepared.calibration.weights,
             table,
             info,

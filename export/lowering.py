@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from export.checking import check_lowered
 from export.quiet import quiet
@@ -40,14 +39,15 @@ class LoweringJob:
     """What a worker needs to write one model file.
 
     form: a canonical form as `Canonical.to_dict` has it. state: its weights, of a float twin the
-    checkpoint's, else those prepared for quantization; weights: their digest. table: None for the
+    checkpoint's, else those prepared for quantization; arrays, as tensors would go to a worker by
+    file descriptors, which break where one is stopped. weights: their digest. table: None for the
     float twin. check: compare the file with its program, on the drawn card and `images`, uint8
     (N, S, S, 3).
     """
 
     target: str
     form: dict[str, Any]
-    state: dict[str, Tensor]
+    state: dict[str, np.ndarray]
     weights: str
     table: ParameterTable | None
     info: ModelInfo
@@ -139,7 +139,8 @@ def lower(job: LoweringJob) -> LoweringResult:
     start = time.perf_counter()
     int8 = job.table is not None
     if not cached or needs_check:
-        canonical = Canonical.from_dict(job.form, job.state)
+        state = {name: torch.from_numpy(value) for name, value in job.state.items()}
+        canonical = Canonical.from_dict(job.form, state)
         form = canonical.form(FORMS[target.facts.form])
         module: torch.nn.Module = form
         if program.table is not None:

@@ -180,10 +180,16 @@ def make_table(
 def int8_modules(
     form: nn.Module, form_name: str, recipe: Recipe
 ) -> Iterator[Tap | Constant | NamedConv2d]:
-    """What stands at the tensors of `form` that are int8 under `recipe`, in order."""
+    """What stands at the tensors of `form` that are int8 under `recipe`, in order.
+
+    A weight beside a float input stays float: no runtime here has a kernel for that.
+    """
     chosen: set[str] = set()
     for module in form.modules():
         if isinstance(module, Tap | Constant | NamedConv2d):
+            reads = getattr(module, "reads", ())
+            if reads and chosen.isdisjoint(reads):
+                continue
             dtype = recipe.dtype(module.tensor, form_name, module.role)
             if dtype == "int8" and says_more(module.role, getattr(module, "source", None), chosen):
                 chosen.add(module.tensor)

@@ -165,17 +165,22 @@ def _append(
     op, name = node.op, node.tensor
     read = tuple(inputs)
     if isinstance(op, NamedConv2d):
-        source = node.inputs[0]
+        source, names = node.inputs[0], [node.inputs[0].tensor]
         if source.role in FLOATABLE:
             tap = Tap(f"{op.module}:in", (source.source or source).tensor, "in")
+            names.append(tap.tensor)
             read = (segment.append(f"{op.module}.in", tap, read),)
+        made: nn.Module = op
         if op.groups > 1 and op.groups == op.in_channels:
-            return segment.append(op.module, _depthwise(op, options, source), read)
-        if options.merge_columns and source.op is None and pays(op):
-            merged = MergedColumns(op.module, op)
-            merged.tap.source, merged.tap.role = source.tensor, "moved"
-            return _tapped(segment, node, segment.append(op.module, merged, read))
-        return _tapped(segment, node, segment.append(op.module, op, read))
+            made = _depthwise(op, options, source)
+        elif options.merge_columns and source.op is None and pays(op):
+            made = MergedColumns(op.module, op, tuple(source.shape[2:]))
+            made.tap.source, made.tap.role = source.tensor, "moved"
+        for conv in made.modules():
+            if isinstance(conv, NamedConv2d):
+                conv.reads = tuple(names)
+        value = segment.append(op.module, made, read)
+        return value if isinstance(made, MobileDepthwise | Whole) else _tapped(segment, node, value)
     if isinstance(op, ChannelNorm):
         norm = MobileNorm(node.module, node.shape[1], op.eps, options, op.whole, node.role)
         return segment.append(node.module, norm, read)

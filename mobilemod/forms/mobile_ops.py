@@ -80,7 +80,10 @@ class NamedConv2d(nn.Conv2d):
     """A convolution that knows its published module's path.
 
     `part` tells the pieces of one published module apart ("q", "part0"), "" where there is one.
+    reads: the tensors one of which is int8 where its input is; () where that isn't known.
     """
+
+    reads: tuple[str, ...] = ()
 
     def __init__(self, module: str, part: str, weight: Tensor, bias: Tensor | None, **kwargs):
         groups = kwargs.get("groups", 1)
@@ -183,11 +186,12 @@ class MergedColumns(nn.Module):
     """A strided convolution over few channels on merged columns: the stem's, 7x7, as a 7x2 kernel.
 
     (B, C, H, W) to what `conv` gives, for every H and W; dilation 1, one group. A width that is no
-    multiple of the stride costs a pad or a slice.
+    multiple of the stride costs a pad or a slice. size: H and W where they are fixed.
     """
 
-    def __init__(self, module: str, conv: nn.Conv2d):
+    def __init__(self, module: str, conv: nn.Conv2d, size: tuple[int, int] | None = None):
         super().__init__()
+        self.size = size
         # Kept here: quantization puts another module in the place of `self.conv`.
         (self.rows, columns), (self.stride, step) = conv.kernel_size, conv.stride
         self.above, beside = conv.padding
@@ -197,15 +201,16 @@ class MergedColumns(nn.Module):
         self.conv = NamedConv2d(module, "", weight, conv.bias, stride=(self.stride, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        (h, w), m = x.shape[2:], self.merging
-        width = m.width(w)
+        (h, w), m = self.size or x.shape[2:], self.merging
+        width, columns = m.width(w), w // m.step
         if w % m.step:
-            x = F.pad(x, (0, min(width, -(-w // m.step)) * m.step - w))
+            columns = min(width, columns + 1)
+            x = F.pad(x, (0, columns * m.step - w))
         x = m.merged(x)
         # Below and to the right only as far as the last patch reaches over the image.
         last = (h + 2 * self.above - self.rows) // self.stride * self.stride
         below = max(last + self.rows - self.above - h, 0)
-        return self.conv(self.tap(F.pad(x, (m.left, width - x.shape[3], self.above, below))))
+        return self.conv(self.tap(F.pad(x, (m.left, width - columns, self.above, below))))
 
     def kernel(self) -> Tensor:
         """The convolution's weight as published, (out, C, rows, columns)."""

@@ -187,7 +187,7 @@ class _Builder:
                 return _Value(reads=inputs, weight=module.tensor, macs=macs, values=size)
             if isinstance(module, Tap):
                 return self.tap(module, inputs[0], self.layer(node.target), size)
-            if isinstance(module, Rearrange | Select | Tile) or _keeps(module):
+            if isinstance(module, Rearrange | Select | Tile | nn.Identity) or _keeps(module):
                 return inputs[0]
         name = getattr(node.target, "__name__", str(node.target))
         same = len({(v.group, v.constant) for v in inputs}) == 1 and inputs[0].group

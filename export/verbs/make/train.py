@@ -73,13 +73,13 @@ def _run_qat(args: argparse.Namespace) -> int:
     source = open_source(args.model or MODEL, args.checkpoint, data)
     if not source.task.class_folders:
         raise UserError(
-            f"{source.variant} is for {source.task.name}: --qat trains on class labels alone; "
+            f"{source.name} is for {source.task.name}: --qat trains on class labels alone; "
             "export it without --prepared"
         )
     floating = FloatNetwork(
-        source.variant,
+        source.name,
         source.num_classes,
-        source.state,
+        source.module.state_dict(),
         source.label_ids,
         source.checkpoint.name,
     )
