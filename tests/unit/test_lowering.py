@@ -100,7 +100,8 @@ def test_a_file_that_is_not_its_programs_is_refused(job, shallow_form, monkeypat
     from export.lowering import lower
 
     monkeypatch.setenv("MOBILEMOD_CACHE", str(tmp_path))
-    form, state = shallow_form.to_dict(), shallow_form.state()
+    form = shallow_form.to_dict()
+    state = {name: value.numpy() for name, value in shallow_form.state().items()}
     job = dataclasses.replace(job, target="executorch", form=form, state=state)
     other = TEST_DATA / "models" / "act_relu.pte"
     place = job.program.place()
