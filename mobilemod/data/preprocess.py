@@ -10,8 +10,9 @@ from PIL import Image
 
 from mobilemod.data.resample import Upright, resize_window
 from mobilemod.errors import UserError, unknown
-from mobilemod.ranges import SIDE
 
+# As of `mobilemod.ranges.SIDE`, which isn't taken to devices.
+LEAST_SIZE = 16
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -43,8 +44,8 @@ class Preprocess:
                 f"preprocessing: interpolation {self.interpolation!r} is not one of "
                 f"{', '.join(INTERPOLATIONS)}"
             )
-        if self.size < SIDE.low:
-            raise UserError(f"image size {self.size}: must be at least {SIDE.low}")
+        if self.size < LEAST_SIZE:
+            raise UserError(f"image size {self.size}: must be at least {LEAST_SIZE}")
         if not 0 < self.crop_fraction <= 1:
             raise UserError(f"preprocessing: crop_fraction {self.crop_fraction} is not in (0, 1]")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilemod import ranges
 from mobilemod.data.classes import ClassNames, output_order
 from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import (
@@ -15,7 +16,7 @@ from mobilemod.data.imagefolder import (
     load_pixels,
     read_folder,
 )
-from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.preprocess import LEAST_SIZE, Preprocess
 from mobilemod.errors import UserError
 
 IMAGENETTE = {
@@ -361,3 +362,7 @@ def test_real_images(data_dir):
     x = Preprocess().normalize(np.stack(images))
     assert x.shape == (20, 3, 224, 224)
     assert abs(x.mean()) < 0.5 and 0.8 < x.std() < 1.4  # what the statistics are for
+
+
+def test_the_least_size_is_that_of_the_option():
+    assert ranges.SIDE.low == LEAST_SIZE
