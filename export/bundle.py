@@ -73,7 +73,6 @@ class ExportConfig:
 
     model: str
     out: Path
-    network: Opened | None = None
     checkpoint: Path | None = None
     data: Path | DataSet | None = None
     targets: tuple[str, ...] = tuple(TARGETS)
@@ -83,6 +82,7 @@ class ExportConfig:
     trained: Path | None = None
     author: str = ""
     license: str = ""
+    network: Opened | None = None
 
     def __post_init__(self) -> None:
         for target in self.targets:
