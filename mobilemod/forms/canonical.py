@@ -73,8 +73,7 @@ class Canonical:
         """The paths of the network's modules, parents before children, in the order they run."""
         found: dict[str, None] = {}
         for node in self.graph.nodes:
-            path = node.tensor.partition(":")[0] if node.module == "" else node.module
-            parts = path.split(".")
+            parts = (node.path or "network").split(".")
             found.update(dict.fromkeys(".".join(parts[: i + 1]) for i in range(len(parts))))
         return list(found)
 

@@ -7,7 +7,6 @@ whatever surrounds it; a part whose return to float gains much is worth keeping 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.graph import Graph
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, ParameterTable
 from quantization.sensitivity.program import FIRST_CODE, SwitchedProgram, code_counts
 
@@ -151,12 +149,6 @@ def make_items(
         name = key if by == "module" or key in table.entries else names[0]
         items.append(Item(name, kind, tuple(names), min(program.position[n] for n in names)))
     return items
-
-
-def module_paths(graph: Graph) -> set[str]:
-    """The paths of the network's modules that a canonical graph comes from, and of those around."""
-    paths = {node.path or "network" for node in graph.nodes}
-    return {p[:i] for p in paths for i in (*(m.start() for m in re.finditer(r"\.", p)), len(p))}
 
 
 def published_module(tensor: str, modules: Collection[str]) -> str:

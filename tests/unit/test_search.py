@@ -35,7 +35,7 @@ from quantization.recipe import load_recipe, parse_recipe
 from quantization.search.flow import Flow, trace_flow
 from quantization.search.mixed import Mix, Search
 from quantization.search.recipe import mixed_recipe
-from quantization.sensitivity.effects import Effect, effect, module_paths
+from quantization.sensitivity.effects import Effect, effect
 from quantization.sensitivity.program import SwitchedConv2d, SwitchedProgram, SwitchedTap
 
 SIZE = 64
@@ -61,7 +61,7 @@ def images() -> torch.Tensor:
 
 
 def modules(canonical: Canonical) -> set[str]:
-    return module_paths(canonical.graph)
+    return set(canonical.modules)
 
 
 def flow_of(canonical: Canonical, form="xnnpack", recipe="cpu") -> Flow:

@@ -35,7 +35,6 @@ from quantization.sensitivity.effects import (
     effect,
     make_items,
     measure,
-    module_paths,
     summarize,
 )
 from quantization.sensitivity.program import (
@@ -69,7 +68,7 @@ class Case:
         rules = dataclasses.replace(load_recipe(recipe), observer=observer)
         self.table = make_table(self.form, form, rules, Calibration("w", "i", 8, observed))
         self.program = SwitchedProgram(self.form, self.table)
-        self.modules = module_paths(canonical.graph)
+        self.modules = set(canonical.modules)
         self.items = make_items(self.program, self.table, by, self.modules)
 
     def part(self, names) -> torch.nn.Module:
