@@ -211,12 +211,11 @@ def _lower_all(
         {name: value.numpy() for name, value in state.items()}
         for state in (source.canonical.state(), prepared.state)
     )
-    adjusted = source.canonical.with_state(prepared.state).to_dict()
     pixels = [image.pixels for image in images[1 : 1 + CHECKED_IMAGES]]
     jobs = [
         LoweringJob(
             target,
-            structure if table is None else adjusted,
+            structure,
             own if table is None else quantized,
             source.weights if table is None else prepared.calibration.weights,
             table,

@@ -91,11 +91,6 @@ class OpenedBundle:
         return self.canonical.with_state(prepared.state)
 
     @cached_property
-    def quantized_network(self) -> Form:
-        """`quantized_canonical` as a network, in eval mode."""
-        return self.quantized_canonical.form(PLAIN_FORM)
-
-    @cached_property
     def recipe(self) -> Recipe:
         """The recipe of the int8 files."""
         return load_recipe(str(self.bundle.file(self.bundle.manifest.recipe.file)))

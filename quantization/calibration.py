@@ -141,11 +141,6 @@ def weights_digest(state: dict[str, Tensor]) -> str:
     return h.hexdigest()
 
 
-def structure_digest(canonical: Canonical) -> str:
-    """sha256 over all of a canonical form but its weights."""
-    return hashlib.sha256(json.dumps(canonical.to_dict()).encode()).hexdigest()
-
-
 @torch.no_grad()
 def observe(form: Form, batches: Iterable[Tensor], count: int) -> dict[str, Observed]:
     """Run `count` batches of (B, 3, H, W) through `form`; every tap's ranges.
@@ -223,7 +218,7 @@ def calibrate(
     """Observe the form `OPTIONS` on `count` images spread over `folder`; cached by content."""
     images = CalibrationImages(folder.spread(count), preprocess)
     weights = weights_digest(canonical.state())
-    decided = (SCHEMA, weights, structure_digest(canonical), images.digest, BINS, SAMPLES)
+    decided = (SCHEMA, weights, canonical.structure, images.digest, BINS, SAMPLES)
     parts = " ".join(map(str, (*decided, code_digest(__name__), torch.__version__)))
     key = hashlib.sha256(parts.encode()).hexdigest()
     cached = cache_dir() / f"calibration-{key[:32]}.json"

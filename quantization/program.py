@@ -37,7 +37,6 @@ from quantization.params import (
 from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
-PROBE_SIZE = 64
 # A bit of int32 is left for the products that are summed upon the bias.
 BIAS_MAX = 2**30
 BIAS_NOTE = "scale raised where the bias wouldn't fit int32"
@@ -302,5 +301,5 @@ def _read(
     ]  # fmt: skip
     convs = [m for m in modules if isinstance(m, conv_kind)]
     with forward_hooks(taps, made), forward_hooks(convs, used):
-        program(torch.zeros(1, *getattr(program, "image_shape", (3, PROBE_SIZE, PROBE_SIZE))))
+        program(torch.zeros(1, *program.image_shape))
     return found

@@ -116,11 +116,12 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
         bundle.file(candidate.file)
         read = bundle.hashes[candidate.file][0], code_digest(*target.code("running"))
         return _Predictor(runner.run_many, runner.description, " ".join(read))
-    network = opened.reference if candidate.form is None else opened.quantized_network
-    read: list[Any] = [opened.canonical.structure, weights_digest(network.canonical_state())]
+    canonical = opened.canonical if candidate.form is None else opened.quantized_canonical
+    read: list[Any] = [canonical.structure, weights_digest(canonical.state())]
     read.append(code_digest(Form.__module__))
-    model: torch.nn.Module = network
-    if candidate.form is not None:
+    if candidate.form is None:
+        model: torch.nn.Module = opened.reference
+    else:
         read += [opened.table(candidate.form).to_dict(), code_digest(quantize.__module__)]
         model = opened.program(candidate.form)
 

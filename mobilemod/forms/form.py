@@ -135,33 +135,24 @@ def _segments(graph: Graph, options: FormOptions) -> Iterable[Segment]:
     order = {node: i for i, node in enumerate(graph.nodes)}
     last_use = {n: max((order[u] for u in users[n]), default=len(order)) for n in graph.nodes}
     last_use[graph.output] = len(order)
+    last_conv = max((order[n] for n in graph.of(NamedConv2d)), default=0)
     segment, place, convs = Segment(), {graph.input: 0}, 0
     for node in graph.nodes:
         if node.op is None:
             place[node] = _tapped(segment, node, 0)
             continue
-        place[node] = _append(segment, node, [place[n] for n in node.inputs], users, options)
+        place[node] = _append(segment, node, [place[n] for n in node.inputs], options)
         convs += isinstance(node.op, NamedConv2d)
         alive = [n for n in place if last_use[n] > order[node] and n is not node]
         enough = node.role in ("residual", "shifted") or convs >= SEGMENT_CONVS
-        ends = node is graph.output or _only_moves(graph, order[node])
+        ends = node is graph.output or order[node] >= last_conv
         if not alive and convs and enough and not ends:
             yield segment
             segment, place, convs = Segment(), {node: 0}, 0
     yield segment
 
 
-def _only_moves(graph: Graph, index: int) -> bool:
-    return not any(isinstance(n.op, NamedConv2d) for n in graph.nodes[index + 1 :])
-
-
-def _append(
-    segment: Segment,
-    node: Node,
-    inputs: Sequence[int],
-    users: dict[Node, list[Node]],
-    options: FormOptions,
-) -> int:
+def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOptions) -> int:
     op, name = node.op, node.tensor
     read = tuple(inputs)
     if isinstance(op, NamedConv2d):

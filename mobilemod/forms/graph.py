@@ -58,6 +58,16 @@ class Graph:
         if self.output is old:
             self.output = new
 
+    def drop(self, node: Node, instead: Node) -> None:
+        """Without a node: what read it reads `instead`."""
+        self.replace(node, instead)
+        self.nodes.remove(node)
+
+    def put_behind(self, node: Node, new: Node) -> None:
+        """Let all that read `node` read `new`, which reads it."""
+        self.replace(node, new)
+        self.insert(new, after=node)
+
     def insert(self, node: Node, *, after: Node | None = None, before: Node | None = None) -> Node:
         """Put a node beside another."""
         beside = before or after

@@ -55,11 +55,6 @@ class Call(nn.Module):
         self.name, self.args, self.options = name, list(args), dict(options or {})
         self.function: Callable[..., Tensor] = resolve(name)
 
-    def __deepcopy__(self, memo: dict) -> Call:
-        copied = Call(self.name, self.args, self.options)
-        copied.makes = self.makes
-        return copied
-
     @property
     def kind(self) -> str:
         """The op's name without its overload."""

@@ -28,7 +28,6 @@ from quantization.calibration import (
     CalibrationImages,
     cache_dir,
     calibrate_on,
-    structure_digest,
     weights_digest,
 )
 from quantization.prepare.bias_correction import Corrections, measure_corrections
@@ -154,6 +153,6 @@ def sparse(corrections: Corrections) -> dict[str, dict[int, float]]:
 
 def _key(canonical: Canonical, reference: str, images: CalibrationImages, recipe: Recipe) -> str:
     values = {**recipe.to_dict(), "name": "", "description": "", "min_int8_share": 0}
-    made = [structure_digest(canonical), code_digest(__name__), torch.__version__]
+    made = [canonical.structure, code_digest(__name__), torch.__version__]
     text = json.dumps([reference, images.digest, values, *made], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

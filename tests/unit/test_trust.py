@@ -26,6 +26,7 @@ from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import Gates
@@ -193,7 +194,8 @@ def test_the_parts_of_a_bundle_fit_each_other_and_are_read_once(folder):
     with torch.no_grad():
         answers = opened.program("xnnpack")(x)
         assert torch.equal(answers, quantize(form, table, True)(x))
-        for quantized, network in ((True, opened.quantized_network), (False, opened.reference)):
+        plain = opened.quantized_canonical.form(PLAIN_FORM)
+        for quantized, network in ((True, plain), (False, opened.reference)):
             mobile = opened.mobile("xnnpack", quantized)
             assert torch.allclose(mobile(x), network(x), atol=1e-4)
     for name in PARTS:

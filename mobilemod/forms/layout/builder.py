@@ -185,10 +185,6 @@ class Builder:
             out.append(size)
         return value.expand(target).reshape(out).contiguous(), tiled
 
-    def view_of(self, node: Node, like: View, dims: Dims | None = None) -> View:
-        """`like` with another node of the same layout."""
-        return View(node, dims or like.node_axes, like.axes)
-
 
 class Unsupported(Exception):
     """What can't be rewritten; the message says why."""

@@ -40,7 +40,7 @@ for _name in UNARY:
 def silu(b: Builder, x: View) -> View:
     """x * sigmoid(x), as the delegates take it."""
     gate = b.call("sigmoid.default", [x.node], role="gate")
-    return View(b.call("mul.Tensor", [x.node, gate], role="silu"), x.node_axes, x.axes)
+    return View(b.call("mul.Tensor", [x.node, gate]), x.node_axes, x.axes)
 
 
 @handles("hardsigmoid.default")
@@ -53,7 +53,7 @@ def hardsigmoid(b: Builder, x: View) -> View:
 @handles("square.default")
 def square(b: Builder, x: View) -> View:
     """x * x."""
-    return View(b.call("mul.Tensor", [x.node, x.node], role="square"), x.node_axes, x.axes)
+    return View(b.call("mul.Tensor", [x.node, x.node]), x.node_axes, x.axes)
 
 
 @handles("pow.Tensor_Scalar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from mobilemod.forms.layout import (
 from mobilemod.forms.layout.axes import Axis, Dim, View, size_of
 from mobilemod.forms.layout.builder import BATCH, Builder, Mixed, Unsupported
 from mobilemod.forms.layout.handlers import HANDLERS, Value, is_view
-from mobilemod.forms.ops import Call, Hole
+from mobilemod.forms.ops import Call, Hole, resolve
 
 # Each registers its handlers; those of the first three take values of any type.
 ROOMS = (views, taking, joining, elementwise, weighted, reductions, attention)
@@ -35,10 +36,8 @@ def known_ops() -> list[Any]:
     """The ops that handlers take, as torch has them."""
     found = []
     for name in HANDLERS:
-        packet, _, overload = name.partition(".")
-        op = getattr(getattr(torch.ops.aten, packet, None), overload, None)
-        if op is not None:
-            found.append(op)
+        with contextlib.suppress(AttributeError):  # of another version of torch
+            found.append(resolve(name))
     return found
 
 

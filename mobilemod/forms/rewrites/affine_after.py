@@ -26,8 +26,7 @@ def fold_into_producer(graph: Graph) -> int:
         has_bias = conv.bias is not None or affine.shift is not None
         weight = conv.weight.detach().double() * scale[:, None, None, None]
         before.op = conv.with_weights(weight.float(), bias.float() if has_bias else None)
-        graph.replace(node, before)
-        graph.nodes.remove(node)
+        graph.drop(node, before)
         users = graph.users()
         count += 1
     return count

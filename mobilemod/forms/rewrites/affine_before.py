@@ -23,8 +23,7 @@ def fold_into_readers(graph: Graph) -> int:
             continue
         for reader in readers:
             reader.op = _scaled(reader.op, node.op)
-        graph.replace(node, node.inputs[0])
-        graph.nodes.remove(node)
+        graph.drop(node, node.inputs[0])
         count += 1
     return count
 

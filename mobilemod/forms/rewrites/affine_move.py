@@ -21,9 +21,7 @@ def move_behind_pooling(graph: Graph) -> int:
             continue
         pooling.inputs = [node.inputs[0]]
         moved = Node(node.op, [pooling], pooling.shape, node.path, node.role)
-        graph.replace(pooling, moved)
-        moved.inputs = [pooling]
-        graph.insert(moved, after=pooling)
+        graph.put_behind(pooling, moved)
         count += 1
     return count
 

@@ -27,8 +27,7 @@ def add_depthwise(graph: Graph) -> int:
         if not same or large.op.stride != small.op.stride or places is None:
             continue
         large.op = _sum(large.op, small.op, places)
-        graph.replace(node, large)
-        graph.nodes.remove(node)
+        graph.drop(node, large)
         count += 1
     return count
 

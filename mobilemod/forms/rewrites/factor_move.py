@@ -24,8 +24,7 @@ def scale_smaller_factor(graph: Graph) -> int:
         graph.insert(factor, before=product)
         product.inputs = [factor if n is small else n for n in product.inputs]
         if node.op.shift is None:
-            graph.replace(node, product)
-            graph.nodes.remove(node)
+            graph.drop(node, product)
         else:
             node.op = Affine(scale.new_ones(1), node.op.shift)
         count += 1

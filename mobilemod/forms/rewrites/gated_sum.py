@@ -29,7 +29,6 @@ def join_gated_sums(graph: Graph) -> int:
         more = Node(Affine(one, one), [factor], factor.shape, node.path, "shifted")
         graph.insert(more, before=product)
         product.inputs = [more if n is factor else n for n in product.inputs]
-        graph.replace(node, product)
-        graph.nodes.remove(node)
+        graph.drop(node, product)
         count += 1
     return count

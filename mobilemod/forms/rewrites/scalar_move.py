@@ -23,7 +23,6 @@ def move_scalars_back(graph: Graph) -> int:
         moved = Node(node.op, [before], before.shape, node.path, node.role)
         graph.insert(moved, after=before)
         last.inputs = [moved, *last.inputs[1:]]
-        graph.replace(node, node.inputs[0])
-        graph.nodes.remove(node)
+        graph.drop(node, node.inputs[0])
         count += 1
     return count

@@ -20,9 +20,7 @@ def select_rows(graph: Graph) -> int:
             continue
         for number, reader in enumerate(readers):
             part = str(number) if len(readers) > 1 else ""
-            graph.insert(_piece(node, reader, part), before=reader)
-            graph.replace(reader, graph.nodes[graph.nodes.index(reader) - 1])
-            graph.nodes.remove(reader)
+            graph.drop(reader, graph.insert(_piece(node, reader, part), before=reader))
         count += 1
     return count
 

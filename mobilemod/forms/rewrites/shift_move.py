@@ -20,14 +20,11 @@ def move_behind_sum(graph: Graph) -> int:
             continue
         shift = Affine(node.op.scale.new_ones(1), node.op.shift)
         moved = Node(shift, [total], total.shape, node.path, node.role)
-        graph.replace(total, moved)
-        moved.inputs = [total]
-        graph.insert(moved, after=total)
+        graph.put_behind(total, moved)
         if bool((node.op.scale != 1).any()):
             node.op = Affine(node.op.scale)
         else:
-            graph.replace(node, node.inputs[0])
-            graph.nodes.remove(node)
+            graph.drop(node, node.inputs[0])
         count += 1
     return count
 
