@@ -601,7 +601,8 @@ CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.s
         (PROCESSOR, None, "has no preprocessor_config.json; give --size, --mean and --std"),
         (PROCESSOR, "{", "preprocessor_config.json is no JSON"),
         (PROCESSOR, {"auto_map": {}}, "asks for code of its own"),
-        (PROCESSOR, {"image_processor_type": "DonutImageProcessor"}, "it pads images"),
+        (PROCESSOR, {**STANDARD, "crop_size": {"height": 96, "width": 96},
+                     "image_processor_type": "BitImageProcessor"}, "it pads images"),
         (PROCESSOR, {"resample": 1}, "how it resizes isn't known; one of nearest, bilinear, "),
         (PROCESSOR, {"do_resize": False}, "an image that isn't resized"),
         (PROCESSOR, {"size": {"height": 64, "width": 32}, "image_processor_type":
