@@ -36,6 +36,7 @@ SCHEMA = "mobilemod/inspection/1"
 OWN_NAME = re.compile(r":\D")  # other converters write "name:0"
 # What only hands a value on to the next op that computes.
 HANDED_ON = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE)
+MEAN = "mean as convolution"
 MOST_MACS = 10**20  # no processor gets through more
 # What only files of other exporters have: left out of a bundle's manifest.
 OTHERS_FIGURES = (
@@ -59,7 +60,8 @@ class FloatOp:
 class Audit:
     """What `mobilemod inspect` finds out about one file.
 
-    macs: multiply-accumulates of convolutions, linears and recurrent layers; matmul_macs: of
+    macs: multiply-accumulates of convolutions, linears and recurrent layers; mean_macs: of those
+    convolutions that only take a mean, which are in no other figure; matmul_macs: of
     products of two activations. int8_share: the part of `macs` with int8 activations and weights,
     0..1, None where a delegate that can't be looked into hides some. partitions: delegate calls,
     None where none is known. outside: op -> count outside every delegate. quantize_ops,
@@ -80,6 +82,7 @@ class Audit:
     macs: int
     int8_macs: int
     int8_share: float | None
+    mean_macs: int
     matmul_macs: int
     int8_matmul_macs: int
     partitions: int | None
@@ -143,11 +146,15 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     int8: Counter[bool] = Counter()  # whether a product of activations -> int8 MACs
     totals: Counter[bool] = Counter()
     methods: Counter[str] = Counter()
+    means = 0
     floats: dict[tuple[str, str], list[int]] = defaultdict(list)
     mixed: dict[str, Counter[str]] = defaultdict(Counter)
     for node in graph.nodes:
         kind, words = formats.of(node)
-        if node.op in (*WEIGHTED, MATMUL):
+        mean = formats.index.takes_mean(node)
+        if mean:
+            means += node.macs
+        elif node.op in (*WEIGHTED, MATMUL):
             product = formats.index.is_product(node)
             totals[product] += node.macs
             int8[product] += node.macs if kind == INT8 else 0
@@ -155,7 +162,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
             methods[node.method] += node.macs
         if node.op not in NOT_COMPUTE:
             if kind == FLOAT:
-                floats[node.op, modules.get(node, "")].append(node.macs)
+                floats[MEAN if mean else node.op, modules.get(node, "")].append(node.macs)
             elif kind not in (INT8, OTHER):
                 mixed[words][node.op] += 1
     if totals.total() > MOST_MACS:
@@ -172,6 +179,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         macs=total,
         int8_macs=int8[False],
         int8_share=None if graph.opaque else share,
+        mean_macs=means,
         matmul_macs=totals[True],
         int8_matmul_macs=int8[True],
         partitions=graph.partitions,

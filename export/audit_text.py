@@ -20,6 +20,10 @@ def format_audit(audit: Audit) -> str:
         lines += [
             f"    {words:<40} {count / audit.macs:.2%}" for words, count in audit.formats.items()
         ]
+    if audit.mean_macs:
+        lines.append(
+            f"    not counted: {audit.mean_macs / 1e6:.1f} M of means that run as convolutions"
+        )
     lines += [f"    method {name:<33} {macs / 1e6:.1f} M" for name, macs in audit.methods.items()]
     if audit.unknown_work:
         count = sum(audit.unknown_work.values())
@@ -61,7 +65,7 @@ def _float_lines(audit: Audit) -> list[str]:
         where = sorted({f.module for f in found if f.module})
         more = len(where) - SHOWN_MODULES
         shown = ", ".join(where[:SHOWN_MODULES]) + (f" and {more} more" if more > 0 else "")
-        lines.append(f"    {op:<16} x{sum(f.count for f in found):<4} {shown}")
+        lines.append(f"    {op:<20} x{sum(f.count for f in found):<4} {shown}")
     return lines
 
 

@@ -96,6 +96,7 @@ class Audit(Open):
     macs: Count
     int8_macs: Count
     int8_share: Share
+    mean_macs: Count = 0
     matmul_macs: Count
     int8_matmul_macs: Count
     partitions: Count | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
 import re
 import struct
 from collections import Counter
@@ -18,9 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from export.graph import FileGraph, FileNode, FileTensor, shape_text
+from export.graph import FileGraph, FileNode, FileTensor, fill_of, shape_text
 from export.targets.executorch.work import portable_node
-from export.targets.executorch.xnnpack_reader import Content, add_xnnpack_graph, read_xnnpack_graph
+from export.targets.executorch.xnnpack_reader import (
+    STORED,
+    Content,
+    add_xnnpack_graph,
+    read_xnnpack_graph,
+)
 from export.targets.flatbuffer import DamagedError, Schema, UnsupportedError, at
 from mobilemod.errors import UserError
 from mobilemod.targets.executorch import FACTS
@@ -150,7 +156,8 @@ class _Program:
         for i, value in enumerate(values):
             if value is not None and value[0] == "Tensor":
                 name = f"{prefix}t{i}"
-                tensors[name] = _tensor(name, value[1])
+                tensor = _tensor(name, value[1])
+                tensors[name] = replace(tensor, fill=self._fill(value[1], tensor))
                 if _is_external(value[1]):
                     self.content.elsewhere.add(
                         value[1]["extra_tensor_info"]["fully_qualified_name"]
@@ -163,6 +170,17 @@ class _Program:
         batch = self._batch(plan, values)
         for i in range(start, len(nodes)):
             nodes[i] = replace(self._of_one(nodes[i], batch), method=method)
+
+    def _fill(self, value: dict[str, Any], tensor: FileTensor) -> float | None:
+        """The one value of a constant of the program itself, in its segment of constants."""
+        place, number = self.program["constant_segment"], value["data_buffer_idx"]
+        known = place is not None and number < len(place["offsets"]) and tensor.dtype in STORED
+        if not tensor.constant or _is_external(value) or not known:
+            return None
+        start = int(place["offsets"][number])
+        length = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+        data = at(self.segments, place["segment_index"], "segment")[start : start + length]
+        return fill_of(np.frombuffer(data, tensor.dtype)) if len(data) == length else None
 
     def _read_instruction(
         self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str
