@@ -59,7 +59,8 @@ class FileNode:
     """One op: tensor names in and out, multiply-accumulates, the delegate partition it runs in.
 
     partition: None where it runs outside every delegate. known: whether `macs` is its whole work.
-    method: which of the file's methods runs it, "" where there is one.
+    method: which of the file's methods runs it, "" where there is one. module: the network's
+    module that the file itself says it is of, "" where it says none.
     """
 
     op: str
@@ -69,6 +70,7 @@ class FileNode:
     partition: int | None = None
     known: bool = True
     method: str = ""
+    module: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from mobilemod.errors import UserError
 from mobilemod.targets.executorch import FACTS
 
 XNNPACK = "XnnpackBackend"
+MODULE_FRAME = "module"  # the file name of a frame that holds a network's module
 SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
     name.upper(): name for name in ("uint16", "uint32", "uint64", "bool", "bfloat16")
 } | {"SHORT": "int16", "INT": "int32", "LONG": "int64", "DOUBLE": "float64"}  # fmt: skip
@@ -163,8 +164,9 @@ class _Program:
                         value[1]["extra_tensor_info"]["fully_qualified_name"]
                     )
         for chain in plan["chains"]:
-            for instruction in chain["instructions"]:
-                self._read_instruction(plan, values, instruction, prefix)
+            told = [_module_of(frames) for frames in chain["stacktrace"]]
+            for i, instruction in enumerate(chain["instructions"]):
+                self._read_instruction(plan, values, instruction, prefix, "".join(told[i : i + 1]))
                 if len(nodes) > self.size:
                     raise DamagedError("it calls its delegates more often than it has bytes")
         batch = self._batch(plan, values)
@@ -183,15 +185,16 @@ class _Program:
         return fill_of(np.frombuffer(data, tensor.dtype)) if len(data) == length else None
 
     def _read_instruction(
-        self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str
-    ) -> None:
+        self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str,
+        module: str,
+    ) -> None:  # fmt: skip
         kind, call = instruction["instr_args"] or ("nothing", {})
         if kind == "KernelCall":
             operator = at(plan["operators"], call["op_index"], "operator")
             args = [int(i) for i in call["args"]]
             tensors = self.content.tensors
             node = portable_node(operator["name"], args, values, prefix, tensors)
-            self.content.nodes.append(node)
+            self.content.nodes.append(replace(node, module=module))
         elif kind == "DelegateCall":
             delegate = at(plan["delegates"], call["delegate_index"], "delegate")
             args = [f"{prefix}t{i}" for i in call["args"]]
@@ -256,6 +259,12 @@ def _tensor(name: str, t: dict[str, Any]) -> FileTensor:
     constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
     shape = tuple(t["sizes"].tolist())
     return FileTensor(name, shape, dtype, constant=constant or _is_external(t))
+
+
+def _module_of(frames: dict[str, Any]) -> str:
+    """The module that an instruction of a file of ours is of."""
+    names = [f["name"] or "" for f in frames["items"] if f["filename"] == MODULE_FRAME]
+    return "".join(names[:1])
 
 
 def _is_external(tensor: dict[str, Any]) -> bool:
