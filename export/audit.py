@@ -196,7 +196,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         outside=dict(Counter(n.op for n in graph.nodes if n.partition is None))
         if graph.partitions is not None
         else {},
-        outside_modules=_outside(graph, modules),
+        outside_modules=outside(graph, modules),
         quantize_ops=ops[QUANTIZE],
         dequantize_ops=ops[DEQUANTIZE] - unpacking,
         weight_dequantize_ops=unpacking,
@@ -222,7 +222,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     )
 
 
-def _outside(graph: FileGraph, modules: dict[FileNode, str]) -> dict[str, Outside]:
+def outside(graph: FileGraph, modules: dict[FileNode, str]) -> dict[str, Outside]:
     """What each module has outside every delegate, and how often that ends a partition."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     cuts: Counter[str] = Counter()
