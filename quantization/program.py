@@ -181,13 +181,14 @@ def int8_modules(
 ) -> Iterator[Tap | Constant | NamedConv2d]:
     """What stands at the tensors of `form` that are int8 under `recipe`, in order.
 
-    A weight beside a float input stays float: no runtime here has a kernel for that.
+    A weight beside a float input stays float: no runtime here has a kernel for that. What isn't
+    real stays as it is.
     """
     chosen: set[str] = set()
     for module in form.modules():
         if isinstance(module, Tap | Constant | NamedConv2d):
             reads = getattr(module, "reads", ())
-            if reads and chosen.isdisjoint(reads):
+            if (reads and chosen.isdisjoint(reads)) or module.role == "whole":
                 continue
             dtype = recipe.dtype(module.tensor, form_name, module.role)
             if dtype == "int8" and says_more(module.role, getattr(module, "source", None), chosen):

@@ -19,6 +19,7 @@ pooled, mean, pool, reduced      means over positions, over other dimensions, wi
 in                               a tensor that stays float, as a convolution reads it
 moved.in, moved, cat             values moved: for convolutions alone, or not; joined
 constant                         operands that no image changes
+whole                            whole numbers, true and false: never quantized
 other                            whatever else there is
 """
 
@@ -121,9 +122,10 @@ def assign_names(graph: Graph) -> None:
                 node.role = "moved"
             node.tensor = tensors(f"{_base(node.source)}:{_short(node)}")
         else:
-            node.role = _role(node, users, before)
-            # What is made of one tensor alone is called after it: fc1:gelu.
-            alone = len(node.inputs) == 1 and node.inputs[0].op is not None
+            node.role = _role(node, users, before) if node.dtype.is_floating_point else "whole"
+            # What is made of one tensor alone is called after it: fc1:gelu; not what nobody knows.
+            single = len(node.inputs) == 1 and node.inputs[0].op is not None
+            alone = single and node.role not in ("other", "whole")
             path = _base(node.inputs[0]) if alone else path
             node.tensor = tensors(f"{path}:{_word(node)}")
 
@@ -139,7 +141,9 @@ def _short(node: Node) -> str:
 
 
 def _word(node: Node) -> str:
-    if node.role in ("activation", "other", "gate", "reduced") and isinstance(node.op, Call):
+    if node.role in ("activation", "other", "whole", "gate", "reduced") and isinstance(
+        node.op, Call
+    ):
         return node.op.kind
     return node.role
 

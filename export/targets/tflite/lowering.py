@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from export.quiet import quiet
-from export.targets.base import ModelInfo
+from export.targets.base import ModelInfo, common_path
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.metadata import (
     METADATA_NAME,
@@ -107,17 +107,5 @@ def published_module(root: nn.Module, name: str) -> str:
                 module = child
                 break
         else:
-            return _common_path(module)
-    return _common_path(module)
-
-
-def _common_path(module: nn.Module) -> str:
-    """The longest published path that all of the module's named tensors share."""
-    names = (getattr(m, "tensor", getattr(m, "makes", "")) for m in module.modules())
-    paths = [name.partition(":")[0].split(".") for name in names if name]
-    shared: list[str] = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0])
-    return ".".join(shared)
+            return common_path(module)
+    return common_path(module)
