@@ -306,7 +306,8 @@ def _golden_images(
         indices, images_read, _ = read_batch(data, preprocess)
         for i, pixels in zip(indices, images_read, strict=True):
             origin = data.name(i).replace("/", "-").rpartition(".")[0]
-            images.append(GoldenImage(origin, pixels, data.samples[i].target))
+            target = data.samples[i].target if source.named else None
+            images.append(GoldenImage(origin, pixels, target))
     return images
 
 

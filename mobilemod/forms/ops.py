@@ -98,21 +98,19 @@ def per_channel(value: Tensor, rank: int) -> Tensor:
 class ChannelNorm(nn.Module):
     """(x - mean) / sqrt(variance + eps) over the channels of an image at each position.
 
-    whole: over channels and positions, one mean and variance an image.
+    groups: of channels, each with one mean and variance over all positions; 0 for a mean and
+    variance at each position.
     """
 
-    def __init__(self, eps: float, whole: bool = False):
+    def __init__(self, eps: float, groups: int = 0):
         super().__init__()
-        self.eps, self.whole = eps, whole
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        """What the mean is taken over."""
-        return (1, 2, 3) if self.whole else (1,)
+        self.eps, self.groups = eps, groups
 
     def forward(self, x: Tensor) -> Tensor:
-        d = x - x.mean(self.dims, keepdim=True)
-        return d * torch.rsqrt((d * d).mean(self.dims, keepdim=True) + self.eps)
+        y = x.reshape(x.shape[0], self.groups, -1) if self.groups else x
+        dim = -1 if self.groups else 1
+        d = y - y.mean(dim, keepdim=True)
+        return (d * torch.rsqrt((d * d).mean(dim, keepdim=True) + self.eps)).reshape(x.shape)
 
 
 class ChannelMean(nn.Module):
