@@ -8,11 +8,15 @@ module in its place (`mobilemod.forms.form`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+# Of a tensor, at most: of XNNPACK's, which are channels-last, and of Core ML's.
+CHANNELS_LAST_DIMS, OTHER_DIMS = 6, 5
 
 
 class Hole:
@@ -154,16 +158,18 @@ class Rearrange(nn.Module):
     def _moved(
         self, x: Tensor, source: list[tuple[int, ...]], target: list[tuple[int, ...]]
     ) -> Tensor:
-        old, new = [a for dim in source for a in dim], [a for dim in target for a in dim]
-        runs = _runs(old, new)
-        before = sorted(runs, key=lambda run: old.index(run[0]))
-        if runs != before:
-            if source != before:
-                x = x.reshape([self._size(run) for run in before])
-            x = x.permute([before.index(run) for run in runs])
-            if target == runs:
-                return x
-        return x.reshape([self._size(dim) for dim in target])
+        dims, old = source, [a for dim in source for a in dim]
+        most = CHANNELS_LAST_DIMS if self.channels_last else OTHER_DIMS
+        for new in _steps(old, [a for dim in target for a in dim], most):
+            runs = _runs(old, new)
+            before = sorted(runs, key=lambda run: old.index(run[0]))
+            if runs != before:
+                if dims != before:
+                    x = x.reshape([self._size(run) for run in before])
+                x = x.permute([before.index(run) for run in runs])
+                dims = runs
+            old = new
+        return x if dims == target else x.reshape([self._size(dim) for dim in target])
 
     def _size(self, axes: Sequence[int]) -> int:
         sizes = [self.sizes[a] for a in axes]
@@ -171,6 +177,18 @@ class Rearrange(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.sizes}, {self.source} -> {self.target}"
+
+
+def _steps(old: Sequence[int], new: list[int], most: int) -> Iterator[list[int]]:
+    """Orders of axes from `old` to `new`, in each of which at most so many pieces move."""
+    order = list(old)
+    while len(runs := _runs(order, new)) > most:
+        # Those that come first go to the front: each leaves a piece before itself.
+        stands = order[: len(runs[0])] == list(runs[0])
+        front = [a for run in runs[: stands + (most - stands - 1) // 2] for a in run]
+        order = front + [a for a in order if a not in front]
+        yield order
+    yield new
 
 
 def _runs(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, ...]]:

@@ -28,7 +28,10 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
     gone = {a for d in chosen for a in x.dims[d]}
     where = [i for i, d in enumerate(x.node_dims) if d and set(d) <= gone]
     covered = {a for i in where for a in x.node_dims[i]}
-    if covered != gone - x.missing:
+    # A largest value is delegated as one of a window.
+    window = name == "amax.default"
+    on_image = len(x.node_dims) == 4 and set(where) <= set(SPATIAL)
+    if covered != gone - x.missing or (window and where and not on_image):
         whole = tuple(a for i, d in enumerate(x.dims) if i not in chosen for a in d)
         rest = [a for a in x.flat if a in gone and a not in x.missing]
         others = tuple(a for a in whole if a is not b.batch and a not in x.missing)
@@ -43,10 +46,12 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
         # Empty dimensions beside those of an image are taken along: delegates know (2, 3).
         if len(x.node_dims) == 4 and set(where) < set(SPATIAL):
             where = SPATIAL if all(i in where or not x.node_dims[i] for i in SPATIAL) else where
-        if name == "mean.dim" and len(x.node_dims) == 4 and where in ([2], [3]):
+        size = [n if i in where else 1 for i, n in enumerate(node.shape)][2:]
+        if window:
+            node = b.call("max_pool2d.default", [node], (size, size), "maximum")
+        elif name == "mean.dim" and len(x.node_dims) == 4 and where in ([2], [3]):
             # Delegates know means over both dimensions of an image, and windows of any shape.
-            window = [n if i in where else 1 for i, n in enumerate(node.shape)][2:]
-            node = b.call("avg_pool2d.default", [node], (window, window, *INSIDE), "mean")
+            node = b.call("avg_pool2d.default", [node], (size, size, *INSIDE), "mean")
         else:
             role = "pooled" if where == SPATIAL and name == "mean.dim" else ""
             node = b.call(name, [node], (where, True), role)
