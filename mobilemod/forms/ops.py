@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 # Of a tensor, at most: of XNNPACK's, which are channels-last, and of Core ML's.
 CHANNELS_LAST_DIMS, OTHER_DIMS = 6, 5
 
