@@ -11,7 +11,7 @@ from mobilemod.data.preprocess import INTERPOLATIONS, Preprocess
 # Those whose arithmetic is written out here.
 KNOWN = (
     "Beit", "Bit", "CLIP", "ConvNext", "DeiT", "EfficientNet", "Levit", "MobileNetV1",
-    "MobileNetV2", "MobileViT", "PoolFormer", "Pvt", "Segformer", "Siglip", "ViT",
+    "MobileNetV2", "MobileViT", "PoolFormer", "Pvt", "Segformer", "Siglip", "TextNet", "ViT",
 )  # fmt: skip
 
 
@@ -75,6 +75,8 @@ def _sides(kind: str, values: Mapping[str, Any]) -> tuple[int, int, bool]:
         return short, crop or side, stretched
     if kind == "PoolFormer" and part is not None:
         side, stretched = int(side / part), False
+    if kind == "TextNet":
+        side += -side % int(values["size_divisor"])
     if kind == "Levit" and not stretched:
         side = int(256 / 224 * side)
     return side, crop or side, stretched
