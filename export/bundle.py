@@ -23,6 +23,7 @@ from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file
 from export.targets.base import FORMS, ModelInfo
+from export.targets.comparison import NOISE
 from export.targets.target import get_target, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
@@ -57,7 +58,8 @@ from quantization.recipe import Recipe, load_recipe
 RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
 CHECKED_IMAGES = 3  # of them, beside the drawn one, as the files are lowered
-MAX_FORM_ERROR = 1e-4
+# Of the largest output; and how often what noise of NOISE in the image changes.
+MAX_FORM_ERROR, MAX_SPREAD = 1e-4, 10
 
 
 @dataclass(frozen=True)
@@ -184,16 +186,22 @@ def _checked_forms(
     names = sorted({TARGETS[t].form for t in targets})
     forms = {name: canonical.form(FORMS[name]) for name in names}
     shape = (1, *canonical.image_shape)
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, np.float32))
+    rng = np.random.default_rng(0)
+    x, noise = (torch.from_numpy(rng.standard_normal(shape, np.float32)) for _ in range(2))
     with torch.no_grad():
         expected = module(x)
+        largest = expected.abs().max()
+        # What a network makes of the last digits of its image, it makes of those of its weights.
+        spread = (module(x * (1 + NOISE * noise)) - expected).abs().max()
+        limit = MAX_FORM_ERROR * largest + MAX_SPREAD * spread
         for name, form in forms.items():
-            error = float((form(x) - expected).abs().max() / expected.abs().max().clamp(min=1))
-            if not error <= MAX_FORM_ERROR:
+            error = (form(x) - expected).abs().max()
+            if not error <= limit:
                 refuse_overflow(form, x)
                 raise UserError(
                     f"the {name} form differs from the network by {error:.1e} on these weights "
-                    f"(limit {MAX_FORM_ERROR:.0e}); check the checkpoint for extreme values"
+                    f"(limit {limit:.1e}, its largest output {largest:.1e}); check the checkpoint "
+                    "for extreme values"
                 )
     return forms
 
@@ -306,7 +314,8 @@ def _golden_images(
         indices, images_read, _ = read_batch(data, preprocess)
         for i, pixels in zip(indices, images_read, strict=True):
             origin = data.name(i).replace("/", "-").rpartition(".")[0]
-            images.append(GoldenImage(origin, pixels, data.samples[i].target))
+            target = data.samples[i].target if source.named else None
+            images.append(GoldenImage(origin, pixels, target))
     return images
 
 

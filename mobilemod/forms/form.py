@@ -173,7 +173,7 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
         value = segment.append(op.module, made, read)
         return value if isinstance(made, MobileDepthwise | Whole) else _tapped(segment, node, value)
     if isinstance(op, ChannelNorm):
-        norm = MobileNorm(node.module, node.shape[1], op.eps, options, op.whole, node.role)
+        norm = MobileNorm(node.module, node.shape[1], op.eps, options, op.groups, node.role)
         return segment.append(node.module, norm, read)
     if isinstance(op, Affine):
         return segment.append(name, ScaleShift(node), read)

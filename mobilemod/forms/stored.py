@@ -28,7 +28,7 @@ from mobilemod.forms.ops import (
 SCHEMA = "mobilemod/form/1"
 # Op -> the attributes that make it; what has weights is below.
 PLAIN: dict[type[nn.Module], tuple[str, ...]] = {
-    ChannelNorm: ("eps", "whole"),
+    ChannelNorm: ("eps", "groups"),
     ChannelMean: (),
     Rearrange: ("sizes", "source", "target"),
     MatMul: ("transposed",),

@@ -18,8 +18,11 @@ from PIL import Image
 from torch import nn
 
 from export.quiet import quiet
+from export.source import source_of
 from export.verbs.network_options import network_options, opened_of
 from export.verbs.parser import Parser
+from mobilemod.data.classes import ClassNames
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import imagenet_synsets
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -47,6 +50,10 @@ class Tiny(nn.Module):
 class Among(Tiny):
     def forward(self, x):
         return {"features": x, "logits": super().forward(x)}
+
+class Alone(Tiny):
+    def forward(self, x):
+        return {"answer": super().forward(x), "more": None}
 
 class Pair(Tiny):
     def forward(self, x):
@@ -159,7 +166,9 @@ def test_a_function_gives_its_network_ready_to_be_compiled(here):
 COMPILED = pytest.param("compiled", marks=pytest.mark.slow)  # importing the compiler is slow
 
 
-@pytest.mark.parametrize("what", ["Tiny", "ready", COMPILED, "spread", "Optional", "Among"])
+@pytest.mark.parametrize(
+    "what", ["Tiny", "ready", COMPILED, "spread", "Optional", "Among", "Alone"]
+)
 def test_what_else_stands_for_a_network(here, what):
     opened = open_function(f"mine_nets:{what}")
     assert opened.num_classes == 5
@@ -470,7 +479,7 @@ def asked_of(own, **options):
         ("ConvNext", {"size": {"shortest_edge": 112}}), ("DeiT", {}), ("EfficientNet", {}),
         ("Levit", {}), ("MobileNetV1", {}), ("MobileNetV2", {}),
         ("MobileViT", {"size": {"shortest_edge": 288}}), ("PoolFormer", {}), ("Pvt", {}),
-        ("Segformer", {}), ("Siglip", {}), ("ViT", {}),
+        ("Segformer", {}), ("Siglip", {}), ("TextNet", {"size": {"shortest_edge": 280}}), ("ViT", {}),
     ],
 )  # fmt: skip
 def test_pixels_are_those_of_the_processor(library, kind, given):
@@ -710,3 +719,16 @@ def test_options_that_can_not_be_read_are_refused(words, line, capsys):
     with pytest.raises(SystemExit):
         parsed(*words)
     assert line in capsys.readouterr().err
+
+
+def test_outputs_that_nothing_names_are_calibrated_on_images_all_the_same(here, tmp_path):
+    for folder in ("train/ant", "train/bee", "val/ant", "val/bee"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / folder / "a.png")
+    opened = open_function("mine_nets:Tiny", asked=Asked(size=32))
+    source = source_of(opened, tmp_path)
+    assert source.label_ids == ("0", "1", "2", "3", "4") and not source.named
+    assert len(source.read(tmp_path, "train").samples) == 2
+    assert "--classes FILE" in source.notes[-1] and "--labels FILE" in source.notes[-1]
+    said = refused(source_of, opened, DataSet(tmp_path, classes=ClassNames({}, sorted=True)))
+    assert "--classes names 2 classes in order, the model has 5" in said

@@ -164,7 +164,7 @@ class Builder:
         value = value.reshape((1,) * (len(like.dims) - value.ndim) + tuple(value.shape))
         for i, dim in enumerate(like.dims):
             if value.shape[i] > 1 and settled(dim)[:1] == (self.batch,) and dim:
-                value = _without_batch(value, i, like.dims[i])
+                value = without_batch(value, i, like.dims[i])
         axes, shape = [], []
         for size, dim in zip(value.shape, like.dims, strict=True):
             for a in dim:
@@ -199,7 +199,7 @@ class Mixed(Exception):
     """What would let one image change the answer of another; the message says how."""
 
 
-def _without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:
+def without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:
     """A constant that was made for the captured batch, for one image."""
     rest = size_of(settled(dim)) // BATCH
     if value.shape[i] != rest * BATCH:
