@@ -227,9 +227,9 @@ def _delegate_passes(all_passes: bool) -> Iterator[None]:
 
 
 def _op_name(node: torch.fx.Node) -> str:
-    """ "mm" of aten.mm.default, "getitem", "" of what is no op."""
+    """ "mm" of aten.mm.default or mm.default, "getitem", "" of what is no op."""
     name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
-    return name.split(".")[1] if "." in name else name
+    return name.split(".")[-2] if "." in name else name
 
 
 def _has_work(node: torch.fx.Node) -> bool:
