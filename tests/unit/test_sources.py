@@ -479,7 +479,8 @@ def asked_of(own, **options):
         ("ConvNext", {"size": {"shortest_edge": 112}}), ("DeiT", {}), ("EfficientNet", {}),
         ("Levit", {}), ("MobileNetV1", {}), ("MobileNetV2", {}),
         ("MobileViT", {"size": {"shortest_edge": 288}}), ("PoolFormer", {}), ("Pvt", {}),
-        ("Segformer", {}), ("Siglip", {}), ("TextNet", {"size": {"shortest_edge": 280}}), ("ViT", {}),
+        ("Segformer", {}), ("Siglip", {}), ("TextNet", {"size": {"shortest_edge": 280}}),
+        ("ViT", {}),
     ],
 )  # fmt: skip
 def test_pixels_are_those_of_the_processor(library, kind, given):

@@ -60,6 +60,11 @@ def int8(x: Tensor) -> Tensor:
     return Q.dequantize_per_tensor(codes, 0.05, -10, -128, 127, torch.int8)
 
 
+def shared(x: Tensor) -> Tensor:
+    """SiLU as two int8 ops; the delegate's sigmoid is float."""
+    return int8(x * int8(torch.sigmoid(x)))
+
+
 def scores(x: Tensor) -> Tensor:
     return x @ x.transpose(2, 3)
 
@@ -151,6 +156,7 @@ TAKEN: dict[str, Made] = {
     "prelu": lambda m, x: m.prelu(x),
     "1-D convolution": lambda m, x: m.one_d(x.flatten(2)),
     "linear": lambda m, x: m.linear(x.transpose(1, 3)),
+    "int8 that float and int8 ops read": lambda m, x: shared(int8(x)),
     "padding in int8": lambda m, x: int8(F.pad(int8(x), (1, 2, 0, 1))),
     "pooling and resizing": lambda m, x: F.interpolate(
         F.max_pool2d(F.hardswish(x), 3, 2, 1), scale_factor=2, mode="bilinear"

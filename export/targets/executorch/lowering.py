@@ -168,10 +168,25 @@ def _split_dequantize(graph: torch.fx.Graph) -> None:
 
 def _is_int8(node: torch.fx.Node) -> bool:
     """Whether the delegate makes one int8 op of this and the dequantize and quantize around it."""
+    if _op_name(node).lstrip("_") in _float_alone():
+        return False
     dequantized = [n.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS) for n in node.all_input_nodes]
     if node.target is torch.ops.aten.conv2d.default:
         return all(dequantized[:2])
     return all(dequantized) and [user.target for user in node.users] == [QUANTIZE]
+
+
+@functools.cache
+def _float_alone() -> frozenset[str]:
+    """The ops that the delegate computes in float alone; a pass makes padding int8."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+    int8 = ConfigPrecisionType.STATIC_QUANT
+    known = [config() for config in ALL_PARTITIONER_CONFIGS]
+    floats = (c.target_name for c in known if int8 not in c.supported_precision_types())
+    names = {name.partition(".")[0].lstrip("_") for name in floats}
+    return frozenset(names - {"constant_pad_nd"})
 
 
 @functools.cache
@@ -256,9 +271,9 @@ def _delegate_passes(all_passes: bool) -> Iterator[None]:
 
 
 def _op_name(node: torch.fx.Node) -> str:
-    """ "mm" of aten.mm.default, "getitem", "" of what is no op."""
+    """ "mm" of aten.mm.default or mm.default, "getitem", "" of what is no op."""
     name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
-    return name.split(".")[1] if "." in name else name
+    return name.split(".")[-2] if "." in name else name
 
 
 def _has_work(node: torch.fx.Node) -> bool:

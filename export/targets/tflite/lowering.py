@@ -48,7 +48,7 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     if int8:
         edited.float_edges()
         if edited.has_float_compute():
-            edited.float_gelu()
+            edited.float_alone()
     edited.name_edges(INPUT_NAME, OUTPUT_NAME)
     _write(edited, info, path)
 
