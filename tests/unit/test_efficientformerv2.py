@@ -331,7 +331,7 @@ def test_what_the_recipes_make_of_talking_heads(tiny):
     seen = Calibration("", "", 1, observe(form, [x], 1))
     cpu, npu = (make_table(form, "xnnpack", load_recipe(r), seen).entries for r in ("cpu", "npu"))
     inside = [name for name in npu if "talking_head" in name]
-    assert len(inside) == 14 and not set(inside) & set(cpu)
+    assert len(inside) == 16 and not set(inside) & set(cpu)
     softmax = "network.4.1.token_mixer.talking_head1:softmax"
     moved = next(e for e in npu.values() if e.source == softmax)
     assert moved.scale == npu[softmax].scale == (1 / 256,)
