@@ -147,14 +147,19 @@ def make_table(
 ) -> ParameterTable:
     """int8 parameters of every tensor of `form` that `recipe` makes int8."""
     entries: dict[str, TensorParams] = {}
+    unit = {m.tensor for m in form.modules() if isinstance(m, Tap) and m.role in UNIT}
     for module in int8_modules(form, form_name, recipe):
         name, role = module.tensor, module.role
         if isinstance(module, NamedConv2d):
             entries[name] = weight_params(name, module.weight.detach().numpy())
         elif isinstance(module, Constant):
             entries[name] = constant_params(name, module.value.detach().numpy())
-        elif role in UNIT:
-            entries[name] = unit_params(name)
+        elif name in unit or module.source in unit:
+            entries[name] = unit_params(name, module.source)
+        elif module.source in entries and entries[module.source].kind == "constant":
+            entries[name] = dataclasses.replace(
+                entries[module.source], tensor=name, kind="activation", source=module.source
+            )
         else:
             key = module.source or name
             if key not in calibration.observed:

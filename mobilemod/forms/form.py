@@ -187,7 +187,7 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
     read = tuple(inputs)
     if isinstance(op, NamedConv2d):
         source, names = node.inputs[0], [node.inputs[0].tensor]
-        if source.role in FLOATABLE:
+        if source.role in FLOATABLE and node.role != "scores":
             tap = Tap(f"{op.module}:in", (source.source or source).tensor, "in")
             names.append(tap.tensor)
             read = (segment.append(f"{op.module}.in", tap, read),)

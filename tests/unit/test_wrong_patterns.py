@@ -168,3 +168,15 @@ TAKEN: dict[str, Made] = {
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_delegate_takes_it_and_is_right(name, tmp_path):
     assert set(outside(TAKEN[name], "executorch", tmp_path)) <= {"_to_dim_order_copy"}
+
+
+def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
+    """An int8 tensor that a channels-first op reads first, then a convolution."""
+    y = int8(m.conv(int8(x)))
+    return y.flatten(2).softmax(-1).view_as(y) + m.conv(y)
+
+
+def test_a_dequantized_tensor_in_two_layouts_is_right(tmp_path):
+    backend, module = get_target("tflite"), Pattern(in_two_layouts).eval()
+    backend.lower(module, INFO, path := tmp_path / "pattern.tflite", int8=True)
+    backend.check(path, module, IMAGES)
