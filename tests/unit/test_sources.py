@@ -30,7 +30,7 @@ from mobilemod.networks.foreign.factory import open_function
 from mobilemod.networks.foreign.hugging_face import open_folder, take_rgb
 from mobilemod.networks.foreign.labels import labels_of
 from mobilemod.networks.foreign.opened import Asked
-from mobilemod.networks.foreign.processor import KNOWN, processed
+from mobilemod.networks.foreign.processor import measured
 from mobilemod.networks.registry import preprocess_of
 
 CLASSES = 5
@@ -462,20 +462,37 @@ def test_colours_that_can_not_be_turned_round_are_refused(here):
     assert "takes blue, green, red, which can't be turned round" in refused(take_rgb, opened)
 
 
-@pytest.mark.parametrize("kind", KNOWN)
-def test_pixels_are_those_of_the_processor(library, kind):
-    values = {"size": {"shortest_edge": 280}} if kind in ("MobileViT", "TextNet") else {}
-    small = {"size": {"shortest_edge": 112}} if kind == "ConvNext" else values
+def asked_of(own, **options):
+    """What is measured of a processor of the library's."""
+    return lambda image: np.asarray(own(image, return_tensors="np", **options)["pixel_values"][0])
+
+
+@pytest.mark.parametrize(
+    "kind,given",
+    [
+        ("Beit", {}), ("Bit", {}), ("BridgeTower", {}), ("CLIP", {}), ("ConvNext", {}),
+        ("ConvNext", {"size": {"shortest_edge": 112}}), ("DeiT", {}), ("EfficientNet", {}),
+        ("Levit", {}), ("MobileNetV1", {}), ("MobileNetV2", {}),
+        ("MobileViT", {"size": {"shortest_edge": 288}}), ("PoolFormer", {}), ("Pvt", {}),
+        ("Segformer", {}), ("Siglip", {}), ("TextNet", {}), ("ViT", {}),
+    ],
+)  # fmt: skip
+def test_pixels_are_those_of_the_processor(library, kind, given):
     base = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    for given in (values, small):
-        own = getattr(library, f"{kind}ImageProcessorPil")(**given)
-        made = processed(kind, own.to_dict())
-        whole = Image.fromarray(base).resize((450, 300), Image.Resampling.BICUBIC)
-        # An image that is stretched is the same only where it is square.
-        image = whole.crop((0, 0, 300, 300)) if made.notes else whole
-        theirs = own(image, return_tensors="np")["pixel_values"][0]
-        ours = made.preprocess(image)[:: -1 if made.reversed else 1]
-        assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-5
+    own = getattr(library, f"{kind}ImageProcessorPil")(**given)
+    made = measured(asked_of(own))
+    whole = Image.fromarray(base).resize((450, 300), Image.Resampling.BICUBIC)
+    # An image that is stretched is the same only where it is square.
+    image = whole.crop((0, 0, 300, 300)) if made.notes else whole
+    theirs = asked_of(own)(image)
+    ours = made.preprocess(image)[:: -1 if made.reversed else 1]
+    assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-6
+    assert made.reversed == (kind == "MobileViT")
+    theirs_wide = asked_of(own)(whole)
+    assert bool(made.notes) == (
+        theirs_wide.shape != theirs.shape
+        or np.abs(made.preprocess(whole)[:: -1 if made.reversed else 1] - theirs_wide).max() > 1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -488,12 +505,44 @@ def test_pixels_are_those_of_the_processor(library, kind):
          ((0, 0, 0), (1, 1, 1))),
     ],
 )  # fmt: skip
-def test_what_a_processor_may_say(values, more, expected):
-    told = {**STANDARD, **values}
-    made = processed("Bit", told)
+def test_what_a_processor_may_do(library, values, more, expected):
+    made = measured(asked_of(library.BitImageProcessorPil(**{**STANDARD, **values})))
     assert (len(made.notes), all(m in made.notes[0] for m in more)) == (len(more), True)
-    for found, wanted in zip((made.preprocess.mean, made.preprocess.std), expected, strict=True):
-        assert found == pytest.approx(wanted)
+    assert (made.preprocess.mean, made.preprocess.std) == expected
+
+
+def crop_then_resize(image):
+    return resized(image.crop((20, 20, 190, 190)))
+
+
+def longer_side(image):
+    return np.moveaxis(
+        np.float32(image.resize([64 * s // max(image.size) for s in image.size])), -1, 0
+    )
+
+
+def resized(image, how=Image.Resampling.BICUBIC):
+    return np.moveaxis(np.asarray(image.resize((64, 64), how), np.float32), -1, 0)
+
+
+@pytest.mark.parametrize(
+    "process,line",
+    [
+        (lambda image: resized(image.convert("L").convert("RGB")), "no mean and deviation"),
+        (lambda image: resized(image) ** 2, "no mean and deviation"),
+        (lambda image: resized(image) * 0, "black and white the same"),
+        (lambda image: resized(image)[:1], "it gives (1, 64, 64) for an image"),
+        (lambda image: np.pad(resized(image), ((0, 0), (2, 2), (2, 2))), "it pads images"),
+        (lambda image: resized(image, Image.Resampling.LANCZOS), "how it resizes isn't known"),
+        (crop_then_resize, "how it resizes isn't known"),
+        (longer_side, "follows the longer side"),
+        (lambda image: np.moveaxis(np.float32(image), -1, 0), "isn't resized to one size"),
+        (lambda image: resized(image)[:, 8:], "56 x 64: rectangular"),
+    ],
+)
+def test_what_a_bundle_can_not_say_is_refused(process, line):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        measured(process)
 
 
 STANDARD = {
@@ -561,15 +610,14 @@ CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.s
         (PROCESSOR, None, "has no preprocessor_config.json; give --size, --mean and --std"),
         (PROCESSOR, "{", "preprocessor_config.json is no JSON"),
         (PROCESSOR, {"auto_map": {}}, "asks for code of its own"),
-        (PROCESSOR, {"image_processor_type": "DonutImageProcessor"}, "DonutImageProcessor isn't"),
-        (PROCESSOR, {"resample": 1}, "resample 1 isn't supported; one of 0 (nearest), 2 "),
+        (PROCESSOR, {**STANDARD, "crop_size": {"height": 96, "width": 96},
+                     "image_processor_type": "BitImageProcessor"}, "it pads images"),
+        (PROCESSOR, {"resample": 1}, "how it resizes isn't known; one of nearest, bilinear, "),
         (PROCESSOR, {"do_resize": False}, "an image that isn't resized"),
         (PROCESSOR, {"size": {"height": 64, "width": 32}, "image_processor_type":
                      "ViTImageProcessor"}, "64 x 32: rectangular preprocessing is not supported"),
         (PROCESSOR, {"size": {"longest_edge": 64}, "image_processor_type": "BitImageProcessor"},
-         "size {'longest_edge': 64} isn't supported"),
-        (PROCESSOR, {"do_center_crop": True, "crop_size": {"height": 96, "width": 96}},
-         "it crops 96 of 73 pixels, which pads"),
+         "Size must "),
         (PROCESSOR, {"size": {"shortest_edge": 8}}, "image size 8: must be at least 16"),
     ],
 )  # fmt: skip
