@@ -15,6 +15,7 @@ from torch import nn
 
 from export.quiet import quiet
 from export.targets.base import ModelInfo
+from export.targets.executorch.tanh_gelu import without_tanh_gelu
 from export.targets.executorch.xnnpack_graph import simplify
 from mobilemod.files import atomic_path
 
@@ -63,7 +64,9 @@ def lower(
     with quiet(), _delegate_passes(all_passes), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
-        exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
+        image = torch.zeros(1, 3, size, size)
+        written = without_tanh_gelu(module.eval(), tuple(image.shape))
+        exported = torch.export.export(written, (image,))
         _split_dequantize(exported.graph)
         # to_edge and to_backend: to_edge_transform_and_lower decomposes three times, not once.
         kept = _kept_whole(exported.graph)
