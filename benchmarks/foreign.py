@@ -2,6 +2,8 @@
 
 python -m benchmarks.foreign --data /path/to/imagenette --networks convnextv2,vit --json out.json
 
+With --networks "" it prints the table of what the record holds.
+
 Weights are drawn, with a trained network's spread, so SQNR tells files of one network apart and
 nothing about accuracy. Every file is calibrated on the same images, judged on the same held-out
 images and timed in the same rounds on one thread.
@@ -12,10 +14,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
-from benchmarks.routes.candidates import Candidate, examine_all, plain_candidates
+from benchmarks.routes.candidates import OURS, examine_all, plain_candidates
 from benchmarks.routes.ours import SUFFIXES, share, zoo_candidates
 from benchmarks.routes.plain_routes import FLOAT, INT8, ROUTES
 from benchmarks.routes.zoo import ZOO, ZooNetwork
-from mobilemod.data.imagefolder import imagenet_synsets, read_split
+from mobilemod.data.imagefolder import ImageFolder, imagenet_synsets, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError, unknown
 from mobilemod.files import write_text
@@ -40,42 +41,22 @@ from mobilemod.training.images import load_images
 SCHEMA = "mobilemod/foreign/1"
 THREADS = 1
 RUNS = 3
-PEERS = (
-    "executorch-float32", "executorch-int8", "litert-torch-float32", "litert-torch-int8",
-    "onnxruntime-float32",
-)  # fmt: skip
-EXACT = 1e-4
+TOOLS = {"executorch": "executorch", "tflite": "litert-torch"}
+ONNX_RUNTIME = f"onnxruntime-{FLOAT}"
+PEERS = (*(f"{tool}-{p}" for tool in TOOLS.values() for p in (FLOAT, INT8)), ONNX_RUNTIME)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One network's rows; error: of the canonical form, None where there is none; left: ops that no
-    rewrite took; shares: key -> int8 part of multiply-accumulates; others: busy cores a round."""
-
-    name: str
-    rows: list[Candidate]
-    error: float | None
-    left: tuple[str, ...]
-    shares: dict[str, float | None]
-    others: list[float]
-
-    def row(self, key: str) -> Candidate | None:
-        """The row of a key, where it was timed."""
-        return next((r for r in self.rows if r.key == key and r.times.get(THREADS)), None)
-
-
-def measure_network(name: str, args: argparse.Namespace) -> Measured:
-    """Build every file of a network, compare its answers, time it."""
+def measure_network(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Build every file of a network, compare its answers, time it; print it; its JSON values."""
     preprocess = dataclasses.replace(Preprocess(), size=ZOO[name].size)
+    synsets = tuple(imagenet_synsets())
 
-    def read(split: str, count: int) -> np.ndarray:
-        synsets = tuple(imagenet_synsets())
-        folder = read_split(args.data, split, synsets, len(synsets)).spread(count)
-        return preprocess.normalize(load_images(folder, f"reading {split}", preprocess).pixels)
+    def folder(split: str, count: int) -> ImageFolder:
+        return read_split(args.data, split, synsets, len(synsets)).spread(count)
 
-    calibration = read("train", args.calibration)
-    network = ZooNetwork(name, calibration, preprocess.mean, preprocess.std)
-    images = read("val", args.images)
+    network = ZooNetwork(name, folder("train", args.calibration), preprocess)
+    judged = load_images(folder("val", args.images), "reading val", preprocess)
+    images = preprocess.normalize(judged.pixels)
     with torch.no_grad():
         expected = network.published()(torch.from_numpy(images)).numpy()
     rows, facts = zoo_candidates(network)
@@ -87,79 +68,97 @@ def measure_network(name: str, args: argparse.Namespace) -> Measured:
     rounds = measure(paths, images[:1], (THREADS,), args.rounds, RUNS, 60 * args.patience)
     for i, row in enumerate(timed):
         row.times = {THREADS: [r.runs[THREADS][i] for r in rounds]}
-    shares = {r.key: share(r) for r in timed if r.precision == INT8}
-    error, left = facts.get("exact"), tuple(facts.get("left", ()))
-    return Measured(name, rows, error, left, shares, [r.others for r in rounds])
+    others = [round(r.others, 3) for r in rounds]
+    print(f"### {name}", report.aligned(report.times_table(rows, THREADS)), sep="\n\n")
+    for line in report.missing_lines(rows):
+        print(f"- {line}")
+    print(f"- others kept {np.median(others):.2f} cores busy in the median round\n", flush=True)
+    return {
+        "network": name,
+        "form_error": facts.get("exact"),
+        "left": facts.get("left", []),
+        "machine": machine(),
+        "rounds": args.rounds,
+        "runs_per_round": RUNS,
+        "compared_images": args.images,
+        "calibration_images": args.calibration,
+        "others_busy_cores": others,
+        "files": [{**report.row_record(r, rows, (THREADS,)), "int8_share": share(r)} for r in rows],
+    }
 
 
-def summary(done: list[Measured]) -> report.Table:
-    """A line a network and runtime: ours beside the plain route of that runtime."""
+def summary(networks: list[dict[str, Any]]) -> report.Table:
+    """A line a network and runtime: ours beside the plain route of that runtime.
+
+    networks: as `measure_network` gives them. ×: a file's time over that of our int8 file.
+    """
     table = [["network", "file", "exact to", "int8 share", "partitions, plain", "outside, plain",
               "SQNR dB, plain", "float ms", "int8 ms", "plain float ×", "plain int8 ×",
-              "ORT float ×"]]  # fmt: skip
-    for m in done:
+              "best plain ×", "ORT float ×"]]  # fmt: skip
+    for values in networks:
+        files = {f["key"]: f for f in values["files"] if f["milliseconds"]}
+        plain = {key: files.get(key) for key in PEERS}
+        error = values["form_error"]
         for target, suffix in SUFFIXES.items():
-            tool = {"executorch": "executorch", "tflite": "litert-torch"}[target]
-            ours, ours_float = (m.row(f"mobilemod-{suffix[1:]}-{p}") for p in (INT8, FLOAT))
-            plain, plain_float = (m.row(f"{tool}-{p}") for p in (INT8, FLOAT))
+            ours, ours_float = (files.get(f"{OURS}-{suffix[1:]}-{p}") for p in (INT8, FLOAT))
+            beside, beside_float = (plain[f"{TOOLS[target]}-{p}"] for p in (INT8, FLOAT))
             base = ours or ours_float
-            over = [_over(r, base) for r in (plain_float, plain, m.row("onnxruntime-float32"))]
+            over = [_over(f, base) for f in (beside_float, beside, plain[ONNX_RUNTIME])]
+            best = [_over(f, base) for key, f in plain.items() if f and key != ONNX_RUNTIME]
+            both = base, beside or beside_float
             table.append([
-                m.name, suffix, "–" if m.error is None else f"{m.error:.0e}",
-                _number(ours and m.shares.get(ours.key), 3),
-                _both(base, plain or plain_float, _partitions),
-                _both(base, plain or plain_float, _outside),
-                _both(ours, plain, lambda r: _number(r.sqnr, 1)),
-                _ms(ours_float), _ms(ours), *over,
+                values["network"], suffix, "–" if error is None else f"{error:.0e}",
+                _number(ours and ours["int8_share"], 3),
+                _both(*both, _partitions), _both(*both, _outside),
+                _both(ours, beside, lambda f: _number(f["sqnr_db"], 1)),
+                _ms(ours_float), _ms(ours), *map(_number, over[:2]),
+                _number(min((r for r in best if r), default=None)), _number(over[2]),
             ])  # fmt: skip
     return table
 
 
-def _both(ours: Candidate | None, plain: Candidate | None, text: Any) -> str:
+File = dict[str, Any]
+
+
+def _both(ours: File | None, plain: File | None, text: Callable[[File], str]) -> str:
     return f"{text(ours) if ours else '–'}, {text(plain) if plain else '–'}"
 
 
-def _partitions(row: Candidate) -> str:
-    found = row.facts.get("partitions")
+def _partitions(file: File) -> str:
+    found = file.get("partitions")
     return "–" if found is None else str(found)
 
 
-def _outside(row: Candidate) -> str:
-    return str(sum((row.facts.get("outside") or {}).values()))
+def _outside(file: File) -> str:
+    return str(sum((file.get("outside") or {}).values()))
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _ms(row: Candidate | None) -> str:
-    return "–" if row is None else f"{row.spread(THREADS).median:.2f}"
+def _ms(file: File | None) -> str:
+    return _number(file and file["milliseconds"][str(THREADS)]["median"])
 
 
-def _over(row: Candidate | None, ours: Candidate | None) -> str:
-    if row is None or ours is None:
-        return "–"
-    return f"{ratio(row.rounds(THREADS), ours.rounds(THREADS)).median:.2f}"
+def _over(file: File | None, ours: File | None) -> float | None:
+    if file is None or ours is None:
+        return None
+    times = (np.array(f["milliseconds"][str(THREADS)]["rounds"]) for f in (file, ours))
+    return ratio(*times).median
 
 
-def record(done: list[Measured], args: argparse.Namespace) -> dict[str, Any]:
-    """The whole run's JSON values."""
-    settings = {"rounds": args.rounds, "runs_per_round": RUNS, "compared_images": args.images,
-                "calibration_images": args.calibration}  # fmt: skip
-    networks = [
-        {
-            "network": m.name,
-            "form_error": m.error,
-            "left": list(m.left),
-            "others_busy_cores": [round(v, 3) for v in m.others],
-            "files": [
-                {**report.row_record(r, m.rows, (THREADS,)), "int8_share": m.shares.get(r.key)}
-                for r in m.rows
-            ],
-        }
-        for m in done
-    ]
-    return {"schema": SCHEMA, "machine": machine(), "settings": settings, "networks": networks}
+def measured_before(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Network -> its values in a record of this command; `UserError` where it is none."""
+    if path is None or not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"schema {values['schema']!r}")
+        return {n["network"]: n for n in values["networks"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no record of this command ({error}); delete it") from None
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -174,7 +173,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=20, help="images to compare logits on")
     parser.add_argument("--calibration", type=int, default=16, help="images to calibrate on")
     parser.add_argument("--ours", action="store_true", help="leave the plain routes out")
-    parser.add_argument("--json", type=Path, help="file for the record")
+    parser.add_argument("--json", type=Path,
+                        help="file for the record; networks that are there stay")  # fmt: skip
     args = parser.parse_args(argv)
     if args.data is None:
         raise UserError("no images: give --data DIR, or set MOBILEMOD_DATA")
@@ -190,21 +190,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure every network asked for; the record is written after each."""
+    """Measure every network asked for; the record is written after each and keeps the others."""
     torch.set_num_threads(1)
-    done: list[Measured] = []
+    done = measured_before(args.json)
     for name in args.networks:
-        done.append(measure_network(name, args))
-        last = done[-1]
-        print(f"### {name}", report.aligned(report.times_table(last.rows, THREADS)), sep="\n\n")
-        for line in report.missing_lines(last.rows):
-            print(f"- {line}")
-        if last.error is not None and not last.error <= EXACT:
-            print(f"- the canonical form is only exact to {last.error:.1e}")
-        print(f"- others kept {np.median(last.others):.2f} cores busy in the median round\n")
+        done[name] = measure_network(name, args)
         if args.json:
-            write_text(args.json, json.dumps(record(done, args), indent=1) + "\n")
-    print(report.aligned(summary(done)))
+            record = {"schema": SCHEMA, "networks": [done[n] for n in sorted(done)]}
+            write_text(args.json, json.dumps(record, indent=1) + "\n")
+    print(report.aligned(summary([done[n] for n in sorted(done)])))
 
 
 if __name__ == "__main__":

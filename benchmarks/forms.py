@@ -90,7 +90,7 @@ VARIANTS = (
     Variant("everything integer (recipe npu)", recipe="npu"),
     Variant(
         "GELU as LiteRT's own int8 op",
-        lowering=(TfliteModel, "float_gelu", _keep_gelu),
+        lowering=(TfliteModel, "float_alone", _keep_gelu),
         targets=("tflite",),
     ),
     Variant(

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from export.audit import Names, node_modules, outside
+from export.audit_text import outside_lines
 from export.diff.parting import NotNamed, first_parting
 from export.diff.probing import first_op
 from export.targets.base import ModelInfo
@@ -37,6 +39,12 @@ def check_lowered(
         target.check(path, program, images)
     except Parting as error:
         how, runs = error.how, error.runs
+    except UserError as error:
+        raise UserError(
+            f"{name or path.name}: {target.facts.name} can't run what it was given: "
+            f"{_suspected(target, path)} ({str(error).partition(': ')[2]}); compute it in another "
+            f"way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+        ) from error
     # Core ML's own check is op by op, within what float16 rounds.
     if runs and target.facts.twin == "float32":
         why = "each named tensor is right"
@@ -52,6 +60,13 @@ def check_lowered(
             f"{name or path.name}: the file doesn't compute what its program does: {said}; compute "
             f"it in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
         )
+
+
+def _suspected(target: Target, path: Path) -> str:
+    """The ops of a file outside the delegate, which may have no kernel, by module."""
+    graph = target.read_graph(path)
+    found = outside(graph, node_modules(graph, Names([])))
+    return "; ".join(outside_lines(found)) or "nothing is outside the delegate"
 
 
 def _probed(

@@ -7,8 +7,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,17 +22,22 @@ import torch
 from export.checking import check_lowered
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
-from export.targets.target import get_target
+from export.targets.target import Target, get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
+from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
+from mobilemod.forms.naming import KEEPS_RANGE, ROLES
+from mobilemod.forms.ops import Call
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory
 from quantization.calibration import cache_dir
 from quantization.params import ParameterTable
 from quantization.program import quantize
 
+WORDS = 200  # characters of another's error
 TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "coremltools", "numpy")
 
 
@@ -147,7 +154,8 @@ def lower(job: LoweringJob) -> LoweringResult:
             module = quantize(form, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
-            target.lower(module, program.info, source, int8=int8)
+            with _unwritable(target, form, job.file_name):
+                target.lower(module, program.info, source, int8=int8)
         if needs_check:
             with quiet():
                 images = job.info.preprocess.normalize(pixels)
@@ -159,6 +167,31 @@ def lower(job: LoweringJob) -> LoweringResult:
     if cached and not needs_check:
         return LoweringResult(path, 0.0, 0, True)
     return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
+
+
+@contextlib.contextmanager
+def _unwritable(target: Target, form: Form, name: str) -> Iterator[None]:
+    """What a runtime's own tools fail on as one line, with module and op.
+
+    Their words name the op as a rule; where they don't, what no rewrite knows is suspected.
+    """
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        calls = [m for m in form.modules() if isinstance(m, Call)]
+        named = [m for m in calls if re.search(rf"(aten(::|\.)|['\"]){m.kind}\b", text)]
+        known = (*ROLES, *KEEPS_RANGE, "mean")
+        suspects = named or [m for m in calls if m.kind not in known]
+        ops = [f"{m.makes.partition(':')[0]}: {m.kind}" for m in suspects]
+        where = ", ".join(dict.fromkeys(ops)) or "it"
+        raise UserError(
+            f"{name}: {target.facts.name} can't hold {where} ({type(error).__name__}: "
+            f"{text[:WORDS]}); compute it in another way, or leave {target.facts.name} out of "
+            "--targets (TARGETS=…)"
+        ) from error
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,41 +16,41 @@ from benchmarks.routes.zoo import CLASSES, ZooNetwork
 SUFFIXES = {"executorch": ".pte", "tflite": ".tflite"}
 FACTS = "facts.json"
 RECIPE = "cpu"
-BATCH = 4
+CHECKED = 4  # images that the form is compared on
 
 
 def our_files(network: ZooNetwork, path: Path) -> None:
-    """A folder with a float and an int8 file for each runtime, and `FACTS` about the form."""
+    """A folder with a float and an int8 file for each runtime, and `FACTS` about the form.
+
+    As `mobilemod export` makes them.
+    """
     from export.targets.base import FORMS, ModelInfo
     from export.targets.target import get_target
-    from mobilemod.data.preprocess import Preprocess
     from mobilemod.forms.canonical import canonical_form
-    from quantization.calibration import Calibration, observe
+    from quantization.prepare.preparation import prepare
     from quantization.program import make_table, quantize
     from quantization.recipe import load_recipe
 
     path.mkdir()
-    images = torch.from_numpy(network.images)
-    published = network.published()
+    images = torch.from_numpy(network.images[:CHECKED])
+    published, recipe = network.published(), load_recipe(RECIPE)
     canonical = canonical_form(published, tuple(images.shape[1:]))
     form = canonical.form(FORMS["xnnpack"])
-    facts = {"exact": form_error(published, form, images[:BATCH]), "left": list(canonical.left)}
-    seen = observe(form, list(images.split(BATCH)), -(-len(images) // BATCH))
-    calibration = Calibration("", "", len(images), seen)
-    table = make_table(form, "xnnpack", load_recipe(RECIPE), calibration)
-    preprocess = dataclasses.replace(Preprocess(), size=images.shape[-1])
-    labels = tuple(str(i) for i in range(CLASSES))
-    info = ModelInfo(network.name, labels, preprocess)
+    facts = {"exact": form_error(published, form, images), "left": list(canonical.left)}
+    prepared = prepare(canonical, recipe, network.folder, network.preprocess)
+    adjusted = canonical.with_state(prepared.state).form(FORMS["xnnpack"])
+    table = make_table(adjusted, "xnnpack", recipe, prepared.calibration)
+    info = ModelInfo(network.name, tuple(map(str, range(CLASSES))), network.preprocess)
     for name, suffix in SUFFIXES.items():
         target = get_target(name)
         for precision in (FLOAT, INT8):
             int8 = precision == INT8
-            program = quantize(form, table, fold=name == "executorch") if int8 else form
+            program = quantize(adjusted, table, target.facts.fold) if int8 else form
             file = path / f"{precision}{suffix}"
             try:
                 target.lower(program, info, file, int8=int8)
             except Exception as error:  # one runtime's refusal leaves the other its files
-                facts[f"{precision}{suffix}"] = f"{type(error).__name__}: {str(error)[:200]}"
+                facts[file.name] = f"{type(error).__name__}: {str(error)[:200]}"
     (path / FACTS).write_text(json.dumps(facts))
 
 

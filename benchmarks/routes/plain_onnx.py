@@ -9,14 +9,17 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.network import CalibratedNetwork
 from mobilemod.errors import UserError
+
+if TYPE_CHECKING:
+    # Not part of what these files are made by: a cache would lose them with each change of ours.
+    from benchmarks.network import CalibratedNetwork
 
 INPUT, OUTPUT = "image", "logits"
 # From 20 on ONNX has Gelu as one op. Before, it is spelled out with Erf: onnx2tf's file then asks

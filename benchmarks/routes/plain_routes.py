@@ -28,6 +28,7 @@ from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 
 PUBLISHED, MOBILE = "published", "mobile"
+FORM_MODULES = ("benchmarks.network",)  # that make the mobile form
 FLOAT, INT8, DYNAMIC = "float32", "int8", "int8 weights"
 EXECUTORCH = ("torch", "torchao", "executorch")
 LITERT = ("torch", "torchao", "litert-torch")
@@ -239,11 +240,12 @@ def build(route: Route, network: CalibratedNetwork) -> Built:
 def cached_path(route: Route, network: CalibratedNetwork) -> Path:
     """Where the route's file lies, under a hash of all that decides its bytes."""
     function = getattr(route.build, "func", route.build)
+    made_by = (function.__module__, network.module, *(FORM_MODULES if route.form == MOBILE else ()))
     parts = {
         "route": route.name,
         "network": network.digest(),
         "packages": {name: _version(name) for name in route.packages},
-        "code": code_digest(function.__module__, network.module),
+        "code": code_digest(*made_by),
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return cache_dir() / "latency" / key[:32] / f"model{route.suffix}"

@@ -7,11 +7,15 @@ follows its tool's documentation: static int8, weights per channel, calibrated o
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from benchmarks.network import CalibratedNetwork
+if TYPE_CHECKING:
+    # Not part of what these files are made by: a cache would lose them with each change of ours.
+    from benchmarks.network import CalibratedNetwork
+
 
 TFLITE_ID = b"TFL3"
 

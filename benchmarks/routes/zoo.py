@@ -1,11 +1,14 @@
 """Networks that nobody here wrote, built from `transformers`' configurations without a download.
 
-Their weights have a trained network's spread, and their batch norms the statistics of real images:
-without these, activations fade from layer to layer and int8 has nothing to round.
+Their weights have a trained network's spread, their batch norms the statistics of real images:
+without these, activations fade from layer to layer and int8 has nothing to round. As in trained
+networks, kernels are smooth and most units are on: else a network is chaotic, rounding in the
+first layers drowns its output, and files can't be told apart by it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mobilemod.data.imagefolder import ImageFolder
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import unknown
 from mobilemod.networks.synthetic import trained_like
+from mobilemod.training.images import load_images
 
 CLASSES = 100
 STATISTICS_IMAGES = 8
+SMOOTH = 0.8  # the part of a kernel's variance that all its taps share
+SHIFT = 1.0  # of what batch norms give, in standard deviations
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
@@ -103,14 +112,29 @@ ZOO: dict[str, ZooEntry] = {
 class ZooNetwork:
     """A network of the zoo to build files of, as `benchmarks.network.CalibratedNetwork` is.
 
-    images: calibration images, float32 (N, 3, S, S), normalized. mean, std: their normalization.
+    folder: what it is calibrated on, prepared by `preprocess`.
     """
 
     name: str
-    images: np.ndarray
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    folder: ImageFolder
+    preprocess: Preprocess
     module: str = __name__
+
+    @functools.cached_property
+    def images(self) -> np.ndarray:
+        """The calibration images, float32 (N, 3, S, S), normalized."""
+        pixels = load_images(self.folder, "reading train", self.preprocess).pixels
+        return self.preprocess.normalize(pixels)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the images' normalization."""
+        return self.preprocess.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of the images' normalization."""
+        return self.preprocess.std
 
     def published(self) -> nn.Module:
         """As its authors wrote it, in eval mode."""
@@ -126,9 +150,8 @@ class ZooNetwork:
 
     def digest(self) -> str:
         """sha256 of all that decides a file of this network but the code."""
-        h = hashlib.sha256(f"{self.name} {ZOO[self.name]} {self.mean} {self.std}".encode())
-        h.update(np.ascontiguousarray(self.images).tobytes())
-        return h.hexdigest()
+        parts = self.name, ZOO[self.name], self.folder.digest(), self.preprocess
+        return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 class Logits(nn.Module):
@@ -151,8 +174,17 @@ def zoo_network(name: str, images: Tensor, shallow: bool = False) -> nn.Module:
         raise unknown("network", name, ZOO)
     module = _built(name, shallow)
     shapes = {k: v.shape for k, v in module.state_dict().items() if v.is_floating_point()}
-    module.load_state_dict(trained_like(shapes), strict=False)
+    state = {k: smooth(v) for k, v in trained_like(shapes).items()}
+    module.load_state_dict(state, strict=False)
     return _with_statistics(module, images)
+
+
+def smooth(weight: Tensor) -> Tensor:
+    """A kernel (O, I, H, W) whose taps vary together, of the same variance; others as they are."""
+    if weight.ndim < 4 or weight[0, 0].numel() == 1:
+        return weight
+    shared = weight.mean((2, 3), keepdim=True) * weight[0, 0].numel() ** 0.5
+    return SMOOTH**0.5 * shared + (1 - SMOOTH) ** 0.5 * weight
 
 
 def _built(name: str, shallow: bool) -> nn.Module:
@@ -171,17 +203,12 @@ def _built(name: str, shallow: bool) -> nn.Module:
 
 @torch.no_grad()
 def _with_statistics(module: nn.Module, images: Tensor) -> nn.Module:
-    """Batch norms divide by the size that activations of `images` have, as trained ones do."""
-
-    def measure(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
-        dims = [d for d in range(args[0].ndim) if d != 1]
-        norm.running_var.mul_((args[0] ** 2).mean(dims))
-
-    kind = nn.modules.batchnorm._BatchNorm
-    norms = [m for m in module.eval().modules() if isinstance(m, kind)]
-    hooks = [m.register_forward_pre_hook(measure) for m in norms]
+    """Batch norms with the mean and variance of activations of `images`, as trained ones have."""
+    norms = [m for m in module.eval().modules() if isinstance(m, BATCH_NORMS)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics are those of one batch
+        norm.bias += SHIFT
+        norm.train()
     if norms:
         module(images)
-    for hook in hooks:
-        hook.remove()
-    return module
+    return module.eval()

@@ -137,13 +137,13 @@ class ProgramTaps:
                 self.names[tap.tensor] = name
 
     def _is_new(self, name: str, tap: Tap) -> bool:
-        """Whether a tap's values are no moved copy of those at another."""
+        """Whether a tap's values are no moved copy of those at another, or of a constant."""
         if tap.source is None:
             return True
-        if tap.source not in self.names:  # a constant
-            return True
-        source = self.graph.tensors[self.names[tap.source]]
-        return bool(self.graph.tensors[name].scale) and not source.scale
+        source = self.names.get(tap.source)
+        if source is None:
+            return False
+        return bool(self.graph.tensors[name].scale) and not self.graph.tensors[source].scale
 
     def _graph(self, recorder: _Recorder, output: str) -> FileGraph:
         tensors = {}

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilemod.forms.means import only_takes_mean
 from mobilemod.forms.merging import Merging
 from mobilemod.forms.splits import split, whole_kernel
 
@@ -117,6 +118,12 @@ class NamedConv2d(nn.Conv2d):
             dilation=self.dilation,
             groups=self.groups,
         )
+
+    @property
+    def takes_mean(self) -> bool:
+        """Whether it only takes a mean, over channels or a window."""
+        lowest, highest = (float(v) for v in self.weight.detach().aminmax())
+        return only_takes_mean(lowest, highest, self.weight[0].numel())
 
     @property
     def tensor(self) -> str:

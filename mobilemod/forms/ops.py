@@ -47,15 +47,21 @@ def has_hole(value: Any) -> bool:
 class Call(nn.Module):
     """One torch op; `args` and `options` as torch takes them, tensors as `Hole`s.
 
-    name: as in torch.ops.aten, with its overload. makes: the tensor that it gives in a form, as
-    lowerings name it.
+    name: as in torch.ops.aten, with its overload. item: which of its results, None where there is
+    one. makes: the tensor that it gives in a form, as lowerings name it.
     """
 
     makes = ""
 
-    def __init__(self, name: str, args: Sequence[Any], options: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        name: str,
+        args: Sequence[Any],
+        options: dict[str, Any] | None = None,
+        item: int | None = None,
+    ):
         super().__init__()
-        self.name, self.args, self.options = name, list(args), dict(options or {})
+        self.name, self.args, self.options, self.item = name, list(args), dict(options or {}), item
         self.function: Callable[..., Tensor] = resolve(name)
 
     @property
@@ -64,7 +70,8 @@ class Call(nn.Module):
         return self.name.partition(".")[0]
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        return self.function(*filled(self.args, tensors), **self.options)
+        result = self.function(*filled(self.args, tensors), **self.options)
+        return result if self.item is None else result[self.item]
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.args}"

@@ -103,6 +103,10 @@ def infinite():
     net = Tiny()
     net.head.bias.data[0] = float("inf")
     return net
+def empty():
+    net = Tiny()
+    net.head = torch.nn.Linear(4, 5, device="meta")
+    return net
 """
 
 
@@ -222,6 +226,7 @@ def test_a_grey_network_takes_colour_images(here):
         ("mine_nets:four", r"takes 4 channels; 1 \(grey\) and 3 \(colour\) are supported"),
         ("mine_nets:grey", "takes grey images, of which no --mean is known; give one"),
         ("mine_nets:infinite", "'head.bias' holds values that are not finite"),
+        ("mine_nets:empty", r"'head.weight' has no values \(device meta\); give the network"),
     ],
 )  # fmt: skip
 def test_functions_are_refused_in_one_line(here, spec, line):
@@ -474,7 +479,8 @@ def asked_of(own, **options):
         ("ConvNext", {"size": {"shortest_edge": 112}}), ("DeiT", {}), ("EfficientNet", {}),
         ("Levit", {}), ("MobileNetV1", {}), ("MobileNetV2", {}),
         ("MobileViT", {"size": {"shortest_edge": 288}}), ("PoolFormer", {}), ("Pvt", {}),
-        ("Segformer", {}), ("Siglip", {}), ("TextNet", {}), ("ViT", {}),
+        ("Segformer", {}), ("Siglip", {}), ("TextNet", {"size": {"shortest_edge": 280}}),
+        ("ViT", {}),
     ],
 )  # fmt: skip
 def test_pixels_are_those_of_the_processor(library, kind, given):

@@ -60,6 +60,11 @@ def int8(x: Tensor) -> Tensor:
     return Q.dequantize_per_tensor(codes, 0.05, -10, -128, 127, torch.int8)
 
 
+def shared(x: Tensor) -> Tensor:
+    """SiLU as two int8 ops; the delegate's sigmoid is float."""
+    return int8(x * int8(torch.sigmoid(x)))
+
+
 def scores(x: Tensor) -> Tensor:
     return x @ x.transpose(2, 3)
 
@@ -151,6 +156,7 @@ TAKEN: dict[str, Made] = {
     "prelu": lambda m, x: m.prelu(x),
     "1-D convolution": lambda m, x: m.one_d(x.flatten(2)),
     "linear": lambda m, x: m.linear(x.transpose(1, 3)),
+    "int8 that float and int8 ops read": lambda m, x: shared(int8(x)),
     "padding in int8": lambda m, x: int8(F.pad(int8(x), (1, 2, 0, 1))),
     "pooling and resizing": lambda m, x: F.interpolate(
         F.max_pool2d(F.hardswish(x), 3, 2, 1), scale_factor=2, mode="bilinear"
@@ -162,3 +168,15 @@ TAKEN: dict[str, Made] = {
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_delegate_takes_it_and_is_right(name, tmp_path):
     assert set(outside(TAKEN[name], "executorch", tmp_path)) <= {"_to_dim_order_copy"}
+
+
+def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
+    """An int8 tensor that a channels-first op reads first, then a convolution."""
+    y = int8(m.conv(int8(x)))
+    return y.flatten(2).softmax(-1).view_as(y) + m.conv(y)
+
+
+def test_a_dequantized_tensor_in_two_layouts_is_right(tmp_path):
+    backend, module = get_target("tflite"), Pattern(in_two_layouts).eval()
+    backend.lower(module, INFO, path := tmp_path / "pattern.tflite", int8=True)
+    backend.check(path, module, IMAGES)

@@ -14,7 +14,8 @@ import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_
 from torch import nn
 
 from export.quiet import quiet
-from export.targets.base import ModelInfo
+from export.targets.base import ModelInfo, common_path
+from export.targets.executorch.reader import MODULE_FRAME
 from export.targets.executorch.tanh_gelu import without_tanh_gelu
 from export.targets.executorch.xnnpack_graph import simplify
 from mobilemod.files import atomic_path
@@ -76,8 +77,9 @@ def lower(
             compile_config=EdgeCompileConfig(_check_ir_validity=False, preserve_ops=kept),
         )
         program = edge.to_backend(_partitioner_class()()).to_executorch()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        program.write_to_file(file)
+        content = _with_modules(program, module)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
@@ -92,6 +94,48 @@ def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
         content = bytes(serialize_pte_binary(file, extract_delegate_segments=True))
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _with_modules(program: Any, module: nn.Module) -> bytes:
+    """The file's bytes; where kernels run outside the delegate, with the module that each is of.
+
+    The format has a place for where an instruction comes from: `stacktrace`.
+    """
+    from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
+    from executorch.exir.schema import Frame, FrameList, KernelCall
+
+    file = deserialize_pte_binary(program.buffer)
+    plan = file.program.execution_plan[0]
+    (chain,) = plan.chains
+    if not any(isinstance(i.instr_args, KernelCall) for i in chain.instructions):
+        return program.buffer
+    nodes = [n for n in program.exported_program().graph.nodes if n.op == "call_function"]
+    frames = []
+    for instruction in chain.instructions:
+        items = []
+        if isinstance(instruction.instr_args, KernelCall):
+            name = plan.operators[instruction.instr_args.op_index].name
+            schemas = (getattr(n.target, "_schema", None) for n in nodes)
+            place = next((i for i, s in enumerate(schemas) if s and s.name == name), None)
+            if place is not None:  # instructions stand in the graph's order
+                path = _network_module(nodes[place], module)
+                items = [Frame(filename=MODULE_FRAME, lineno=0, name=path, context=name)]
+                nodes = nodes[place + 1 :]
+        frames.append(FrameList(items=items))
+    chain.stacktrace = frames
+    return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+
+
+def _network_module(node: torch.fx.Node, module: nn.Module) -> str:
+    """The network's module that a node is of: its own, or that of what it works on."""
+    while True:
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        if stack:
+            return common_path(module.get_submodule(stack[-1][0].partition("@")[0]))
+        before = [n for n in node.all_input_nodes if n.op == "call_function"]
+        if not before:
+            return ""
+        node = before[0]
 
 
 def _notes(info: ModelInfo) -> str:
@@ -127,10 +171,25 @@ def _split_dequantize(graph: torch.fx.Graph) -> None:
 
 def _is_int8(node: torch.fx.Node) -> bool:
     """Whether the delegate makes one int8 op of this and the dequantize and quantize around it."""
+    if _op_name(node).lstrip("_") in _float_alone():
+        return False
     dequantized = [n.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS) for n in node.all_input_nodes]
     if node.target is torch.ops.aten.conv2d.default:
         return all(dequantized[:2])
     return all(dequantized) and [user.target for user in node.users] == [QUANTIZE]
+
+
+@functools.cache
+def _float_alone() -> frozenset[str]:
+    """The ops that the delegate computes in float alone; a pass makes padding int8."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+    int8 = ConfigPrecisionType.STATIC_QUANT
+    known = [config() for config in ALL_PARTITIONER_CONFIGS]
+    floats = (c.target_name for c in known if int8 not in c.supported_precision_types())
+    names = {name.partition(".")[0].lstrip("_") for name in floats}
+    return frozenset(names - {"constant_pad_nd"})
 
 
 @functools.cache
@@ -215,9 +274,9 @@ def _delegate_passes(all_passes: bool) -> Iterator[None]:
 
 
 def _op_name(node: torch.fx.Node) -> str:
-    """ "mm" of aten.mm.default, "getitem", "" of what is no op."""
+    """ "mm" of aten.mm.default or mm.default, "getitem", "" of what is no op."""
     name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
-    return name.split(".")[1] if "." in name else name
+    return name.split(".")[-2] if "." in name else name
 
 
 def _has_work(node: torch.fx.Node) -> bool:

@@ -12,6 +12,8 @@ TFL_IDENTIFIER = b"TFL3"
 # Constants start at multiples of this, as the runtime's own schema demands (force_align).
 BUFFER_ALIGNMENT = 16
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+# What XNNPACK delegates in float alone.
+FLOAT_ALONE = ("GELU", "AVERAGE_POOL_2D")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -82,16 +84,16 @@ class TfliteModel:
         signature.inputs = [schema.TensorMapT(name=input_name, tensorIndex=start)]
         signature.outputs = [schema.TensorMapT(name=output_name, tensorIndex=end)]
 
-    def float_gelu(self) -> None:
-        """Every int8 GELU as DEQUANTIZE, float GELU, QUANTIZE: XNNPACK delegates only the latter.
+    def float_alone(self) -> None:
+        """Every int8 op of `FLOAT_ALONE` as DEQUANTIZE, the float op, QUANTIZE.
 
-        The converter fuses exactly these three into the int8 GELU, so values stay the same up to
+        The converter fuses exactly these three into the int8 op, so values stay the same up to
         the rounding of ties.
         """
         operators = []
         for op in self.graph.operators:
             source, target = int(op.inputs[0]), int(op.outputs[0])
-            if self.op_name(op) != "GELU" or not self._is_int8(source):
+            if self.op_name(op) not in FLOAT_ALONE or not self._is_int8(source):
                 operators.append(op)
                 continue
             real = self._add_float(f"{self._name(source)}.float", source)

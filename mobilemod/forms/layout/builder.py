@@ -53,14 +53,19 @@ class Builder:
 
     def call(
         self, name: str, inputs: Sequence[Node], args: Sequence[Any] = (), role: str = "",
-        **options: Any,
+        item: int | None = None, **options: Any,
     ) -> Node:  # fmt: skip
-        """A node of one torch op: tensors first, then `args`, unless these hold their places."""
+        """A node of one torch op: tensors first, then `args`, unless these hold their places.
+
+        item: which of several results it is.
+        """
         places = [] if has_hole(list(args)) else map(Hole, range(len(inputs)))
-        op = Call(name, [*places, *args], options)
+        op = Call(name, [*places, *args], options, item)
         result = op(*(torch.empty(n.shape, dtype=n.dtype, device="meta") for n in inputs))
         if not isinstance(result, Tensor):
             raise TypeError("it gives several tensors")
+        if result.dtype.is_complex:
+            raise TypeError("it gives complex numbers, which no runtime here computes with")
         node = self.add(op, inputs, result.shape, role)
         node.dtype = result.dtype
         return node

@@ -187,6 +187,10 @@ FOLDED = {
         lambda m, x: (tokens(x) @ x.flatten(2) * 0.3).softmax(-1),
         ["MatMul", "Affine", "softmax"],
     ),
+    "the mean of two linears": (
+        lambda m, x: (lambda y: (m.nb(y) + m.sq(y)) / 2)(F.relu(x).mean((2, 3))),
+        ["relu", "mean"],
+    ),
     "rows as convolutions of their own": (lambda m, x: m.l(tokens(x)).chunk(2, 2)[1], []),
     "dropout and identities": (
         lambda m, x: F.dropout2d(nn.Identity()(x), 0.3, False).clone() * 1 + 0,
