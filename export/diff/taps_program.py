@@ -252,6 +252,10 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         inputs: list[str] = []
+        made, function = out, func
+        if isinstance(out, tuple) and isinstance(out[0], Tensor):
+            # Of several results the first is what the network goes on with, as of max pooling.
+            made, function = out[0], lambda *a, **k: func(*a, **k)[0]
 
         def refer(value: Any) -> Any:
             if isinstance(value, Tensor):
@@ -259,12 +263,13 @@ class _Recorder(TorchDispatchMode):
                 return Ref(inputs[-1])
             return [refer(v) for v in value] if isinstance(value, list | tuple) else value
 
-        if isinstance(out, Tensor):
+        if isinstance(made, Tensor):
             kind = str(func).removesuffix(".default").removesuffix(".Tensor")
             kind = kind.removesuffix(".int").removesuffix(".dim")
             op = OPS.get(kind, kind.removeprefix("aten."))
             referred = [refer(a) for a in args]
-            self.calls.append(Call(op, func, referred, kwargs or {}, tuple(inputs), self.name(out)))
+            own = self.name(made)
+            self.calls.append(Call(op, function, referred, kwargs or {}, tuple(inputs), own))
         return out
 
     def folded(self, image: str) -> tuple[list[Call], dict[str, Tensor]]:

@@ -135,6 +135,14 @@ def test_the_first_op_that_parts_is_named(plain, tmp_path):
     assert "the first tensor that parts: body.0 (softmax); compute it in another way" in text
 
 
+def test_int8_that_one_partition_reads_and_hands_to_the_next_is_right(tmp_path):
+    def made(m: Pattern, x: Tensor) -> Tensor:
+        y = int8(x)
+        return m.conv(torch.cumsum(m.conv(y) - y, 1)) + y
+
+    assert outside(made, "executorch", tmp_path) == ["cumsum"]
+
+
 RIGHT: dict[str, Made] = {
     "softmax, then a convolution": lambda m, x: m.conv(F.softmax(scores(x), -1)),
     "talking heads as a product": lambda m, x: F.softmax(

@@ -16,6 +16,7 @@ from torch import nn
 from export.quiet import quiet
 from export.targets.base import ModelInfo, common_path
 from export.targets.executorch.reader import MODULE_FRAME
+from export.targets.executorch.tanh_gelu import without_tanh_gelu
 from export.targets.executorch.xnnpack_graph import simplify
 from mobilemod.files import atomic_path
 
@@ -64,7 +65,9 @@ def lower(
     with quiet(), _delegate_passes(all_passes), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
-        exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
+        image = torch.zeros(1, 3, size, size)
+        written = without_tanh_gelu(module.eval(), tuple(image.shape))
+        exported = torch.export.export(written, (image,))
         _split_dequantize(exported.graph)
         # to_edge and to_backend: to_edge_transform_and_lower decomposes three times, not once.
         kept = _kept_whole(exported.graph)
@@ -73,7 +76,10 @@ def lower(
             constant_methods={METADATA_METHOD: _notes(info)},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, preserve_ops=kept),
         )
-        program = edge.to_backend(_partitioner_class()()).to_executorch()
+        partitioner = _partitioner_class()()
+        if not _taken(partitioner, edge.exported_program())[1]:
+            _dequantize_each(edge.exported_program().graph)
+        program = edge.to_backend(partitioner).to_executorch()
         content = _with_modules(program, module)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -166,6 +172,24 @@ def _split_dequantize(graph: torch.fx.Graph) -> None:
                 user.replace_input_with(node, own)
 
 
+def _taken(partitioner: Any, ep: Any) -> tuple[set[torch.fx.Node], bool]:
+    """The nodes that the delegate takes; whether these are all ops."""
+    found = {n for group in partitioner.get_matched_nodes_from_configs(ep) for n in group}
+    return found, all(n in found for n in ep.graph.nodes if n.op == "call_function")
+
+
+def _dequantize_each(graph: torch.fx.Graph) -> None:
+    """A dequantize of its own for each reader.
+
+    Where one partition hands a dequantized value to the next, the delegate turns it to channels
+    first for those that read it within, too.
+    """
+    for node in [n for n in graph.nodes if _op_name(n) == "dequantize_per_tensor"]:
+        for user in list(node.users)[1:]:
+            with graph.inserting_after(node):
+                user.replace_input_with(node, graph.node_copy(node))
+
+
 def _is_int8(node: torch.fx.Node) -> bool:
     """Whether the delegate makes one int8 op of this and the dequantize and quantize around it."""
     if _op_name(node).lstrip("_") in _float_alone():
@@ -226,11 +250,10 @@ def _partitioner_class() -> type:
             super().__init__(configs=[own.get(c, c) for c in ALL_PARTITIONER_CONFIGS])
 
         def generate_partitions(self, ep: Any) -> list[Any]:
-            taken = {n for group in self.get_matched_nodes_from_configs(ep) for n in group}
-            nodes = list(ep.graph_module.graph.nodes)
-            if any(n.op == "call_function" and n not in taken for n in nodes):
+            taken, whole = _taken(self, ep)
+            if not whole:
                 return super().generate_partitions(ep)
-            return [Partition(id=0, nodes=[n for n in nodes if n in taken])]
+            return [Partition(id=0, nodes=[n for n in ep.graph_module.graph.nodes if n in taken])]
 
     return WholeGraphPartitioner
 
