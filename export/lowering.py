@@ -154,7 +154,7 @@ def lower(job: LoweringJob) -> LoweringResult:
             module = quantize(form, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
-            with _unwritable(target, form, job.file_name):
+            with refused_ops(target, form, job.file_name):
                 target.lower(module, program.info, source, int8=int8)
         if needs_check:
             with quiet():
@@ -170,7 +170,7 @@ def lower(job: LoweringJob) -> LoweringResult:
 
 
 @contextlib.contextmanager
-def _unwritable(target: Target, form: Form, name: str) -> Iterator[None]:
+def refused_ops(target: Target, form: Form, name: str) -> Iterator[None]:
     """What a runtime's own tools fail on as one line, with module and op.
 
     Their words name the op as a rule; where they don't, what no rewrite knows is suspected.
