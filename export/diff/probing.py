@@ -113,5 +113,6 @@ def _op(node: fx.Node) -> str:
 def _in_words(node: fx.Node, program: nn.Module) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     paths = [path for path, _ in stack if path]
-    module = common_path(program.get_submodule(paths[-1])) if paths else ""
+    # The network's module where its tensors are named, else the program's.
+    module = (common_path(program.get_submodule(paths[-1])) or paths[-1]) if paths else ""
     return f"{module} ({_op(node)})" if module else _op(node)
