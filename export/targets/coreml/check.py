@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.targets.coreml.evaluator import INT_RANGE, Step, compile_program
+from export.targets.coreml.evaluator import Step, compile_program
+from export.targets.coreml.kernels import INT_RANGE
 from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
 from export.targets.coreml.running import pixels_of
 from mobilemod.errors import UserError
 from mobilemod.forms.mobile_ops import MobileNorm, NamedConv2d
+from mobilemod.forms.ops import Call
 from quantization.hooks import forward_hooks
 from quantization.program import QuantizedConv2d, QuantizeDequantize
 
@@ -38,6 +40,9 @@ MIN_CHANNEL_VALUES = 16
 # Below float16's normal numbers a step is as long as at their least: a layer whose scale is next
 # to nothing (1e-4 at the start of a training) has its outputs there.
 SILENT = 2.0**-14
+# float16's smallest number: coremltools raises an eps below it to it.
+LEAST_EPS = 2.0**-24
+MODES = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}  # of GELU, torch's and MIL's
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -46,7 +51,7 @@ class CheckResult:
     """What the check found.
 
     failure: None, or one line that names the first op that parts. quantizes, convolutions: how
-    many were compared. worst_step: the largest difference of a code.
+    many were compared, of all images. worst_step: the largest difference of a code.
     """
 
     failure: str | None = None
@@ -88,12 +93,13 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     """
     mil = compile_program(open_package(path))
     x = torch.from_numpy(np.ascontiguousarray(images, np.float32))
-    comparison = _Comparison(_records(program, x))
-    result = comparison.result
-    result.failure = _static_difference(mil.steps, program)
-    if result.failure is None:
+    result = CheckResult(_static_difference(mil.steps, program))
+    for one in x:
+        if result.failure is not None:
+            break
+        comparison = _Comparison(_records(program, one[None]), result)
         try:
-            pixels = torch.from_numpy(pixels_of(images, mil.package.preprocess))
+            pixels = torch.from_numpy(pixels_of(one[None].numpy(), mil.package.preprocess))
             mil.run(pixels, comparison.visit)
             comparison.finish()
         except _Parting as parting:
@@ -113,12 +119,12 @@ def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
 
 
 class _Comparison:
-    def __init__(self, records: list[Record]):
+    def __init__(self, records: list[Record], result: CheckResult):
         self.records = records
         self.next = 0
-        self.result = CheckResult()
+        self.result = result
 
-    def visit(self, step: Step, inputs: list[Tensor], y: Tensor) -> Tensor:
+    def visit(self, step: Step, name: str, inputs: list[Tensor], y: Tensor) -> Tensor:
         """The program's value in place of `y`, after the comparison."""
         if step.kind == "quantize":
             return self._quantize(step, inputs[0], y)
@@ -229,14 +235,17 @@ def _records(program: nn.Module, x: Tensor) -> list[Record]:
 
 def _static_difference(steps: tuple[Step, ...], program: nn.Module) -> str | None:
     """What the numbers may hide: GELU's mode, each norm's eps."""
+    gelus = (m for m in program.modules() if isinstance(m, Call) and m.kind == "gelu")
+    modes = {MODES[m.options.get("approximate", "none")] for m in gelus}
     for step in steps:
-        mode = str(attribute(step.op, "mode", "EXACT")) if step.kind == "gelu" else "EXACT"
-        if mode != "EXACT":
-            return f"{step.name}: GELU in mode {mode}, the program's is exact"
+        mode = str(attribute(step.op, "mode", "EXACT")) if step.kind == "gelu" else None
+        if mode is not None and mode not in modes:
+            has = " and ".join(sorted(modes)) or "none"
+            return f"{step.name}: GELU in mode {mode}, the program has {has}"
     norms = [(name, m) for name, m in program.named_modules() if isinstance(m, MobileNorm)]
     found = [(s, eps) for s in steps if (eps := _norm_eps(s)) is not None]
     for (step, eps), (name, norm) in zip(found, norms, strict=False):
-        if eps != float(np.float16(norm.eps)):
+        if eps != max(float(np.float16(norm.eps)), LEAST_EPS):
             return f"{name} ({step.name}): eps {eps:g} in the file, {norm.eps:g} in the program"
     if len(found) != len(norms):
         return f"the file has {len(found)} norms, the program {len(norms)}"
@@ -247,7 +256,7 @@ def _norm_eps(step: Step) -> float | None:
     """eps of a layer_norm, or the one number added to a variance where the norm isn't fused."""
     if step.kind == "layer_norm":
         return float(step.op.inputs["epsilon"].val)
-    if step.kind == "add":
+    if step.kind == "add" and any(o.op_type == "rsqrt" for o in step.op.outputs[0].child_ops):
         for name in ("x", "y"):
             value = constant(step.op.inputs[name])
             if value is not None and value.size == 1:

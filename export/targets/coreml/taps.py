@@ -42,15 +42,14 @@ class CoremlTaps:
         pixels = pixels_of(x, self.package.preprocess)
         found = {name: pixels for name in wanted if name in self.graph.inputs}
 
-        def visit(step: Step, inputs: list[Tensor], y: Tensor) -> Tensor:
-            tensor = self.graph.tensors[step.output]
-            if step.output in wanted:
-                # The evaluator keeps an image dimension even where the file has none.
+        def visit(step: Step, name: str, inputs: list[Tensor], y: Tensor) -> Tensor:
+            tensor = self.graph.tensors[name]
+            if name in wanted:
                 values = y.numpy().reshape(tensor.shape)
-                found[step.output] = values.astype(np.int8) if tensor.scale else values
-            if step.output not in given:
+                found[name] = values.astype(np.int8) if tensor.scale else values
+            if name not in given:
                 return y
-            values = torch.from_numpy(np.float32(given[step.output])).reshape(y.shape)
+            values = torch.from_numpy(np.float32(given[name])).reshape(y.shape)
             return half(values) if tensor.dtype == "float16" else values
 
         outputs = self.program.run(torch.from_numpy(pixels), visit)
