@@ -180,7 +180,8 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         raise UserError(f"{path}: damaged: its shapes make 10^{power} operations")
     total, ops = totals[False], Counter(n.op for n in graph.nodes)
     unpacking = sum(formats.index.dequantizes_weights(n) for n in graph.nodes)
-    share = int8[False] / total if total else 0.0
+    # Where there are means alone, nothing is left to be int8.
+    share = int8[False] / total if total else float(means > 0)
     return Audit(
         file=path.name,
         target=graph.target,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mobilemod.errors import UserError
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
+from mobilemod.forms.ops import Call
 from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration
 from quantization.hooks import forward_hooks
@@ -168,6 +169,7 @@ def make_table(
                 )
             low, high = calibration.observed[key].range(recipe.observer_of(key, form_name, role))
             entries[name] = activation_params(name, low, high, module.source)
+    share_joined(form, entries)
     for module in form.modules():
         if isinstance(module, MobileDepthwise):
             fit_summands(module, entries)
@@ -178,6 +180,25 @@ def make_table(
             note = "; ".join(filter(None, (entry.note, FLOAT16_NOTE)))
             entries[name] = dataclasses.replace(entry, note=note)
     return ParameterTable(form_name, recipe.name, entries)
+
+
+def share_joined(form: Form, entries: dict[str, TensorParams]) -> None:
+    """One range for int8 tensors that are joined, and for what they make: runtimes put codes side
+    by side as they are. Where one's parameters are fixed, nothing is changed."""
+    groups: list[set[str]] = []
+    for cat in (m for m in form.modules() if isinstance(m, Call) and m.joins):
+        names = {cat.makes, *cat.joins}
+        if names <= entries.keys():
+            touched = [g for g in groups if g & names]
+            groups = [g for g in groups if not g & names] + [names.union(*touched)]
+    for group in groups:
+        joined = [entries[name] for name in group]
+        if any(e.kind != "activation" or e.note for e in joined):
+            continue
+        low, high = min(e.low for e in joined), max(e.high for e in joined)
+        for name, entry in entries.items():
+            if name in group or entry.source in group:
+                entries[name] = activation_params(name, low, high, entry.source)
 
 
 def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:

@@ -25,6 +25,7 @@ from mobilemod.forms.mobile_ops import (
 )
 from mobilemod.forms.ops import (
     Affine,
+    Call,
     ChannelMean,
     ChannelNorm,
     Fixed,
@@ -208,6 +209,8 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
     if isinstance(op, Affine):
         return segment.append(name, ScaleShift(node), read)
     op.makes = name
+    if isinstance(op, Call) and op.kind == "cat":
+        op.joins = tuple((n.source or n).tensor for n in node.inputs)
     if isinstance(op, Fixed):
         # `Constant` takes one dimension for channels, an op that was left as it was does not.
         plain = op.value.is_floating_point() and op.value.ndim != 1

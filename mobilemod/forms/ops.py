@@ -48,10 +48,12 @@ class Call(nn.Module):
     """One torch op; `args` and `options` as torch takes them, tensors as `Hole`s.
 
     name: as in torch.ops.aten, with its overload. item: which of its results, None where there is
-    one. makes: the tensor that it gives in a form, as lowerings name it.
+    one. makes: the tensor that it gives in a form, as lowerings name it; joins: those whose values
+    it only puts side by side.
     """
 
     makes = ""
+    joins: tuple[str, ...] = ()
 
     def __init__(
         self,

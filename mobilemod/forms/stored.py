@@ -138,8 +138,10 @@ def _op(entry: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
 def _encoded(value: Any) -> Any:
     if isinstance(value, Hole):
         return {"tensor": value.index}
-    if isinstance(value, torch.dtype):
+    if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
         return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
     if isinstance(value, list | tuple):
         return [_encoded(v) for v in value]
     if isinstance(value, dict):
@@ -156,6 +158,7 @@ def _decoded(value: Any) -> Any:
     decode: dict[str, Callable[[Any], Any]] = {
         "tensor": Hole,
         "dtype": lambda name: getattr(torch, name),
+        "device": torch.device,
         "options": lambda d: {k: _decoded(v) for k, v in d.items()},
     }
     return decode[kind](inner)

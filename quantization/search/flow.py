@@ -107,7 +107,8 @@ class Flow:
     def int8_share(self, modules: Collection[str]) -> float:
         """int8 part of the convolutions' multiply-accumulates when these modules are float."""
         rest = self.capable - self.floats(modules)
-        return sum(self.ops[i].macs for i in rest) / sum(op.macs for op in self.ops)
+        total = sum(op.macs for op in self.ops)
+        return sum(self.ops[i].macs for i in rest) / total if total else 1.0
 
     def boundary(self, modules: Collection[str]) -> int:
         """How many values are quantized or dequantized for one image, edges included."""

@@ -198,7 +198,7 @@ def test_share_of_an_onnx_file_counts_products_with_constants(tmp_path):
     h, n = onnx.helper, onnx.numpy_helper
 
     def constant(name: str, *shape: int, dtype=np.float32):
-        return n.from_array(np.ones(shape, dtype), name)
+        return n.from_array(np.arange(1, np.prod(shape) + 1).reshape(shape).astype(dtype), name)
 
     nodes = [
         h.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),

@@ -20,6 +20,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import XNNPACK_FORM
+from mobilemod.forms.ops import Call
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
@@ -116,3 +117,21 @@ def test_an_op_without_a_kernel_is_named():
     target = SimpleNamespace(facts=facts, check=fails, read_graph=lambda path: graph)
     with pytest.raises(UserError, match=r"m.pte: .*blocks.1: cumsum x1 \(.* \(error 0x14\)\);"):
         check_lowered(target, None, Path("m.pte"), nn.Identity(), None, None)
+
+
+def joined(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    a, b = torch.relu(m.a(x)), 9 * torch.relu(m.b(x))
+    return m.head(torch.cat([a, torch.cat([torch.relu(m.c(a)), torch.relu(m.c(b))], 1)], 1))
+
+
+def test_what_is_joined_shares_its_range():
+    """XNNPACK and TFLite join codes only where scales are the same."""
+    layers = {name: nn.Conv2d(i, 4, 1) for name, i in (("a", 3), ("b", 3), ("c", 4), ("head", 12))}
+    module = Lambda(lambda m, x: joined(m, x).mean((2, 3)), **layers).eval()
+    form = canonical_form(module, (3, 8, 8)).form(XNNPACK_FORM)
+    seen = observe(form, [torch.randn(2, 3, 8, 8)], 1)
+    table = make_table(form, "xnnpack", load_recipe("cpu"), Calibration("", "", 2, seen))
+    cats = [m for m in form.modules() if isinstance(m, Call) and m.joins]
+    assert len(cats) == 2
+    names = {n for cat in cats for n in (cat.makes, *cat.joins)}
+    assert len({(table.entries[n].scale, table.entries[n].zero_point) for n in names}) == 1

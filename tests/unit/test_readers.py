@@ -309,7 +309,8 @@ def test_convolution_that_takes_a_mean_is_no_work_of_the_network(tmp_path):
         (127, (1 / 8 / 127,) * 4, (0,) * 4, True),  # int8, per channel
         (255, (1 / 8 / 127,), (128,), True),
         (127, (1.0, 0.5), (0, 0), False),
-        (0.25, (), (), False),
+        (1.0, (), (), True),  # eight times a mean of eight
+        (0.0, (), (), False),
         (None, (), (), False),  # values differ
     ],
 )

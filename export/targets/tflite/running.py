@@ -29,7 +29,11 @@ def load(path: Path, threads: int = 1) -> Runner:
         if channels_last:
             x = x.transpose(0, 2, 3, 1)
         interpreter.set_tensor(source, np.ascontiguousarray(x))
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: the TFLite runtime fails: {reason}") from None
         return interpreter.get_tensor(target).reshape(-1).astype(np.float32)
 
     version = metadata.version("ai-edge-litert")

@@ -135,9 +135,10 @@ def test_refused_in_one_line(case):
         lambda m, x: torch.gather(x * 2, 1, x.sort(1).indices),
         lambda m, x: x.flatten(2).topk(3, 2)[0] * x.flatten(2).topk(3, 2)[1],
         lambda m, x: torch.tensor_split(x, 2, 1)[1],
+        lambda m, x: torch.zeros_like(x).scatter(1, x.argsort(1), x),
         lambda m, x: m.lstm(x.flatten(2))[0],
     ],
-    ids=["sort", "indices", "gather", "values and indices", "split", "lstm"],
+    ids=["sort", "indices", "gather", "values and indices", "split", "scatter", "lstm"],
 )
 def test_ops_of_several_results(function):
     canonical = assert_exact_alone(function, (3, 4, 4), lstm=nn.LSTM(16, 5, batch_first=True))
