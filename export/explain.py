@@ -13,7 +13,6 @@ from quantization.params import ParameterTable
 from quantization.recipe import Recipe
 
 SAME = "says nothing that its source doesn't say"
-BETWEEN = "stands between ops that compute in float"
 
 
 def explained(canonical: Canonical) -> dict[str, Any]:
@@ -33,9 +32,7 @@ def float_tensors(form: Form, table: ParameterTable, recipe: Recipe) -> dict[str
     for module in form.modules():
         if isinstance(module, Tap | Constant | NamedConv2d) and module.tensor not in table.entries:
             chosen = recipe.dtype(module.tensor, table.form, module.role) == "int8"
-            follows = module.role == "in" or getattr(module, "source", None) is not None
-            same = SAME if follows or not isinstance(module, Tap) else BETWEEN
-            why = same if chosen else recipe.reason(module.tensor, table.form, module.role)
+            why = SAME if chosen else recipe.reason(module.tensor, table.form, module.role)
             found.setdefault(why or "the recipe says so", []).append(module.tensor)
     return found
 

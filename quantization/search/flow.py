@@ -18,7 +18,7 @@ from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.forms.naming import KEEPS_RANGE
 from mobilemod.forms.ops import Call, Fixed, MatMul, Rearrange, Select, Tile
-from quantization.placement import int8_modules
+from quantization.program import int8_modules
 from quantization.recipe import Recipe
 from quantization.sensitivity.effects import published_module
 

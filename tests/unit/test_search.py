@@ -30,8 +30,7 @@ from mobilemod.results.search.page import write_page
 from mobilemod.results.search.table import text_table
 from mobilemod.tasks.classification import TASK
 from quantization.calibration import Calibration, observe
-from quantization.placement import int8_modules
-from quantization.program import make_table, quantize
+from quantization.program import int8_modules, make_table, quantize
 from quantization.recipe import load_recipe, parse_recipe
 from quantization.search.flow import Flow, trace_flow
 from quantization.search.mixed import Mix, Search
