@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ SCHEMA = "mobilemod/inspection/1"
 OWN_NAME = re.compile(r":\D")  # other converters write "name:0"
 # What only hands a value on to the next op that computes.
 HANDED_ON = (QUANTIZE, DEQUANTIZE, TRANSPOSE, RESHAPE)
+MEAN = "mean as convolution"
 MOST_MACS = 10**20  # no processor gets through more
 # What only files of other exporters have: left out of a bundle's manifest.
 OTHERS_FIGURES = (
@@ -56,13 +57,23 @@ class FloatOp:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """What a module has outside every delegate: op -> count; cuts: between how many partitions."""
+
+    ops: dict[str, int]
+    cuts: int
+
+
+@dataclass(frozen=True)
 class Audit:
     """What `mobilemod inspect` finds out about one file.
 
-    macs: multiply-accumulates of convolutions, linears and recurrent layers; matmul_macs: of
+    macs: multiply-accumulates of convolutions, linears and recurrent layers; mean_macs: of those
+    convolutions that only take a mean, which are in no other figure; matmul_macs: of
     products of two activations. int8_share: the part of `macs` with int8 activations and weights,
     0..1, None where a delegate that can't be looked into hides some. partitions: delegate calls,
-    None where none is known. outside: op -> count outside every delegate. quantize_ops,
+    None where none is known. outside: op -> count outside every delegate; outside_modules: module
+    -> its share of these, "" for what none is known of. quantize_ops,
     dequantize_ops: of activations; weight_dequantize_ops: those that only unpack a stored weight.
     quantized: where explicit quantize and dequantize stand, "producer > consumer" -> count of
     pairs. moves: transposes and reshapes that are not around a product of activations, as in
@@ -80,10 +91,12 @@ class Audit:
     macs: int
     int8_macs: int
     int8_share: float | None
+    mean_macs: int
     matmul_macs: int
     int8_matmul_macs: int
     partitions: int | None
     outside: dict[str, int]
+    outside_modules: dict[str, Outside]
     quantize_ops: int
     dequantize_ops: int
     weight_dequantize_ops: int
@@ -143,11 +156,15 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     int8: Counter[bool] = Counter()  # whether a product of activations -> int8 MACs
     totals: Counter[bool] = Counter()
     methods: Counter[str] = Counter()
+    means = 0
     floats: dict[tuple[str, str], list[int]] = defaultdict(list)
     mixed: dict[str, Counter[str]] = defaultdict(Counter)
     for node in graph.nodes:
         kind, words = formats.of(node)
-        if node.op in (*WEIGHTED, MATMUL):
+        mean = formats.index.takes_mean(node)
+        if mean:
+            means += node.macs
+        elif node.op in (*WEIGHTED, MATMUL):
             product = formats.index.is_product(node)
             totals[product] += node.macs
             int8[product] += node.macs if kind == INT8 else 0
@@ -155,7 +172,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
             methods[node.method] += node.macs
         if node.op not in NOT_COMPUTE:
             if kind == FLOAT:
-                floats[node.op, modules.get(node, "")].append(node.macs)
+                floats[MEAN if mean else node.op, modules.get(node, "")].append(node.macs)
             elif kind not in (INT8, OTHER):
                 mixed[words][node.op] += 1
     if totals.total() > MOST_MACS:
@@ -172,12 +189,14 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         macs=total,
         int8_macs=int8[False],
         int8_share=None if graph.opaque else share,
+        mean_macs=means,
         matmul_macs=totals[True],
         int8_matmul_macs=int8[True],
         partitions=graph.partitions,
         outside=dict(Counter(n.op for n in graph.nodes if n.partition is None))
         if graph.partitions is not None
         else {},
+        outside_modules=outside(graph, modules),
         quantize_ops=ops[QUANTIZE],
         dequantize_ops=ops[DEQUANTIZE] - unpacking,
         weight_dequantize_ops=unpacking,
@@ -201,6 +220,23 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
         methods={m: methods[m] for m in graph.methods} if len(graph.methods) > 1 else {},
         notes=graph.notes,
     )
+
+
+def outside(graph: FileGraph, modules: dict[FileNode, str]) -> dict[str, Outside]:
+    """What each module has outside every delegate, and how often that ends a partition."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    cuts: Counter[str] = Counter()
+    before, between = None, set()
+    for node in graph.nodes if graph.partitions is not None else ():
+        if node.partition is None:
+            module = modules.get(node, "")
+            found[module][node.op] += 1
+            between.add(module)
+            continue
+        if before not in (None, node.partition):
+            cuts.update(between)
+        before, between = node.partition, set()
+    return {m: Outside(dict(ops), cuts[m]) for m, ops in found.items()}
 
 
 def around_product(index: GraphIndex, move: FileNode) -> bool:
@@ -243,8 +279,8 @@ def node_modules(
 ) -> dict[FileNode, str]:
     """Each node's published module: its own weight's, else that of the next known tensor.
 
-    Where tensors are named `module:role`, the file says it itself. weights: names of constants
-    that are known otherwise.
+    Where the file says it itself, of a node or by names (`module:role`), that goes before. weights:
+    names of constants that are known otherwise.
     """
     weights = weights or {}
     known = {name: weights.get(name) or names.find(t) for name, t in graph.tensors.items()}
@@ -255,7 +291,7 @@ def node_modules(
     for node in reversed(graph.nodes):
         weight = next((known[i] for i in node.inputs if (known[i] or "").endswith(":weight")), None)
         after = next((known[o] or downstream.get(o) for o in node.outputs), None)
-        name = weight or after or ""
+        name = node.module or weight or after or ""
         if name:
             modules[node] = name.partition(":")[0]
         for i in node.inputs if name else ():
@@ -303,18 +339,23 @@ def tables_beside(path: Path) -> list[ParameterTable]:
     return [] if bundle is None else load_tables(bundle)
 
 
-def require_int8(audit: Audit, share: float) -> None:
+def require_int8(audit: Audit, share: float, left: Sequence[str] = ()) -> None:
     """`UserError` with module and remedy where less than `share` of conv and linear MACs is int8.
 
-    share: 0..1, the recipe's `min_int8_share`.
+    share: 0..1, the recipe's `min_int8_share`. left: a line for each op that no rewrite took.
     """
     if audit.int8_share is not None and audit.int8_share >= share:
         return
+    told = (
+        f"{audit.file}: only {audit.int8_share:.1%} of convolution and linear multiply-accumulates "
+        f"are int8, the recipe asks {share:.0%}; "
+    )
+    weighted = [line for line in left if line.split(": ")[1:2] == ["convolution"]]
+    if weighted:
+        raise UserError(f"{told}no rewrite takes {'; '.join(weighted[:3])}, which stays float")
     worst = max((f for f in audit.float_ops if f.op in WEIGHTED), key=lambda f: f.macs)
     module = worst.module or "(unnamed)"
     raise UserError(
-        f"{audit.file}: only {audit.int8_share:.1%} of convolution and linear multiply-accumulates "
-        f"are int8, the recipe asks {share:.0%}; "
-        f"the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
+        f"{told}the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
         f"make '{module}:weight' and the tensors beside it int8 in the recipe"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from export.audit import Audit, FloatOp
+from export.audit import Audit, FloatOp, Outside
 
 SHOWN_MODULES = 3
 
@@ -20,6 +20,10 @@ def format_audit(audit: Audit) -> str:
         lines += [
             f"    {words:<40} {count / audit.macs:.2%}" for words, count in audit.formats.items()
         ]
+    if audit.mean_macs:
+        lines.append(
+            f"    not counted: {audit.mean_macs / 1e6:.1f} M of means that run as convolutions"
+        )
     lines += [f"    method {name:<33} {macs / 1e6:.1f} M" for name, macs in audit.methods.items()]
     if audit.unknown_work:
         count = sum(audit.unknown_work.values())
@@ -41,6 +45,7 @@ def format_audit(audit: Audit) -> str:
         lines += [
             f"  delegate partitions   {audit.partitions}",
             f"  outside the delegate  {listed(audit.outside)}",
+            *(f"    {line}" for line in outside_lines(audit.outside_modules)),
         ]
     for words, ops in audit.mixed.items():
         lines.append(f"  ops in {words}: {listed(ops)}")
@@ -61,7 +66,7 @@ def _float_lines(audit: Audit) -> list[str]:
         where = sorted({f.module for f in found if f.module})
         more = len(where) - SHOWN_MODULES
         shown = ", ".join(where[:SHOWN_MODULES]) + (f" and {more} more" if more > 0 else "")
-        lines.append(f"    {op:<16} x{sum(f.count for f in found):<4} {shown}")
+        lines.append(f"    {op:<20} x{sum(f.count for f in found):<4} {shown}")
     return lines
 
 
@@ -71,6 +76,15 @@ def _share(audit: Audit) -> str:
         return f"{audit.int8_share:.2%} int8"
     seen = f", {audit.int8_macs / audit.macs:.2%} int8 of what is seen" if audit.macs else ""
     return f"int8 share unknown: {opaque_text(audit.opaque)}{seen}"
+
+
+def outside_lines(modules: dict[str, Outside]) -> list[str]:
+    """What each module has outside the delegate, a line each, those that cut it most first."""
+    lines = []
+    for module, outside in sorted(modules.items(), key=lambda m: -m[1].cuts):
+        cuts = f", between {outside.cuts + 1} partitions" if outside.cuts else ""
+        lines.append(f"{module or '(unnamed)'}: {listed(outside.ops)}{cuts}")
+    return lines
 
 
 def opaque_text(opaque: dict[str, int]) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file
 from export.targets.base import FORMS, ModelInfo
+from export.targets.comparison import NOISE
 from export.targets.target import get_target, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
@@ -57,7 +59,8 @@ from quantization.recipe import Recipe, load_recipe
 RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
 CHECKED_IMAGES = 3  # of them, beside the drawn one, as the files are lowered
-MAX_FORM_ERROR = 1e-4
+# Of the largest output; and how often what noise of NOISE in the image changes.
+MAX_FORM_ERROR, MAX_SPREAD = 1e-4, 10
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     results = _lower_all(source, prepared, config, tables, info, images)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
-        files = [_add_file(folder, job, result, tables, share) for job, result in results]
+        left = source.canonical.left
+        files = [_add_file(folder, job, result, tables, share, left) for job, result in results]
         _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, images, source, forms, tables, files)
         seal_bundle(folder, {**values, "files": files, "golden": golden})
@@ -184,16 +188,22 @@ def _checked_forms(
     names = sorted({TARGETS[t].form for t in targets})
     forms = {name: canonical.form(FORMS[name]) for name in names}
     shape = (1, *canonical.image_shape)
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, np.float32))
+    rng = np.random.default_rng(0)
+    x, noise = (torch.from_numpy(rng.standard_normal(shape, np.float32)) for _ in range(2))
     with torch.no_grad():
         expected = module(x)
+        largest = expected.abs().max()
+        # What a network makes of the last digits of its image, it makes of those of its weights.
+        spread = (module(x * (1 + NOISE * noise)) - expected).abs().max()
+        limit = MAX_FORM_ERROR * largest + MAX_SPREAD * spread
         for name, form in forms.items():
-            error = float((form(x) - expected).abs().max() / expected.abs().max().clamp(min=1))
-            if not error <= MAX_FORM_ERROR:
+            error = (form(x) - expected).abs().max()
+            if not error <= limit:
                 refuse_overflow(form, x)
                 raise UserError(
                     f"the {name} form differs from the network by {error:.1e} on these weights "
-                    f"(limit {MAX_FORM_ERROR:.0e}); check the checkpoint for extreme values"
+                    f"(limit {limit:.1e}, its largest output {largest:.1e}); check the checkpoint "
+                    "for extreme values"
                 )
     return forms
 
@@ -240,13 +250,14 @@ def _add_file(
     result: LoweringResult,
     tables: dict[str, ParameterTable],
     min_int8_share: float,
+    left: Sequence[str],
 ) -> dict[str, Any]:
     path = folder / job.file_name
     copy_into(result.path, path)
     names = Names(list(tables.values()))
     audit = audit_graph(get_target(job.target).read_graph(path), path, names)
     if job.table is not None:
-        require_int8(audit, min_int8_share)
+        require_int8(audit, min_int8_share, left)
     return {
         "file": path.name,
         "target": job.target,
@@ -306,7 +317,8 @@ def _golden_images(
         indices, images_read, _ = read_batch(data, preprocess)
         for i, pixels in zip(indices, images_read, strict=True):
             origin = data.name(i).replace("/", "-").rpartition(".")[0]
-            images.append(GoldenImage(origin, pixels, data.samples[i].target))
+            target = data.samples[i].target if source.named else None
+            images.append(GoldenImage(origin, pixels, target))
     return images
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from export.audit import Names, node_modules, outside
+from export.audit_text import outside_lines
 from export.diff.parting import NotNamed, first_parting
 from export.diff.probing import first_op
 from export.targets.base import ModelInfo
@@ -14,6 +17,8 @@ from export.targets.comparison import Parting
 from export.targets.target import Target
 from mobilemod.errors import UserError
 from mobilemod.forms.form import Form
+from mobilemod.forms.naming import KEEPS_RANGE, ROLES
+from mobilemod.forms.ops import Call
 
 
 def check_lowered(
@@ -37,13 +42,22 @@ def check_lowered(
         target.check(path, program, images)
     except Parting as error:
         how, runs = error.how, error.runs
+    except UserError as error:
+        graph = target.read_graph(path)
+        found = outside_lines(outside(graph, node_modules(graph, Names([]))))
+        where = "; ".join(found) or suspected(form, str(error)) or "the file"
+        why = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+        raise UserError(
+            f"{name or path.name}: {target.facts.name} can't run {where} ({why}); compute it in "
+            f"another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+        ) from error
     # Core ML's own check is op by op, within what float16 rounds.
     if runs and target.facts.twin == "float32":
         why = "each named tensor is right"
         try:
             where = first_parting(target, path, form, program, images[:1])
         except NotNamed as error:
-            why = str(error)
+            why = str(error).removeprefix(f"{path}: ")
         if how and where is None:
             where = _probed(target, info, program, images[:1], program is not form, why)
     if how or where:
@@ -52,6 +66,18 @@ def check_lowered(
             f"{name or path.name}: the file doesn't compute what its program does: {said}; compute "
             f"it in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
         )
+
+
+def suspected(form: nn.Module, words: str) -> str:
+    """The ops of a form, by module, that a runtime fails on with these words; "" for none.
+
+    They name the op as a rule; where they don't, what no rewrite knows is suspected.
+    """
+    calls = [m for m in form.modules() if isinstance(m, Call)]
+    named = [m for m in calls if re.search(rf"(aten(::|\.)|['\"]){m.kind}\b", words)]
+    known = (*ROLES, *KEEPS_RANGE, "mean")
+    ops = [m for m in named or calls if named or m.kind not in known]
+    return ", ".join(dict.fromkeys(f"{m.makes.partition(':')[0]}: {m.kind}" for m in ops))
 
 
 def _probed(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import Facts
 
@@ -26,13 +28,20 @@ def shape_text(shape: Iterable[int]) -> str:
     return "x".join("?" if n < 0 else str(n) for n in shape)
 
 
+def fill_of(values: np.ndarray) -> float | None:
+    """The number that all values are, None where there is none."""
+    plain = values.size > 0 and values.dtype.kind in "iuf"
+    return float(values.flat[0]) if plain and bool((values == values.flat[0]).all()) else None
+
+
 @dataclass(frozen=True)
 class FileTensor:
     """One tensor of a file.
 
     dtype: "float32", "float16", "int8", "uint8", "int4", "int32"…, DYNAMIC; of a constant as it is
     stored. scale and zero_point: empty when the tensor is not quantized; axis: its channel axis,
-    None per tensor; constant: stored in the file.
+    None per tensor; constant: stored in the file; fill: the one value, as it is stored, that a
+    constant is filled with, None where values differ or aren't known.
     """
 
     name: str
@@ -42,6 +51,7 @@ class FileTensor:
     zero_point: tuple[int, ...] = ()
     axis: int | None = None
     constant: bool = False
+    fill: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,8 @@ class FileNode:
     """One op: tensor names in and out, multiply-accumulates, the delegate partition it runs in.
 
     partition: None where it runs outside every delegate. known: whether `macs` is its whole work.
-    method: which of the file's methods runs it, "" where there is one.
+    method: which of the file's methods runs it, "" where there is one. module: the network's
+    module that the file itself says it is of, "" where it says none.
     """
 
     op: str
@@ -59,6 +70,7 @@ class FileNode:
     partition: int | None = None
     known: bool = True
     method: str = ""
+    module: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -17,20 +18,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.checking import check_lowered
+from export.checking import check_lowered, suspected
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
-from export.targets.target import get_target
+from export.targets.target import Target, get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
+from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.form import Form
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory
 from quantization.calibration import cache_dir
 from quantization.params import ParameterTable
 from quantization.program import quantize
 
+WORDS = 200  # characters of another's error
 TOOLS = ("torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "coremltools", "numpy")
 
 
@@ -147,7 +151,8 @@ def lower(job: LoweringJob) -> LoweringResult:
             module = quantize(form, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
-            target.lower(module, program.info, source, int8=int8)
+            with refused_ops(target, form, job.file_name):
+                target.lower(module, program.info, source, int8=int8)
         if needs_check:
             with quiet():
                 images = job.info.preprocess.normalize(pixels)
@@ -159,6 +164,22 @@ def lower(job: LoweringJob) -> LoweringResult:
     if cached and not needs_check:
         return LoweringResult(path, 0.0, 0, True)
     return LoweringResult(path, time.perf_counter() - start, peak_memory(), cached)
+
+
+@contextlib.contextmanager
+def refused_ops(target: Target, form: Form, name: str) -> Iterator[None]:
+    """What a runtime's own tools fail on as one line, with module and op."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        where, kind = suspected(form, text) or "it", type(error).__name__
+        raise UserError(
+            f"{name}: {target.facts.name} can't hold {where} ({kind}: {text[:WORDS]}); compute it "
+            f"in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+        ) from error
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from export.graph import (
+    CONV,
+    DEPTHWISE,
     DEQUANTIZE,
     DYNAMIC,
+    LINEAR,
     MATMUL,
     QUANTIZE,
     RESHAPE,
@@ -14,7 +18,9 @@ from export.graph import (
     WEIGHTED,
     FileGraph,
     FileNode,
+    FileTensor,
 )
+from mobilemod.forms.means import only_takes_mean
 
 EIGHT_BITS = ("int8", "uint8")
 # Wider weights than these don't take part in 8-bit arithmetic.
@@ -61,16 +67,29 @@ class GraphIndex:
         """The node's inputs that aren't constants of the file."""
         return [name for name in node.inputs if not self.graph.tensors[name].constant]
 
-    def is_stored(self, name: str) -> bool:
-        """Whether the file holds the tensor: a constant, turned or unpacked perhaps."""
+    def stored(self, name: str) -> FileTensor:
+        """What the tensor was before it was turned or unpacked; a constant if the file has it."""
         node = self.made_by(name)
         while node is not None and node.op in (TRANSPOSE, RESHAPE, DEQUANTIZE) and node.inputs:
             name, node = node.inputs[0], self.made_by(node.inputs[0])
-        return self.graph.tensors[name].constant
+        return self.graph.tensors[name]
+
+    def takes_mean(self, node: FileNode) -> bool:
+        """Whether the node is a convolution or linear that only takes a mean."""
+        if node.op not in (CONV, DEPTHWISE, LINEAR) or len(node.inputs) < 2 or not node.outputs:
+            return False
+        weight = self.stored(node.inputs[1])
+        if not weight.constant or weight.fill is None or len(set(weight.scale)) > 1:
+            return False
+        value = weight.fill
+        if weight.scale:
+            value = (value - (*weight.zero_point, 0)[0]) * weight.scale[0]
+        count = node.macs // max(1, math.prod(self.graph.tensors[node.outputs[0]].shape))
+        return only_takes_mean(value, value, count)
 
     def is_product(self, node: FileNode) -> bool:
         """Whether the node multiplies two activations, as attention does."""
-        return node.op == MATMUL and not any(self.is_stored(n) for n in node.inputs[:2])
+        return node.op == MATMUL and not any(self.stored(n).constant for n in node.inputs[:2])
 
     def dequantizes_weights(self, node: FileNode) -> bool:
         """Whether the node only unpacks a stored weight: no pair with a quantize."""

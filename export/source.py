@@ -47,8 +47,8 @@ class Source:
     """The network of an export.
 
     name: for files and the manifest. module: the float network, in eval mode. files: what it was
-    read from, with sha256, the checkpoint first. labels: outputs' names in order. notes: what isn't
-    exactly as the network's own files have it.
+    read from, with sha256, the checkpoint first. labels: outputs' names in order. named: whether
+    these are known by a data set. notes: what isn't exactly as the network's own files have it.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Source:
     taken: Taken = Taken()
     origin: Origin = Origin()
     notes: tuple[str, ...] = ()
+    named: bool = True
 
     @cached_property
     def canonical(self) -> Canonical:
@@ -88,7 +89,7 @@ class Source:
 
     def read(self, data: Path | DataSet, split: str) -> ImageFolder:
         """A split of `data` for this network; see `mobilemod.manifest.Bundle.read`."""
-        return self.task.read(data, split, self.label_ids, self.num_classes)
+        return self.task.read(data, split, self.label_ids if self.named else (), self.num_classes)
 
     @property
     def summary(self) -> str:
@@ -135,15 +136,26 @@ def open_source(
 def source_of(
     opened: Opened, data: Path | DataSet | None, author: str = "", license: str = ""
 ) -> Source:
-    """The source of a network that a user brings; its outputs' names as for one of ours."""
+    """The source of a network that a user brings; its outputs' names as for one of ours.
+
+    Where nothing tells what its outputs are, images still do for calibration.
+    """
     task = get_task(opened.task)
     path, digest = opened.files[0] if opened.files else (Path(opened.name), "")
-    labels = opened.labels or task.names(path, (), {}, opened.num_classes, data)
+    labels, notes = opened.labels, opened.notes
+    try:
+        labels = labels or task.names(path, (), {}, opened.num_classes, data)
+    except UserError as error:
+        if data is None or DataSet.of(data).classes is not None:
+            raise
+        labels = task.names(path, (), {}, opened.num_classes, None)
+        notes = (*notes, f"only calibrated on images, which can't tell how often it is right: "
+                 f"{error}; or --labels FILE with the outputs' names")  # fmt: skip
     origin = Origin(author, license, f"{__version__}+{digest[:8]}")
     taken = Taken(opened.weights)
     return Source(
         opened.name, opened.module, opened.preprocess, opened.files, labels, task, taken, origin,
-        opened.notes,
+        notes, len(notes) == len(opened.notes),
     )  # fmt: skip
 
 

@@ -90,16 +90,25 @@ class Part(Hashed):
     file: InBundle
 
 
+class Outside(Open):
+    """What one module has outside every delegate, and between how many partitions it comes."""
+
+    ops: Counts
+    cuts: Count
+
+
 class Audit(Open):
     """What `inspect` counted in a model file when it was exported."""
 
     macs: Count
     int8_macs: Count
     int8_share: Share
+    mean_macs: Count = 0
     matmul_macs: Count
     int8_matmul_macs: Count
     partitions: Count | None
     outside: Counts
+    outside_modules: dict[str, Outside] = Field(default_factory=dict)
     quantize_ops: Count
     dequantize_ops: Count
     transposes: Count

@@ -148,7 +148,8 @@ def observe(form: Form, batches: Iterable[Tensor], count: int) -> dict[str, Obse
     The extremes are of all values; the histogram behind the other observers is of `SAMPLES`
     values a batch, evenly spaced.
     """
-    taps = [m for m in form.modules() if isinstance(m, Tap) and m.source is None]
+    taps = [m for m in form.modules()
+            if isinstance(m, Tap) and m.source is None and m.role != "whole"]  # fmt: skip
     extremes: dict[str, tuple[float, float]] = {}
     samples: dict[str, list[Tensor]] = {}
 

@@ -110,12 +110,20 @@ def summand_params(entry: TensorParams, result: TensorParams) -> TensorParams:
     return dataclasses.replace(entry, scale=(least,), zero_point=(zero_point,), note=note)
 
 
-def unit_params(tensor: str) -> TensorParams:
+def unit_params(tensor: str, source: str | None = None) -> TensorParams:
     """Fixed parameters of values from 0 to 1, as TFLite's specification demands them of softmax
-    and sigmoid: 1/256, -128."""
+    and sigmoid: 1/256, -128. source: as `TensorParams` has it."""
     note = "fixed by TFLite's quantization specification"
     return TensorParams(
-        tensor, "activation", (1 / 256,), (ACTIVATION_MIN,), None, 0.0, 1.0, note=note
+        tensor,
+        "activation",
+        (1 / 256,),
+        (ACTIVATION_MIN,),
+        None,
+        0.0,
+        1.0,
+        source=source,
+        note=note,
     )
 
 

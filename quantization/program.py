@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from quantization.params import (
     unit_params,
     weight_params,
 )
+from quantization.placement import int8_modules
 from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
@@ -41,8 +42,6 @@ Q = torch.ops.quantized_decomposed
 BIAS_MAX = 2**30
 BIAS_NOTE = "scale raised where the bias wouldn't fit int32"
 FLOAT16_MAX = 65504.0
-# Roles of tensors that hold another's values.
-FOLLOWS = ("moved", "pool", "maximum", "upsample", "repeat")
 # Roles of tensors from 0 to 1, whose parameters TFLite fixes.
 UNIT = ("softmax", "gate")
 FLOAT16_NOTE = "Core ML stores the scale rounded to float16"
@@ -148,14 +147,19 @@ def make_table(
 ) -> ParameterTable:
     """int8 parameters of every tensor of `form` that `recipe` makes int8."""
     entries: dict[str, TensorParams] = {}
+    unit = {m.tensor for m in form.modules() if isinstance(m, Tap) and m.role in UNIT}
     for module in int8_modules(form, form_name, recipe):
         name, role = module.tensor, module.role
         if isinstance(module, NamedConv2d):
             entries[name] = weight_params(name, module.weight.detach().numpy())
         elif isinstance(module, Constant):
             entries[name] = constant_params(name, module.value.detach().numpy())
-        elif role in UNIT:
-            entries[name] = unit_params(name)
+        elif name in unit or module.source in unit:
+            entries[name] = unit_params(name, module.source)
+        elif module.source in entries and entries[module.source].kind == "constant":
+            entries[name] = dataclasses.replace(
+                entries[module.source], tensor=name, kind="activation", source=module.source
+            )
         else:
             key = module.source or name
             if key not in calibration.observed:
@@ -174,33 +178,6 @@ def make_table(
             note = "; ".join(filter(None, (entry.note, FLOAT16_NOTE)))
             entries[name] = dataclasses.replace(entry, note=note)
     return ParameterTable(form_name, recipe.name, entries)
-
-
-def int8_modules(
-    form: nn.Module, form_name: str, recipe: Recipe
-) -> Iterator[Tap | Constant | NamedConv2d]:
-    """What stands at the tensors of `form` that are int8 under `recipe`, in order.
-
-    A weight beside a float input stays float: no runtime here has a kernel for that.
-    """
-    chosen: set[str] = set()
-    for module in form.modules():
-        if isinstance(module, Tap | Constant | NamedConv2d):
-            reads = getattr(module, "reads", ())
-            if reads and chosen.isdisjoint(reads):
-                continue
-            dtype = recipe.dtype(module.tensor, form_name, module.role)
-            if dtype == "int8" and says_more(module.role, getattr(module, "source", None), chosen):
-                chosen.add(module.tensor)
-                yield module
-
-
-def says_more(role: str, source: str | None, int8: Collection[str]) -> bool:
-    """Whether int8 at a tensor says something that its source doesn't say: what is moved is int8
-    where its source is, and a convolution only quantizes what comes to it in float."""
-    if role == "in":
-        return source not in int8
-    return role not in FOLLOWS or source in int8
 
 
 def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:

@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mobilemod.errors import UserError
+from mobilemod.forms.means import only_takes_mean
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
@@ -31,17 +34,20 @@ def onnx_share(path: Path) -> float:
     graph = model.graph
     known = [*graph.value_info, *graph.output]
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in known}
-    weights = {t.name: list(t.dims) for t in graph.initializer}
+    weights = {t.name: t for t in graph.initializer}
     producer = {out: node for node in graph.node for out in node.output}
     done, total = 0, 0
     for node in graph.node:
-        weight = _initializer(node.input[1], producer, weights) if _weighted(node) else None
-        if weight is None:
+        values = _weight(node.input[1], producer, weights) if _weighted(node) else None
+        if values is None:
             continue
+        weight = values.shape
         # Per output value: all of a weight but its output channels, which stand first in Conv
         # and in a transposed Gemm, and last in MatMul.
         last = node.op_type == "MatMul" or not _attribute(node, "transB", node.op_type == "Conv")
         inner = math.prod(weight) // weight[-1 if last else 0]
+        if only_takes_mean(values.min(), values.max(), inner):
+            continue
         macs = math.prod(shapes[node.output[0]]) * inner
         total += macs
         if all(_dequantized(name, producer) for name in node.input[:2]):
@@ -63,14 +69,16 @@ def _dequantized(name: str, producer: dict[str, Any]) -> bool:
     return name in producer and producer[name].op_type == "DequantizeLinear"
 
 
-def _initializer(name: str, producer: dict[str, Any], shapes: dict[str, list[int]]) -> Any:
-    """The shape of the constant behind a tensor, None where it is no constant."""
-    while name not in shapes:
-        if name not in producer or producer[name].op_type not in (
-            "DequantizeLinear",
-            "QuantizeLinear",
-            "Identity",
-        ):
+def _weight(name: str, producer: dict[str, Any], stored: dict[str, Any]) -> np.ndarray | None:
+    """The constant behind a tensor, dequantized by its first scale; None where it is none."""
+    from onnx.numpy_helper import to_array
+
+    scale = 1.0
+    while name not in stored:
+        node = producer.get(name)
+        if node is None or node.op_type not in ("DequantizeLinear", "QuantizeLinear", "Identity"):
             return None
-        name = producer[name].input[0]
-    return shapes[name]
+        if node.op_type == "DequantizeLinear" and node.input[1] in stored:
+            scale = float(to_array(stored[node.input[1]]).flat[0])
+        name = node.input[0]
+    return to_array(stored[name]) * scale

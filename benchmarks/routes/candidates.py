@@ -14,17 +14,20 @@ from benchmarks.measure.rounds import examine
 from benchmarks.measure.series import Spread, per_round, spread
 from benchmarks.network import CalibratedNetwork
 from benchmarks.routes.plain_routes import INT8, MOBILE, ROUTES, Route, build
+from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.manifest import Bundle
+from mobilemod.files import file_sha256
+from mobilemod.manifest import FILE_NAME, Bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
 from mobilemod.tasks.classification import TASK
-from quantization.calibration import cache_dir
+from quantization.calibration import cache_path, weights_digest
 
 OURS = "mobilemod"
+BUNDLE_TARGETS = ("executorch", "tflite")
 
 
 @dataclass
@@ -127,21 +130,28 @@ def examine_all(rows: list[Candidate], images: np.ndarray, expected: np.ndarray)
             row.agreement = TASK.agreement_percent(expected, quality.logits)
 
 
-def our_bundle(name: str, data: Path, recipe: str = "cpu") -> Path:
-    """Export `name` for ExecuTorch and TFLite into the cache; the bundle's folder.
+def our_bundle(name: str, data: Path, recipe: str = "cpu", checkpoint: Path | None = None) -> Path:
+    """The folder of the bundle of `name` for ExecuTorch and TFLite, exported into the cache.
 
-    The bundled checkpoint where there is one, else weights of a trained network's spread.
+    checkpoint: None for the bundled one where there is one, else for `drawn_checkpoint`.
     """
     from export.bundle import ExportConfig, export_bundle
+    from export.lowering import made_by, tool_versions
     from export.source import bundled_checkpoint
 
-    folder = cache_dir() / "latency"
-    checkpoint = bundled_checkpoint(name)
-    if checkpoint is None:
-        checkpoint = folder / f"{name}-trained-like.safetensors"
-        if not checkpoint.exists():
-            state = trained_like_state(get_variant(name))
-            save_checkpoint(checkpoint, state, {"model": name}, torch.float32)
-    out = folder / f"bundle-{name}-{recipe}"
-    export_bundle(ExportConfig(name, out, checkpoint, data, ("executorch", "tflite"), recipe))
+    checkpoint = checkpoint or bundled_checkpoint(name) or drawn_checkpoint(name)
+    modules = ("export.bundle", *(m for t in BUNDLE_TARGETS for m in made_by(t)))
+    decided = (name, recipe, file_sha256(checkpoint), data.resolve(), tool_versions())
+    out = cache_path("bundles", f"{decided} {code_digest(*modules)}", "")
+    if not (out / FILE_NAME).exists():
+        export_bundle(ExportConfig(name, out, checkpoint, data, BUNDLE_TARGETS, recipe))
     return out
+
+
+def drawn_checkpoint(name: str) -> Path:
+    """A checkpoint for 1,000 classes, drawn with a trained network's spread; the same each time."""
+    state = trained_like_state(get_variant(name))
+    path = cache_path("drawn", f"{name} {weights_digest(state)}", f"-{name}.safetensors")
+    if not path.exists():
+        save_checkpoint(path, state, {"model": name}, torch.float32)
+    return path

@@ -6,6 +6,7 @@ and is run again from any of its tensors: what the other runtimes' tensors are n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -137,11 +138,13 @@ class ProgramTaps:
                 self.names[tap.tensor] = name
 
     def _is_new(self, name: str, tap: Tap) -> bool:
-        """Whether a tap's values are no moved copy of those at another."""
+        """Whether a tap's values are no moved copy of those at another, or of a constant."""
         if tap.source is None:
             return True
-        source = self.graph.tensors[self.names[tap.source]]
-        return bool(self.graph.tensors[name].scale) and not source.scale
+        source = self.names.get(tap.source)
+        if source is None:
+            return False
+        return bool(self.graph.tensors[name].scale) and not self.graph.tensors[source].scale
 
     def _graph(self, recorder: _Recorder, output: str) -> FileGraph:
         tensors = {}
@@ -235,6 +238,11 @@ def _filled(value: Any, values: Mapping[str, Tensor]) -> Any:
     return value
 
 
+def _result(function: Callable[..., Any], place: int, *args: Any, **options: Any) -> Tensor:
+    """One of the results of a function of several."""
+    return function(*args, **options)[place]
+
+
 class _Recorder(TorchDispatchMode):
     """Records every op that torch runs; tensors are kept alive, so that each has one identity."""
 
@@ -257,12 +265,18 @@ class _Recorder(TorchDispatchMode):
                 return Ref(inputs[-1])
             return [refer(v) for v in value] if isinstance(value, list | tuple) else value
 
-        if isinstance(out, Tensor):
+        # An op of several results is a call for each.
+        several = isinstance(out, tuple | list)
+        results = {i: t for i, t in enumerate(out if several else [out]) if isinstance(t, Tensor)}
+        if results:
             kind = str(func).removesuffix(".default").removesuffix(".Tensor")
             kind = kind.removesuffix(".int").removesuffix(".dim")
             op = OPS.get(kind, kind.removeprefix("aten."))
             referred = [refer(a) for a in args]
-            self.calls.append(Call(op, func, referred, kwargs or {}, tuple(inputs), self.name(out)))
+            for i, result in results.items():
+                made = functools.partial(_result, func, i) if several else func
+                name = self.name(result)
+                self.calls.append(Call(op, made, referred, kwargs or {}, tuple(inputs), name))
         return out
 
     def folded(self, image: str) -> tuple[list[Call], dict[str, Tensor]]:

@@ -31,8 +31,9 @@ from mobilemod.tasks import task_field
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
 from quantization.params import ParameterTable
+from quantization.placement import int8_modules
 from quantization.prepare.prepared import CALIBRATION_FILE
-from quantization.program import int8_modules, make_table
+from quantization.program import make_table
 from quantization.recipe import Recipe, load_recipe
 from quantization.sensitivity.effects import (
     GROUPINGS,

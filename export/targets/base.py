@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from torch import nn
 
 from export.graph import FileGraph
 from mobilemod.data.preprocess import Preprocess
@@ -39,6 +40,18 @@ class ModelInfo:
     preprocess: Preprocess
     origin: Origin = Origin()
     classifier: bool = True
+
+
+def common_path(module: nn.Module) -> str:
+    """The network's module that a form's module is of: all its named tensors share this path."""
+    names = (getattr(m, "tensor", getattr(m, "makes", "")) for m in module.modules())
+    paths = [name.partition(":")[0].split(".") for name in names if name]
+    shared: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared)
 
 
 @dataclass(frozen=True)

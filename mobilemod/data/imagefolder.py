@@ -151,11 +151,13 @@ def read_split(
 ) -> ImageFolder:
     """A split of `data` for a model with these label ids; raises `UserError` as `read_folder`.
 
-    split: "train", or "val" for the one that is measured.
+    split: "train", or "val" for the one that is measured. label_ids: () where the images count,
+    not what is on them; targets then mean nothing.
     """
     data = DataSet.of(data)
     root = data.folder(split)
-    folder = read_folder(root, required_classes(label_ids), num_classes, data.classes)
+    outputs = num_classes if label_ids else None
+    folder = read_folder(root, required_classes(label_ids), outputs, data.classes)
     return dataclasses.replace(folder, split=split if root == data.root else root.name)
 
 

@@ -22,12 +22,14 @@ class Captured:
     """A network as `torch.export` sees it.
 
     graph: functional, its placeholders the image and all weights. constants: placeholder -> value,
-    float32 where it is a weight. image: the placeholder of the input.
+    float32 where it is a weight. image: the placeholder of the input; output: the node, or what
+    the network gives instead of a tensor.
     """
 
     graph: fx.Graph
     constants: dict[str, Tensor]
     image: str
+    output: Any
     shape: tuple[int, ...]
 
 
@@ -59,6 +61,13 @@ def capture(module: nn.Module, shape: tuple[int, ...], known: Collection[Any]) -
             f"{type(module).__name__} has {len(images)} inputs and {len(outputs)} outputs; wrap it "
             "in a module that takes an image and gives one tensor"
         )
+    changed = {**signature.buffers_to_mutate, **signature.user_inputs_to_mutate}
+    if changed:
+        names = ", ".join(sorted(set(changed.values())))
+        raise UserError(
+            f"{type(module).__name__} changes {names} in place as it runs, and finds it changed "
+            "the next time; let it work on a copy"
+        )
     constants: dict[str, Tensor] = {}
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
              **signature.inputs_to_lifted_tensor_constants}  # fmt: skip
@@ -67,7 +76,7 @@ def capture(module: nn.Module, shape: tuple[int, ...], known: Collection[Any]) -
         if value is None:
             value = program.constants[name]
         constants[placeholder] = value.detach()
-    return Captured(program.graph, constants, images[0], tuple(shape))
+    return Captured(program.graph, constants, images[0], outputs[0], tuple(shape))
 
 
 def _to_decompose(program: torch.export.ExportedProgram, table: Mapping[Any, Any]) -> bool:

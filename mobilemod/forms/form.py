@@ -157,7 +157,7 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
     read = tuple(inputs)
     if isinstance(op, NamedConv2d):
         source, names = node.inputs[0], [node.inputs[0].tensor]
-        if source.role in FLOATABLE:
+        if source.role in FLOATABLE and node.role != "scores":
             tap = Tap(f"{op.module}:in", (source.source or source).tensor, "in")
             names.append(tap.tensor)
             read = (segment.append(f"{op.module}.in", tap, read),)
@@ -173,7 +173,7 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
         value = segment.append(op.module, made, read)
         return value if isinstance(made, MobileDepthwise | Whole) else _tapped(segment, node, value)
     if isinstance(op, ChannelNorm):
-        norm = MobileNorm(node.module, node.shape[1], op.eps, options, op.whole, node.role)
+        norm = MobileNorm(node.module, node.shape[1], op.eps, options, op.groups, node.role)
         return segment.append(node.module, norm, read)
     if isinstance(op, Affine):
         return segment.append(name, ScaleShift(node), read)

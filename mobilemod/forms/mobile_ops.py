@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mobilemod.forms.means import only_takes_mean
 from mobilemod.forms.merging import Merging
 from mobilemod.forms.splits import split, whole_kernel
 
@@ -119,6 +120,12 @@ class NamedConv2d(nn.Conv2d):
         )
 
     @property
+    def takes_mean(self) -> bool:
+        """Whether it only takes a mean, over channels or a window."""
+        lowest, highest = (float(v) for v in self.weight.detach().aminmax())
+        return only_takes_mean(lowest, highest, self.weight[0].numel())
+
+    @property
     def tensor(self) -> str:
         """Name of the weight tensor in the parameter table."""
         return f"{self.module}.{self.part}:weight" if self.part else f"{self.module}:weight"
@@ -141,7 +148,7 @@ def fold_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
 class MobileNorm(nn.Module):
     """LayerNorm over channels of (B, C, H, W), without scale and shift (those are folded).
 
-    whole: over channels and positions, as GroupNorm of one group.
+    groups: of channels, each over positions too, as GroupNorm; 0 for LayerNorm.
     """
 
     def __init__(
@@ -150,18 +157,21 @@ class MobileNorm(nn.Module):
         channels: int,
         eps: float,
         options: FormOptions,
-        whole: bool = False,
+        groups: int = 0,
         role: str = "norm.out",
     ):
         super().__init__()
-        self.eps, self.whole = eps, whole
-        self.reduce = options.norm_mean == "reduce"
+        self.eps, self.groups = eps, groups
+        self.reduce = options.norm_mean == "reduce" and groups < 2
         if not self.reduce:
-            average = torch.full((1, channels), 1.0 / channels)
-            self.mean = pointwise(module, average, None, "mean")
-            # Another copy: one constant in two layouts fails in ExecuTorch's channels-last pass.
-            self.variance = pointwise(module, average.clone(), torch.tensor([eps]), "variance")
-            self.mean.role = self.variance.role = "norm.weight"
+            # Of several groups every channel gets its own group's mean.
+            rows, width = channels if groups > 1 else 1, channels // max(groups, 1)
+            for part, bias in (("mean", None), ("variance", torch.full((rows,), eps))):
+                # Not one for both: a constant in two layouts fails in ExecuTorch.
+                average = torch.full((rows, width, 1, 1), 1.0 / width)
+                conv = NamedConv2d(module, part, average, bias, groups=max(groups, 1))
+                conv.role = "norm.weight"
+                self.add_module(part, conv)
         for part in ("mean", "centered", "square", "variance", "rstd"):
             self.add_module(f"tap_{part}", Tap(f"{module}:{part}", role=f"norm.{part}"))
         self.tap_out = Tap(f"{module}:out", role=role)
@@ -175,10 +185,10 @@ class MobileNorm(nn.Module):
     def _averaged(self, x: Tensor, part: str) -> Tensor:
         """The mean of `x`, for the variance plus eps."""
         if self.reduce:
-            mean = x.mean((1, 2, 3) if self.whole else 1, keepdim=True)
+            mean = x.mean((1, 2, 3) if self.groups else 1, keepdim=True)
             return mean + self.eps if part == "variance" else mean
         # Over positions first: delegates know that mean, and one over channels as a convolution.
-        x = x.mean((2, 3), keepdim=True) if self.whole else x
+        x = x.mean((2, 3), keepdim=True) if self.groups else x
         return self.mean(x) if part == "mean" else self.variance(x)
 
 

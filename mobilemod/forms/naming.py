@@ -14,11 +14,13 @@ scaled, shifted                  by a constant per channel that could not be fol
 residual, sum, difference        a sum of a tensor and of what was computed from it; any other
 product, quotient, square        square: a tensor by itself
 scores, context, matmul          products of attention, before and after softmax; any other
+                                 scores: also what a convolution mixes of its heads
 matrix                           operands of products, laid out for them
 pooled, mean, pool, reduced      means over positions, over other dimensions, windows; any other
 in                               a tensor that stays float, as a convolution reads it
 moved.in, moved, cat             values moved: for convolutions alone, or not; joined
 constant                         operands that no image changes
+whole                            whole numbers, true and false: never quantized
 other                            whatever else there is
 """
 
@@ -94,6 +96,7 @@ def assign_names(graph: Graph) -> None:
             node.op.module = own
             wide = op.groups > 1 and op.groups == op.in_channels
             node.role = "stem" if node is first else "depthwise" if wide else "conv"
+            node.role = "scores" if _mixes_heads(node, users) else node.role
             node.tensor = tensors(f"{own}:out")
         elif isinstance(op, ChannelNorm):
             node.module = modules(path)
@@ -116,14 +119,15 @@ def assign_names(graph: Graph) -> None:
             if any(isinstance(r.op, MatMul) for r in readers):
                 node.role = "matrix"
             elif readers and all(isinstance(r.op, NamedConv2d) for r in readers):
-                node.role = "moved.in"
+                node.role = "moved" if _mixes_heads(readers[0], users) else "moved.in"
             elif node.role not in ("pool", "maximum", "upsample"):
                 node.role = "moved"
             node.tensor = tensors(f"{_base(node.source)}:{_short(node)}")
         else:
-            node.role = _role(node, users, before)
-            # What is made of one tensor alone is called after it: fc1:gelu.
-            alone = len(node.inputs) == 1 and node.inputs[0].op is not None
+            node.role = _role(node, users, before) if node.dtype.is_floating_point else "whole"
+            # What is made of one tensor alone is called after it: fc1:gelu; not what nobody knows.
+            single = len(node.inputs) == 1 and node.inputs[0].op is not None
+            alone = single and node.role not in ("other", "whole")
             path = _base(node.inputs[0]) if alone else path
             node.tensor = tensors(f"{path}:{_word(node)}")
 
@@ -139,7 +143,9 @@ def _short(node: Node) -> str:
 
 
 def _word(node: Node) -> str:
-    if node.role in ("activation", "other", "gate", "reduced") and isinstance(node.op, Call):
+    if node.role in ("activation", "other", "whole", "gate", "reduced") and isinstance(
+        node.op, Call
+    ):
         return node.op.kind
     return node.role
 
@@ -190,6 +196,16 @@ def _leads_to_softmax(node: Node, users: dict[Node, list[Node]]) -> bool:
         if isinstance(n.op, PASSED):
             pending.extend(users[n])
     return False
+
+
+def _mixes_heads(node: Node, users: dict[Node, list[Node]]) -> bool:
+    """Whether a convolution stands within attention: between its products, beside the softmax."""
+    source = node.inputs[0].source or node.inputs[0]
+    if source.role not in ("scores", "softmax"):
+        return False
+    readers = _through_moves(users[node], users)
+    ends = (isinstance(r.op, MatMul) or getattr(r.op, "kind", "") == "softmax" for r in readers)
+    return bool(readers) and all(ends)
 
 
 def _moved_from(node: Node) -> Node | None:

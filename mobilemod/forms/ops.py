@@ -8,11 +8,14 @@ module in its place (`mobilemod.forms.form`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# Of a tensor, at most: of XNNPACK's, which are channels-last, and of Core ML's.
+CHANNELS_LAST_DIMS, OTHER_DIMS = 6, 5
 
 
 class Hole:
@@ -44,15 +47,21 @@ def has_hole(value: Any) -> bool:
 class Call(nn.Module):
     """One torch op; `args` and `options` as torch takes them, tensors as `Hole`s.
 
-    name: as in torch.ops.aten, with its overload. makes: the tensor that it gives in a form, as
-    lowerings name it.
+    name: as in torch.ops.aten, with its overload. item: which of its results, None where there is
+    one. makes: the tensor that it gives in a form, as lowerings name it.
     """
 
     makes = ""
 
-    def __init__(self, name: str, args: Sequence[Any], options: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        name: str,
+        args: Sequence[Any],
+        options: dict[str, Any] | None = None,
+        item: int | None = None,
+    ):
         super().__init__()
-        self.name, self.args, self.options = name, list(args), dict(options or {})
+        self.name, self.args, self.options, self.item = name, list(args), dict(options or {}), item
         self.function: Callable[..., Tensor] = resolve(name)
 
     @property
@@ -61,7 +70,8 @@ class Call(nn.Module):
         return self.name.partition(".")[0]
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        return self.function(*filled(self.args, tensors), **self.options)
+        result = self.function(*filled(self.args, tensors), **self.options)
+        return result if self.item is None else result[self.item]
 
     def extra_repr(self) -> str:
         return f"{self.name}, {self.args}"
@@ -98,21 +108,19 @@ def per_channel(value: Tensor, rank: int) -> Tensor:
 class ChannelNorm(nn.Module):
     """(x - mean) / sqrt(variance + eps) over the channels of an image at each position.
 
-    whole: over channels and positions, one mean and variance an image.
+    groups: of channels, each with one mean and variance over all positions; 0 for a mean and
+    variance at each position.
     """
 
-    def __init__(self, eps: float, whole: bool = False):
+    def __init__(self, eps: float, groups: int = 0):
         super().__init__()
-        self.eps, self.whole = eps, whole
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        """What the mean is taken over."""
-        return (1, 2, 3) if self.whole else (1,)
+        self.eps, self.groups = eps, groups
 
     def forward(self, x: Tensor) -> Tensor:
-        d = x - x.mean(self.dims, keepdim=True)
-        return d * torch.rsqrt((d * d).mean(self.dims, keepdim=True) + self.eps)
+        y = x.reshape(x.shape[0], self.groups, -1) if self.groups else x
+        dim = -1 if self.groups else 1
+        d = y - y.mean(dim, keepdim=True)
+        return (d * torch.rsqrt((d * d).mean(dim, keepdim=True) + self.eps)).reshape(x.shape)
 
 
 class ChannelMean(nn.Module):
@@ -156,16 +164,18 @@ class Rearrange(nn.Module):
     def _moved(
         self, x: Tensor, source: list[tuple[int, ...]], target: list[tuple[int, ...]]
     ) -> Tensor:
-        old, new = [a for dim in source for a in dim], [a for dim in target for a in dim]
-        runs = _runs(old, new)
-        before = sorted(runs, key=lambda run: old.index(run[0]))
-        if runs != before:
-            if source != before:
-                x = x.reshape([self._size(run) for run in before])
-            x = x.permute([before.index(run) for run in runs])
-            if target == runs:
-                return x
-        return x.reshape([self._size(dim) for dim in target])
+        dims, old = source, [a for dim in source for a in dim]
+        most = CHANNELS_LAST_DIMS if self.channels_last else OTHER_DIMS
+        for new in _steps(old, [a for dim in target for a in dim], most):
+            runs = _runs(old, new)
+            before = sorted(runs, key=lambda run: old.index(run[0]))
+            if runs != before:
+                if dims != before:
+                    x = x.reshape([self._size(run) for run in before])
+                x = x.permute([before.index(run) for run in runs])
+                dims = runs
+            old = new
+        return x if dims == target else x.reshape([self._size(dim) for dim in target])
 
     def _size(self, axes: Sequence[int]) -> int:
         sizes = [self.sizes[a] for a in axes]
@@ -173,6 +183,18 @@ class Rearrange(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.sizes}, {self.source} -> {self.target}"
+
+
+def _steps(old: Sequence[int], new: list[int], most: int) -> Iterator[list[int]]:
+    """Orders of axes from `old` to `new`, in each of which at most so many pieces move."""
+    order = list(old)
+    while len(runs := _runs(order, new)) > most:
+        # Those that come first go to the front: each leaves a piece before itself.
+        stands = order[: len(runs[0])] == list(runs[0])
+        front = [a for run in runs[: stands + (most - stands - 1) // 2] for a in run]
+        order = front + [a for a in order if a not in front]
+        yield order
+    yield new
 
 
 def _runs(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, ...]]:

@@ -28,7 +28,7 @@ from mobilemod.forms.ops import (
 SCHEMA = "mobilemod/form/1"
 # Op -> the attributes that make it; what has weights is below.
 PLAIN: dict[type[nn.Module], tuple[str, ...]] = {
-    ChannelNorm: ("eps", "whole"),
+    ChannelNorm: ("eps", "groups"),
     ChannelMean: (),
     Rearrange: ("sizes", "source", "target"),
     MatMul: ("transposed",),
@@ -88,7 +88,8 @@ def _settings(node: Node) -> dict[str, Any]:
     if isinstance(op, NamedConv2d):
         return {"module": op.module, **{a: getattr(op, a) for a in GEOMETRY}}
     if isinstance(op, Call):
-        return {"name": op.name, "args": _encoded(op.args), "options": _encoded(op.options)}
+        found = {"name": op.name, "args": _encoded(op.args), "options": _encoded(op.options)}
+        return found if op.item is None else {**found, "item": op.item}
     return {a: getattr(op, a) for a in PLAIN.get(type(op), ())}
 
 
@@ -129,7 +130,8 @@ def _op(entry: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
     if kind is Fixed:
         return Fixed(weights[tensor])
     if kind is Call:
-        return Call(entry["name"], _decoded(entry["args"]), _decoded(entry["options"]))
+        options = _decoded(entry["options"])
+        return Call(entry["name"], _decoded(entry["args"]), options, entry.get("item"))
     return kind(*(entry[a] for a in PLAIN[kind]))
 
 

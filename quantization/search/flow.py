@@ -18,7 +18,7 @@ from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.forms.naming import KEEPS_RANGE
 from mobilemod.forms.ops import Call, Fixed, MatMul, Rearrange, Select, Tile
-from quantization.program import int8_modules
+from quantization.placement import int8_modules
 from quantization.recipe import Recipe
 from quantization.sensitivity.effects import published_module
 
@@ -37,7 +37,7 @@ class Op:
     module: the network's module it belongs to, that of its weight or its result. layer: where it
     stands in `form.layers`, `len(layers)` behind them. reads, writes: groups of tensors that share
     their values; None where a value is float. weight, constants: tensor names. macs: of a
-    convolution. values: how many its result has, for one image.
+    convolution, none of one that only takes a mean. values: how many its result has, for one image.
     """
 
     module: str
@@ -183,7 +183,7 @@ class _Builder:
             if isinstance(module, Constant):
                 return _Value(constant=module.tensor, values=size)
             if isinstance(module, NamedConv2d):
-                macs = size * module.weight[0].numel()
+                macs = 0 if module.takes_mean else size * module.weight[0].numel()
                 return _Value(reads=inputs, weight=module.tensor, macs=macs, values=size)
             if isinstance(module, Tap):
                 return self.tap(module, inputs[0], self.layer(node.target), size)

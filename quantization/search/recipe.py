@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from quantization.program import says_more
+from quantization.placement import says_more
 from quantization.recipe import Recipe, Rule
 from quantization.search.flow import Flow
 

@@ -207,6 +207,7 @@ def test_share_of_an_onnx_file_counts_products_with_constants(tmp_path):
         h.make_node("Conv", ["xd", "wd"], ["y"], kernel_shape=[3, 3]),
         h.make_node("ReduceMean", ["y"], ["m"], keepdims=0, axes=[2, 3]),
         h.make_node("Gemm", ["m", "g"], ["out"], transB=1),
+        h.make_node("Gemm", ["m", "mean"], ["of five"], transB=1),  # takes a mean: not counted
     ]
     graph = h.make_graph(
         nodes,
@@ -214,7 +215,7 @@ def test_share_of_an_onnx_file_counts_products_with_constants(tmp_path):
         [h.make_tensor_value_info("x", 1, [1, 3, 4, 4])],
         [h.make_tensor_value_info("out", 1, [1, 2])],
         [constant("s"), constant("z", dtype=np.int8), constant("wq", 5, 3, 3, 3, dtype=np.int8),
-         constant("g", 2, 5)],
+         constant("g", 2, 5), n.from_array(np.full((1, 5), 0.2, np.float32), "mean")],
     )  # fmt: skip
     file = tmp_path / "m.onnx"
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)]), file)

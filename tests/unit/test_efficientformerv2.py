@@ -36,7 +36,9 @@ from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.training.config import Phase, TrainConfig
 from mobilemod.training.images import Images
 from mobilemod.training.train import Trainer
-from quantization.calibration import weights_digest
+from quantization.calibration import Calibration, observe, weights_digest
+from quantization.program import make_table
+from quantization.recipe import load_recipe
 from tests.conftest import TEST_DATA
 
 DATA = TEST_DATA / "efficientformerv2"
@@ -320,6 +322,22 @@ def test_it_is_compiled(tiny):
         expected = model(x)
         for options in (XNNPACK_FORM, COREML_FORM):
             torch.testing.assert_close(canonical.form(options)(x), expected, rtol=0, atol=1e-4)
+
+
+def test_what_the_recipes_make_of_talking_heads(tiny):
+    canonical = canonical_form(network(TINY.name, 10, tiny), (3, 64, 64))
+    form = canonical.form(XNNPACK_FORM)
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    seen = Calibration("", "", 1, observe(form, [x], 1))
+    cpu, npu = (make_table(form, "xnnpack", load_recipe(r), seen).entries for r in ("cpu", "npu"))
+    inside = [name for name in npu if "talking_head" in name]
+    assert len(inside) == 16 and not set(inside) & set(cpu)
+    softmax = "network.4.1.token_mixer.talking_head1:softmax"
+    moved = next(e for e in npu.values() if e.source == softmax)
+    assert moved.scale == npu[softmax].scale == (1 / 256,)
+    table = npu["network.4.1.token_mixer:constant"]
+    moved = next(e for e in npu.values() if e.source == table.tensor)
+    assert (moved.scale, moved.zero_point) == (table.scale, table.zero_point)
 
 
 def test_batches_counted_are_no_weights(tiny):

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export.audit import audit_file
@@ -285,6 +286,42 @@ def test_shared_tables_do_not_unfold_without_end():
 
 BASE = CONV + DEPTHWISE  # the same network up to its depthwise convolution
 PALETTE = "float16 activations, 4-bit palette weights (weight-only)"
+
+
+def test_convolution_that_takes_a_mean_is_no_work_of_the_network(tmp_path):
+    def change(model):
+        op = next(op for op in model.graph.operators if model.op_name(op) == "CONV_2D"
+                  and model.graph.tensors[op.inputs[1]].shape[3] == 16)  # fmt: skip
+        weight = model.graph.tensors[op.inputs[1]]
+        values = np.full(weight.shape, 1 / 16, np.float32)
+        model.model.buffers[weight.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+
+    audit = audit_file(changed_tflite(tmp_path, change))
+    assert (audit.macs, audit.mean_macs) == (NET + TRANSPOSED - POINTWISE, POINTWISE)
+    assert floats(audit)["mean as convolution"] == 1
+    assert "not counted: 0.1 M of means that run as convolutions" in format_audit(audit)
+
+
+@pytest.mark.parametrize(
+    "stored,scale,zero,mean",
+    [
+        (0.125, (), (), True),
+        (127, (1 / 8 / 127,) * 4, (0,) * 4, True),  # int8, per channel
+        (255, (1 / 8 / 127,), (128,), True),
+        (127, (1.0, 0.5), (0, 0), False),
+        (0.25, (), (), False),
+        (None, (), (), False),  # values differ
+    ],
+)
+def test_weights_that_take_a_mean(stored, scale, zero, mean):
+    tensors = {
+        "x": FileTensor("x", (1, 8, 3, 3), "float32"),
+        "w": FileTensor("w", (4, 8, 1, 1), "int8", scale, zero, constant=True, fill=stored),
+        "y": FileTensor("y", (1, 4, 3, 3), "float32"),
+    }
+    node = FileNode("conv", ("x", "w"), ("y",), 36 * 8)
+    graph = FileGraph("tflite", tensors, (node,), ("x",), ("y",), 0)
+    assert NumberFormats(graph).index.takes_mean(node) == mean
 
 
 @pytest.mark.parametrize(

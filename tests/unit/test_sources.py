@@ -18,8 +18,11 @@ from PIL import Image
 from torch import nn
 
 from export.quiet import quiet
+from export.source import source_of
 from export.verbs.network_options import network_options, opened_of
 from export.verbs.parser import Parser
+from mobilemod.data.classes import ClassNames
+from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import imagenet_synsets
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -27,7 +30,7 @@ from mobilemod.networks.foreign.factory import open_function
 from mobilemod.networks.foreign.hugging_face import open_folder, take_rgb
 from mobilemod.networks.foreign.labels import labels_of
 from mobilemod.networks.foreign.opened import Asked
-from mobilemod.networks.foreign.processor import KNOWN, processed
+from mobilemod.networks.foreign.processor import measured
 from mobilemod.networks.registry import preprocess_of
 
 CLASSES = 5
@@ -47,6 +50,10 @@ class Tiny(nn.Module):
 class Among(Tiny):
     def forward(self, x):
         return {"features": x, "logits": super().forward(x)}
+
+class Alone(Tiny):
+    def forward(self, x):
+        return {"answer": super().forward(x), "more": None}
 
 class Pair(Tiny):
     def forward(self, x):
@@ -95,6 +102,10 @@ def breaks():
 def infinite():
     net = Tiny()
     net.head.bias.data[0] = float("inf")
+    return net
+def empty():
+    net = Tiny()
+    net.head = torch.nn.Linear(4, 5, device="meta")
     return net
 """
 
@@ -155,7 +166,9 @@ def test_a_function_gives_its_network_ready_to_be_compiled(here):
 COMPILED = pytest.param("compiled", marks=pytest.mark.slow)  # importing the compiler is slow
 
 
-@pytest.mark.parametrize("what", ["Tiny", "ready", COMPILED, "spread", "Optional", "Among"])
+@pytest.mark.parametrize(
+    "what", ["Tiny", "ready", COMPILED, "spread", "Optional", "Among", "Alone"]
+)
 def test_what_else_stands_for_a_network(here, what):
     opened = open_function(f"mine_nets:{what}")
     assert opened.num_classes == 5
@@ -213,6 +226,7 @@ def test_a_grey_network_takes_colour_images(here):
         ("mine_nets:four", r"takes 4 channels; 1 \(grey\) and 3 \(colour\) are supported"),
         ("mine_nets:grey", "takes grey images, of which no --mean is known; give one"),
         ("mine_nets:infinite", "'head.bias' holds values that are not finite"),
+        ("mine_nets:empty", r"'head.weight' has no values \(device meta\); give the network"),
     ],
 )  # fmt: skip
 def test_functions_are_refused_in_one_line(here, spec, line):
@@ -453,20 +467,38 @@ def test_colours_that_can_not_be_turned_round_are_refused(here):
     assert "takes blue, green, red, which can't be turned round" in refused(take_rgb, opened)
 
 
-@pytest.mark.parametrize("kind", KNOWN)
-def test_pixels_are_those_of_the_processor(library, kind):
-    values = {"size": {"shortest_edge": 288}} if kind == "MobileViT" else {}
-    small = {"size": {"shortest_edge": 112}} if kind == "ConvNext" else values
+def asked_of(own, **options):
+    """What is measured of a processor of the library's."""
+    return lambda image: np.asarray(own(image, return_tensors="np", **options)["pixel_values"][0])
+
+
+@pytest.mark.parametrize(
+    "kind,given",
+    [
+        ("Beit", {}), ("Bit", {}), ("BridgeTower", {}), ("CLIP", {}), ("ConvNext", {}),
+        ("ConvNext", {"size": {"shortest_edge": 112}}), ("DeiT", {}), ("EfficientNet", {}),
+        ("Levit", {}), ("MobileNetV1", {}), ("MobileNetV2", {}),
+        ("MobileViT", {"size": {"shortest_edge": 288}}), ("PoolFormer", {}), ("Pvt", {}),
+        ("Segformer", {}), ("Siglip", {}), ("TextNet", {"size": {"shortest_edge": 280}}),
+        ("ViT", {}),
+    ],
+)  # fmt: skip
+def test_pixels_are_those_of_the_processor(library, kind, given):
     base = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    for given in (values, small):
-        own = getattr(library, f"{kind}ImageProcessorPil")(**given)
-        made = processed(kind, own.to_dict())
-        whole = Image.fromarray(base).resize((450, 300), Image.Resampling.BICUBIC)
-        # An image that is stretched is the same only where it is square.
-        image = whole.crop((0, 0, 300, 300)) if made.notes else whole
-        theirs = own(image, return_tensors="np")["pixel_values"][0]
-        ours = made.preprocess(image)[:: -1 if made.reversed else 1]
-        assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-5
+    own = getattr(library, f"{kind}ImageProcessorPil")(**given)
+    made = measured(asked_of(own))
+    whole = Image.fromarray(base).resize((450, 300), Image.Resampling.BICUBIC)
+    # An image that is stretched is the same only where it is square.
+    image = whole.crop((0, 0, 300, 300)) if made.notes else whole
+    theirs = asked_of(own)(image)
+    ours = made.preprocess(image)[:: -1 if made.reversed else 1]
+    assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-6
+    assert made.reversed == (kind == "MobileViT")
+    theirs_wide = asked_of(own)(whole)
+    assert bool(made.notes) == (
+        theirs_wide.shape != theirs.shape
+        or np.abs(made.preprocess(whole)[:: -1 if made.reversed else 1] - theirs_wide).max() > 1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -479,12 +511,44 @@ def test_pixels_are_those_of_the_processor(library, kind):
          ((0, 0, 0), (1, 1, 1))),
     ],
 )  # fmt: skip
-def test_what_a_processor_may_say(values, more, expected):
-    told = {**STANDARD, **values}
-    made = processed("Bit", told)
+def test_what_a_processor_may_do(library, values, more, expected):
+    made = measured(asked_of(library.BitImageProcessorPil(**{**STANDARD, **values})))
     assert (len(made.notes), all(m in made.notes[0] for m in more)) == (len(more), True)
-    for found, wanted in zip((made.preprocess.mean, made.preprocess.std), expected, strict=True):
-        assert found == pytest.approx(wanted)
+    assert (made.preprocess.mean, made.preprocess.std) == expected
+
+
+def crop_then_resize(image):
+    return resized(image.crop((20, 20, 190, 190)))
+
+
+def longer_side(image):
+    return np.moveaxis(
+        np.float32(image.resize([64 * s // max(image.size) for s in image.size])), -1, 0
+    )
+
+
+def resized(image, how=Image.Resampling.BICUBIC):
+    return np.moveaxis(np.asarray(image.resize((64, 64), how), np.float32), -1, 0)
+
+
+@pytest.mark.parametrize(
+    "process,line",
+    [
+        (lambda image: resized(image.convert("L").convert("RGB")), "no mean and deviation"),
+        (lambda image: resized(image) ** 2, "no mean and deviation"),
+        (lambda image: resized(image) * 0, "black and white the same"),
+        (lambda image: resized(image)[:1], "it gives (1, 64, 64) for an image"),
+        (lambda image: np.pad(resized(image), ((0, 0), (2, 2), (2, 2))), "it pads images"),
+        (lambda image: resized(image, Image.Resampling.LANCZOS), "how it resizes isn't known"),
+        (crop_then_resize, "how it resizes isn't known"),
+        (longer_side, "follows the longer side"),
+        (lambda image: np.moveaxis(np.float32(image), -1, 0), "isn't resized to one size"),
+        (lambda image: resized(image)[:, 8:], "56 x 64: rectangular"),
+    ],
+)
+def test_what_a_bundle_can_not_say_is_refused(process, line):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        measured(process)
 
 
 STANDARD = {
@@ -552,15 +616,14 @@ CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.s
         (PROCESSOR, None, "has no preprocessor_config.json; give --size, --mean and --std"),
         (PROCESSOR, "{", "preprocessor_config.json is no JSON"),
         (PROCESSOR, {"auto_map": {}}, "asks for code of its own"),
-        (PROCESSOR, {"image_processor_type": "DonutImageProcessor"}, "DonutImageProcessor isn't"),
-        (PROCESSOR, {"resample": 1}, "resample 1 isn't supported; one of 0 (nearest), 2 "),
+        (PROCESSOR, {**STANDARD, "crop_size": {"height": 96, "width": 96},
+                     "image_processor_type": "BitImageProcessor"}, "it pads images"),
+        (PROCESSOR, {"resample": 1}, "how it resizes isn't known; one of nearest, bilinear, "),
         (PROCESSOR, {"do_resize": False}, "an image that isn't resized"),
         (PROCESSOR, {"size": {"height": 64, "width": 32}, "image_processor_type":
                      "ViTImageProcessor"}, "64 x 32: rectangular preprocessing is not supported"),
         (PROCESSOR, {"size": {"longest_edge": 64}, "image_processor_type": "BitImageProcessor"},
-         "size {'longest_edge': 64} isn't supported"),
-        (PROCESSOR, {"do_center_crop": True, "crop_size": {"height": 96, "width": 96}},
-         "it crops 96 of 73 pixels, which pads"),
+         "Size must "),
         (PROCESSOR, {"size": {"shortest_edge": 8}}, "image size 8: must be at least 16"),
     ],
 )  # fmt: skip
@@ -657,3 +720,16 @@ def test_options_that_can_not_be_read_are_refused(words, line, capsys):
     with pytest.raises(SystemExit):
         parsed(*words)
     assert line in capsys.readouterr().err
+
+
+def test_outputs_that_nothing_names_are_calibrated_on_images_all_the_same(here, tmp_path):
+    for folder in ("train/ant", "train/bee", "val/ant", "val/bee"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / folder / "a.png")
+    opened = open_function("mine_nets:Tiny", asked=Asked(size=32))
+    source = source_of(opened, tmp_path)
+    assert source.label_ids == ("0", "1", "2", "3", "4") and not source.named
+    assert len(source.read(tmp_path, "train").samples) == 2
+    assert "--classes FILE" in source.notes[-1] and "--labels FILE" in source.notes[-1]
+    said = refused(source_of, opened, DataSet(tmp_path, classes=ClassNames({}, sorted=True)))
+    assert "--classes names 2 classes in order, the model has 5" in said

@@ -140,6 +140,14 @@ def test_the_first_op_that_parts_is_named(plain, tmp_path):
     assert "the first tensor that parts: body.0 (softmax); compute it in another way" in text
 
 
+def test_int8_that_one_partition_reads_and_hands_to_the_next_is_right(tmp_path):
+    def made(m: Pattern, x: Tensor) -> Tensor:
+        y = int8(x)
+        return m.conv(torch.cumsum(m.conv(y) - y, 1)) + y
+
+    assert outside(made, "executorch", tmp_path) == ["cumsum"]
+
+
 RIGHT: dict[str, Made] = {
     "softmax, then a convolution": lambda m, x: m.conv(F.softmax(scores(x), -1)),
     "talking heads as a product": lambda m, x: F.softmax(
@@ -201,3 +209,15 @@ def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
     target.check(path, program, IMAGES)
     graph = target.read_graph(path)
     assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
+
+
+def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
+    """An int8 tensor that a channels-first op reads first, then a convolution."""
+    y = int8(m.conv(int8(x)))
+    return y.flatten(2).softmax(-1).view_as(y) + m.conv(y)
+
+
+def test_a_dequantized_tensor_in_two_layouts_is_right(tmp_path):
+    backend, module = get_target("tflite"), Pattern(in_two_layouts).eval()
+    backend.lower(module, INFO, path := tmp_path / "pattern.tflite", int8=True)
+    backend.check(path, module, IMAGES)

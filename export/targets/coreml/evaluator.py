@@ -284,6 +284,14 @@ def _rsqrt(op: Any) -> Kernel:
     return lambda x: torch.rsqrt(x + eps)
 
 
+def _upsample_bilinear(op: Any) -> Kernel:
+    corners = bool(attribute(op, "align_corners", True))
+    if bool(attribute(op, "half_pixel_centers", not corners)) == corners:
+        raise UserError(f"the evaluator doesn't know such an upsampling ({op.name})")
+    factors = [float(attribute(op, f"scale_factor_{side}", 1)) for side in ("height", "width")]
+    return lambda x: F.interpolate(x, scale_factor=factors, mode="bilinear", align_corners=corners)
+
+
 # Ops whose result holds the input's values or codes: nothing to round.
 MOVES = ("reshape", "transpose", "concat", "quantize")
 KERNELS: dict[str, Callable[[Any], Kernel]] = {
@@ -304,4 +312,5 @@ KERNELS: dict[str, Callable[[Any], Kernel]] = {
     "square": lambda op: torch.square,
     "sub": _elementwise(torch.sub),
     "transpose": _transpose,
+    "upsample_bilinear": _upsample_bilinear,
 }

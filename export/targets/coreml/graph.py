@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export.graph import FileGraph, FileNode, FileTensor
+from export.graph import FileGraph, FileNode, FileTensor, fill_of
 from export.targets import isolated
 from export.targets.coreml.reader import WEIGHTS_FOLDER, blocks, model_path, operations, read_spec
 from export.targets.coreml.shapes import default_shapes, infer_shapes, prepare_to_infer
@@ -60,6 +60,10 @@ def read_graph(path: Path) -> FileGraph:
     )  # fmt: skip
 
 
+def _fill(value: Any) -> float | None:
+    return fill_of(value) if isinstance(value, np.ndarray) else None
+
+
 class _Reading:
     """Tensors and nodes as they are found, one function after the other."""
 
@@ -87,7 +91,8 @@ class _Reading:
         if op.type == "const":
             for out in op.outputs:
                 self.values.named[out.name] = op.attributes["val"]
-                self.add(out.name, out.type, constant=True)
+                fill = _fill(self.values.read(op.attributes["val"]))
+                self.add(out.name, out.type, constant=True, fill=fill)
             return
         if op.type.startswith(CONSTEXPR):
             self._add_constexpr(op)
@@ -140,7 +145,8 @@ class _Reading:
         dtype = self._stored(op)
         for out in op.outputs:
             changes = self._quantization(op) if "scale" in {*op.inputs, *op.attributes} else {}
-            self.add(out.name, out.type, dtype=dtype, constant=True, **changes)
+            fill = _fill(self.values.argument(op, "quantized_data")) if changes else None
+            self.add(out.name, out.type, dtype=dtype, constant=True, fill=fill, **changes)
 
     def _stored(self, op: Any) -> str:
         """What a compressed weight is stored as."""

@@ -14,7 +14,9 @@ import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers quantized_
 from torch import nn
 
 from export.quiet import quiet
-from export.targets.base import ModelInfo
+from export.targets.base import ModelInfo, common_path
+from export.targets.executorch.reader import MODULE_FRAME
+from export.targets.executorch.tanh_gelu import without_tanh_gelu
 from export.targets.executorch.xnnpack_graph import simplify
 from mobilemod.files import atomic_path
 
@@ -63,7 +65,9 @@ def lower(
     with quiet(), _delegate_passes(all_passes), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
-        exported = torch.export.export(module.eval(), (torch.zeros(1, 3, size, size),))
+        image = torch.zeros(1, 3, size, size)
+        written = without_tanh_gelu(module.eval(), tuple(image.shape))
+        exported = torch.export.export(written, (image,))
         _split_dequantize(exported.graph)
         # to_edge and to_backend: to_edge_transform_and_lower decomposes three times, not once.
         kept = _kept_whole(exported.graph)
@@ -72,9 +76,13 @@ def lower(
             constant_methods={METADATA_METHOD: _notes(info)},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, preserve_ops=kept),
         )
-        program = edge.to_backend(_partitioner_class()()).to_executorch()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        program.write_to_file(file)
+        partitioner = _partitioner_class()()
+        if not _taken(partitioner, edge.exported_program())[1]:
+            _dequantize_each(edge.exported_program().graph)
+        program = edge.to_backend(partitioner).to_executorch()
+        content = _with_modules(program, module)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
@@ -89,6 +97,48 @@ def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
         content = bytes(serialize_pte_binary(file, extract_delegate_segments=True))
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _with_modules(program: Any, module: nn.Module) -> bytes:
+    """The file's bytes; where kernels run outside the delegate, with the module that each is of.
+
+    The format has a place for where an instruction comes from: `stacktrace`.
+    """
+    from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
+    from executorch.exir.schema import Frame, FrameList, KernelCall
+
+    file = deserialize_pte_binary(program.buffer)
+    plan = file.program.execution_plan[0]
+    (chain,) = plan.chains
+    if not any(isinstance(i.instr_args, KernelCall) for i in chain.instructions):
+        return program.buffer
+    nodes = [n for n in program.exported_program().graph.nodes if n.op == "call_function"]
+    frames = []
+    for instruction in chain.instructions:
+        items = []
+        if isinstance(instruction.instr_args, KernelCall):
+            name = plan.operators[instruction.instr_args.op_index].name
+            schemas = (getattr(n.target, "_schema", None) for n in nodes)
+            place = next((i for i, s in enumerate(schemas) if s and s.name == name), None)
+            if place is not None:  # instructions stand in the graph's order
+                path = _network_module(nodes[place], module)
+                items = [Frame(filename=MODULE_FRAME, lineno=0, name=path, context=name)]
+                nodes = nodes[place + 1 :]
+        frames.append(FrameList(items=items))
+    chain.stacktrace = frames
+    return bytes(serialize_pte_binary(file, extract_delegate_segments=True))
+
+
+def _network_module(node: torch.fx.Node, module: nn.Module) -> str:
+    """The network's module that a node is of: its own, or that of what it works on."""
+    while True:
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        if stack:
+            return common_path(module.get_submodule(stack[-1][0].partition("@")[0]))
+        before = [n for n in node.all_input_nodes if n.op == "call_function"]
+        if not before:
+            return ""
+        node = before[0]
 
 
 def _notes(info: ModelInfo) -> str:
@@ -120,6 +170,24 @@ def _split_dequantize(graph: torch.fx.Graph) -> None:
                 own = graph.node_copy(node)
             for user in floats:
                 user.replace_input_with(node, own)
+
+
+def _taken(partitioner: Any, ep: Any) -> tuple[set[torch.fx.Node], bool]:
+    """The nodes that the delegate takes; whether these are all ops."""
+    found = {n for group in partitioner.get_matched_nodes_from_configs(ep) for n in group}
+    return found, all(n in found for n in ep.graph.nodes if n.op == "call_function")
+
+
+def _dequantize_each(graph: torch.fx.Graph) -> None:
+    """A dequantize of its own for each reader.
+
+    Where one partition hands a dequantized value to the next, the delegate turns it to channels
+    first for those that read it within, too.
+    """
+    for node in [n for n in graph.nodes if _op_name(n) == "dequantize_per_tensor"]:
+        for user in list(node.users)[1:]:
+            with graph.inserting_after(node):
+                user.replace_input_with(node, graph.node_copy(node))
 
 
 def _is_int8(node: torch.fx.Node) -> bool:
@@ -182,11 +250,10 @@ def _partitioner_class() -> type:
             super().__init__(configs=[own.get(c, c) for c in ALL_PARTITIONER_CONFIGS])
 
         def generate_partitions(self, ep: Any) -> list[Any]:
-            taken = {n for group in self.get_matched_nodes_from_configs(ep) for n in group}
-            nodes = list(ep.graph_module.graph.nodes)
-            if any(n.op == "call_function" and n not in taken for n in nodes):
+            taken, whole = _taken(self, ep)
+            if not whole:
                 return super().generate_partitions(ep)
-            return [Partition(id=0, nodes=[n for n in nodes if n in taken])]
+            return [Partition(id=0, nodes=[n for n in ep.graph_module.graph.nodes if n in taken])]
 
     return WholeGraphPartitioner
 

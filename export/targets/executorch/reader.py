@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
 import re
 import struct
 from collections import Counter
@@ -18,14 +19,20 @@ from typing import Any
 
 import numpy as np
 
-from export.graph import FileGraph, FileNode, FileTensor, shape_text
+from export.graph import FileGraph, FileNode, FileTensor, fill_of, shape_text
 from export.targets.executorch.work import portable_node
-from export.targets.executorch.xnnpack_reader import Content, add_xnnpack_graph, read_xnnpack_graph
+from export.targets.executorch.xnnpack_reader import (
+    STORED,
+    Content,
+    add_xnnpack_graph,
+    read_xnnpack_graph,
+)
 from export.targets.flatbuffer import DamagedError, Schema, UnsupportedError, at
 from mobilemod.errors import UserError
 from mobilemod.targets.executorch import FACTS
 
 XNNPACK = "XnnpackBackend"
+MODULE_FRAME = "module"  # the file name of a frame that holds a network's module
 SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
     name.upper(): name for name in ("uint16", "uint32", "uint64", "bool", "bfloat16")
 } | {"SHORT": "int16", "INT": "int32", "LONG": "int64", "DOUBLE": "float64"}  # fmt: skip
@@ -150,30 +157,44 @@ class _Program:
         for i, value in enumerate(values):
             if value is not None and value[0] == "Tensor":
                 name = f"{prefix}t{i}"
-                tensors[name] = _tensor(name, value[1])
+                tensor = _tensor(name, value[1])
+                tensors[name] = replace(tensor, fill=self._fill(value[1], tensor))
                 if _is_external(value[1]):
                     self.content.elsewhere.add(
                         value[1]["extra_tensor_info"]["fully_qualified_name"]
                     )
         for chain in plan["chains"]:
-            for instruction in chain["instructions"]:
-                self._read_instruction(plan, values, instruction, prefix)
+            told = [_module_of(frames) for frames in chain["stacktrace"]]
+            for i, instruction in enumerate(chain["instructions"]):
+                self._read_instruction(plan, values, instruction, prefix, "".join(told[i : i + 1]))
                 if len(nodes) > self.size:
                     raise DamagedError("it calls its delegates more often than it has bytes")
         batch = self._batch(plan, values)
         for i in range(start, len(nodes)):
             nodes[i] = replace(self._of_one(nodes[i], batch), method=method)
 
+    def _fill(self, value: dict[str, Any], tensor: FileTensor) -> float | None:
+        """The one value of a constant of the program itself, in its segment of constants."""
+        place, number = self.program["constant_segment"], value["data_buffer_idx"]
+        known = place is not None and number < len(place["offsets"]) and tensor.dtype in STORED
+        if not tensor.constant or _is_external(value) or not known:
+            return None
+        start = int(place["offsets"][number])
+        length = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
+        data = at(self.segments, place["segment_index"], "segment")[start : start + length]
+        return fill_of(np.frombuffer(data, tensor.dtype)) if len(data) == length else None
+
     def _read_instruction(
-        self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str
-    ) -> None:
+        self, plan: dict[str, Any], values: list[Any], instruction: dict[str, Any], prefix: str,
+        module: str,
+    ) -> None:  # fmt: skip
         kind, call = instruction["instr_args"] or ("nothing", {})
         if kind == "KernelCall":
             operator = at(plan["operators"], call["op_index"], "operator")
             args = [int(i) for i in call["args"]]
             tensors = self.content.tensors
             node = portable_node(operator["name"], args, values, prefix, tensors)
-            self.content.nodes.append(node)
+            self.content.nodes.append(replace(node, module=module))
         elif kind == "DelegateCall":
             delegate = at(plan["delegates"], call["delegate_index"], "delegate")
             args = [f"{prefix}t{i}" for i in call["args"]]
@@ -238,6 +259,12 @@ def _tensor(name: str, t: dict[str, Any]) -> FileTensor:
     constant = t["allocation_info"] is None and t["data_buffer_idx"] > 0
     shape = tuple(t["sizes"].tolist())
     return FileTensor(name, shape, dtype, constant=constant or _is_external(t))
+
+
+def _module_of(frames: dict[str, Any]) -> str:
+    """The module that an instruction of a file of ours is of."""
+    names = [f["name"] or "" for f in frames["items"] if f["filename"] == MODULE_FRAME]
+    return "".join(names[:1])
 
 
 def _is_external(tensor: dict[str, Any]) -> bool:

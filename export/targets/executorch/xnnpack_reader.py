@@ -24,6 +24,7 @@ from export.graph import (
     TRANSPOSE,
     FileNode,
     FileTensor,
+    fill_of,
 )
 from export.targets.flatbuffer import DamagedError, Schema, UnsupportedError, at
 
@@ -129,12 +130,15 @@ def add_xnnpack_graph(
         content.scales += len(scale)
         if content.scales > MOST_SCALES:
             raise DamagedError(f"more than {MOST_SCALES} scales")
-        content.tensors[name] = FileTensor(name, shape, dtype, scale, zero_point, axis, index > 0)
+        fill = None
         data = constant(index) if index else None
         if data is not None and dtype in STORED:
             if len(data) != math.prod(shape) * np.dtype(dtype).itemsize:
                 raise DamagedError(f"a constant of {len(data)} bytes for {shape} {dtype}")
             content.constants[name] = np.frombuffer(data, dtype).reshape(shape)
+            fill = fill_of(content.constants[name])
+        tensor = FileTensor(name, shape, dtype, scale, zero_point, axis, index > 0, fill)
+        content.tensors[name] = tensor
     for entry in graph["xnodes"]:
         kind, fields = _union(entry, "xnode_union")
         content.nodes.append(_node(kind.removeprefix("XNN"), fields, names, content, partition))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from export.graph import (
     CONCAT,
@@ -16,6 +19,7 @@ from export.graph import (
     FileGraph,
     FileNode,
     FileTensor,
+    fill_of,
     shape_text,
 )
 from export.targets.tflite.edit import OPERATORS
@@ -33,6 +37,7 @@ NORMALISED = OPS | {
     "CONCATENATION": CONCAT,
 }
 CUSTOM = "CUSTOM"
+FILLED = ("float32", "float16", "int8", "uint8")  # as NumPy calls them too
 
 
 def read_graph(path: Path) -> FileGraph:
@@ -147,6 +152,8 @@ def _tensor(model: dict[str, Any], name: str, tensor: dict[str, Any]) -> FileTen
         scale = tuple(params["scale"].tolist())
         zero_point = tuple(params["zero_point"].tolist()) or (0,) * len(scale)
     axis = int(params["quantized_dimension"]) if len(scale) > 1 else None
-    dtype = DTYPES[tensor["type"]]
+    dtype, held = DTYPES[tensor["type"]], np.asarray(buffer["data"], np.uint8).tobytes()
     shape = tuple(tensor["shape"].tolist())
-    return FileTensor(name, shape, dtype, scale, zero_point, axis, constant)
+    plain = dtype in FILLED and len(held) == math.prod(shape) * np.dtype(dtype).itemsize
+    fill = fill_of(np.frombuffer(held, dtype)) if plain else None
+    return FileTensor(name, shape, dtype, scale, zero_point, axis, constant, fill)

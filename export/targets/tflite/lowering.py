@@ -6,13 +6,16 @@ pipelines have, and the edges that LiteRT.js accepts.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from export.quiet import quiet
-from export.targets.base import ModelInfo
+from export.targets.base import ModelInfo, common_path
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.metadata import (
     METADATA_NAME,
@@ -84,9 +87,33 @@ def _convert(module: nn.Module, size: int, int8: bool) -> bytes:
             static = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
             config = QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
         sample = (torch.zeros(1, size, size, 3),)
-        with torch.no_grad():
+        with torch.no_grad(), _layouts_kept():
             converted = litert_torch.convert(module, sample, quant_config=config)
         return converted.model_content()
+
+
+@contextlib.contextmanager
+def _layouts_kept() -> Iterator[None]:
+    """Inside the block, litert-torch's layout pass forgets nothing of a tensor that it dequantizes.
+
+    It forgets shape and layout where it turns one for a reader: it then refuses the next that wants
+    it otherwise, or takes it for turned already.
+    """
+    from litert_torch._convert.fx_passes import OptimizeLayoutTransposesPass as Layout
+
+    insert = Layout.insert_t_q_dq
+
+    def insert_and_keep(self: Any, graph: Any, dequantized: Any, *rest: Any) -> Any:
+        known = dict(dequantized.meta)
+        made = insert(self, graph, dequantized, *rest)
+        dequantized.meta = known
+        return made
+
+    Layout.insert_t_q_dq = insert_and_keep
+    try:
+        yield
+    finally:
+        Layout.insert_t_q_dq = insert
 
 
 def published_module(root: nn.Module, name: str) -> str:
@@ -107,17 +134,5 @@ def published_module(root: nn.Module, name: str) -> str:
                 module = child
                 break
         else:
-            return _common_path(module)
-    return _common_path(module)
-
-
-def _common_path(module: nn.Module) -> str:
-    """The longest published path that all of the module's named tensors share."""
-    names = (getattr(m, "tensor", getattr(m, "makes", "")) for m in module.modules())
-    paths = [name.partition(":")[0].split(".") for name in names if name]
-    shared: list[str] = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        shared.append(parts[0])
-    return ".".join(shared)
+            return common_path(module)
+    return common_path(module)

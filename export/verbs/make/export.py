@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
         lines.append(f"  {f['file']:<36} {f['bytes'] / 1e6:6.2f} MB  {how:<24} {share}")
     lines.append(record["checkpoint"])
     lines += record["notes"]
-    lines += explanation(record["form"], record["floats"]) if args.explain else ()
+    if args.explain:
+        audits = {f["file"]: f["audit"] for f in record["files"]}
+        lines += explanation(record["form"], record["floats"], audits)
     lines.append(f"calibrated from {record['calibration']}; accuracy not measured yet: "
                  f"mobilemod validate {record['bundle']} --data DIR")  # fmt: skip
     emit(args, record, "\n".join(lines))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mobilemod.forms.layout.axes import Axis, Dim, View, matched, size_of
-from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported
+from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported, without_batch
 from mobilemod.forms.layout.elementwise import add, scaled, with_constant
 from mobilemod.forms.layout.handlers import Value, dim_of, handles, is_view
 from mobilemod.forms.layout.views import transpose
@@ -40,24 +40,29 @@ def matmul(b: Builder, x: Value, y: Value) -> View:
     if len(image.axes) == 1 or constant.ndim == 1 and dim == -2 and len(image.axes) < 2:
         raise Unsupported("a product with a vector of images")
     vector = constant.ndim == 1
-    matrix = _matrix(constant[None] if vector else constant, image)
+    matrix = constant[None] if vector else constant
     image = image.seen_as([()] * (constant.ndim - len(image.axes)) + list(image.axes))
-    weight = matrix.t() if dim == -1 and not vector else matrix
+    weight, lead = _matrices(b, matrix.mT if dim == -1 and not vector else matrix, image)
     dim %= len(image.axes)
-    out = pointwise(b, image, dim, weight, None)
+    out = pointwise(b, image, dim, weight, None, lead)
     return out.seen_as(d for i, d in enumerate(out.axes) if i != dim) if vector else out
 
 
-def _matrix(constant: Tensor, like: View) -> Tensor:
-    """The one matrix of a stack whose matrices are alike."""
-    lead = constant.shape[:-2]
-    own = ((1,) * len(lead) + like.shape[:-2])[-len(lead) :] if lead else ()
-    stack = constant.flatten(0, -3) if lead else constant[None]
-    if any(n not in (1, m) for n, m in zip(lead, own, strict=True)) or not bool(
-        (stack == stack[0]).all()
-    ):
-        raise Unsupported("a product with a stack of constant matrices")
-    return stack[0]
+def _matrices(b: Builder, constant: Tensor, like: View) -> tuple[Tensor, Dim]:
+    """A constant (…, out, in) for the images of `like` as (matrices x out, in), and the axes for
+    each value of which there is a matrix of its own."""
+    lead: Dim = ()
+    for i, axes in enumerate(like.dims[-constant.ndim : -2]):
+        if constant.shape[i] > 1 and b.batch in axes:
+            constant = without_batch(constant, i, axes)
+        first = constant.narrow(i, 0, 1)
+        if constant.shape[i] > 1 and bool((constant == first).all()):
+            constant = first
+        own = tuple(a for a in axes if a is not b.batch)
+        if constant.shape[i] not in (1, size_of(own)):
+            raise Unsupported("a product that broadcasts")
+        lead += own if constant.shape[i] > 1 else ()
+    return constant.flatten(0, -2), lead
 
 
 def product(b: Builder, x: View, y: View) -> View:

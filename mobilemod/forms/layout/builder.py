@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,17 +53,29 @@ class Builder:
 
     def call(
         self, name: str, inputs: Sequence[Node], args: Sequence[Any] = (), role: str = "",
-        **options: Any,
+        item: int | None = None, **options: Any,
     ) -> Node:  # fmt: skip
-        """A node of one torch op: tensors first, then `args`, unless these hold their places."""
+        """A node of one torch op: tensors first, then `args`, unless these hold their places.
+
+        item: which of several results it is.
+        """
         places = [] if has_hole(list(args)) else map(Hole, range(len(inputs)))
-        op = Call(name, [*places, *args], options)
-        result = op(*(torch.empty(n.shape, dtype=n.dtype, device="meta") for n in inputs))
+        op = Call(name, [*places, *args], options, item)
+        result = op(*_shapes(inputs))
         if not isinstance(result, Tensor):
             raise TypeError("it gives several tensors")
+        if result.dtype.is_complex:
+            raise TypeError("it gives complex numbers, which no runtime here computes with")
         node = self.add(op, inputs, result.shape, role)
         node.dtype = result.dtype
         return node
+
+    def several(
+        self, name: str, inputs: Sequence[Node], args: Sequence[Any], options: Mapping[str, Any]
+    ) -> int | None:
+        """How many results an op gives, None where one; `args` hold the places of tensors."""
+        result = Call(name, args, dict(options))(*_shapes(inputs))
+        return None if isinstance(result, Tensor) else len(result)
 
     def leave(self, op: str, reason: str) -> None:
         """Note that an op stays as it is."""
@@ -159,7 +171,7 @@ class Builder:
         value = value.reshape((1,) * (len(like.dims) - value.ndim) + tuple(value.shape))
         for i, dim in enumerate(like.dims):
             if value.shape[i] > 1 and settled(dim)[:1] == (self.batch,) and dim:
-                value = _without_batch(value, i, like.dims[i])
+                value = without_batch(value, i, like.dims[i])
         axes, shape = [], []
         for size, dim in zip(value.shape, like.dims, strict=True):
             for a in dim:
@@ -194,7 +206,12 @@ class Mixed(Exception):
     """What would let one image change the answer of another; the message says how."""
 
 
-def _without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:
+def _shapes(nodes: Sequence[Node]) -> list[Tensor]:
+    """Tensors without values, of what the nodes give."""
+    return [torch.empty(n.shape, dtype=n.dtype, device="meta") for n in nodes]
+
+
+def without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:
     """A constant that was made for the captured batch, for one image."""
     rest = size_of(settled(dim)) // BATCH
     if value.shape[i] != rest * BATCH:

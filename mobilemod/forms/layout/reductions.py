@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+
 from mobilemod.forms.layout.axes import Axis, View, size_of
 from mobilemod.forms.layout.builder import Builder, Mixed, Unsupported
 from mobilemod.forms.layout.elementwise import binary, scaled, square, unary
 from mobilemod.forms.layout.handlers import dim_of, handles, pair
 from mobilemod.forms.layout.joining import pad
+from mobilemod.forms.layout.weighted import pointwise
 from mobilemod.forms.ops import ChannelMean
 
 SPATIAL = [2, 3]
@@ -24,7 +28,10 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
     gone = {a for d in chosen for a in x.dims[d]}
     where = [i for i, d in enumerate(x.node_dims) if d and set(d) <= gone]
     covered = {a for i in where for a in x.node_dims[i]}
-    if covered != gone - x.missing:
+    # A largest value is delegated as one of a window.
+    window = name == "amax.default"
+    on_image = len(x.node_dims) == 4 and set(where) <= set(SPATIAL)
+    if covered != gone - x.missing or (window and where and not on_image):
         whole = tuple(a for i, d in enumerate(x.dims) if i not in chosen for a in d)
         rest = [a for a in x.flat if a in gone and a not in x.missing]
         others = tuple(a for a in whole if a is not b.batch and a not in x.missing)
@@ -39,10 +46,12 @@ def reduced(b: Builder, x: View, dims: Sequence[int], keep: bool, name: str) -> 
         # Empty dimensions beside those of an image are taken along: delegates know (2, 3).
         if len(x.node_dims) == 4 and set(where) < set(SPATIAL):
             where = SPATIAL if all(i in where or not x.node_dims[i] for i in SPATIAL) else where
-        if name == "mean.dim" and len(x.node_dims) == 4 and where in ([2], [3]):
+        size = [n if i in where else 1 for i, n in enumerate(node.shape)][2:]
+        if window:
+            node = b.call("max_pool2d.default", [node], (size, size), "maximum")
+        elif name == "mean.dim" and len(x.node_dims) == 4 and where in ([2], [3]):
             # Delegates know means over both dimensions of an image, and windows of any shape.
-            window = [n if i in where else 1 for i, n in enumerate(node.shape)][2:]
-            node = b.call("avg_pool2d.default", [node], (window, window, *INSIDE), "mean")
+            node = b.call("avg_pool2d.default", [node], (size, size, *INSIDE), "mean")
         else:
             role = "pooled" if where == SPATIAL and name == "mean.dim" else ""
             node = b.call(name, [node], (where, True), role)
@@ -144,21 +153,26 @@ def vector_norm(
 
 @handles("adaptive_avg_pool2d.default", "_adaptive_avg_pool2d.default")
 def adaptive_pool(b: Builder, x: View, size: Any) -> View:
-    """Average pooling to a size that divides the image's."""
-    out = pair(size)
-    shape = x.shape[2:]
+    """Average pooling: by windows that are alike, or, of sizes without a step, by a matrix for rows
+    and one for columns."""
+    out, shape = pair(size), x.shape[2:]
     if out == (1, 1):
         return reduced(b, x, (2, 3), True, "mean.dim")
-    if shape == out:
+    step = _step(x, out)
+    if step == [1, 1]:
         return x
-    return avg_pool2d(b, x, _step(x, out))
+    if step:
+        return avg_pool2d(b, x, step)
+    for dim, (n, k) in enumerate(zip(shape, out, strict=True), 2):
+        if n != k:
+            x = pointwise(b, x, dim, F.adaptive_avg_pool1d(torch.eye(n), k).t(), None)
+    return x
 
 
 def _step(x: View, out: tuple[int, int]) -> list[int]:
-    shape = x.shape[2:]
-    if any(n % k for n, k in zip(shape, out, strict=True)):
-        raise Unsupported(f"adaptive pooling of {shape} to {out}")
-    return [n // k for n, k in zip(shape, out, strict=True)]
+    """From one window to the next, where all are alike."""
+    sides = list(zip(x.shape[2:], out, strict=True))
+    return [] if any(n % k for n, k in sides) else [n // k for n, k in sides]
 
 
 @handles("adaptive_avg_pool1d.default")
@@ -204,6 +218,8 @@ def adaptive_max_pool(b: Builder, x: View, size: Any) -> list[View | None]:
     if pair(size) == (1, 1):
         return [amax(b, x, (2, 3), True), None]
     step = _step(x, pair(size))
+    if not step:
+        raise Unsupported("adaptive maximum pooling by windows of several sizes")
     return [_on_image(b, x, "max_pool2d.default", step, step, role="maximum"), None]
 
 

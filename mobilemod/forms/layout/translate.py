@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import HigherOrderOperator
 
 from mobilemod.errors import UserError
 from mobilemod.forms.capture import Captured, module_path
@@ -54,8 +55,11 @@ def translate(program: Captured) -> tuple[Graph, list[str]]:
             image = node.name == program.image
             values[node] = builder.input if image else program.constants.get(node.name)
         elif node.op == "output":
-            result = node.args[0][0]
-            output = values[result] if isinstance(result, fx.Node) else None
+            # What a network changes in place stands there too.
+            found = [n for n in node.all_input_nodes if n.name == program.output]
+            output = values[found[0]] if found else None
+        elif node.op == "get_attr":
+            values[node] = node.target  # a program within it, which none here runs
         elif node.op == "call_function":
             builder.path = module_path(node)
             args = fx.map_arg(node.args, values.__getitem__)
@@ -74,11 +78,15 @@ def _translated(b: Builder, target: Any, args: list[Any], options: dict[str, Any
     if target is operator.getitem:
         return args[0][args[1]]
     found = list(_views([*args, *options.values()]))
+    name = str(target).removeprefix("aten.")
+    handler = HANDLERS.get(name)
+    if isinstance(target, HigherOrderOperator):
+        raise _refused(b, name, "runs programs of its own, by what the image says")
+    if handler is None and torch.Tag.nondeterministic_seeded in _tags(target):
+        raise _refused(b, name, "draws random numbers: an answer would never be the same")
     if not found:
         with torch.no_grad():
             return target(*args, **options)
-    name = str(target).removeprefix("aten.")
-    handler = HANDLERS.get(name)
     try:
         if handler is None:
             raise Unsupported("no rewrite knows it")
@@ -90,7 +98,12 @@ def _translated(b: Builder, target: Any, args: list[Any], options: dict[str, Any
         b.leave(name, str(error))
     except Mixed as error:
         raise _refused(b, name, f"mixes images ({error})") from error
-    return _as_it_is(b, name, args, options)
+    return _as_it_is(b, target, name, args, options)
+
+
+def _tags(target: Any) -> Collection[torch.Tag]:
+    """What torch says of an op."""
+    return getattr(target, "tags", ())
 
 
 def _refused(b: Builder, name: str, why: str) -> UserError:
@@ -105,8 +118,10 @@ def _views(values: Any) -> Iterator[View]:
             yield from _views(value)
 
 
-def _as_it_is(b: Builder, name: str, args: list[Any], options: Mapping[str, Any]) -> Value:
-    """The op on tensors laid out as the program has them."""
+def _as_it_is(
+    b: Builder, target: Any, name: str, args: list[Any], options: Mapping[str, Any]
+) -> Value:
+    """The op on tensors laid out as the program has them; each of several results its own op."""
     views: list[View | None] = []
     nodes: list[Node] = []
 
@@ -119,17 +134,22 @@ def _as_it_is(b: Builder, name: str, args: list[Any], options: Mapping[str, Any]
         nodes.append(views[-1].node if is_view(value) else b.constant(value))
         return Hole(len(nodes) - 1)
 
+    placed, found = [place(a) for a in args], []
     try:
-        node = b.call(name, nodes, [place(a) for a in args], "other", **dict(options))
-        leading = _leading(b, node, views)
+        several = b.several(name, nodes, placed, options)
+        for item in (None,) if several is None else range(several):
+            node = b.call(name, nodes, placed, "other", item=item, **dict(options))
+            leading = _leading(b, node, views)
+            dims = (leading, *((Axis(n),) if n > 1 else () for n in node.shape[1:]))
+            found.append(View(node, dims, dims))
     except Mixed as error:
         raise _refused(b, name, f"mixes images ({error})") from error
     except (RuntimeError, NotImplementedError, AttributeError, TypeError, IndexError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if torch.Tag.dynamic_output_shape in _tags(target):
+            reason = "how many values it gives depends on the image's"
         raise _refused(b, name, f"can't be taken over ({reason})") from error
-    dims = tuple((Axis(n),) if n > 1 else () for n in node.shape)
-    dims = (leading, *dims[1:])
-    return View(node, dims, dims)
+    return found[0] if several is None else tuple(found)
 
 
 def _leading(b: Builder, node: Node, views: Sequence[View | None]) -> Dim:
@@ -143,6 +163,8 @@ def _leading(b: Builder, node: Node, views: Sequence[View | None]) -> Dim:
     whole, half = [], []
     for view, source in zip(views, node.inputs, strict=True):
         value = source.op.value if view is None else torch.randn(source.shape, generator=generator)
+        if view is not None and not (source.dtype.is_floating_point or source.dtype.is_complex):
+            value = value > 0  # an index of 0 or 1 is one of any dimension
         whole.append(value.to(source.dtype))
         batched = view is not None and b.batch in view.flat
         half.append(whole[-1][len(value) // BATCH :] if batched else whole[-1])

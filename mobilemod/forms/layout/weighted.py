@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mobilemod.forms.graph import Node
-from mobilemod.forms.layout.axes import Axis, Dim, View
+from mobilemod.forms.layout.axes import Axis, Dim, View, size_of
 from mobilemod.forms.layout.builder import Builder, Unsupported
 from mobilemod.forms.layout.elementwise import with_constant
 from mobilemod.forms.layout.handlers import handles, is_view, pair
@@ -16,14 +16,20 @@ from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.forms.ops import Affine, Call, ChannelNorm
 
 
-def pointwise(b: Builder, x: View, dim: int, weight: Tensor, bias: Tensor | None) -> View:
-    """A linear layer over dimension `dim`, as a 1x1 convolution; weight (out, in)."""
-    x = b.image(x, x.dims[dim])
-    conv = NamedConv2d(b.path, "", weight[:, :, None, None].contiguous(), bias)
+def pointwise(
+    b: Builder, x: View, dim: int, weight: Tensor, bias: Tensor | None, lead: Dim = ()
+) -> View:
+    """A linear layer over dimension `dim`, as a 1x1 convolution; weight (out, in).
+
+    lead: axes for each value of which the layer is another; weight (values x out, in) then.
+    """
+    x = b.image(x, (*lead, *x.dims[dim]))
+    groups = size_of(lead)
+    conv = NamedConv2d(b.path, "", weight[:, :, None, None].contiguous(), bias, groups=groups)
     node = b.add(conv, [x.node], (x.node.shape[0], len(weight), *x.node.shape[2:]))
-    new = (Axis(len(weight)),) if len(weight) > 1 else ()
+    new = (Axis(len(weight) // groups),) if len(weight) > groups else ()
     dims = tuple(new if i == dim % len(x.axes) else d for i, d in enumerate(x.axes))
-    return View(node, (x.node_axes[0], new, *x.node_axes[2:]), dims)
+    return View(node, (x.node_axes[0], (*lead, *new), *x.node_axes[2:]), dims)
 
 
 @handles("linear.default")
@@ -128,44 +134,38 @@ def layer_norm(b: Builder, x: View, shape: Any, weight: Any = None, bias: Any = 
                eps: float = 1e-5, *rest: Any) -> View:  # fmt: skip
     """A norm over the last dimension, as one over an image's channels."""
     if len(shape) == 1:
-        return _normed(b, x, x.dims[-1], eps, False, weight, bias)
+        return _normed(b, x, x.dims[-1], eps, 0, weight, bias)
     if len(shape) == len(x.axes) - 1 == 3:
-        x = b.image(x, x.dims[1])
-        y = View(b.add(ChannelNorm(eps, True), [x.node], x.node.shape), x.node_axes, x.axes)
+        y = _normed(b, x, x.dims[1], eps, 1)
         y = y if weight is None else with_constant(b, y, weight, "mul.Tensor")
         return y if bias is None else with_constant(b, y, bias, "add.Tensor")
     raise Unsupported("a layer norm over several dimensions")
 
 
 @handles("instance_norm.default")
-def instance_norm(b: Builder, *args: Any) -> View:
-    """A norm over the positions of each channel: it stays as it is."""
-    raise Unsupported("a norm of each channel")
+def instance_norm(b: Builder, x: View, weight: Any, bias: Any, mean: Any, variance: Any,
+                  own: bool, momentum: float, eps: float, *rest: Any) -> View:  # fmt: skip
+    """A norm over the positions of each channel."""
+    if not own:
+        raise Unsupported("an instance norm by stored statistics")
+    return _normed(b, x, x.dims[1], eps, x.shape[1], weight, bias)
 
 
 @handles("group_norm.default")
 def group_norm(b: Builder, x: View, groups: int, weight: Any = None, bias: Any = None,
                eps: float = 1e-5, *rest: Any) -> View:  # fmt: skip
-    """A norm of an image over channels and positions; several groups stay, without weights."""
-    if groups != 1:
-        b.leave("group_norm", f"a group norm of {groups} groups")
-        x = b.rearranged(x, x.dims)
-        node = b.call("group_norm.default", [x.node], (groups, None, None, eps), "other")
-        return _weighted(b, View(node, x.node_axes, x.axes), weight, bias)
-    return _normed(b, x, x.dims[1], eps, True, weight, bias)
+    """A norm of an image over positions and the channels of each group."""
+    return _normed(b, x, x.dims[1], eps, groups, weight, bias)
 
 
 def _normed(
-    b: Builder, x: View, features: Dim, eps: float, whole: bool, weight: Any, bias: Any
-) -> View:
+    b: Builder, x: View, features: Dim, eps: float, groups: int, weight: Any = None,
+    bias: Any = None,
+) -> View:  # fmt: skip
+    """A norm over features, then scale and shift per channel, as far as there are any."""
     x = b.image(x, features)
-    node = b.add(ChannelNorm(eps, whole), [x.node], x.node.shape)
-    return _weighted(b, View(node, x.node_axes, x.axes), weight, bias)
-
-
-def _weighted(b: Builder, x: View, weight: Any, bias: Any) -> View:
-    """Scale and shift per channel, as far as there are any."""
-    if weight is None and bias is None:
-        return x
-    scale = torch.ones(x.node.shape[1]) if weight is None else weight
-    return View(b.add(Affine(scale, bias), [x.node], x.node.shape), x.node_axes, x.axes)
+    node = b.add(ChannelNorm(eps, groups), [x.node], x.node.shape)
+    if weight is not None or bias is not None:
+        scale = torch.ones(node.shape[1]) if weight is None else weight
+        node = b.add(Affine(scale, bias), [node], node.shape)
+    return View(node, x.node_axes, x.axes)

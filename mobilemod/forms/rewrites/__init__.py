@@ -13,7 +13,7 @@ from mobilemod.forms.rewrites.affine_after import fold_into_producer
 from mobilemod.forms.rewrites.affine_before import fold_into_readers
 from mobilemod.forms.rewrites.affine_merge import merge_affines
 from mobilemod.forms.rewrites.affine_move import move_behind_pooling
-from mobilemod.forms.rewrites.depthwise_sum import add_depthwise
+from mobilemod.forms.rewrites.convolution_sum import add_convolutions
 from mobilemod.forms.rewrites.factor_move import scale_smaller_factor
 from mobilemod.forms.rewrites.gated_sum import join_gated_sums
 from mobilemod.forms.rewrites.scalar_move import move_scalars_back
@@ -25,7 +25,7 @@ from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
 PASSES: dict[str, Callable[[Graph], int]] = {
     "strided slices joined to channels as one move": space_to_depth,
     "strided slices as convolutions": slices_as_convolutions,
-    "sums of depthwise convolutions as one": add_depthwise,
+    "sums of convolutions of one image as one": add_convolutions,
     "selected channels as convolutions of their own": select_rows,
     "scalar factors moved to a convolution": move_scalars_back,
     "scales and shifts merged": merge_affines,

@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError, meant
 from mobilemod.networks.foreign.labels import labels_of
 from mobilemod.networks.foreign.opened import Asked, Opened, open_module
 from mobilemod.networks.foreign.probe import first_convolution, words, wrong
-from mobilemod.networks.foreign.processor import Processed, processed
+from mobilemod.networks.foreign.processor import Processed, colours, measured
 from mobilemod.networks.foreign.weights import check_fit, floats
 from mobilemod.networks.reading.files import read_checkpoint
 
@@ -236,22 +238,21 @@ def _processed(transformers: Any, folder: Path, source: str, known: bool) -> Pro
             return Processed()
         raise wrong(source, f"has no {PROCESSOR}; give --size, --mean and --std, or add it")
     values = _json(folder / PROCESSOR, source)
-    if known:
-        kind = values.get("image_processor_type", values.get("feature_extractor_type"))
-        turned = values.get("do_flip_channel_order", str(kind).startswith("MobileViT"))
-        return Processed(reversed=bool(turned))
-    if "auto_map" in values:
+    if "auto_map" in values and not known:
         why = f"{PROCESSOR} asks for code of its own, which isn't run"
         raise wrong(source, f"{why}; give --size, --mean and --std")
     try:
         own = transformers.AutoImageProcessor.from_pretrained(
             str(folder), backend="pil", local_files_only=True, trust_remote_code=False
         )
-        kind = type(own).__name__.removesuffix("Pil").removesuffix("ImageProcessor")
-        return processed(kind, own.to_dict())
-    except UserError as error:
-        raise wrong(source, f"{PROCESSOR}: {error}") from error
+
+        def process(image: Image.Image) -> np.ndarray:
+            return np.asarray(own(image, return_tensors="np")["pixel_values"][0])
+
+        return Processed(reversed=colours(process).reversed) if known else measured(process)
     except Exception as error:
-        text = str(error) if type(error) is ValueError else words(error)
-        first = text.strip().partition("\n")[0]
+        own_words = isinstance(error, UserError) or type(error) is ValueError
+        first = (str(error) if own_words else words(error)).strip().partition("\n")[0]
+        if known:
+            return Processed(notes=(f"its order of colours isn't known, RGB is taken: {first}",))
         raise wrong(source, f"{PROCESSOR}: {first}; give --size, --mean and --std") from error

@@ -127,6 +127,11 @@ def open_module(
     `UserError` for a module that is no classifier of images, for weights that aren't finite, and
     where what is said doesn't fit it.
     """
+    for key, value in module.state_dict().items():
+        if value.is_meta:
+            raise wrong(
+                source, f"{key!r} has no values (device meta); give the network its weights"
+            )
     module = module.cpu().float().eval().requires_grad_(False)
     for key, value in module.state_dict().items():
         if not torch.isfinite(value).all():

@@ -120,9 +120,11 @@ def as_classifier(
 
 
 def _logits_in(output: Any) -> Any:
-    """The tensor called `logits` in an output of several, else the output."""
-    held = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    return held if isinstance(held, Tensor) else output
+    """The tensor called `logits` in an output of several, or its only one; else the output."""
+    values = output if isinstance(output, Mapping) else getattr(output, "__dict__", {})
+    held = [v for v in values.values() if isinstance(v, Tensor)]
+    logits = values.get("logits", held[0] if len(held) == 1 else None)
+    return logits if isinstance(logits, Tensor) else output
 
 
 def _kind(output: Any) -> str:

@@ -124,6 +124,9 @@ ATTENTION = {
         m.cls.weight.expand(len(x), 1, 4), tokens(x), tokens(x)
     ),
     "a module": lambda m, x: m.mha(tokens(x), tokens(x), tokens(x), need_weights=False)[0],
+    "a module of one question": lambda m, x: m.mha(
+        m.cls.weight[None].repeat(len(x), 1, 1), tokens(x), tokens(x)
+    )[0],
     "heads on an image": on_image,
     "channels": of_channels,
     "softmax of channels": lambda m, x: m.c(x).softmax(1),

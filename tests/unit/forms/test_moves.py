@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mobilemod.forms.ops import Rearrange
 from tests.unit.forms.exact import assert_exact
 
 CONV = nn.Conv2d(4, 6, 1)
@@ -49,6 +50,9 @@ VIEWS = {
     "a border inside an axis": lambda m, x: x.reshape(x.shape[0], 6, 64),
     "a border inside, then a conv": lambda m, x: F.relu(x).reshape(x.shape[0], 3, 16, 8) * 2,
     "merge unlike": lambda m, x: x.transpose(2, 3).reshape(x.shape[0], 4, 96),
+    "many axes in reverse": lambda m, x: (
+        x.reshape(len(x), 2, 2, 2, 2, 2, 3, 2, 2).permute(0, 8, 6, 4, 2, 1, 3, 5, 7).flatten(1)
+    ),
     "permute": lambda m, x: x.permute(0, 3, 1, 2),
     "swapaxes": lambda m, x: x.swapaxes(-1, 1),
     "movedim": lambda m, x: x.movedim(-1, 1),
@@ -115,3 +119,13 @@ def test_taking_and_joining_along_every_axis(place):
         },
         c=CONV,
     )
+
+
+@pytest.mark.parametrize(("channels_last", "most"), [(True, 6), (False, 5)])
+def test_a_move_takes_no_more_dimensions_than_runtimes_have(channels_last, most):
+    order = (0, 8, 6, 4, 2, 1, 3, 5, 7)
+    move = Rearrange((0, *[2] * 8), [[i] for i in range(9)], [[i] for i in order], channels_last)
+    x = torch.arange(3 * 2.0**8).reshape(3, *[2] * 8)
+    graph = torch.fx.symbolic_trace(move).graph
+    ranks = [len(n.args[1]) for n in graph.nodes if n.target == "permute"]
+    assert torch.equal(move(x), x.permute(order)) and len(ranks) > 1 and max(ranks) <= most

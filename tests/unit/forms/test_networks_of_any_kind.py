@@ -100,7 +100,19 @@ REFUSED = {
     ),
     "counted over the batch": (lambda m, x: x.cumsum(0), "op cumsum mixes images"),
     "images last": (lambda m, x: x.permute(1, 2, 3, 0), "images as its first dimension"),
-    "several results": (lambda m, x: x.sort(-1)[0], "op sort can't be taken over"),
+    "several results": (lambda m, x: x.sort(0)[0], "op sort mixes images"),
+    "as many values as fit": (lambda m, x: x * x[x > 0].mean(), "depends on the image's"),
+    "random numbers": (lambda m, x: x + torch.randn_like(x), "op randn_like draws random numbers"),
+    "a random constant": (lambda m, x: x + torch.rand(1, 3, 1, 1), "op rand draws random numbers"),
+    "a loop": (
+        lambda m, x: torch.while_loop(
+            lambda i, y: i < 3, lambda i, y: (i + 1, y * 2), (torch.tensor(0), x)
+        )[1],
+        "runs programs of its own",
+    ),
+    "complex numbers": (lambda m, x: torch.fft.fft2(x).real, "gives complex numbers"),
+    "a buffer counted": (lambda m, x: x + m.layer.num_batches_tracked.add_(1), "layer.num_batches"),
+    "the image changed": (lambda m, x: x.mul_(2) + 1, "changes x in place"),
     "a weight of the image": (lambda m, x: F.conv2d(x, x[:, :, :2, :2]), "mixes images"),
     "statistics of the batch": (lambda m, x: F.batch_norm(x, None, None, training=True), "op "),
 }
@@ -110,9 +122,38 @@ REFUSED = {
 def test_refused_in_one_line(case):
     function, message = REFUSED[case]
     with pytest.raises(UserError) as error:
-        canonical_form(Lambda(function), (3, 8, 8))
+        canonical_form(Lambda(function, layer=nn.BatchNorm2d(3)), (3, 8, 8))
     assert message in str(error.value) and "\n" not in str(error.value)
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: x.sort(-1)[0],
+        lambda m, x: x + x.max(1, keepdim=True).indices,
+        lambda m, x: torch.gather(x * 2, 1, x.sort(1).indices),
+        lambda m, x: x.flatten(2).topk(3, 2)[0] * x.flatten(2).topk(3, 2)[1],
+        lambda m, x: torch.tensor_split(x, 2, 1)[1],
+        lambda m, x: m.lstm(x.flatten(2))[0],
+    ],
+    ids=["sort", "indices", "gather", "values and indices", "split", "lstm"],
+)
+def test_ops_of_several_results(function):
+    canonical = assert_exact_alone(function, (3, 4, 4), lstm=nn.LSTM(16, 5, batch_first=True))
+    again = Canonical.from_dict(canonical.to_dict(), canonical.state())
+    x = torch.randn(1, 3, 4, 4)
+    assert torch.equal(again.graph.run(x), canonical.graph.run(x))
+
+
+def test_dropout_of_a_constant_is_nothing_random():
+    drop, layer = F.dropout, nn.Linear(4, 4)
+    assert_exact_alone(lambda m, x: x + drop(m.layer.weight, 0.5, False), (3, 4, 4), layer=layer)
+
+
+def test_what_is_changed_in_place_within():
+    layer = nn.Conv2d(3, 2, 1)
+    assert_exact_alone(lambda m, x: m.layer(x.clone().mul_(2)) + 1, (3, 4, 4), layer=layer)
 
 
 def test_two_inputs_are_refused_in_one_line():

@@ -41,3 +41,19 @@ def test_a_sum_of_two_branches_is_none():
 def test_a_tensor_by_itself_is_a_square():
     assert "square" in roles(lambda m, x: torch.tanh(x) * torch.tanh(x) + m.conv(x) ** 2)
     assert "square" not in roles(lambda m, x: torch.tanh(x) * m.conv(x))
+
+
+def heads(m, x):
+    """Attention of three heads of one channel, which convolutions mix before and after softmax."""
+    q, k = (t.flatten(2).unsqueeze(3) for t in (x, m.stem(x)))
+    return (m.conv(m.conv(q @ k.transpose(2, 3)).softmax(-1)) @ q).reshape(x.shape)
+
+
+def test_what_mixes_the_heads_of_attention_are_scores():
+    found = roles(heads)
+    assert (found.count("scores"), found.count("conv"), found.count("moved.in")) == (3, 2, 1)
+
+
+def test_a_convolution_beside_any_softmax_is_none():
+    found = roles(lambda m, x: m.conv(x.softmax(1)) + m.stem(x).softmax(1))
+    assert "scores" not in found and found.count("conv") == 3

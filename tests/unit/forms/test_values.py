@@ -224,6 +224,7 @@ POOLS = {
     "adaptive 1": lambda m, x: F.adaptive_avg_pool2d(x, 1),
     "adaptive 2x3": lambda m, x: F.adaptive_avg_pool2d(x, (2, 3)),
     "adaptive unlike": lambda m, x: F.adaptive_avg_pool2d(x, 5),
+    "adaptive to more": lambda m, x: F.adaptive_avg_pool2d(x, (7, 17)),
     "adaptive as it is": lambda m, x: F.adaptive_avg_pool2d(x, (8, 12)),
     "adaptive one side": lambda m, x: F.adaptive_avg_pool2d(x, (None, 4)),
     "adaptive max": lambda m, x: F.adaptive_max_pool2d(x, 1) + F.adaptive_max_pool2d(x, (2, 3)),
@@ -253,7 +254,7 @@ POOLS = {
             MORE_REDUCTIONS,
             {"argmax", "amax", "eq", "where", "linalg_vector_norm", "prod", "_to_copy"},
         ),
-        (POOLS, {"adaptive_avg_pool2d"}),
+        (POOLS, set()),
     ],
     ids=["activations", "constants", "pairs", "reductions", "more reductions", "pools"],
 )

@@ -1,40 +1,37 @@
-"""Two depthwise convolutions of one image that are added are one: their kernels are added.
+"""Two convolutions of one image that are added are one: their kernels are added.
 
-So is a strided slice that is added to one (EfficientFormerV2's downsampling attention).
+So is a strided slice that is added to a depthwise one (EfficientFormerV2's downsampling attention),
+and so are two heads whose answers are averaged.
 """
 
 from __future__ import annotations
 
 import torch
 
-from mobilemod.forms.graph import Graph, Node
+from mobilemod.forms.graph import Graph
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.forms.ops import Call
 
 
-def add_depthwise(graph: Graph) -> int:
+def add_convolutions(graph: Graph) -> int:
     """Put the smaller kernel into the larger one, where all its taps lie on taps of that."""
     count = 0
     for node in graph.of(Call):
         if node.op.name != "add.Tensor" or len(node.inputs) != 2 or node.op.options:
             continue
         users = graph.users()
-        if any(len(users[n]) > 1 or not _depthwise(n) for n in node.inputs):
+        if any(len(users[n]) > 1 or not isinstance(n.op, NamedConv2d) for n in node.inputs):
             continue
         large, small = sorted(node.inputs, key=lambda n: -n.op.weight[0].numel())
         places = _places(large.op, small.op)
         same = large.inputs == small.inputs and large.shape == small.shape
-        if not same or large.op.stride != small.op.stride or places is None:
+        alike = large.op.stride == small.op.stride and large.op.groups == small.op.groups
+        if not same or not alike or places is None:
             continue
         large.op = _sum(large.op, small.op, places)
         graph.drop(node, large)
         count += 1
     return count
-
-
-def _depthwise(node: Node) -> bool:
-    conv = node.op
-    return isinstance(conv, NamedConv2d) and conv.groups == conv.in_channels
 
 
 def _places(large: NamedConv2d, small: NamedConv2d) -> list[list[int]] | None:

@@ -1,4 +1,4 @@
-"""Depthwise convolutions that are added become one."""
+"""Convolutions of one image that are added become one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobilemod.forms.rewrites.depthwise_sum import add_depthwise
+from mobilemod.forms.rewrites.convolution_sum import add_convolutions
 from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
 from tests.unit.forms.graphs import kinds, rewritten
 
@@ -18,11 +18,15 @@ def depthwise(kernel, stride=1, padding=None, dilation=1, channels=5, bias=True)
     )
 
 
+def two(m, x):
+    return m.a(x) + m.b(x)
+
+
 def test_a_strided_slice_goes_into_the_centre():
     conv = depthwise(3, 2)
     graph, _ = rewritten(
         lambda m, x: m.conv(x) + x[:, :, ::2, ::2], (5, 9, 8),
-        slices_as_convolutions, add_depthwise, conv=conv,
+        slices_as_convolutions, add_convolutions, conv=conv,
     )  # fmt: skip
     assert kinds(graph) == ["NamedConv2d"]
     change = graph.nodes[1].op.weight - conv.weight
@@ -37,14 +41,15 @@ def test_a_strided_slice_goes_into_the_centre():
      ((7,), (3, 1, 3, 3)), ((3, 1, None, 1, 5, False), (3, 1, None, 1, 5, False))],
 )  # fmt: skip
 def test_two_kernels_become_one(a, b):
-    graph, count = rewritten(
-        lambda m, x: m.b(x) + m.a(x), (5, 12, 11), add_depthwise, a=depthwise(*a), b=depthwise(*b)
-    )
+    graph, count = rewritten(two, (5, 12, 11), add_convolutions, a=depthwise(*b), b=depthwise(*a))
     assert count == 1 and kinds(graph) == ["NamedConv2d"]
 
 
-def two(m, x):
-    return m.a(x) + m.b(x)
+@pytest.mark.parametrize("groups", [1, 5])
+def test_branches_of_a_block_become_one(groups):
+    a, b = (nn.Conv2d(5, 10, k, 2, k // 2, groups=groups) for k in (3, 1))
+    graph, count = rewritten(two, (5, 9, 8), add_convolutions, a=a, b=b)
+    assert count == 1 and graph.nodes[1].op.kernel_size == (3, 3)
 
 
 def read_twice(m, x):
@@ -64,5 +69,5 @@ def read_twice(m, x):
     ids=["taps apart", "two images", "not depthwise", "read twice", "a factor"],
 )
 def test_where_it_must_not(function, a, b):
-    _, count = rewritten(function, (5, 10, 10), add_depthwise, a=a, b=b)
+    _, count = rewritten(function, (5, 10, 10), add_convolutions, a=a, b=b)
     assert count == 0
