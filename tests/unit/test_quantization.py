@@ -26,7 +26,8 @@ from quantization.calibration import (
 )
 from quantization.observers import OBSERVERS, entropy_range, mse_range, percentile_range, ranges
 from quantization.params import ParameterTable, activation_params, weight_params
-from quantization.program import QuantizedConv2d, int8_modules, make_table, quantize
+from quantization.placement import int8_modules
+from quantization.program import QuantizedConv2d, make_table, quantize
 from quantization.recipe import Rule, bundled_recipes, load_recipe, parse_recipe
 
 FORMS = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
