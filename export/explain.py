@@ -16,7 +16,6 @@ from quantization.recipe import Recipe
 NO_MODULE = {"the network": "network"}  # as lines and tensors call what is in no module
 WHOLE = "whole numbers, or true and false"
 SAME = "says nothing that its source doesn't say"
-BETWEEN = "stands between ops that compute in float"
 
 
 def explained(canonical: Canonical) -> dict[str, Any]:
@@ -39,9 +38,7 @@ def float_tensors(form: Form, table: ParameterTable, recipe: Recipe) -> dict[str
                 found.setdefault(WHOLE, []).append(module.tensor)
                 continue
             chosen = recipe.dtype(module.tensor, table.form, module.role) == "int8"
-            follows = module.role == "in" or getattr(module, "source", None) is not None
-            same = SAME if follows or not isinstance(module, Tap) else BETWEEN
-            why = same if chosen else recipe.reason(module.tensor, table.form, module.role)
+            why = SAME if chosen else recipe.reason(module.tensor, table.form, module.role)
             found.setdefault(why or "the recipe says so", []).append(module.tensor)
     return found
 

@@ -80,14 +80,12 @@ class Segment(nn.Module):
 class Form(nn.Module):
     """A network's canonical form under options: `layers` one after the other, then `finish`.
 
-    Input float (B, C, H, W), normalized; output float (B, num_classes). made_of: tensor -> those
-    that its op reads; the insides of a depthwise convolution and of repeats are one op.
+    Input float (B, C, H, W), normalized; output float (B, num_classes).
     """
 
     def __init__(self, graph: Graph, options: FormOptions):
         super().__init__()
         self.options = options
-        self.made_of = dict(pair for node in graph.nodes for pair in _made_of(node))
         self.num_classes = graph.output.shape[-1]
         self.image_shape = tuple(graph.input.shape[1:])
         segments = list(_segments(graph, options))
@@ -123,34 +121,6 @@ class Form(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.finish(x)
-
-
-def _made_of(node: Node) -> Iterable[tuple[str, tuple[str, ...]]]:
-    """(tensor, those that it is made of) of a node, its parts first."""
-    read = tuple(map(_made, node.inputs))
-    if isinstance(node.op, ChannelNorm):
-        parts = tuple(f"{node.module}:{part}" for part in ("centered", "rstd"))
-        yield parts[0], read
-        read = parts
-    elif isinstance(node.op, Affine):
-        scales = bool((node.op.scale != 1).any())
-        if scales and node.op.shift is not None:
-            yield f"{node.module}:scaled", (*read, f"{node.module}:scale")
-            read = (f"{node.module}:scaled",)
-        if scales or node.op.shift is not None:
-            read = (*read, f"{node.module}:{'scale' if node.op.shift is None else 'shift'}")
-    if _made(node) not in read:
-        yield _made(node), read
-
-
-def _made(node: Node) -> str:
-    """The tensor that holds a node's result."""
-    if isinstance(node.op, Repeat):
-        return f"{node.tensor}{len(_factors(node.op.times)) - 1}"
-    nothing = isinstance(node.op, Affine) and node.op.shift is None and bool(
-        (node.op.scale == 1).all()
-    )  # fmt: skip
-    return _made(node.inputs[0]) if nothing else node.tensor
 
 
 def _weights(conv: NamedConv2d, kernel: Tensor) -> dict[str, Tensor]:

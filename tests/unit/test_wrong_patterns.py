@@ -17,6 +17,11 @@ from export.targets.executorch import lowering
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.mobile_ops import XNNPACK_FORM
+from quantization.calibration import Calibration, observe
+from quantization.program import make_table, quantize
+from quantization.recipe import load_recipe
 
 SIZE = 32
 INFO = ModelInfo("pattern", ("a", "b"), Preprocess(size=SIZE))
@@ -176,6 +181,34 @@ TAKEN: dict[str, Made] = {
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_delegate_takes_it_and_is_right(name, tmp_path):
     assert set(outside(TAKEN[name], "executorch", tmp_path)) <= {"_to_dim_order_copy"}
+
+
+class Pooled(nn.Module):
+    """Average pooling between int8 convolutions, beside a float sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.conv = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(self.first(x), 2)
+        return self.last(x + self.conv(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
+    target, images = get_target(name), torch.from_numpy(IMAGES)
+    form = canonical_form(Pooled().eval(), (3, SIZE, SIZE)).form(XNNPACK_FORM)
+    seen = Calibration("", "", len(images), observe(form, [images], 1))
+    table = make_table(form, "xnnpack", load_recipe("cpu"), seen)
+    path = tmp_path / f"pooled{target.facts.suffix}"
+    program = quantize(form, table, target.facts.fold)
+    target.lower(program, INFO, path, int8=True)
+    target.check(path, program, IMAGES)
+    graph = target.read_graph(path)
+    assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
 
 
 def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mobilemod.forms.graph import Node
 from mobilemod.forms.layout.axes import Axis, Dim, View, size_of
 from mobilemod.forms.layout.builder import Builder, Unsupported
 from mobilemod.forms.layout.elementwise import with_constant
 from mobilemod.forms.layout.handlers import handles, is_view, pair
 from mobilemod.forms.mobile_ops import NamedConv2d
-from mobilemod.forms.ops import Affine, ChannelNorm
+from mobilemod.forms.ops import Affine, Call, ChannelNorm
 
 
 def pointwise(
@@ -75,7 +76,8 @@ def conv2d(
             node = b.call("constant_pad_nd.default", [node], (amounts, 0.0), "moved")
             before = [0, 0]
         padding = before
-    conv = NamedConv2d(b.path, "", weight, bias, stride=stride, padding=pair(padding),
+    node, padding = _padded(node, pair(padding))
+    conv = NamedConv2d(b.path, "", weight, bias, stride=stride, padding=padding,
                        dilation=dilation, groups=groups)  # fmt: skip
     with torch.no_grad():
         shape = torch.nn.functional.conv2d(
@@ -85,6 +87,17 @@ def conv2d(
     out = b.add(conv, [node], shape)
     dims = (x.axes[0], *((Axis(n),) if n > 1 else () for n in shape[1:]))
     return View(out, dims, dims)
+
+
+def _padded(node: Node, padding: tuple[int, int]) -> tuple[Node, tuple[int, int]]:
+    """What a convolution reads, and its padding: as many zeros on either side become its own."""
+    if not isinstance(node.op, Call) or node.op.name != "constant_pad_nd.default":
+        return node, padding
+    _, pads, value = node.op.args
+    left, right, above, below = (*pads, 0, 0, 0, 0)[:4]
+    if value != 0 or any(pads[4:]) or not left == right >= 0 or not above == below >= 0:
+        return node, padding
+    return node.inputs[0], (padding[0] + above, padding[1] + left)
 
 
 @handles("conv1d.default", "conv1d.padding")

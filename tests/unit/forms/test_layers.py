@@ -150,6 +150,14 @@ FOLDED = {
         ["Affine"],
     ),
     "no shift where the convolution pads": (lambda m, x: m.p(m.bn(x)), ["Affine"]),
+    "zeros on either side into the convolution": (
+        lambda m, x: m.c(F.pad(m.dw(F.pad(x, (2, 2, 1, 1))), (1, 1))),
+        [],
+    ),
+    "other padding stays": (
+        lambda m, x: m.c(F.pad(m.c(F.pad(x, (0, 1))), (1, 1), value=2)),
+        ["constant_pad_nd", "constant_pad_nd"],
+    ),
     "a scale where the convolution pads": (lambda m, x: m.p(x * m.bn.weight[:, None, None]), []),
     "batch norm behind pooling, into the linear": (
         lambda m, x: m.l(m.bn(F.relu(x)).mean((2, 3))),
