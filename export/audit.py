@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -339,18 +339,23 @@ def tables_beside(path: Path) -> list[ParameterTable]:
     return [] if bundle is None else load_tables(bundle)
 
 
-def require_int8(audit: Audit, share: float) -> None:
+def require_int8(audit: Audit, share: float, left: Sequence[str] = ()) -> None:
     """`UserError` with module and remedy where less than `share` of conv and linear MACs is int8.
 
-    share: 0..1, the recipe's `min_int8_share`.
+    share: 0..1, the recipe's `min_int8_share`. left: a line for each op that no rewrite took.
     """
     if audit.int8_share is not None and audit.int8_share >= share:
         return
+    told = (
+        f"{audit.file}: only {audit.int8_share:.1%} of convolution and linear multiply-accumulates "
+        f"are int8, the recipe asks {share:.0%}; "
+    )
+    weighted = [line for line in left if line.split(": ")[1:2] == ["convolution"]]
+    if weighted:
+        raise UserError(f"{told}no rewrite takes {'; '.join(weighted[:3])}, which stays float")
     worst = max((f for f in audit.float_ops if f.op in WEIGHTED), key=lambda f: f.macs)
     module = worst.module or "(unnamed)"
     raise UserError(
-        f"{audit.file}: only {audit.int8_share:.1%} of convolution and linear multiply-accumulates "
-        f"are int8, the recipe asks {share:.0%}; "
-        f"the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
+        f"{told}the largest float one is {module} ({worst.macs / 1e6:.1f} M); "
         f"make '{module}:weight' and the tensors beside it int8 in the recipe"
     )

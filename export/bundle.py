@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,8 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     results = _lower_all(source, prepared, config, tables, info, images)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
-        files = [_add_file(folder, job, result, tables, share) for job, result in results]
+        left = source.canonical.left
+        files = [_add_file(folder, job, result, tables, share, left) for job, result in results]
         _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, images, source, forms, tables, files)
         seal_bundle(folder, {**values, "files": files, "golden": golden})
@@ -248,13 +250,14 @@ def _add_file(
     result: LoweringResult,
     tables: dict[str, ParameterTable],
     min_int8_share: float,
+    left: Sequence[str],
 ) -> dict[str, Any]:
     path = folder / job.file_name
     copy_into(result.path, path)
     names = Names(list(tables.values()))
     audit = audit_graph(get_target(job.target).read_graph(path), path, names)
     if job.table is not None:
-        require_int8(audit, min_int8_share)
+        require_int8(audit, min_int8_share, left)
     return {
         "file": path.name,
         "target": job.target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from export.targets.comparison import Parting
 from export.targets.target import Target
 from mobilemod.errors import UserError
 from mobilemod.forms.form import Form
+from mobilemod.forms.naming import KEEPS_RANGE, ROLES
+from mobilemod.forms.ops import Call
 
 
 def check_lowered(
@@ -40,10 +43,13 @@ def check_lowered(
     except Parting as error:
         how, runs = error.how, error.runs
     except UserError as error:
+        graph = target.read_graph(path)
+        found = outside_lines(outside(graph, node_modules(graph, Names([]))))
+        where = "; ".join(found) or suspected(form, str(error)) or "the file"
+        why = str(error).removeprefix(f"{path}: ").partition("; ")[0]
         raise UserError(
-            f"{name or path.name}: {target.facts.name} can't run what it was given: "
-            f"{_suspected(target, path)} ({str(error).partition(': ')[2]}); compute it in another "
-            f"way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name or path.name}: {target.facts.name} can't run {where} ({why}); compute it in "
+            f"another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
         ) from error
     # Core ML's own check is op by op, within what float16 rounds.
     if runs and target.facts.twin == "float32":
@@ -51,7 +57,7 @@ def check_lowered(
         try:
             where = first_parting(target, path, form, program, images[:1])
         except NotNamed as error:
-            why = str(error)
+            why = str(error).removeprefix(f"{path}: ")
         if how and where is None:
             where = _probed(target, info, program, images[:1], program is not form, why)
     if how or where:
@@ -62,11 +68,16 @@ def check_lowered(
         )
 
 
-def _suspected(target: Target, path: Path) -> str:
-    """The ops of a file outside the delegate, which may have no kernel, by module."""
-    graph = target.read_graph(path)
-    found = outside(graph, node_modules(graph, Names([])))
-    return "; ".join(outside_lines(found)) or "nothing is outside the delegate"
+def suspected(form: nn.Module, words: str) -> str:
+    """The ops of a form, by module, that a runtime fails on with these words; "" for none.
+
+    They name the op as a rule; where they don't, what no rewrite knows is suspected.
+    """
+    calls = [m for m in form.modules() if isinstance(m, Call)]
+    named = [m for m in calls if re.search(rf"(aten(::|\.)|['\"]){m.kind}\b", words)]
+    known = (*ROLES, *KEEPS_RANGE, "mean")
+    ops = [m for m in named or calls if named or m.kind not in known]
+    return ", ".join(dict.fromkeys(f"{m.makes.partition(':')[0]}: {m.kind}" for m in ops))
 
 
 def _probed(

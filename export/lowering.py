@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.checking import check_lowered
+from export.checking import check_lowered, suspected
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
 from export.targets.target import Target, get_target
@@ -29,8 +28,6 @@ from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.form import Form
-from mobilemod.forms.naming import KEEPS_RANGE, ROLES
-from mobilemod.forms.ops import Call
 from mobilemod.targets import TARGETS
 from mobilemod.workers import peak_memory
 from quantization.calibration import cache_dir
@@ -154,7 +151,7 @@ def lower(job: LoweringJob) -> LoweringResult:
             module = quantize(form, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
-            with _unwritable(target, form, job.file_name):
+            with refused_ops(target, form, job.file_name):
                 target.lower(module, program.info, source, int8=int8)
         if needs_check:
             with quiet():
@@ -170,27 +167,18 @@ def lower(job: LoweringJob) -> LoweringResult:
 
 
 @contextlib.contextmanager
-def _unwritable(target: Target, form: Form, name: str) -> Iterator[None]:
-    """What a runtime's own tools fail on as one line, with module and op.
-
-    Their words name the op as a rule; where they don't, what no rewrite knows is suspected.
-    """
+def refused_ops(target: Target, form: Form, name: str) -> Iterator[None]:
+    """What a runtime's own tools fail on as one line, with module and op."""
     try:
         yield
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
         text = " ".join(str(error).split())
-        calls = [m for m in form.modules() if isinstance(m, Call)]
-        named = [m for m in calls if re.search(rf"(aten(::|\.)|['\"]){m.kind}\b", text)]
-        known = (*ROLES, *KEEPS_RANGE, "mean")
-        suspects = named or [m for m in calls if m.kind not in known]
-        ops = [f"{m.makes.partition(':')[0]}: {m.kind}" for m in suspects]
-        where = ", ".join(dict.fromkeys(ops)) or "it"
+        where, kind = suspected(form, text) or "it", type(error).__name__
         raise UserError(
-            f"{name}: {target.facts.name} can't hold {where} ({type(error).__name__}: "
-            f"{text[:WORDS]}); compute it in another way, or leave {target.facts.name} out of "
-            "--targets (TARGETS=…)"
+            f"{name}: {target.facts.name} can't hold {where} ({kind}: {text[:WORDS]}); compute it "
+            f"in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
         ) from error
 
 

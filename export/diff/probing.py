@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from export.targets.base import ModelInfo
+from export.targets.base import ModelInfo, common_path
 from export.targets.comparison import how_they_part, references
 from export.targets.target import Target
 
@@ -63,7 +63,7 @@ def first_op(
         if bad is None:
             return None
         if step == 1:
-            return _in_words(chosen[bad])
+            return _in_words(chosen[bad], program)
         end = nodes.index(chosen[bad]) + 1
         nodes = nodes[max(end - step, 0) : end]
     return None
@@ -110,7 +110,9 @@ def _op(node: fx.Node) -> str:
     return node.target.__name__.partition(".")[0]
 
 
-def _in_words(node: fx.Node) -> str:
+def _in_words(node: fx.Node, program: nn.Module) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     paths = [path for path, _ in stack if path]
-    return f"{paths[-1]} ({_op(node)})" if paths else _op(node)
+    # The network's module where its tensors are named, else the program's.
+    module = (common_path(program.get_submodule(paths[-1])) or paths[-1]) if paths else ""
+    return f"{module} ({_op(node)})" if module else _op(node)

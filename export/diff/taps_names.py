@@ -39,8 +39,7 @@ KINDS = {
     "reciprocalsquareroot": "rsqrt",
     "globalavgpooling2d": "mean",
     "reduce_mean": "mean",
-    "max_pool2d_with_indices": "max_pool_2d",
-    "maxpooling2d": "max_pool_2d",
+    **dict.fromkeys(("max_pool2d_with_indices", "maxpooling2d", "max_pool_2d"), "max_pool"),
 }
 COMMUTATIVE = ("add", "mul", "concat")
 Weight = Callable[[FileNode], np.ndarray]

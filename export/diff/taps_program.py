@@ -6,6 +6,7 @@ and is run again from any of its tensors: what the other runtimes' tensors are n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -237,6 +238,11 @@ def _filled(value: Any, values: Mapping[str, Tensor]) -> Any:
     return value
 
 
+def _result(function: Callable[..., Any], place: int, *args: Any, **options: Any) -> Tensor:
+    """One of the results of a function of several."""
+    return function(*args, **options)[place]
+
+
 class _Recorder(TorchDispatchMode):
     """Records every op that torch runs; tensors are kept alive, so that each has one identity."""
 
@@ -252,10 +258,6 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         inputs: list[str] = []
-        made, function = out, func
-        if isinstance(out, tuple) and isinstance(out[0], Tensor):
-            # Of several results the first is what the network goes on with, as of max pooling.
-            made, function = out[0], lambda *a, **k: func(*a, **k)[0]
 
         def refer(value: Any) -> Any:
             if isinstance(value, Tensor):
@@ -263,13 +265,18 @@ class _Recorder(TorchDispatchMode):
                 return Ref(inputs[-1])
             return [refer(v) for v in value] if isinstance(value, list | tuple) else value
 
-        if isinstance(made, Tensor):
+        # An op of several results is a call for each.
+        several = isinstance(out, tuple | list)
+        results = {i: t for i, t in enumerate(out if several else [out]) if isinstance(t, Tensor)}
+        if results:
             kind = str(func).removesuffix(".default").removesuffix(".Tensor")
             kind = kind.removesuffix(".int").removesuffix(".dim")
             op = OPS.get(kind, kind.removeprefix("aten."))
             referred = [refer(a) for a in args]
-            own = self.name(made)
-            self.calls.append(Call(op, function, referred, kwargs or {}, tuple(inputs), own))
+            for i, result in results.items():
+                made = functools.partial(_result, func, i) if several else func
+                name = self.name(result)
+                self.calls.append(Call(op, made, referred, kwargs or {}, tuple(inputs), name))
         return out
 
     def folded(self, image: str) -> tuple[list[Call], dict[str, Tensor]]:

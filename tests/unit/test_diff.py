@@ -14,7 +14,7 @@ from torch import nn
 from export.diff.named import NO_SIGNAL_DB, TappedTensor, conv_weight, difference
 from export.diff.parameters import Parameter, parameter_difference
 from export.diff.rules import Exact
-from export.diff.taps_names import Naming, NoMatch, name_tensors
+from export.diff.taps_names import Naming, NoMatch, flow, name_tensors
 from export.diff.taps_program import ProgramTaps
 from export.graph import CONV, FileGraph, FileNode
 from mobilemod.forms.canonical import canonical_form
@@ -95,6 +95,21 @@ def test_every_tap_that_moves_nothing_has_a_name(recorded):
     assert set(taps.weights.values()) == convs
     for name, tensor in taps.names.items():
         assert bool(taps.graph.tensors[tensor].scale) == (name in quantized), name
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.MaxPool2d(3, 2, 1), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)],
+    ids=lambda m: type(m).__name__,
+)
+def test_what_stands_behind_an_op_of_several_results_depends_on_the_image(layer):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), layer, nn.Conv2d(4, 2, 1), nn.Flatten())
+    form = canonical_form(network.eval(), (3, 16, 16)).form(XNNPACK_FORM)
+    taps, x = ProgramTaps(form, form, 16), torch.randn(1, 3, 16, 16)
+    assert set(taps.names.values()) <= set(flow(taps.graph).value)
+    (answer,) = taps.graph.outputs
+    with torch.no_grad():
+        np.testing.assert_array_equal(taps.run(x.numpy(), {answer})[answer], form(x).numpy())
 
 
 def test_a_given_tensor_takes_the_others_place(recorded, image):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from export.audit import Outside, inspect_file
+from export.checking import check_lowered
 from export.explain import WHOLE, explained, explanation, float_tensors
+from export.graph import FileGraph, FileNode, FileTensor
+from export.lowering import refused_ops
 from export.targets.base import ModelInfo
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import XNNPACK_FORM
 from quantization.calibration import Calibration, observe
@@ -83,3 +90,29 @@ def test_whole_numbers_are_never_quantized():
     table = make_table(form, "xnnpack", recipe, Calibration("", "", 2, observe(form, [images], 1)))
     assert len(float_tensors(form, table, recipe)[WHOLE]) >= 2
     assert torch.isfinite(quantize(form, table, True)(images)).all()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Missing out variants: {'aten::cumsum'}", "no lowering of aten.cumsum.default\n\n..", "?"],
+)
+def test_an_op_that_a_runtime_cannot_hold_is_named(words):
+    form = canonical_form(Small().eval(), (3, 32, 32)).form(XNNPACK_FORM)
+    with pytest.raises(UserError) as error, refused_ops(get_target("tflite"), form, "m.tflite"):
+        raise RuntimeError(words)
+    said = str(error.value)
+    assert said.startswith("m.tflite: tflite can't hold network: cumsum (RuntimeError: ")
+    assert "\n" not in said
+
+
+def test_an_op_without_a_kernel_is_named():
+    def fails(*args):
+        raise UserError("m.pte: ExecuTorch can't run it (error 0x14); export it again")
+
+    node = FileNode("cumsum", ("x",), ("y",), module="blocks.1")
+    tensors = {n: FileTensor(n, (1, 4), "float32") for n in "xy"}
+    graph = FileGraph("executorch", tensors, (node,), ("x",), ("y",), 0)
+    facts = get_target("executorch").facts
+    target = SimpleNamespace(facts=facts, check=fails, read_graph=lambda path: graph)
+    with pytest.raises(UserError, match=r"m.pte: .*blocks.1: cumsum x1 \(.* \(error 0x14\)\);"):
+        check_lowered(target, None, Path("m.pte"), nn.Identity(), None, None)

@@ -162,6 +162,7 @@ def test_the_x86_recipe_differs_from_cpu_in_the_depthwise_alone(narrow):
     whole = {n for n in held[0] if ".context_list.0" in n and not n.endswith(":gelu")}
     assert held[0] - held[1] == whole and held[1] < held[0] and len(whole) > 20
     assert cpu.min_int8_share == 0.99 and x86.min_int8_share == 0.95
+    assert [r for r in x86.rules if r.role != "depthwise*"] == list(cpu.rules)
 
 
 @pytest.mark.parametrize("recipe", ["cpu", "npu"])

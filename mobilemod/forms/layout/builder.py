@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class Builder:
         """
         places = [] if has_hole(list(args)) else map(Hole, range(len(inputs)))
         op = Call(name, [*places, *args], options, item)
-        result = op(*(torch.empty(n.shape, dtype=n.dtype, device="meta") for n in inputs))
+        result = op(*_shapes(inputs))
         if not isinstance(result, Tensor):
             raise TypeError("it gives several tensors")
         if result.dtype.is_complex:
@@ -69,6 +69,13 @@ class Builder:
         node = self.add(op, inputs, result.shape, role)
         node.dtype = result.dtype
         return node
+
+    def several(
+        self, name: str, inputs: Sequence[Node], args: Sequence[Any], options: Mapping[str, Any]
+    ) -> int | None:
+        """How many results an op gives, None where one; `args` hold the places of tensors."""
+        result = Call(name, args, dict(options))(*_shapes(inputs))
+        return None if isinstance(result, Tensor) else len(result)
 
     def leave(self, op: str, reason: str) -> None:
         """Note that an op stays as it is."""
@@ -197,6 +204,11 @@ class Unsupported(Exception):
 
 class Mixed(Exception):
     """What would let one image change the answer of another; the message says how."""
+
+
+def _shapes(nodes: Sequence[Node]) -> list[Tensor]:
+    """Tensors without values, of what the nodes give."""
+    return [torch.empty(n.shape, dtype=n.dtype, device="meta") for n in nodes]
 
 
 def without_batch(value: Tensor, i: int, dim: Dim) -> Tensor:

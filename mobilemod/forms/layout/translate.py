@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import HigherOrderOperator
 
 from mobilemod.errors import UserError
 from mobilemod.forms.capture import Captured, module_path
@@ -29,7 +30,6 @@ from mobilemod.forms.ops import Call, Hole, resolve
 
 # Each registers its handlers; those of the first three take values of any type.
 ROOMS = (views, taking, joining, elementwise, weighted, reductions, attention)
-RANDOM = "draws random numbers: an answer would never be the same"
 MOVES = {room.__name__ for room in ROOMS[:3]}
 
 
@@ -58,6 +58,8 @@ def translate(program: Captured) -> tuple[Graph, list[str]]:
             # What a network changes in place stands there too.
             found = [n for n in node.all_input_nodes if n.name == program.output]
             output = values[found[0]] if found else None
+        elif node.op == "get_attr":
+            values[node] = node.target  # a program within it, which none here runs
         elif node.op == "call_function":
             builder.path = module_path(node)
             args = fx.map_arg(node.args, values.__getitem__)
@@ -76,17 +78,17 @@ def _translated(b: Builder, target: Any, args: list[Any], options: dict[str, Any
     if target is operator.getitem:
         return args[0][args[1]]
     found = list(_views([*args, *options.values()]))
-    if not found:
-        if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
-            raise _refused(b, str(target).removeprefix("aten."), RANDOM)
-        with torch.no_grad():
-            return target(*args, **options)
     name = str(target).removeprefix("aten.")
     handler = HANDLERS.get(name)
+    if isinstance(target, HigherOrderOperator):
+        raise _refused(b, name, "runs programs of its own, by what the image says")
+    if handler is None and torch.Tag.nondeterministic_seeded in _tags(target):
+        raise _refused(b, name, "draws random numbers: an answer would never be the same")
+    if not found:
+        with torch.no_grad():
+            return target(*args, **options)
     try:
         if handler is None:
-            if torch.Tag.nondeterministic_seeded in target.tags:
-                raise _refused(b, name, RANDOM)
             raise Unsupported("no rewrite knows it")
         floats = any(v.node.dtype.is_floating_point for v in found)
         if not floats and handler.__module__ not in MOVES:
@@ -97,6 +99,11 @@ def _translated(b: Builder, target: Any, args: list[Any], options: dict[str, Any
     except Mixed as error:
         raise _refused(b, name, f"mixes images ({error})") from error
     return _as_it_is(b, target, name, args, options)
+
+
+def _tags(target: Any) -> Collection[torch.Tag]:
+    """What torch says of an op."""
+    return getattr(target, "tags", ())
 
 
 def _refused(b: Builder, name: str, why: str) -> UserError:
@@ -127,12 +134,11 @@ def _as_it_is(
         nodes.append(views[-1].node if is_view(value) else b.constant(value))
         return Hole(len(nodes) - 1)
 
-    placed, results = [place(a) for a in args], len(target._schema.returns)
-    found = []
+    placed, found = [place(a) for a in args], []
     try:
-        for item in range(results):
-            wanted = item if results > 1 else None
-            node = b.call(name, nodes, placed, "other", item=wanted, **dict(options))
+        several = b.several(name, nodes, placed, options)
+        for item in (None,) if several is None else range(several):
+            node = b.call(name, nodes, placed, "other", item=item, **dict(options))
             leading = _leading(b, node, views)
             dims = (leading, *((Axis(n),) if n > 1 else () for n in node.shape[1:]))
             found.append(View(node, dims, dims))
@@ -140,10 +146,10 @@ def _as_it_is(
         raise _refused(b, name, f"mixes images ({error})") from error
     except (RuntimeError, NotImplementedError, AttributeError, TypeError, IndexError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        if torch.Tag.dynamic_output_shape in target.tags:
+        if torch.Tag.dynamic_output_shape in _tags(target):
             reason = "how many values it gives depends on the image's"
         raise _refused(b, name, f"can't be taken over ({reason})") from error
-    return found[0] if results == 1 else tuple(found)
+    return found[0] if several is None else tuple(found)
 
 
 def _leading(b: Builder, node: Node, views: Sequence[View | None]) -> Dim:

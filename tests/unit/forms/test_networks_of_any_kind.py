@@ -104,6 +104,12 @@ REFUSED = {
     "as many values as fit": (lambda m, x: x * x[x > 0].mean(), "depends on the image's"),
     "random numbers": (lambda m, x: x + torch.randn_like(x), "op randn_like draws random numbers"),
     "a random constant": (lambda m, x: x + torch.rand(1, 3, 1, 1), "op rand draws random numbers"),
+    "a loop": (
+        lambda m, x: torch.while_loop(
+            lambda i, y: i < 3, lambda i, y: (i + 1, y * 2), (torch.tensor(0), x)
+        )[1],
+        "runs programs of its own",
+    ),
     "complex numbers": (lambda m, x: torch.fft.fft2(x).real, "gives complex numbers"),
     "a buffer counted": (lambda m, x: x + m.layer.num_batches_tracked.add_(1), "layer.num_batches"),
     "the image changed": (lambda m, x: x.mul_(2) + 1, "changes x in place"),
@@ -128,15 +134,21 @@ def test_refused_in_one_line(case):
         lambda m, x: x + x.max(1, keepdim=True).indices,
         lambda m, x: torch.gather(x * 2, 1, x.sort(1).indices),
         lambda m, x: x.flatten(2).topk(3, 2)[0] * x.flatten(2).topk(3, 2)[1],
+        lambda m, x: torch.tensor_split(x, 2, 1)[1],
         lambda m, x: m.lstm(x.flatten(2))[0],
     ],
-    ids=["sort", "indices", "gather", "values and indices", "lstm"],
+    ids=["sort", "indices", "gather", "values and indices", "split", "lstm"],
 )
 def test_ops_of_several_results(function):
     canonical = assert_exact_alone(function, (3, 4, 4), lstm=nn.LSTM(16, 5, batch_first=True))
     again = Canonical.from_dict(canonical.to_dict(), canonical.state())
     x = torch.randn(1, 3, 4, 4)
     assert torch.equal(again.graph.run(x), canonical.graph.run(x))
+
+
+def test_dropout_of_a_constant_is_nothing_random():
+    drop, layer = F.dropout, nn.Linear(4, 4)
+    assert_exact_alone(lambda m, x: x + drop(m.layer.weight, 0.5, False), (3, 4, 4), layer=layer)
 
 
 def test_what_is_changed_in_place_within():
