@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from export.diff.named import NO_SIGNAL_DB, TappedTensor, conv_weight, difference
@@ -53,6 +54,29 @@ def test_the_record_computes_what_the_program_does(recorded, image):
         expected = program(torch.from_numpy(image)).numpy()
     (logits,) = taps.graph.outputs
     assert np.array_equal(taps.run(image, [logits])[logits], expected)
+
+
+def test_max_pooling_and_constants_that_are_moved_are_recorded(image):
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 8, 4, 4), nn.GroupNorm(2, 8)
+            self.query, self.token = nn.Linear(8, 8), nn.Parameter(torch.randn(1, 1, 8))
+
+        def forward(self, x):
+            x = self.norm(F.max_pool2d(self.stem(x), 2)).flatten(2).transpose(1, 2)
+            x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+            return (self.query(x) @ x.transpose(1, 2)).softmax(-1).mean(1)
+
+    torch.manual_seed(0)
+    form = canonical_form(Pooled().eval(), (3, SIZE, SIZE)).form(XNNPACK_FORM)
+    taps = ProgramTaps(form, form, SIZE)
+    (logits,) = taps.graph.outputs
+    with torch.no_grad():
+        expected = form(torch.from_numpy(image)).numpy()
+    assert np.array_equal(taps.run(image, [logits])[logits], expected)
+    assert "norm:out" in taps.names and set(taps.norms) <= set(taps.graph.tensors)
+    assert name_tensors(taps, taps.graph, lambda n: np.zeros(1), lambda n: np.zeros(1)).names
 
 
 def test_every_tap_that_moves_nothing_has_a_name(recorded):

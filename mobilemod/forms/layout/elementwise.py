@@ -15,7 +15,7 @@ from mobilemod.forms.ops import Affine
 
 UNARY = (
     "gelu", "relu", "relu6", "sigmoid", "tanh", "hardswish", "hardtanh", "elu", "leaky_relu", "abs",
-    "neg", "exp", "sqrt", "rsqrt", "reciprocal", "log", "clamp", "clamp_min", "clamp_max",
+    "neg", "exp", "sqrt", "rsqrt", "log", "clamp", "clamp_min", "clamp_max",
     "softplus", "mish", "erf", "sin", "cos", "floor", "selu", "celu", "log1p", "sign", "round",
 )  # fmt: skip
 
@@ -61,8 +61,13 @@ def power(b: Builder, x: View, exponent: float) -> View:
     """x to a constant power."""
     if exponent == 2:
         return square(b, x)
-    if exponent == 0.5:
-        return unary(b, x, "sqrt.default")
+    if exponent in (3, 4):
+        y = square(b, x)
+        return square(b, y) if exponent == 4 else binary(b, y, x, "mul.Tensor")
+    if exponent in (0.5, -0.5):
+        return unary(b, x, "sqrt.default" if exponent > 0 else "rsqrt.default")
+    if exponent == -1:
+        return reciprocal(b, x)
     return unary(b, x, "pow.Tensor_Scalar", exponent)
 
 
@@ -80,8 +85,14 @@ def div(b: Builder, x: Value, y: Value) -> View:
     """Quotient."""
     if not is_view(y):
         return scaled(b, x, 1 / y if not isinstance(y, Tensor) else (1 / y.double()).float())
-    inverse = unary(b, y, "reciprocal.default")
-    return binary(b, x, y, "div.Tensor") if is_view(x) else scaled(b, inverse, x)
+    return binary(b, x, y, "div.Tensor") if is_view(x) else scaled(b, reciprocal(b, y), x)
+
+
+@handles("reciprocal.default")
+def reciprocal(b: Builder, x: View) -> View:
+    """1 / x, as the delegates take it."""
+    one = b.constant(torch.ones((1,) * len(x.node.shape)))
+    return View(b.call("div.Tensor", [one, x.node]), x.node_axes, x.axes)
 
 
 @handles("add.Tensor", "add.Scalar")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.unit.forms.exact import assert_exact, kinds
+from tests.unit.forms.exact import assert_exact, assert_exact_alone, kinds
 
 LAYERS = {"c": nn.Conv2d(4, 6, 1), "d": nn.Conv2d(4, 4, 1)}
 
@@ -93,6 +93,8 @@ ACTIVATIONS = {
         "hardtanh": lambda x: F.hardtanh(x, -0.2, 0.4),
         "pow 2": lambda x: x**2,
         "pow 3": lambda x: x**3,
+        "pow 4": lambda x: x**4,
+        "one over": lambda x: 2 / (x * x + 1) + (x * x + 1) ** -1 + (x * x + 1) ** -0.5,
         "root": lambda x: (x * x) ** 0.5,
         "rsqrt": lambda x: torch.rsqrt(x * x + 1),
         "prelu": lambda x: F.prelu(x, torch.tensor([0.3])),
@@ -266,3 +268,8 @@ def test_values(functions, left):
 def test_the_largest_values_need_no_places():
     canonical = assert_exact({"max": lambda m, x: x.max(1).values})
     assert "argmax" not in kinds(canonical) and not canonical.left
+
+
+def test_powers_and_inverses_are_ops_that_delegates_know():
+    canonical = assert_exact_alone(lambda m, x: x**3 + 1 / (x * x + 1))
+    assert set(kinds(canonical)) <= {"mul", "div", "add", "Affine", "Fixed"}
