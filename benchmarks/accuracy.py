@@ -23,10 +23,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.command import command
 from benchmarks.measure.answers import EXACT
 from benchmarks.measure.machine import machine, packages
-from benchmarks.network import bundle_network, checkpoint_option
+from benchmarks.reports.command import command
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.accuracy_rows import (
     AccuracyRow,
@@ -38,6 +37,7 @@ from benchmarks.routes.accuracy_rows import (
     rows_table,
     title,
 )
+from benchmarks.routes.network import bundle_network, checkpoint_option
 from benchmarks.routes.plain_onnx import onnx2tf_environment
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop

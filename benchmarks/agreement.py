@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.command import command
 from benchmarks.measure.machine import machine, packages
-from benchmarks.network import test_images
+from benchmarks.reports.command import command
 from benchmarks.reports.latency_report import aligned, markdown
+from benchmarks.routes.network import test_images
 from benchmarks.routes.plain_onnx import onnx2tf_environment
 from export.bundle_parts import OpenedBundle
 from export.diff.named import NamedTaps, TappedTensor

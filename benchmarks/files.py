@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.command import command
 from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import per_round, ratio, spread
+from benchmarks.reports.command import command
 from benchmarks.reports.latency_report import aligned
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.command import command
 from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
+from benchmarks.reports.command import command
 from benchmarks.routes.candidates import OURS, examine_all, plain_candidates
 from benchmarks.routes.ours import SUFFIXES, share, zoo_candidates
 from benchmarks.routes.plain_routes import FLOAT, INT8, ROUTES

@@ -26,7 +26,12 @@ import torch
 from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import per_round, ratio
-from benchmarks.network import CalibratedNetwork, bundle_network, checkpoint_option, test_images
+from benchmarks.routes.network import (
+    CalibratedNetwork,
+    bundle_network,
+    checkpoint_option,
+    test_images,
+)
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo
 from export.targets.executorch import lowering as executorch_lowering

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.command import command
 from benchmarks.measure.machine import machine
 from benchmarks.measure.series import order_of_round
+from benchmarks.reports.command import command
 from mobilemod.errors import UserError
 from mobilemod.files import write_json
 from mobilemod.harness.bench.files import find_files

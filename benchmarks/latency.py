@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.command import command
 from benchmarks.measure.machine import machine, packages
 from benchmarks.measure.rounds import WARM_UP_MS, measure
-from benchmarks.network import bundle_network, checkpoint_option, test_images
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.checks import Check, all_checks
+from benchmarks.reports.command import command
 from benchmarks.routes.candidates import (
     Candidate,
     check_skip,
@@ -34,6 +33,7 @@ from benchmarks.routes.candidates import (
     our_candidates,
     plain_candidates,
 )
+from benchmarks.routes.network import bundle_network, checkpoint_option, test_images
 from benchmarks.routes.plain_onnx import onnx2tf_environment
 from mobilemod.errors import UserError
 from mobilemod.files import write_text

@@ -23,9 +23,8 @@ import numpy as np
 import torch
 
 from benchmarks import accuracy
-from benchmarks.command import command
 from benchmarks.measure.machine import machine, packages
-from benchmarks.network import bundle_network
+from benchmarks.reports.command import command
 from benchmarks.reports.latency_report import aligned, markdown
 from benchmarks.routes.accuracy_rows import (
     AccuracyRow,
@@ -37,6 +36,7 @@ from benchmarks.routes.accuracy_rows import (
     row_record,
     title,
 )
+from benchmarks.routes.network import bundle_network
 from benchmarks.routes.plain_onnx import onnx2tf_environment
 from export.source import open_source
 from mobilemod.errors import UserError

@@ -22,21 +22,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.command import command
 from benchmarks.measure import qualcomm
 from benchmarks.measure.file_facts import anatomy, answers, instructions
 from benchmarks.measure.machine import machine
 from benchmarks.measure.remembered import remembered
 from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
-from benchmarks.network import test_images
 from benchmarks.reports import latency_report as report
+from benchmarks.reports.command import command
 from benchmarks.routes.candidates import (
     Candidate,
     drawn_checkpoint,
     our_bundle,
     our_candidates,
 )
+from benchmarks.routes.network import test_images
 from benchmarks.routes.plain_routes import FLOAT, INT8
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError, unknown

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.measure.answers import EXACT, EXACT_OPTION, answer
 from benchmarks.measure.int8_share import int8_share
-from benchmarks.network import CalibratedNetwork
+from benchmarks.routes.network import CalibratedNetwork
 from benchmarks.routes.plain_routes import ROUTES, build
 from export.bundle import ExportConfig, export_bundle
 from export.measure.validation import candidates, predict, read_validation_images

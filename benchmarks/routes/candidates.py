@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.measure.rounds import examine
 from benchmarks.measure.series import Spread, per_round, spread
-from benchmarks.network import CalibratedNetwork
+from benchmarks.routes.network import CalibratedNetwork
 from benchmarks.routes.plain_routes import INT8, MOBILE, ROUTES, Route, build
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError

@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from benchmarks.network import CalibratedNetwork
+from benchmarks.routes.network import CalibratedNetwork
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import load_family, module_of
 from mobilemod.networks.registry import network as published

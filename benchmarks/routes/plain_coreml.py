@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure.mil_network import MilNetwork
-from benchmarks.network import CalibratedNetwork
+from benchmarks.routes.network import CalibratedNetwork
 
 INPUT = "image"
 

@@ -19,7 +19,7 @@ from mobilemod.errors import UserError
 
 if TYPE_CHECKING:
     # Not part of what these files are made by: a cache would lose them with each change of ours.
-    from benchmarks.network import CalibratedNetwork
+    from benchmarks.routes.network import CalibratedNetwork
 
 INPUT, OUTPUT = "image", "logits"
 # From 20 on ONNX has Gelu as one op. Before, it is spelled out with Erf: onnx2tf's file then asks

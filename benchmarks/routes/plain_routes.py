@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.network import CalibratedNetwork
 from benchmarks.routes import minmax
 from benchmarks.routes import plain_coreml as coreml
 from benchmarks.routes import plain_onnx as onnx
 from benchmarks.routes import plain_torch as plain
+from benchmarks.routes.network import CalibratedNetwork
 from export.quiet import quiet
 from mobilemod.closure import code_digest
 from mobilemod.errors import UserError
@@ -28,7 +28,7 @@ from mobilemod.workers import WorkerDied, worker_pool
 from quantization.calibration import cache_dir
 
 PUBLISHED, MOBILE = "published", "mobile"
-FORM_MODULES = ("benchmarks.network",)  # that make the mobile form
+FORM_MODULES = ("benchmarks.routes.network",)  # that make the mobile form
 FLOAT, INT8, DYNAMIC = "float32", "int8", "int8 weights"
 EXECUTORCH = ("torch", "torchao", "executorch")
 LITERT = ("torch", "torchao", "litert-torch")

@@ -14,7 +14,7 @@ import torch
 
 if TYPE_CHECKING:
     # Not part of what these files are made by: a cache would lose them with each change of ours.
-    from benchmarks.network import CalibratedNetwork
+    from benchmarks.routes.network import CalibratedNetwork
 
 
 TFLITE_ID = b"TFL3"

@@ -110,7 +110,7 @@ ZOO: dict[str, ZooEntry] = {
 
 @dataclass(frozen=True)
 class ZooNetwork:
-    """A network of the zoo to build files of, as `benchmarks.network.CalibratedNetwork` is.
+    """A network of the zoo to build files of, as `benchmarks.routes.network.CalibratedNetwork` is.
 
     folder: what it is calibrated on, prepared by `preprocess`.
     """

@@ -21,7 +21,7 @@ from export.diff.taps import BundleTaps
 from export.targets.base import FORMS, ModelInfo
 from export.targets.coreml.reader import WEIGHTS_FOLDER
 from export.targets.executorch.taps import PteTaps
-from export.targets.executorch.xnnpack_pack import pack_delegate
+from export.targets.executorch.xnnpack.pack import pack_delegate
 from export.targets.target import Target, get_target, target_of_file
 from export.targets.tflite.edit import TfliteModel
 from export.verbs.main import main

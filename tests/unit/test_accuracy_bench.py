@@ -16,7 +16,6 @@ from benchmarks.accuracy import all_checks, checks_table, chosen
 from benchmarks.measure.answers import answer
 from benchmarks.measure.int8_share import int8_share
 from benchmarks.measure.mil_network import MilNetwork
-from benchmarks.network import CalibratedNetwork
 from benchmarks.routes import plain_coreml
 from benchmarks.routes.accuracy_rows import AccuracyRow, Judge, row_record, rows_table
 from benchmarks.routes.minmax import (
@@ -26,6 +25,7 @@ from benchmarks.routes.minmax import (
     observe_ranges,
     round_to_grid,
 )
+from benchmarks.routes.network import CalibratedNetwork
 from benchmarks.routes.plain_routes import ROUTES, build
 from export.quiet import quiet
 from export.targets.coreml.reader import open_package, quantization

@@ -13,11 +13,11 @@ from PIL import Image
 from benchmarks.latency import parse
 from benchmarks.measure.rounds import Round, examine, measure, quietest
 from benchmarks.measure.series import Ratio, order_of_round, per_round, ratio, spread
-from benchmarks.network import CalibratedNetwork, bundle_network
 from benchmarks.reports.checks import AT_LEAST, AT_MOST, Check, all_checks
 from benchmarks.reports.latency_report import checks_table, missing_lines, row_record, times_table
 from benchmarks.routes import plain_routes
 from benchmarks.routes.candidates import Candidate, check_skip, plain_candidates
+from benchmarks.routes.network import CalibratedNetwork, bundle_network
 from benchmarks.routes.plain_onnx import last_error
 from benchmarks.routes.plain_routes import ROUTES, build, cached_path
 from mobilemod.data.preprocess import Preprocess

@@ -20,8 +20,8 @@ from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import (  # 
     XValue,
 )
 
-from export.targets.executorch.xnnpack_graph import FLAG_TRANSPOSE_B, simplify  # noqa: E402
-from export.targets.executorch.xnnpack_reader import INVALID_ID  # noqa: E402
+from export.targets.executorch.xnnpack.graph import FLAG_TRANSPOSE_B, simplify  # noqa: E402
+from export.targets.executorch.xnnpack.reader import INVALID_ID  # noqa: E402
 
 TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 

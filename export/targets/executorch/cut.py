@@ -22,8 +22,8 @@ from export.targets.base import SubProgram
 from export.targets.executorch.reader import XNNPACK, PteFile, read_pte
 from export.targets.executorch.running import runtime
 from export.targets.executorch.weight_names import weight_names
-from export.targets.executorch.xnnpack_pack import graph_from_bytes, pack_delegate
-from export.targets.executorch.xnnpack_reader import INVALID_ID
+from export.targets.executorch.xnnpack.pack import graph_from_bytes, pack_delegate
+from export.targets.executorch.xnnpack.reader import INVALID_ID
 from mobilemod.errors import UserError
 
 EXTERNAL_INPUT, EXTERNAL_OUTPUT = 1, 2  # XNN_VALUE_FLAG_EXTERNAL_… in xnnpack.h

@@ -17,7 +17,7 @@ from export.quiet import quiet
 from export.targets.base import ModelInfo, common_path
 from export.targets.executorch.reader import MODULE_FRAME
 from export.targets.executorch.tanh_gelu import without_tanh_gelu
-from export.targets.executorch.xnnpack_graph import simplify
+from export.targets.executorch.xnnpack.graph import simplify
 from mobilemod.files import atomic_path
 
 METADATA_METHOD = "metadata"

@@ -21,7 +21,7 @@ import numpy as np
 
 from export.graph import FileGraph, FileNode, FileTensor, fill_of, shape_text
 from export.targets.executorch.work import portable_node
-from export.targets.executorch.xnnpack_reader import (
+from export.targets.executorch.xnnpack.reader import (
     STORED,
     Content,
     add_xnnpack_graph,

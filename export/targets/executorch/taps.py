@@ -26,8 +26,8 @@ from export.targets.executorch.cut import (
 )
 from export.targets.executorch.reader import read_pte
 from export.targets.executorch.running import described, runtime
-from export.targets.executorch.xnnpack_pack import pack_delegate
-from export.targets.executorch.xnnpack_reader import INVALID_ID
+from export.targets.executorch.xnnpack.pack import pack_delegate
+from export.targets.executorch.xnnpack.reader import INVALID_ID
 from mobilemod.errors import UserError
 
 

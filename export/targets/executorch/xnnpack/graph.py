@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from export.targets.executorch.xnnpack_reader import INVALID_ID
+from export.targets.executorch.xnnpack.reader import INVALID_ID
 
 # Kinds of nodes, by the names of ExecuTorch's own dataclasses (xnnpack_graph_schema).
 CONVERT, TRANSPOSE, PAD = "XNNConvert", "XNNStaticTranspose", "XNNStaticConstantPad"

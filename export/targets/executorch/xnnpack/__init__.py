@@ -1,0 +1,1 @@
+"""XNNPACK's delegate: its graph, read from a file, packed, and its names."""
