@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,14 +26,20 @@ from benchmarks.measure.machine import machine
 from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
-from benchmarks.reports.command import command
+from benchmarks.reports.command import (
+    check_networks,
+    check_timing,
+    command,
+    names,
+    timing_options,
+)
 from benchmarks.routes.candidates import OURS, examine_all, plain_candidates
 from benchmarks.routes.ours import SUFFIXES, share, zoo_candidates
 from benchmarks.routes.plain_routes import FLOAT, INT8, ROUTES
 from benchmarks.routes.zoo import ZOO, ZooNetwork
 from mobilemod.data.imagefolder import ImageFolder, imagenet_synsets, read_split
 from mobilemod.data.preprocess import Preprocess
-from mobilemod.errors import UserError, unknown
+from mobilemod.errors import UserError
 from mobilemod.files import write_text
 from mobilemod.training.images import load_images
 
@@ -164,28 +169,17 @@ def measured_before(path: Path | None) -> dict[str, dict[str, Any]]:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked; `UserError` for a bad one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"),
-                        help="images, with train/ and val/ (MOBILEMOD_DATA)")  # fmt: skip
-    parser.add_argument("--networks", default=",".join(ZOO), help="names, separated by commas")
-    parser.add_argument("--rounds", type=int, default=30, help="rounds that count")
-    parser.add_argument("--patience", type=float, default=10.0,
-                        help="minutes in which disturbed rounds are taken again")  # fmt: skip
-    parser.add_argument("--images", type=int, default=20, help="images to compare logits on")
+    timing_options(parser, 10.0, 20)
+    parser.add_argument(
+        "--networks", type=names, default=list(ZOO), help="names, separated by commas"
+    )
     parser.add_argument("--calibration", type=int, default=16, help="images to calibrate on")
     parser.add_argument("--ours", action="store_true", help="leave the plain routes out")
     parser.add_argument("--json", type=Path,
                         help="file for the record; networks that are there stay")  # fmt: skip
     args = parser.parse_args(argv)
-    if args.data is None:
-        raise UserError("no images: give --data DIR, or set MOBILEMOD_DATA")
-    args.data = Path(args.data)
-    args.networks = [name for name in args.networks.split(",") if name]
-    for name in args.networks:
-        if name not in ZOO:
-            raise unknown("network", name, ZOO)
-    for option in ("rounds", "images", "calibration"):
-        if getattr(args, option) < 1:
-            raise UserError(f"--{option} must be 1 or more")
+    check_timing(args, ("rounds", "images", "calibration"))
+    check_networks(args.networks, ZOO)
     return args
 
 

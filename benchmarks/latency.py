@@ -24,7 +24,7 @@ from benchmarks.measure.machine import machine, packages
 from benchmarks.measure.rounds import WARM_UP_MS, measure
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.checks import Check, all_checks
-from benchmarks.reports.command import command
+from benchmarks.reports.command import check_timing, command, names, timing_options
 from benchmarks.routes.candidates import (
     Candidate,
     check_skip,
@@ -160,42 +160,28 @@ def write(done: list[Measured], args: argparse.Namespace, facts: dict[str, Any])
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked; `UserError` for a bad one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"),
-                        help="images, with train/ and val/ (MOBILEMOD_DATA)")  # fmt: skip
-    parser.add_argument("--models", type=_names, default=[], help="names, separated by commas")
+    timing_options(parser, 10.0, 50)
+    parser.add_argument("--models", type=names, default=[], help="names, separated by commas")
     parser.add_argument("--bundle", type=Path, action="append", default=[],
                         help="take our files from this export; repeatable")  # fmt: skip
     checkpoint_option(parser)
-    parser.add_argument("--recipes", type=_names, default=["cpu-x86"],
+    parser.add_argument("--recipes", type=names, default=["cpu-x86"],
                         help="our files by these recipes too")  # fmt: skip
     parser.add_argument("--threads", default="1,2", help="thread counts, separated by commas")
-    parser.add_argument("--rounds", type=int, default=30, help="rounds that count")
-    parser.add_argument("--patience", type=float, default=10.0,
-                        help="minutes in which disturbed rounds are taken again")  # fmt: skip
-    parser.add_argument("--images", type=int, default=50, help="images to compare logits on")
     parser.add_argument("--calibration", type=int, default=32, help="images to calibrate on")
-    parser.add_argument("--skip", type=_names, default=[], help="routes to leave out")
+    parser.add_argument("--skip", type=names, default=[], help="routes to leave out")
     parser.add_argument("--out", type=Path, help="folder for latency.md, .json and .png")
     parser.add_argument("--json", type=Path, help="file for the record")
     args = parser.parse_args(argv)
-    if args.data is None:
-        raise UserError("no images: give --data DIR, or set MOBILEMOD_DATA")
-    args.data = Path(args.data)
-    counts, cores = _names(args.threads), os.cpu_count() or 1
+    check_timing(args, ("rounds", "images", "calibration"))
+    counts, cores = names(args.threads), os.cpu_count() or 1
     if not counts or not all(n.isdigit() and 1 <= int(n) <= cores for n in counts):
         raise UserError(f"--threads {args.threads}: give counts up to {cores}, as 1,2")
     args.threads = tuple(int(n) for n in counts)
-    for option in ("rounds", "images", "calibration"):
-        if getattr(args, option) < 1:
-            raise UserError(f"--{option} must be 1 or more")
     check_skip(args.skip)
     for name in args.models:
         get_variant(name)
     return args
-
-
-def _names(value: str) -> list[str]:
-    return [name for name in value.split(",") if name]
 
 
 def run(args: argparse.Namespace) -> None:

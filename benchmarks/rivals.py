@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,13 @@ from benchmarks.measure.remembered import remembered
 from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
-from benchmarks.reports.command import command
+from benchmarks.reports.command import (
+    check_networks,
+    check_timing,
+    command,
+    names,
+    timing_options,
+)
 from benchmarks.routes.candidates import (
     Candidate,
     drawn_checkpoint,
@@ -39,7 +44,7 @@ from benchmarks.routes.candidates import (
 from benchmarks.routes.network import test_images
 from benchmarks.routes.plain_routes import FLOAT, INT8
 from mobilemod.data.testcard import draw_card
-from mobilemod.errors import UserError, unknown
+from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
 from mobilemod.harness.arm64.emulator import load_emulator, recipe_digest
@@ -225,26 +230,15 @@ def record(rivals: list[Rival], others: list[float], args: argparse.Namespace) -
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked; `UserError` for a bad one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("MOBILEMOD_DATA"),
-                        help="images, with train/ and val/ (MOBILEMOD_DATA)")  # fmt: skip
-    parser.add_argument("--networks", default=",".join(PUBLISHED), help="separated by commas")
-    parser.add_argument("--rounds", type=int, default=30, help="rounds that count")
-    parser.add_argument("--patience", type=float, default=2.0,
-                        help="minutes in which disturbed rounds are taken again")  # fmt: skip
-    parser.add_argument("--images", type=int, default=8, help="images to compare logits on")
+    timing_options(parser, 2.0, 8)
+    parser.add_argument(
+        "--networks", type=names, default=",".join(PUBLISHED), help="separated by commas"
+    )
     parser.add_argument("--qnn", type=Path, help="where onnxruntime-qnn was installed to")
     parser.add_argument("--json", type=Path, help="file for the record")
     args = parser.parse_args(argv)
-    if args.data is None:
-        raise UserError("no images: give --data DIR, or set MOBILEMOD_DATA")
-    args.data = Path(args.data)
-    args.networks = [name for name in args.networks.split(",") if name]
-    for name in args.networks:
-        if name not in PUBLISHED:
-            raise unknown("network", name, PUBLISHED)
-    for option in ("rounds", "images"):
-        if getattr(args, option) < 1:
-            raise UserError(f"--{option} must be 1 or more")
+    check_timing(args, ("rounds", "images"))
+    check_networks(args.networks, PUBLISHED)
     return args
 
 
