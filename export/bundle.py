@@ -17,9 +17,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from export.audit import OTHERS_FIGURES, Audit, Names, audit_graph, require_int8
+from export.auditing.audit import OTHERS_FIGURES, Audit, audit_graph, require_int8
+from export.auditing.explain import explained, float_tensors
+from export.auditing.modules import Names
 from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
-from export.explain import explained, float_tensors
 from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from export.audit import Names, node_modules, outside
-from export.audit_text import outside_lines
+from export.auditing.modules import Names, node_modules, outside, outside_lines
 from export.diff.parting import NotNamed, first_parting
 from export.diff.probing import first_op
 from export.targets.base import ModelInfo

@@ -13,7 +13,7 @@ from mobilemod.harness.arm64.emulator import Emulator
 
 def anatomy(path: Path) -> dict[str, Any]:
     """As `mobilemod inspect` counts: int8 share 0..1, ops by delegate, quantize and dequantize."""
-    from export.audit import inspect_file
+    from export.auditing.audit import inspect_file
 
     audit = inspect_file(path)
     return {

@@ -19,7 +19,7 @@ def int8_share(path: Path) -> float | None:
     if path.suffix == ".onnx":
         return onnx_share(path)
     try:
-        from export.audit import inspect_file
+        from export.auditing.audit import inspect_file
 
         return inspect_file(path).int8_share
     except UserError:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.audit import Names, faults_told, node_modules, tables_beside
+from export.auditing.audit import faults_told, tables_beside
+from export.auditing.modules import Names, node_modules
 from export.graph import CONV, DEPTHWISE, FileGraph, FileNode, shape_text
 from export.number_formats import GraphIndex
 from export.targets.target import target_of_file

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from export.audit import inspect_file
+from export.auditing.audit import inspect_file
 from export.bundle import ExportConfig, export_bundle
 from mobilemod.networks import efficientformerv2 as family
 from mobilemod.networks.checkpoints import save_checkpoint

@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from export.audit import audit_file
-from export.audit_text import format_audit
+from export.auditing.audit import audit_file
+from export.auditing.text import format_audit
 from mobilemod.errors import UserError
 from tests.fuzz.mutate import mutate, mutate_package
 

@@ -15,7 +15,8 @@ import torch
 from ai_edge_litert.schema_py_generated import ModelT, TensorType
 from torch import nn
 
-from export.audit import Names, audit_graph
+from export.auditing.audit import audit_graph
+from export.auditing.modules import Names
 from export.graph import CONV, DEPTHWISE, FileGraph
 from export.targets.base import ModelInfo
 from export.targets.target import get_target

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from export.audit import Outside, inspect_file
+from export.auditing.audit import inspect_file
+from export.auditing.explain import WHOLE, explained, explanation, float_tensors
+from export.auditing.modules import Outside
 from export.checking import check_lowered
-from export.explain import WHOLE, explained, explanation, float_tensors
 from export.graph import FileGraph, FileNode, FileTensor
 from export.lowering import refused_ops
 from export.targets.base import ModelInfo

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.audit import audit_file
-from export.audit_text import format_audit
+from export.auditing.audit import audit_file
+from export.auditing.text import format_audit
 from export.graph import DEQUANTIZE, DYNAMIC, MATMUL, QUANTIZE, FileGraph, FileNode, FileTensor
 from export.measure.profiling import profile_file
 from export.number_formats import DYNAMIC_INT8, FLOAT, INT8, NumberFormats

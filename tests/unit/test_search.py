@@ -15,7 +15,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from export.audit import Names, audit_graph, node_modules
+from export.auditing.audit import audit_graph
+from export.auditing.modules import Names, node_modules
 from export.graph import CONV, DEPTHWISE
 from export.measure.profiling import Profile, UnitTime
 from export.measure.search import SearchConfig, _target

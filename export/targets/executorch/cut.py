@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from export.audit_text import opaque_text
+from export.auditing.text import opaque_text
 from export.graph import DYNAMIC, FileGraph
 from export.quiet import quiet
 from export.targets.base import SubProgram

@@ -20,8 +20,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
-    from export.audit import SCHEMA, inspect_file
-    from export.audit_text import format_audit
+    from export.auditing.audit import SCHEMA, inspect_file
+    from export.auditing.text import format_audit
 
     audits, errors = [], []
     for path in args.file:

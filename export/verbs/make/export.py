@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     model = args.model or MODEL
     registry.module_of(model)  # a misspelled name is refused before frameworks are imported
     opened = opened_of(args)
+    from export.auditing.explain import explanation
     from export.bundle import ExportConfig, export_bundle
-    from export.explain import explanation
 
     config = ExportConfig(
         model=model,

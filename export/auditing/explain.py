@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from export.audit_text import listed
+from export.auditing.modules import listed
 from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap

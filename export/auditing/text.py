@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from export.audit import Audit, FloatOp, Outside
+from export.auditing.audit import Audit, FloatOp
+from export.auditing.modules import listed, outside_lines
 
 SHOWN_MODULES = 3
 
@@ -78,20 +79,6 @@ def _share(audit: Audit) -> str:
     return f"int8 share unknown: {opaque_text(audit.opaque)}{seen}"
 
 
-def outside_lines(modules: dict[str, Outside]) -> list[str]:
-    """What each module has outside the delegate, a line each, those that cut it most first."""
-    lines = []
-    for module, outside in sorted(modules.items(), key=lambda m: -m[1].cuts):
-        cuts = f", between {outside.cuts + 1} partitions" if outside.cuts else ""
-        lines.append(f"{module or '(unnamed)'}: {listed(outside.ops)}{cuts}")
-    return lines
-
-
 def opaque_text(opaque: dict[str, int]) -> str:
     """Delegates that can't be looked into, in words: "delegate VulkanBackend"."""
     return f"delegate{'s'[: len(opaque) > 1]} {', '.join(opaque)}"
-
-
-def listed(counts: dict[str, int]) -> str:
-    """Names with their counts, or "none"."""
-    return ", ".join(f"{name} x{n}" for name, n in counts.items()) or "none"
