@@ -184,7 +184,7 @@ def test_the_delegate_takes_it_and_is_right(name, tmp_path):
 
 
 class Pooled(nn.Module):
-    """Average pooling between int8 convolutions, beside a float sum."""
+    """Average pooling between int8 convolutions, beside a float softmax."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.avg_pool2d(self.first(x), 2)
-        return self.last(x + self.conv(x)).mean((2, 3))
+        return self.last(x + self.conv(x).softmax(1)).mean((2, 3))
 
 
 @pytest.mark.parametrize("name", ["executorch", "tflite"])
