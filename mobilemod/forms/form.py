@@ -164,7 +164,7 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
             read = (segment.append(f"{op.module}.in", tap, read),)
         made: nn.Module = op
         if op.groups > 1 and op.groups == op.in_channels:
-            made = _depthwise(op, options, source)
+            made = _depthwise(op, options, source, node.role)
         elif options.merge_columns and source.op is None and pays(op):
             made = MergedColumns(op.module, op, tuple(source.shape[2:]))
             made.tap.source, made.tap.role = source.tensor, "moved"
@@ -206,17 +206,20 @@ def _tapped(segment: Segment, node: Node, value: int) -> int:
     return segment.append(f"{node.tensor}.tap", tap, (value,))
 
 
-def _depthwise(conv: NamedConv2d, options: FormOptions, source: Node) -> nn.Module:
-    """With its taps, in pieces that the delegate takes."""
+def _depthwise(conv: NamedConv2d, options: FormOptions, source: Node, role: str) -> nn.Module:
+    """With its taps, in pieces that the delegate takes. role: of its result."""
     made: nn.Module = Whole(conv)
     if conv.dilation == (1, 1):
         made = MobileDepthwise(conv.module, conv, options, (source.source or source).tensor)
+    taps = [m for m in made.modules() if isinstance(m, Tap)]
     for module in made.modules():
         if isinstance(module, Tap):
             where = module.tensor.rpartition(":")[0].removeprefix(conv.module)
-            module.role = "depthwise" if not where else f"depthwise.{where.strip('.0123456789')}"
+            module.role = f"depthwise.{where.strip('.0123456789')}" if where else "depthwise"
         elif isinstance(module, NamedConv2d):
             module.role = "depthwise.weight"
+    if len(taps) == 1:  # the sum of several has to be int8 to be clamped so
+        taps[0].role = role
     return made
 
 

@@ -60,6 +60,8 @@ KEEPS_RANGE = (
     "avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "slice", "reshape",
     "constant_pad_nd", "unsqueeze", "index_select", "permute",
 )  # fmt: skip
+# Ops that every runtime's convolution does on its own result.
+CLAMPS = ("relu", "relu6", "hardtanh")
 # Between scores and softmax, and between softmax and context.
 PASSED = (Affine, Call, NamedConv2d, Rearrange)
 
@@ -97,6 +99,9 @@ def assign_names(graph: Graph) -> None:
             wide = op.groups > 1 and op.groups == op.in_channels
             node.role = "stem" if node is first else "depthwise" if wide else "conv"
             node.role = "scores" if _mixes_heads(node, users) else node.role
+            clamps = [r for r in readers if isinstance(r.op, Call) and r.op.kind in CLAMPS]
+            if node.role != "scores" and len(clamps) == len(readers) == 1:
+                node.role = "clamped"
             node.tensor = tensors(f"{own}:out")
         elif isinstance(op, ChannelNorm):
             node.module = modules(path)

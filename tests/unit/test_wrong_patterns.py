@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.checking import check_lowered
+from export.graph import FileGraph
 from export.targets.base import ModelInfo
 from export.targets.comparison import Parting
 from export.targets.executorch import lowering
@@ -197,18 +199,43 @@ class Pooled(nn.Module):
         return self.last(x + self.conv(x).softmax(1)).mean((2, 3))
 
 
-@pytest.mark.parametrize("name", ["executorch", "tflite"])
-def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
+def lowered_in_int8(module: nn.Module, name: str, folder: Path) -> FileGraph:
+    """The file's graph, checked against its program, of a network under `cpu`."""
     target, images = get_target(name), torch.from_numpy(IMAGES)
-    form = canonical_form(Pooled().eval(), (3, SIZE, SIZE)).form(XNNPACK_FORM)
+    form = canonical_form(module.eval(), (3, SIZE, SIZE)).form(XNNPACK_FORM)
     seen = Calibration("", "", len(images), observe(form, [images], 1))
     table = make_table(form, "xnnpack", load_recipe("cpu"), seen)
-    path = tmp_path / f"pooled{target.facts.suffix}"
+    path = folder / f"lowered{target.facts.suffix}"
     program = quantize(form, table, target.facts.fold)
     target.lower(program, INFO, path, int8=True)
     target.check(path, program, IMAGES)
-    graph = target.read_graph(path)
+    return target.read_graph(path)
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
+    graph = lowered_in_int8(Pooled(), name, tmp_path)
     assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
+
+
+class Clamped(nn.Module):
+    """Convolutions of both kinds with clamps behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.deep = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1, groups=8)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.relu(self.deep(F.relu6(self.first(x))))).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_int8_convolutions_clamp_their_own_results(name, tmp_path):
+    graph = lowered_in_int8(Clamped(), name, tmp_path)
+    assert [n.op for n in graph.nodes if "relu" in n.op or "clamp" in n.op] == []
+    assert sum(n.op == "quantize" for n in graph.nodes) == 1
 
 
 def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:

@@ -57,3 +57,11 @@ def test_what_mixes_the_heads_of_attention_are_scores():
 def test_a_convolution_beside_any_softmax_is_none():
     found = roles(lambda m, x: m.conv(x.softmax(1)) + m.stem(x).softmax(1))
     assert "scores" not in found and found.count("conv") == 3
+
+
+def test_a_convolution_that_is_clamped_gives_its_clamp_the_scale():
+    found = roles(lambda m, x: m.conv(torch.relu(m.stem(x))))
+    assert found.count("clamped") == 1 and "activation" in found
+    # Read by something else too, and under another activation, it needs a scale of its own.
+    assert "clamped" not in roles(lambda m, x: torch.relu(y := m.conv(x)) + y)
+    assert "clamped" not in roles(lambda m, x: m.conv(torch.tanh(m.stem(x))))
