@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.targets.comparison import Parting
 from export.targets.coreml.evaluator import Step, compile_program
 from export.targets.coreml.kernels import INT_RANGE
 from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
@@ -108,14 +109,11 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
 
 
 def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
-    """As `check`, on the first image alone for time's sake; `UserError` with the first op that
+    """As `check`, on the first image alone for time's sake; `Parting` with the first op that
     parts."""
     result = check(path, program, images[:1])
     if result.failure is not None:
-        raise UserError(
-            f"{path}: the file doesn't compute what the quantized program does: {result.failure}; "
-            f"check the coremltools version"
-        )
+        raise Parting(path, result.failure)
 
 
 class _Comparison:
