@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mobilemod.errors import UserError
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, MobileDepthwise, NamedConv2d, Tap
-from mobilemod.forms.ops import Call
+from mobilemod.forms.ops import Call, Fixed
 from mobilemod.targets import TARGETS
 from quantization.calibration import Calibration
 from quantization.hooks import forward_hooks
@@ -184,10 +184,13 @@ def make_table(
 
 def share_joined(form: Form, entries: dict[str, TensorParams]) -> None:
     """One range for int8 tensors that are joined, and for what they make: runtimes put codes side
-    by side as they are. Where one's parameters are fixed, nothing is changed."""
+    by side as they are, and constants by the result's range. Where one's parameters are fixed,
+    nothing is changed."""
+    fixed = {m.makes for m in form.modules() if isinstance(m, Fixed)}
+    fixed |= {m.tensor for m in form.modules() if isinstance(m, Constant)}
     groups: list[set[str]] = []
     for cat in (m for m in form.modules() if isinstance(m, Call) and m.joins):
-        names = {cat.makes, *cat.joins}
+        names = {cat.makes, *cat.joins} - (fixed - entries.keys())
         if names <= entries.keys():
             touched = [g for g in groups if g & names]
             groups = [g for g in groups if not g & names] + [names.union(*touched)]

@@ -161,7 +161,7 @@ def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node
         return "other"
     if op.kind == "add" and len(node.inputs) == 2:
         if any(isinstance(n.op, Fixed | Tile) for n in node.inputs):
-            return "scores" if _leads_to_softmax(node, users) else "sum"
+            return "scores" if _leads_to_softmax(node, users) else "shifted"
         x, y = node.inputs
         first, second = x.source or x, y.source or y
         return "residual" if first in before[y] or second in before[x] else "sum"
