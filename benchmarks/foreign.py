@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from benchmarks.measure.machine import machine
-from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.command import (
@@ -33,7 +32,7 @@ from benchmarks.reports.command import (
     names,
     timing_options,
 )
-from benchmarks.routes.candidates import OURS, examine_all, plain_candidates
+from benchmarks.routes.candidates import OURS, RUNS, examine_all, plain_candidates, time_all
 from benchmarks.routes.ours import SUFFIXES, share, zoo_candidates
 from benchmarks.routes.plain_routes import FLOAT, INT8, ROUTES
 from benchmarks.routes.zoo import ZOO, ZooNetwork
@@ -45,7 +44,6 @@ from mobilemod.training.images import load_images
 
 SCHEMA = "mobilemod/foreign/1"
 THREADS = 1
-RUNS = 3
 TOOLS = {"executorch": "executorch", "tflite": "litert-torch"}
 ONNX_RUNTIME = f"onnxruntime-{FLOAT}"
 PEERS = (*(f"{tool}-{p}" for tool in TOOLS.values() for p in (FLOAT, INT8)), ONNX_RUNTIME)
@@ -68,12 +66,8 @@ def measure_network(name: str, args: argparse.Namespace) -> dict[str, Any]:
     if not args.ours:
         rows += plain_candidates(network, [r for r in ROUTES if r not in PEERS])
     examine_all(rows, images, expected)
-    timed = [r for r in rows if r.path is not None and not r.reason]
-    paths = [r.path for r in timed if r.path is not None]
-    rounds = measure(paths, images[:1], (THREADS,), args.rounds, RUNS, 60 * args.patience)
-    for i, row in enumerate(timed):
-        row.times = {THREADS: [r.runs[THREADS][i] for r in rounds]}
-    others = [round(r.others, 3) for r in rounds]
+    taken = time_all(rows, images[:1], (THREADS,), args.rounds, args.patience)
+    others = [round(busy, 3) for busy in taken]
     print(f"### {name}", report.aligned(report.times_table(rows, THREADS)), sep="\n\n")
     for line in report.missing_lines(rows):
         print(f"- {line}")

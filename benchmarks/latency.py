@@ -21,17 +21,19 @@ import numpy as np
 import torch
 
 from benchmarks.measure.machine import machine, packages
-from benchmarks.measure.rounds import WARM_UP_MS, measure
+from benchmarks.measure.rounds import WARM_UP_MS
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.checks import Check, all_checks
 from benchmarks.reports.command import check_timing, command, names, timing_options
 from benchmarks.routes.candidates import (
+    RUNS,
     Candidate,
     check_skip,
     examine_all,
     our_bundle,
     our_candidates,
     plain_candidates,
+    time_all,
 )
 from benchmarks.routes.network import bundle_network, checkpoint_option, test_images
 from benchmarks.routes.plain_onnx import onnx2tf_environment
@@ -40,7 +42,6 @@ from mobilemod.files import write_text
 from mobilemod.manifest import load_bundle
 from mobilemod.networks.registry import get_variant
 
-RUNS = 3
 DEFAULT_MODEL = "efficientmod_xxs"
 NOTES = (
     "ms: median of all runs; × : this file's time over our int8 file's, the median over rounds "
@@ -73,14 +74,10 @@ def measure_model(name: str, folder: Path | None, args: argparse.Namespace) -> M
         rows += our_candidates(load_bundle(our_bundle(name, args.data, recipe)), recipe)
     rows += plain_candidates(network, args.skip)
     examine_all(rows, images, expected)
-    timed = [row for row in rows if row.path is not None and not row.reason]
-    paths = [row.path for row in timed if row.path is not None]
-    rounds = measure(paths, images[:1], args.threads, args.rounds, RUNS, 60 * args.patience)
-    for i, row in enumerate(timed):
-        row.times = {n: [r.runs[n][i] for r in rounds] for n in args.threads}
+    others = time_all(rows, images[:1], args.threads, args.rounds, args.patience)
     checks = all_checks(rows, args.threads)
     weights = bundle.manifest.checkpoint.file
-    return Measured(name, weights, rows, checks, [r.others for r in rounds])
+    return Measured(name, weights, rows, checks, others)
 
 
 def text(measured: Measured, threads: tuple[int, ...], table: Any) -> str:

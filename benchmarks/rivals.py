@@ -25,7 +25,6 @@ from benchmarks.measure import qualcomm
 from benchmarks.measure.file_facts import anatomy, answers, instructions
 from benchmarks.measure.machine import machine
 from benchmarks.measure.remembered import remembered
-from benchmarks.measure.rounds import measure
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.command import (
@@ -36,10 +35,12 @@ from benchmarks.reports.command import (
     timing_options,
 )
 from benchmarks.routes.candidates import (
+    RUNS,
     Candidate,
     drawn_checkpoint,
     our_bundle,
     our_candidates,
+    time_all,
 )
 from benchmarks.routes.network import test_images
 from benchmarks.routes.plain_routes import FLOAT, INT8
@@ -53,7 +54,6 @@ from mobilemod.progress import progress
 
 SCHEMA = "mobilemod/rivals/1"
 THREADS = 1
-RUNS = 3
 SUFFIXES = (".pte", ".tflite")
 # Top-1 on ImageNet-1K in percent, distilled, after 300 epochs: EfficientMod's from its paper (Ma et
 # al., ICLR 2024, arXiv 2403.19963), EfficientFormerV2's from its own (Li et al., ICCV 2023, arXiv
@@ -127,16 +127,6 @@ def _expected(name: str, images: np.ndarray) -> np.ndarray:
 
 def _card(bundle: Bundle) -> np.ndarray:
     return bundle.preprocess.normalize(draw_card(bundle.preprocess.size)[None])
-
-
-def time_all(rivals: list[Rival], image: np.ndarray, args: argparse.Namespace) -> list[float]:
-    """Times of all files in the same rounds; cores that others kept busy, each round."""
-    timed = [r for rival in rivals for r in rival.rows if not r.reason]
-    paths = [r.path for r in timed if r.path is not None]
-    rounds = measure(paths, image, (THREADS,), args.rounds, RUNS, 60 * args.patience)
-    for i, row in enumerate(timed):
-        row.times = {THREADS: [r.runs[THREADS][i] for r in rounds]}
-    return [r.others for r in rounds]
 
 
 def files_table(rivals: list[Rival]) -> report.Table:
@@ -232,7 +222,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     timing_options(parser, 2.0, 8)
     parser.add_argument(
-        "--networks", type=names, default=",".join(PUBLISHED), help="separated by commas"
+        "--networks", type=names, default=list(PUBLISHED), help="separated by commas"
     )
     parser.add_argument("--qnn", type=Path, help="where onnxruntime-qnn was installed to")
     parser.add_argument("--json", type=Path, help="file for the record")
@@ -248,7 +238,9 @@ def run(args: argparse.Namespace) -> None:
     rivals = [rival(name, args) for name in args.networks]
     bundle = load_bundle(our_bundle(args.networks[0], args.data,
                                     checkpoint=drawn_checkpoint(args.networks[0])))  # fmt: skip
-    others = time_all(rivals, test_images(bundle, args.data, 1), args)
+    rows = [row for found in rivals for row in found.rows]
+    image = test_images(bundle, args.data, 1)
+    others = time_all(rows, image, (THREADS,), args.rounds, args.patience)
     print(report.aligned(files_table(rivals)), end="\n\n")
     print(report.aligned(pairs_table(pairs(rivals))))
     print(f"\nothers kept {np.median(others):.2f} cores busy in the median round")

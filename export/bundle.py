@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from export.auditing.audit import OTHERS_FIGURES, Audit, audit_graph, require_int8
 from export.auditing.explain import explained, float_tensors
 from export.auditing.modules import Names
 from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
+from export.form_check import checked_forms
 from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file
-from export.targets.base import FORMS, ModelInfo
-from export.targets.comparison import NOISE
+from export.targets.base import ModelInfo
 from export.targets.target import get_target, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
@@ -40,7 +39,6 @@ from mobilemod.files import (
     require_writable,
     write_json,
 )
-from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import FILE_NAME, SCHEMA, check_draft, seal_bundle
@@ -51,7 +49,6 @@ from mobilemod.progress import progress
 from mobilemod.targets import TARGETS
 from mobilemod.tasks import DEFAULT, task_field
 from mobilemod.workers import peak_memory, worker_pool
-from quantization.calibration import refuse_overflow
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, Prepared
 from quantization.program import make_table, quantize
@@ -60,8 +57,6 @@ from quantization.recipe import Recipe, load_recipe
 RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
 CHECKED_IMAGES = 3  # of them, beside the drawn one, as the files are lowered
-# Of the largest output; and how often what noise of NOISE in the image changes.
-MAX_FORM_ERROR, MAX_SPREAD = 1e-4, 10
 
 
 @dataclass(frozen=True)
@@ -127,10 +122,10 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     source = _opened(config)
     check_labels(source.labels)
     preprocess = source.preprocess
-    _checked_forms(source.module, source.canonical, config.targets)
+    checked_forms(source.module, source.canonical, config.targets)
     prepared = find_prepared(source, recipe, config.data, config.trained)
     adjusted = source.canonical.with_state(prepared.state)
-    forms = _checked_forms(adjusted.form(PLAIN_FORM), adjusted, config.targets)
+    forms = checked_forms(adjusted.form(PLAIN_FORM), adjusted, config.targets)
     tables = {
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
@@ -180,33 +175,6 @@ def _opened(config: ExportConfig) -> Source:
     return open_source(
         config.model, config.checkpoint, config.data, config.author, config.license, config.size
     )
-
-
-def _checked_forms(
-    module: nn.Module, canonical: Canonical, targets: tuple[str, ...]
-) -> dict[str, Form]:
-    """The forms that the targets need, each checked equal to the network."""
-    names = sorted({TARGETS[t].form for t in targets})
-    forms = {name: canonical.form(FORMS[name]) for name in names}
-    shape = (1, *canonical.image_shape)
-    rng = np.random.default_rng(0)
-    x, noise = (torch.from_numpy(rng.standard_normal(shape, np.float32)) for _ in range(2))
-    with torch.no_grad():
-        expected = module(x)
-        largest = expected.abs().max()
-        # What a network makes of the last digits of its image, it makes of those of its weights.
-        spread = (module(x * (1 + NOISE * noise)) - expected).abs().max()
-        limit = MAX_FORM_ERROR * largest + MAX_SPREAD * spread
-        for name, form in forms.items():
-            error = (form(x) - expected).abs().max()
-            if not error <= limit:
-                refuse_overflow(form, x)
-                raise UserError(
-                    f"the {name} form differs from the network by {error:.1e} on these weights "
-                    f"(limit {limit:.1e}, its largest output {largest:.1e}); check the checkpoint "
-                    "for extreme values"
-                )
-    return forms
 
 
 def _lower_all(

@@ -142,20 +142,20 @@ def source_of(
     """
     task = get_task(opened.task)
     path, digest = opened.files[0] if opened.files else (Path(opened.name), "")
-    labels, notes = opened.labels, opened.notes
+    labels, notes, named = opened.labels, opened.notes, True
     try:
         labels = labels or task.names(path, (), {}, opened.num_classes, data)
     except UserError as error:
         if data is None or DataSet.of(data).classes is not None:
             raise
-        labels = task.names(path, (), {}, opened.num_classes, None)
+        labels, named = task.names(path, (), {}, opened.num_classes, None), False
         notes = (*notes, f"only calibrated on images, which can't tell how often it is right: "
                  f"{error}; or --labels FILE with the outputs' names")  # fmt: skip
     origin = Origin(author, license, f"{__version__}+{digest[:8]}")
     taken = Taken(opened.weights)
     return Source(
         opened.name, opened.module, opened.preprocess, opened.files, labels, task, taken, origin,
-        notes, len(notes) == len(opened.notes),
+        notes, named,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure.rounds import examine
+from benchmarks.measure.rounds import examine, measure
 from benchmarks.measure.series import Spread, per_round, spread
 from benchmarks.routes.network import CalibratedNetwork
 from benchmarks.routes.plain_routes import INT8, MOBILE, ROUTES, Route, build
@@ -28,6 +28,7 @@ from quantization.calibration import cache_path, weights_digest
 
 OURS = "mobilemod"
 BUNDLE_TARGETS = ("executorch", "tflite")
+RUNS = 3  # of a file in a round
 
 
 @dataclass
@@ -116,6 +117,22 @@ def check_skip(skip: Sequence[str]) -> None:
 
 def _skipped(route: Route, skip: Sequence[str]) -> bool:
     return any(route.name == name or route.name.startswith(f"{name}-") for name in skip)
+
+
+def time_all(
+    rows: Sequence[Candidate], image: np.ndarray, threads: tuple[int, ...], count: int,
+    patience: float,
+) -> list[float]:  # fmt: skip
+    """Time all files that run, in `count` rounds; cores that others kept busy, each round.
+
+    image: float32 (1, 3, S, S). patience: minutes in which disturbed rounds are taken again.
+    """
+    timed = [row for row in rows if row.path is not None and not row.reason]
+    paths = [row.path for row in timed if row.path is not None]
+    rounds = measure(paths, image, threads, count, RUNS, 60 * patience)
+    for i, row in enumerate(timed):
+        row.times = {n: [r.runs[n][i] for r in rounds] for n in threads}
+    return [r.others for r in rounds]
 
 
 def examine_all(rows: list[Candidate], images: np.ndarray, expected: np.ndarray) -> None:

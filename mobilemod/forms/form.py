@@ -212,11 +212,11 @@ def _depthwise(conv: NamedConv2d, options: FormOptions, source: Node, role: str)
     if conv.dilation == (1, 1):
         made = MobileDepthwise(conv.module, conv, options, (source.source or source).tensor)
     taps = [m for m in made.modules() if isinstance(m, Tap)]
+    for tap in taps:
+        where = tap.tensor.rpartition(":")[0].removeprefix(conv.module)
+        tap.role = f"depthwise.{where.strip('.0123456789')}" if where else "depthwise"
     for module in made.modules():
-        if isinstance(module, Tap):
-            where = module.tensor.rpartition(":")[0].removeprefix(conv.module)
-            module.role = f"depthwise.{where.strip('.0123456789')}" if where else "depthwise"
-        elif isinstance(module, NamedConv2d):
+        if isinstance(module, NamedConv2d):
             module.role = "depthwise.weight"
     if len(taps) == 1:  # the sum of several has to be int8 to be clamped so
         taps[0].role = role

@@ -6,11 +6,13 @@ is what recipes speak of, whatever the network:
 input                            the image
 weight                           of a convolution or linear; norm.weight, mean.weight: averages
 conv, depthwise, stem            a convolution's result; stem: of the first one
+clamped                          a convolution's result that only ReLU or another clamp reads
 activation, gate, softmax        of GELU and its like; of sigmoid and its like, 0 to 1
 norm.mean, .centered, .square,   inside a norm
     .variance, .rstd
 norm.out, norm.inner             what a norm gives: to convolutions, or to something else
-scaled, shifted                  by a constant per channel that could not be folded away
+scaled, shifted                  by a constant per channel that could not be folded away; shifted:
+                                 by any constant
 residual, sum, difference        a sum of a tensor and of what was computed from it; any other
 product, quotient, square        square: a tensor by itself
 scores, context, matmul          products of attention, before and after softmax; any other

@@ -467,9 +467,9 @@ def test_colours_that_can_not_be_turned_round_are_refused(here):
     assert "takes blue, green, red, which can't be turned round" in refused(take_rgb, opened)
 
 
-def asked_of(own, **options):
+def asked_of(own):
     """What is measured of a processor of the library's."""
-    return lambda image: np.asarray(own(image, return_tensors="np", **options)["pixel_values"][0])
+    return lambda image: np.asarray(own(image, return_tensors="np")["pixel_values"][0])
 
 
 @pytest.mark.parametrize(
