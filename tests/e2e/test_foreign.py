@@ -51,14 +51,13 @@ def test_a_folder_becomes_files_that_answer_as_its_network_does(folder, export, 
     files = {f["file"]: f for f in json.loads(record.read_text("utf-8"))["files"]}
     assert len(files) == 4
     golden = json.loads((out / "manifest.json").read_text("utf-8"))["golden"]
-    for image in golden:
-        assert image["target"] is None
-        reference = np.array(image["logits"]["reference"])
-        for name, file in files.items():
-            own = np.array(image["logits"][name])
-            if file["precision"] == "int8":
-                assert file["audit"]["int8_share"] >= 0.99
-                assert sqnr_db(reference, own) >= 15
-            else:
-                assert np.abs(own - reference).max() <= 1e-4 * np.abs(reference).max()
+    assert all(image["target"] is None for image in golden)
+    reference = np.array([image["logits"]["reference"] for image in golden])
+    for name, file in files.items():
+        own = np.array([image["logits"][name] for image in golden])
+        if file["precision"] == "int8":
+            assert file["audit"]["int8_share"] >= 0.99
+            assert sqnr_db(reference, own) >= 20  # over all images: an output or two say little
+        else:
+            assert np.abs(own - reference).max() <= 1e-4 * np.abs(reference).max()
     assert len(golden) > 1
