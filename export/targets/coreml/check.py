@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from export.targets.comparison import Parting
 from export.targets.coreml.evaluator import Step, compile_program
-from export.targets.coreml.kernels import INT_RANGE
+from export.targets.coreml.kernels.arithmetic import INT_RANGE
 from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
 from export.targets.coreml.running import pixels_of
 from mobilemod.errors import UserError

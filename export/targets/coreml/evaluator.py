@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.targets.coreml.kernels import KERNELS, MOVES, Given, Kernel, constants_of
+from export.targets.coreml.kernels import KERNELS, MOVES
+from export.targets.coreml.kernels.given import Given, Kernel, constants_of
 from export.targets.coreml.reader import Package, constant
 from mobilemod.errors import UserError
 
