@@ -30,7 +30,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("files", type=Path, nargs="+", help=".pte or .tflite of one input size")
     parser.add_argument("--size", type=int, default=224, help="side of the images (224)")
     parser.add_argument("--rounds", type=int, default=40, help="rounds that count")
-    parser.add_argument("--patience", type=float, default=60, help="seconds for quieter rounds")
+    parser.add_argument("--patience", type=float, default=1, help="minutes for quieter rounds")
     args = parser.parse_args(argv)
     for path in args.files:
         if not path.is_file():
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     for path, quality in zip(args.files, seen, strict=True):
         if quality.logits is None:
             raise UserError(f"{path}: {quality.reason}")
-    rounds = measure(args.files, images[:1], (1,), args.rounds, 3, args.patience)
+    rounds = measure(args.files, images[:1], (1,), args.rounds, 3, 60 * args.patience)
     runs = [[r.runs[1][i] for r in rounds] for i in range(len(args.files))]
     table = [["file", "MB", "median ms", "time ×", "95 %", "SQNR dB"]]
     for path, quality, times in zip(args.files, seen, runs, strict=True):
