@@ -6,7 +6,8 @@ With --networks "" it prints the table of what the record holds.
 
 Weights are drawn, with a trained network's spread, so SQNR tells files of one network apart and
 nothing about accuracy. Every file is calibrated on the same images, judged on the same held-out
-images and timed in the same rounds on one thread.
+images and timed in the same rounds on one thread. Where there is an emulated ARM64 processor, the
+.tflite files' instructions are counted on it: they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measure.file_facts import instructions
 from benchmarks.measure.machine import machine
+from benchmarks.measure.remembered import remembered
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.command import (
@@ -32,7 +35,14 @@ from benchmarks.reports.command import (
     names,
     timing_options,
 )
-from benchmarks.routes.candidates import OURS, RUNS, examine_all, plain_candidates, time_all
+from benchmarks.routes.candidates import (
+    OURS,
+    RUNS,
+    Candidate,
+    examine_all,
+    plain_candidates,
+    time_all,
+)
 from benchmarks.routes.ours import SUFFIXES, share, zoo_candidates
 from benchmarks.routes.plain_routes import FLOAT, INT8, ROUTES
 from benchmarks.routes.zoo import ZOO, ZooNetwork
@@ -40,6 +50,8 @@ from mobilemod.data.imagefolder import ImageFolder, imagenet_synsets, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
+from mobilemod.harness.arm64.emulator import load_emulator, recipe_digest
+from mobilemod.progress import progress
 from mobilemod.training.images import load_images
 
 SCHEMA = "mobilemod/foreign/1"
@@ -66,10 +78,11 @@ def measure_network(name: str, args: argparse.Namespace) -> dict[str, Any]:
     if not args.ours:
         rows += plain_candidates(network, [r for r in ROUTES if r not in PEERS])
     examine_all(rows, images, expected)
+    counts, no_counts = counted(rows, images[:1])
     taken = time_all(rows, images[:1], (THREADS,), args.rounds, args.patience)
     others = [round(busy, 3) for busy in taken]
     print(f"### {name}", report.aligned(report.times_table(rows, THREADS)), sep="\n\n")
-    for line in report.missing_lines(rows):
+    for line in [*report.missing_lines(rows), *no_counts]:
         print(f"- {line}")
     print(f"- others kept {np.median(others):.2f} cores busy in the median round\n", flush=True)
     return {
@@ -82,8 +95,28 @@ def measure_network(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "compared_images": args.images,
         "calibration_images": args.calibration,
         "others_busy_cores": others,
-        "files": [{**report.row_record(r, rows, (THREADS,)), "int8_share": share(r)} for r in rows],
-    }
+        "files": [
+            {**report.row_record(r, rows, (THREADS,)), "int8_share": share(r),
+             "instructions": counts.get(r.key)}
+            for r in rows
+        ],
+    }  # fmt: skip
+
+
+def counted(rows: list[Candidate], image: np.ndarray) -> tuple[dict[str, int], list[str]]:
+    """Key -> instructions of one inference of float32 (1, 3, S, S) on the emulated ARM64 processor,
+    for the .tflite files; and a line for each that has none."""
+    found, missing = {}, []
+    lite = [r for r in rows if r.suffix == ".tflite" and not r.reason]
+    for row in progress(lite, "instructions", len(lite), "file"):
+        try:
+            assert row.path is not None
+            found[row.key] = remembered(
+                row.path, instructions, load_emulator(), image, decided=recipe_digest()
+            )["total"]
+        except UserError as error:
+            missing.append(f"{row.key}: no instructions: {error}")
+    return found, missing
 
 
 def summary(networks: list[dict[str, Any]]) -> report.Table:
@@ -113,6 +146,22 @@ def summary(networks: list[dict[str, Any]]) -> report.Table:
                 _ms(ours_float), _ms(ours), *map(_number, over[:2]),
                 _number(min((r for r in best if r), default=None)), _number(over[2]),
             ])  # fmt: skip
+    return table
+
+
+def instructions_table(networks: list[dict[str, Any]]) -> report.Table:
+    """A line a network: millions of ARM64 instructions of each .tflite file, and what the plain
+    ones take of our int8 file's."""
+    kinds = [(tool, p) for tool in (OURS + "-tflite", TOOLS["tflite"]) for p in (FLOAT, INT8)]
+    table = [["network", "float32", "int8", "plain float32", "plain int8",
+              "plain float ×", "plain int8 ×"]]  # fmt: skip
+    for values in networks:
+        counts = {f["key"]: f.get("instructions") for f in values["files"]}
+        found = [counts.get(f"{tool}-{p}") for tool, p in kinds]
+        over = [n / found[1] if n and found[1] else None for n in found[2:]]
+        table.append([
+            values["network"], *(_number(n and n / 1e6, 1) for n in found), *map(_number, over)
+        ])  # fmt: skip
     return table
 
 
@@ -186,7 +235,9 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             record = {"schema": SCHEMA, "networks": [done[n] for n in sorted(done)]}
             write_text(args.json, json.dumps(record, indent=1) + "\n")
-    print(report.aligned(summary([done[n] for n in sorted(done)])))
+    networks = [done[n] for n in sorted(done)]
+    print(report.aligned(summary(networks)), report.aligned(instructions_table(networks)),
+          sep="\n\n")  # fmt: skip
 
 
 if __name__ == "__main__":
