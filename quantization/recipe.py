@@ -17,7 +17,7 @@ from quantization.observers import OBSERVERS
 
 SCHEMA = "mobilemod/recipe/1"
 DTYPES = ("int8", "float")
-ROUNDINGS = ("nearest", "learned")
+ROUNDINGS = ("nearest", "compensated", "learned")
 FORMS = tuple(dict.fromkeys(facts.form for facts in TARGETS.values()))
 
 

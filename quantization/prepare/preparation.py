@@ -1,8 +1,9 @@
 """Preparation: from a network's canonical form to the weights and ranges that are quantized.
 
-Equalization, calibration, bias correction and learned rounding, in this order and as far as the
-recipe asks for them. What equalization and bias correction did is a short list of numbers, kept
-in the calibration table, so that the same weights come from the network without images too.
+Equalization, compensated rounding, calibration, bias correction and learned rounding, in this
+order and as far as the recipe asks for them. What equalization and bias correction did is a short
+list of numbers, kept in the calibration table, so that the same weights come from the network
+without images too; roundings need the images.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from quantization.calibration import (
     calibrate_on,
     weights_digest,
 )
+from quantization.placement import int8_modules
 from quantization.prepare.bias_correction import Corrections, measure_corrections
+from quantization.prepare.compensation import compensate
 from quantization.prepare.equalization import channel_ranges, choose, equalize
 from quantization.prepare.pairs import find_pairs
 from quantization.prepare.prepared import Prepared, load_prepared
@@ -112,6 +115,10 @@ def _prepare(
         ranges = channel_ranges(form, tensors, images.batches(), images.steps)
         exponents = choose(pairs, ranges)
         canonical = equalize(canonical, exponents)
+    if recipe.rounding == "compensated":
+        form = canonical.form(OPTIONS)
+        int8 = {module.tensor for module in int8_modules(form, FORM, recipe)}
+        canonical = canonical.with_state(canonical.state() | compensate(form, int8, images))
     form = canonical.form(OPTIONS)
     observed = calibrate_on(form, weights_digest(canonical.state()), images)
     bias: dict[str, dict[int, float]] = {}
