@@ -1,16 +1,19 @@
 """What each step before quantization is worth: the default recipe with one thing changed.
 
 python -m benchmarks.preparation --data /path/to/imagenette --out docs/results
+python -m benchmarks.preparation --data /path/to/imagenette --network hf:DIR
 
-For the bundled efficientmod_xxs, the quantized program of each form on validation images, against
-the float network: SQNR of the logits, drop of the top-1 with its interval, and the seconds that
-preparing took (calibration included; on a machine with other work they are rough).
+For the bundled efficientmod_xxs, or another network, the quantized program of each form on
+validation images, against the float network: SQNR of the logits, drop of the top-1 with its
+interval, and the seconds that preparing took (calibration included; on a machine with other work
+they are rough).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.source import open_source
+from benchmarks.reports.command import command
+from export.source import Source, open_source, source_of
 from export.targets.base import FORMS
-from mobilemod.data.imagefolder import read_split
+from export.verbs.network_options import network_options, opened_of
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
 from mobilemod.progress import progress
@@ -64,16 +68,15 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
         yield f"ranges by {observer}", replace(base, observer=observer)
     parts = Rule("int8", role="depthwise.*", observer="minmax")
     yield "ranges of the depthwise's pieces by minmax", replace(base, rules=(*base.rules, parts))
-    yield "rounding learned", replace(base, rounding="learned")
+    for rounding in ("nearest", "learned"):
+        yield f"rounding {rounding}", replace(base, rounding=rounding)
 
 
-def run(data: Path, count: int) -> list[PreparationRow]:
+def run(source: Source, data: Path, count: int) -> list[PreparationRow]:
     """Every change in every form."""
     torch.set_num_threads(1)
-    source = open_source(MODEL, None, data)
     preprocess = source.preprocess
-    val = read_split(data, "val", source.label_ids, source.num_classes).spread(count)
-    train = read_split(data, "train", source.label_ids, source.num_classes)
+    val, train = source.read(data, "val").spread(count), source.read(data, "train")
     images = load_images(val, "reading val", preprocess)
     x = torch.from_numpy(preprocess.normalize(images.pixels))
     x = x.contiguous(memory_format=torch.channels_last)
@@ -104,10 +107,10 @@ def _logits(run: Any, x: torch.Tensor) -> np.ndarray:
     return torch.cat([run(b) for b in x.split(BATCH)]).numpy()
 
 
-def table(rows: list[PreparationRow], images: int) -> str:
+def table(rows: list[PreparationRow], network: str, images: int) -> str:
     """Markdown, a change a line, both forms beside each other."""
     lines = [
-        f"{MODEL}, recipe `cpu`, {images} validation images; SQNR of the logits in dB and top-1 "
+        f"{network}, recipe `cpu`, {images} validation images; SQNR of the logits in dB and top-1 "
         "drop in points, of the quantized program in each form.",
         "",
         "| change to the recipe | xnnpack dB | drop | coreml dB | drop | seconds |",
@@ -126,25 +129,38 @@ def table(rows: list[PreparationRow], images: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def run_command(args: argparse.Namespace) -> None:
     """Print the table, and write it with the record beside it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    args = parser.parse_args()
-    rows = run(args.data, args.images)
-    text = table(rows, args.images)
+    opened = opened_of(args)
+    source = (
+        source_of(opened, args.data)
+        if opened
+        else open_source(args.model or MODEL, args.checkpoint, args.data)
+    )
+    rows = run(source, args.data, args.images)
+    text = table(rows, source.name, args.images)
     record = {
         "schema": "mobilemod/preparation/1",
+        "network": source.name,
         "images": args.images,
         "torch": torch.__version__,
         "rows": [asdict(r) for r in rows],
     }
-    write_text(args.out / "preparation.md", text)
-    write_text(args.out / "preparation.json", json.dumps(record, indent=1))
+    if args.out:
+        write_text(args.out / "preparation.md", text)
+        write_text(args.out / "preparation.json", json.dumps(record, indent=1))
     print(text)
 
 
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    network_options(parser)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--out", type=Path, help="folder for the table and its record")
+    return parser.parse_args(argv)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(command(run_command, parse))
