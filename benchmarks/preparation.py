@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,8 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
         yield f"rounding {rounding}", replace(base, rounding=rounding)
 
 
-def run(source: Source, data: Path, count: int) -> list[PreparationRow]:
-    """Every change in every form."""
+def run(source: Source, data: Path, count: int, wanted: str = "*") -> list[PreparationRow]:
+    """Every change whose name is like `wanted`, in every form."""
     torch.set_num_threads(1)
     preprocess = source.preprocess
     val, train = source.read(data, "val").spread(count), source.read(data, "train")
@@ -82,7 +83,7 @@ def run(source: Source, data: Path, count: int) -> list[PreparationRow]:
     x = x.contiguous(memory_format=torch.channels_last)
     reference = _logits(source.module, x)
     rows = []
-    work = list(changes(load_recipe("cpu")))
+    work = [row for row in changes(load_recipe("cpu")) if fnmatchcase(row[0], wanted)]
     for name, recipe in progress(work, "recipes", len(work), "recipe"):
         start = time.perf_counter()
         prepared = prepare(source.canonical, recipe, train, preprocess)
@@ -137,7 +138,7 @@ def run_command(args: argparse.Namespace) -> None:
         if opened
         else open_source(args.model or MODEL, args.checkpoint, args.data)
     )
-    rows = run(source, args.data, args.images)
+    rows = run(source, args.data, args.images, args.changes)
     text = table(rows, source.name, args.images)
     record = {
         "schema": "mobilemod/preparation/1",
@@ -158,6 +159,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     network_options(parser)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--changes", default="*", help="which, by name with wildcards")
     parser.add_argument("--out", type=Path, help="folder for the table and its record")
     return parser.parse_args(argv)
 
