@@ -59,6 +59,7 @@ class PreparationRow:
 def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
     """The default recipe, and it with one thing changed."""
     yield "as it is", base
+    yield "no check of what is clipped", replace(base, clipping_check=False)
     yield "no equalization", replace(base, equalization=False)
     yield "no bias correction", replace(base, bias_correction=False)
     rules = tuple(r for r in base.rules if r.role != STEM)

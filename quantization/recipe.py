@@ -47,7 +47,8 @@ class Rule:
 class Recipe:
     """What is int8, what stays float, and how ranges are chosen.
 
-    observer: one of `OBSERVERS`. equalization: bring channels to like ranges by exact rewrites.
+    observer: one of `OBSERVERS`. clipping_check: take the whole range where the observer's harms
+        the network's output. equalization: bring channels to like ranges by exact rewrites.
     bias_correction: put the mean error of each channel into the bias. rounding: of weights, one
         of `ROUNDINGS`.
     min_int8_share: the part of convolution and linear multiply-accumulates that must be int8 in a
@@ -57,6 +58,7 @@ class Recipe:
     name: str
     rules: tuple[Rule, ...]
     observer: str = "mse"
+    clipping_check: bool = True
     equalization: bool = True
     bias_correction: bool = True
     rounding: str = "nearest"
@@ -110,7 +112,7 @@ def parse_recipe(values: Any, where: str) -> Recipe:
     recipe = Recipe(**{**values, "rules": tuple(rules)})
     _one_of(recipe.observer, tuple(OBSERVERS), "observer", where)
     _one_of(recipe.rounding, ROUNDINGS, "rounding", where)
-    for switch in ("equalization", "bias_correction"):
+    for switch in ("clipping_check", "equalization", "bias_correction"):
         if not isinstance(getattr(recipe, switch), bool):
             raise UserError(f"{where}: {switch} must be true or false")
     if not isinstance(recipe.calibration_images, int) or recipe.calibration_images < 1:

@@ -1,9 +1,9 @@
 """Preparation: from a network's canonical form to the weights and ranges that are quantized.
 
-Equalization, compensated rounding, calibration, bias correction and learned rounding, in this
-order and as far as the recipe asks for them. What equalization and bias correction did is a short
-list of numbers, kept in the calibration table, so that the same weights come from the network
-without images too; roundings need the images.
+Equalization, compensated rounding, calibration, the check of what it clips, bias correction and
+learned rounding, in this order and as far as the recipe asks for them. What equalization and bias
+correction did is a short list of numbers, kept in the calibration table, so that the same weights
+come from the network without images too; roundings need the images.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from quantization.calibration import (
 )
 from quantization.placement import int8_modules
 from quantization.prepare.bias_correction import Corrections, measure_corrections
+from quantization.prepare.clipping import without_harmful_clipping
 from quantization.prepare.compensation import compensate
 from quantization.prepare.equalization import channel_ranges, choose, equalize
 from quantization.prepare.pairs import find_pairs
@@ -121,6 +122,8 @@ def _prepare(
         canonical = canonical.with_state(canonical.state() | compensate(form, int8, images))
     form = canonical.form(OPTIONS)
     observed = calibrate_on(form, weights_digest(canonical.state()), images)
+    if recipe.clipping_check:
+        observed = without_harmful_clipping(form, recipe, observed, images)
     bias: dict[str, dict[int, float]] = {}
     if recipe.bias_correction:
         program = SwitchedProgram(form, make_table(form, FORM, recipe, observed))
