@@ -97,9 +97,11 @@ class Preprocess:
         for key in sorted(set(values) - names):
             raise UserError(f"preprocessing: {unknown('key', key, sorted(names))}")
         values = dict(values)
-        for key in ("size", "mean", "std"):
-            if isinstance(values.get(key), list):
+        for key in ("mean", "std"):
+            if key in values:
                 values[key] = tuple(values[key])
+        if isinstance(values.get("size"), list):
+            values["size"] = tuple(values["size"])
         return cls(**values)
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
