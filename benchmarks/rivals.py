@@ -126,7 +126,7 @@ def _expected(name: str, images: np.ndarray) -> np.ndarray:
 
 
 def _card(bundle: Bundle) -> np.ndarray:
-    return bundle.preprocess.normalize(draw_card(bundle.preprocess.size)[None])
+    return bundle.preprocess.normalize(draw_card(*bundle.preprocess.sides)[None])
 
 
 def files_table(rivals: list[Rival]) -> report.Table:

@@ -100,7 +100,7 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class GoldenImage:
-    """A preprocessed image: uint8 (S, S, 3), where it is from, what is right for it."""
+    """A preprocessed image: uint8 (H, W, 3), where it is from, what is right for it."""
 
     origin: str
     pixels: np.ndarray
@@ -279,7 +279,7 @@ def _golden_images(
     The first is drawn, so that it is there without data; its red, green and blue differ, so
     that a swapped channel order shows.
     """
-    images = [GoldenImage("drawn", draw_card(preprocess.size))]
+    images = [GoldenImage("drawn", draw_card(*preprocess.sides))]
     if config.data is not None:
         data = source.read(config.data, "val").spread(GOLDEN_IMAGES)
         # A damaged one of these few is left out, whatever share of them it is.

@@ -32,7 +32,7 @@ def check_lowered(
     """`UserError` where the file at `path`, called `name`, doesn't compute what `program` does.
 
     info: as it was lowered with. form: the float form that `program` is or quantizes. images:
-    float32 (N, 3, S, S), normalized; the outputs are compared on each, and on the first every
+    float32 (N, 3, H, W), normalized; the outputs are compared on each, and on the first every
     tensor that the file tells by name: one wrong scale among many disappears in what int8 outputs
     differ by anyway.
     """

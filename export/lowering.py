@@ -46,7 +46,7 @@ class LoweringJob:
     checkpoint's, else those prepared for quantization; arrays, as tensors would go to a worker by
     file descriptors, which break where one is stopped. weights: their digest. table: None for the
     float twin. check: compare the file with its program, on the drawn card and `images`, uint8
-    (N, S, S, 3).
+    (N, H, W, 3).
     """
 
     target: str
@@ -98,8 +98,8 @@ class LoweringJob:
         return cache_dir() / "lowered" / self.key()[:32] / self.file_name
 
     def pixels(self) -> np.ndarray:
-        """What the file is checked on, uint8 (N, S, S, 3): the drawn card first."""
-        card = draw_card(self.info.preprocess.size)[None]
+        """What the file is checked on, uint8 (N, H, W, 3): the drawn card first."""
+        card = draw_card(*self.info.preprocess.sides)[None]
         return card if self.images is None else np.concatenate([card, self.images])
 
 

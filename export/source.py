@@ -65,7 +65,7 @@ class Source:
     @cached_property
     def canonical(self) -> Canonical:
         """The same function as it is quantized and lowered; raises as `canonical_form`."""
-        return canonical_form(self.module, (3, self.preprocess.size, self.preprocess.size))
+        return canonical_form(self.module, self.preprocess.shape)
 
     @cached_property
     def weights(self) -> str:

@@ -20,11 +20,15 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
+from mobilemod.data.preprocess import FITS
 from mobilemod.errors import UserError
 from mobilemod.harness.protocol.values import check_path
+from mobilemod.ranges import SIDE
 from mobilemod.targets import TARGETS
 from mobilemod.tasks import DEFAULT
 
@@ -51,6 +55,13 @@ def _inside(path: str) -> str:
     return path
 
 
+def _one_or_two(size: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return inner(size)
+    except ValidationError:
+        raise ValueError(f"must be {SIDE}, or [height, width] of such") from None
+
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_printable)]
 InBundle = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_inside)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +71,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Logits = Annotated[list[float], FailFast()]
 Mean = Annotated[float, Field(ge=-1000, le=1000)]
 Std = Annotated[float, Field(ge=1e-6, le=1e6)]
+Side = Annotated[int, Field(ge=SIDE.low, le=SIDE.high)]
+Sides = Annotated[list[Side], Field(min_length=2, max_length=2)]
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -142,15 +155,17 @@ class Label(Open):
 
 
 class Preprocess(Closed):
-    """As of `mobilemod.data.preprocess.Preprocess`."""
+    """As of `mobilemod.data.preprocess.Preprocess`. size: a square's side, or [height, width]. A
+    reader that knows neither that nor `fit` refuses both, so that no other schema is needed."""
 
-    size: Annotated[int, Field(ge=16, le=1024)]
+    size: Annotated[Side | Sides, WrapValidator(_one_or_two)]
     crop_fraction: Annotated[float, Field(ge=0.05, le=1)]
     interpolation: Literal["nearest", "bilinear", "bicubic"]
     mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
     std: Annotated[list[Std], Field(min_length=3, max_length=3)]
     color: Literal["RGB"]
     layout: Literal["NCHW"]
+    fit: Literal[*FITS] = "crop"
 
 
 class RecipeEntry(Open):

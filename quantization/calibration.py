@@ -194,17 +194,17 @@ class CalibrationImages:
 
     @functools.cached_property
     def pixels(self) -> np.ndarray:
-        """uint8 (N, S, S, 3), without damaged images."""
+        """uint8 (N, H, W, 3), without damaged images."""
         damage = Damage(len(self.folder.samples))
         return np.stack([p for _, p in iter_pixels(self.folder, self.preprocess, damage)])
 
     def batches(self) -> Iterator[Tensor]:
-        """float32 (BATCH, 3, S, S), normalized, in channels-last memory: the faster one."""
+        """float32 (BATCH, 3, H, W), normalized, in channels-last memory: the faster one."""
         for start in range(0, len(self.pixels), BATCH):
             yield self._tensor(self.pixels[start : start + BATCH])
 
     def first(self, count: int) -> Tensor:
-        """float32 (count, 3, S, S): images spread over all, as one batch."""
+        """float32 (count, 3, H, W): images spread over all, as one batch."""
         chosen = np.linspace(0, len(self.pixels) - 1, min(count, len(self.pixels)))
         return self._tensor(self.pixels[np.unique(chosen.astype(int))])
 

@@ -21,7 +21,7 @@ MOST = 0.5
 def doubts(pixels: np.ndarray, digests: Sequence[str]) -> tuple[str, ...]:
     """Lines for people, none where nothing is odd.
 
-    pixels: uint8 (N, S, S, 3), as the network sees them. digests: of the files' bytes.
+    pixels: uint8 (N, H, W, 3), as the network sees them. digests: of the files' bytes.
     """
     count = len(pixels)
     found = []

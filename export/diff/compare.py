@@ -115,7 +115,7 @@ def _bundle(config: DiffConfig) -> Bundle:
 
 
 def _image(path: Path, bundle: Bundle) -> np.ndarray:
-    """float32 (1, 3, S, S), as the bundle's files take it."""
+    """float32 (1, 3, H, W), as the bundle's files take it."""
     try:
         pixels = load_pixels(path, bundle.preprocess)
     except DamagedImage as error:

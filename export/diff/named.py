@@ -72,7 +72,7 @@ class NamedTaps:
         wanted: Collection[str],
         given: Mapping[str, TappedTensor] | None = None,
     ) -> dict[str, TappedTensor]:
-        """`wanted` tensors by published name on the image `x`, float32 (1, 3, S, S).
+        """`wanted` tensors by published name on the image `x`, float32 (1, 3, H, W).
 
         given: values that take a tensor's place for all that read it; real values become codes
         where this file has codes, and the other way round.

@@ -48,12 +48,12 @@ def first_parting(
 ) -> str | None:
     """Where the file parts from `program` on `image`, in words; None where it doesn't.
 
-    form: the float form that `program` is or quantizes. image: float32 (1, 3, S, S). Raises
+    form: the float form that `program` is or quantizes. image: float32 (1, 3, H, W). Raises
     `NotNamed` for a file that isn't laid open.
     """
     name = target.facts.form
     try:
-        recorded = ProgramTaps(program, form, image.shape[-1])
+        recorded = ProgramTaps(program, form)
         file = name_file(path.name, name, target.open_taps(path), recorded)
     except (NoMatch, UserError) as error:
         raise NotNamed(str(error)) from None

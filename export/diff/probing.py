@@ -49,7 +49,7 @@ class Probed(nn.Module):
 def first_op(
     target: Target, info: ModelInfo, program: nn.Module, image: np.ndarray, *, int8: bool
 ) -> str | None:
-    """The module and the op that part first on `image`, float32 (1, 3, S, S); None where none does.
+    """The module and the op that part first on `image`, float32 (1, 3, H, W); None where none does.
 
     It takes a lowering or two. int8: as `Target.lower` is told.
     """

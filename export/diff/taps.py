@@ -32,10 +32,11 @@ class BundleTaps:
             raise UserError(f"no such model file: {path}")
         target = target_of_file(path)
         taps = target.open_taps(path)
-        shape, size = taps.graph.tensors[taps.graph.inputs[0]].shape, self.bundle.preprocess.size
-        if sorted(shape) != sorted((1, 3, size, size)):
+        shape, taken = taps.graph.tensors[taps.graph.inputs[0]].shape, self.bundle.preprocess
+        if tuple(shape) not in ((1, *taken.shape), (1, *taken.sides, 3)):
             raise UserError(
-                f"{path}: takes {shape}, the images of {self.bundle.folder} are {size} pixels"
+                f"{path}: takes {shape}, the images of {self.bundle.folder} are "
+                f"{taken.pixels_text} pixels"
             )
         form = target.facts.form
         program = self._record(form, is_int8(taps.graph))
@@ -57,8 +58,7 @@ class BundleTaps:
         if (form, int8) not in self.recorded:
             mobile = self.opened.mobile(form, int8)
             program = self.opened.program(form) if int8 else mobile
-            size = self.bundle.preprocess.size
-            self.recorded[form, int8] = ProgramTaps(program, mobile, size)
+            self.recorded[form, int8] = ProgramTaps(program, mobile)
         return self.recorded[form, int8]
 
     def _check_weights(self, path: Path, taps: Taps, program: ProgramTaps, naming: Naming) -> None:

@@ -94,9 +94,9 @@ class ProgramTaps:
     as_is = True
     description = f"the program in PyTorch {torch.__version__}"
 
-    def __init__(self, program: nn.Module, form: Form, size: int):
+    def __init__(self, program: nn.Module, form: Form):
         recorder = _Recorder()
-        x = torch.zeros(1, 3, size, size)
+        x = torch.zeros(1, *form.image_shape)
         recorder.name(x, IMAGE)
         # A tap that stays float is another module in the program, and all go by their paths.
         named = {
@@ -166,7 +166,7 @@ class ProgramTaps:
         wanted: Collection[str],
         given: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
-        """`wanted` tensors on the image `x`, float32 (1, 3, S, S).
+        """`wanted` tensors on the image `x`, float32 (1, 3, H, W).
 
         given: values that take a tensor's place for all that read it. With enough of them no
         image is needed.

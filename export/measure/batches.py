@@ -33,7 +33,7 @@ Work = Callable[["Batch", Any], T]
 class Batch:
     """Images that were read together, at least one.
 
-    names: as `ImageFolder.name`. pixels: uint8 (S, S, 3) each.
+    names: as `ImageFolder.name`. pixels: uint8 (H, W, 3) each.
     """
 
     names: list[str]
@@ -41,7 +41,7 @@ class Batch:
     preprocess: Preprocess
 
     def normalized(self) -> np.ndarray:
-        """float32 (B, 3, S, S)."""
+        """float32 (B, 3, H, W)."""
         return self.preprocess.normalize(np.stack(self.pixels))
 
 

@@ -39,7 +39,7 @@ class BundleHost:
         )
 
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
-        """float32 outputs (N, K) of one file on x, float32 (N, 3, S, S)."""
+        """float32 outputs (N, K) of one file on x, float32 (N, 3, H, W)."""
         if file not in self._runners:
             entry = self._bundle.model_file(file)
             with quiet():

@@ -217,9 +217,8 @@ def _images(
 def _flows(opened: OpenedBundle) -> tuple[dict[str, Flow], list[str]]:
     """The flow of every form under the recipe, and the published modules in network order."""
     names = opened.canonical.modules
-    size, recipe = opened.bundle.preprocess.size, opened.recipe
     flows = {
-        form: trace_flow(opened.mobile(form, False), form, recipe, size, names) for form in FORMS
+        form: trace_flow(opened.mobile(form, False), form, opened.recipe, names) for form in FORMS
     }
     return flows, names
 

@@ -91,7 +91,7 @@ def candidates(bundle: Bundle) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """What answers (N, 3, S, S) with (N, K). digest: of all that was read to make it."""
+    """What answers (N, 3, H, W) with (N, K). digest: of all that was read to make it."""
 
     run: Callable[[np.ndarray], np.ndarray]
     description: str
@@ -135,7 +135,7 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
 
 
 def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """`run` on (N, 3, S, S), `BATCH` images at a time."""
+    """`run` on (N, 3, H, W), `BATCH` images at a time."""
     return np.concatenate([run(x[i : i + BATCH]) for i in range(0, len(x), BATCH)])
 
 

@@ -56,7 +56,7 @@ def common_path(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Runner:
-    """A loaded file: `run` maps float32 (1, 3, S, S) to float32 logits (K,).
+    """A loaded file: `run` maps float32 (1, 3, H, W) to float32 logits (K,).
 
     description: what runs it, with version, as shown in reports.
     """
@@ -65,7 +65,7 @@ class Runner:
     run: Callable[[np.ndarray], np.ndarray]
 
     def run_many(self, x: np.ndarray) -> np.ndarray:
-        """float32 (N, 3, S, S) to float32 logits (N, K), an image at a time as on a phone."""
+        """float32 (N, 3, H, W) to float32 logits (N, K), an image at a time as on a phone."""
         return np.stack([self.run(image[None]) for image in x])
 
 
@@ -74,7 +74,7 @@ class Taps(Protocol):
 
     graph: the file's; description: what runs it. as_is: whether `run` alone runs the file, with
     nothing of it rewritten for the taps. run: the `wanted` tensors, as the file holds them, on the
-    image `x`, float32 (1, 3, S, S); `given` values, as the file holds them, take a tensor's place
+    image `x`, float32 (1, 3, H, W); `given` values, as the file holds them, take a tensor's place
     for all that read it. constant: a stored tensor's codes or values. settings: what the op that
     makes a tensor is set to.
     """

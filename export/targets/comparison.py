@@ -40,7 +40,7 @@ class Parting(UserError):
 def compare_outputs(path: Path, program: nn.Module, images: np.ndarray, found: np.ndarray) -> None:
     """`Parting` where `found`, float32 (N, …), aren't what `program` makes of `images`.
 
-    images: float32 (N, 3, S, S), normalized.
+    images: float32 (N, 3, H, W), normalized.
     """
     expected, shaken = references(program, images)
     if found.size != expected.size:

@@ -46,7 +46,7 @@ class Target:
     def lower(self, module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:
         """Write `module` (a mobile form, or its quantized program) to `path`, whole or not at all.
 
-        Its input is float32 (1, 3, S, S), its output float32 logits (1, K).
+        Its input is float32 (1, 3, H, W), its output float32 logits (1, K).
         """
         self._part("lowering").lower(module, info, path, int8=int8)
 
@@ -73,7 +73,7 @@ class Target:
     def check(self, path: Path, module: nn.Module, images: np.ndarray) -> None:
         """Compare the file with the module that it was lowered from, on `images`.
 
-        images: float32 (N, 3, S, S), normalized. `UserError` tells by how much it parts.
+        images: float32 (N, 3, H, W), normalized. `UserError` tells by how much it parts.
         """
         self._part("check", path).check_file(path, module, images)
 

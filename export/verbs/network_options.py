@@ -12,11 +12,12 @@ from mobilemod import ranges
 from mobilemod.errors import UserError
 
 if TYPE_CHECKING:
+    from mobilemod.data.preprocess import Size
     from mobilemod.networks.foreign.opened import Opened
 
 FOLDER = "hf:"
 # What is told of a network that isn't ours; of ours it is known.
-TOLD = ("mean", "std", "crop_fraction", "interpolation", "labels")
+TOLD = ("mean", "std", "crop_fraction", "interpolation", "fit", "labels")
 
 
 def network_options(p: argparse.ArgumentParser) -> None:
@@ -26,30 +27,28 @@ def network_options(p: argparse.ArgumentParser) -> None:
                    help="another network: package.module:function, or hf:DIR")  # fmt: skip
     p.add_argument("--checkpoint", type=Path,
                    help="weights; without it the bundled ones, or the function's own")  # fmt: skip
-    p.add_argument("--size", type=side, metavar="HxW",
-                   help=f"image size, {ranges.SIDE.low} to {ranges.SIDE.high} pixels; "
-                   "the network's own, as 224")  # fmt: skip
+    p.add_argument("--size", type=size, metavar="HxW",
+                   help=f"image size, {ranges.SIDE.low} to {ranges.SIDE.high} pixels a side, 224 "
+                   "or 192x256; the network's own, else 224")  # fmt: skip
     p.add_argument(
         "--mean", type=numbers, metavar="R,G,B", help="of --network's images; ImageNet's"
     )
     p.add_argument("--std", type=numbers, metavar="R,G,B", help="of --network's images; ImageNet's")
     p.add_argument("--crop-fraction", type=float, metavar="PART",
-                   help="of the shorter side that --network sees; 0.9")  # fmt: skip
+                   help="of an image that --network sees; 0.9, stretched 1")  # fmt: skip
     p.add_argument("--interpolation", metavar="NAME",
                    help="of --network's images: nearest, bilinear, bicubic; bicubic")  # fmt: skip
+    p.add_argument("--fit", metavar="HOW",
+                   help="of --network's images: crop, or stretch to its sides; crop")  # fmt: skip
     p.add_argument("--labels", type=Path, metavar="FILE",
                    help="names of --network's outputs: a line each, or a JSON list")  # fmt: skip
 
 
-def side(text: str) -> int:
-    """Pixels of "224" or "224x224", as argparse's `type`."""
-    height, _, width = text.lower().partition("x")
-    pixels = ranges.SIDE(height)
-    if width and ranges.SIDE(width) != pixels:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: rectangular preprocessing is not supported yet; give a square"
-        )
-    return pixels
+def size(text: str) -> Size:
+    """Pixels of "224", "224x224" or "192x256", as argparse's `type`."""
+    height, x, width = text.lower().partition("x")
+    sides = ranges.SIDE(height), ranges.SIDE(width if x else height)
+    return sides[0] if sides[0] == sides[1] else sides
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -67,6 +66,11 @@ def opened_of(args: argparse.Namespace) -> Opened | None:
     """
     if args.network is None:
         refuse(args, TOLD, "goes with --network")
+        if isinstance(args.size, tuple):
+            height, width = args.size
+            raise UserError(
+                f"--size {height}x{width}: rectangles go with --network; ours take squares"
+            )
         return None
     if args.model is not None:
         raise UserError("--model and --network both say which network; give one of them")

@@ -4,7 +4,7 @@ Kinds and strengths are those of ImageNet-C at its levels 1, 3 and 5: Hendrycks 
 "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019,
 arXiv 1903.12261. The code is this project's own, so that single pixels differ from that data set.
 
-A corruption takes uint8 (S, S, 3) RGB, the network's input before it is normalized, and gives the
+A corruption takes uint8 (H, W, 3) RGB, the network's input before it is normalized, and gives the
 same. It is a function of the image, its name, the kind and the strength alone.
 """
 
@@ -28,8 +28,8 @@ BLUR_REACH = 4.0
 
 
 def gaussian_blur(pixels: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Convolve with a Gaussian of `sigma` pixels (at 224 pixels a side); edges are repeated."""
-    sigma = sigma * len(pixels) / NORMAL_SIZE
+    """Convolve with a Gaussian of `sigma` pixels (at a shorter side of 224); edges are repeated."""
+    sigma = sigma * min(pixels.shape[:2]) / NORMAL_SIZE
     reach = max(1, int(BLUR_REACH * sigma + 0.5))
     offsets = np.arange(-reach, reach + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -116,7 +116,7 @@ class Condition:
         return CORRUPTIONS[self.corruption].levels[STRENGTHS.index(self.strength)]
 
     def __call__(self, pixels: np.ndarray, name: str) -> np.ndarray:
-        """uint8 (S, S, 3) corrupted; name: the image's, which seeds the noise.
+        """uint8 (H, W, 3) corrupted; name: the image's, which seeds the noise.
 
         The noise of one image is the same at every strength, but for its size.
         """

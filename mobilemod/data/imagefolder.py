@@ -273,14 +273,14 @@ class Damage:
 
 
 def load_pixels(path: Path, preprocess: Preprocess) -> np.ndarray:
-    """uint8 (size, size, 3) of one file; `DamagedImage` with the reason where there is none."""
+    """uint8 (height, width, 3) of one file; `DamagedImage` with the reason where there is none."""
     return read_image(path, preprocess.pixels)
 
 
 def iter_pixels(
     folder: ImageFolder, preprocess: Preprocess, damage: Damage
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(sample index, uint8 (size, size, 3)) of every readable image; the rest go to `damage`.
+    """(sample index, uint8 (height, width, 3)) of every readable image; the rest go to `damage`.
 
     Where these become too many, the others are only looked at, and the end is `damage`'s error.
     """
@@ -312,7 +312,7 @@ def changed(folder: ImageFolder) -> UserError:
 def read_batch(
     folder: ImageFolder, preprocess: Preprocess
 ) -> tuple[list[int], list[np.ndarray], list[Damaged]]:
-    """Sample indices, uint8 (size, size, 3) images, and those that were damaged.
+    """Sample indices, uint8 (height, width, 3) images, and those that were damaged.
 
     However many those are: whoever joins the batches of a set judges that.
     """

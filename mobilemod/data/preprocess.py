@@ -18,40 +18,77 @@ INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+# Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's.
+FITS = ("crop", "stretch")
+# Pixels of a square's side, or (height, width).
+Size = int | tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """How a decoded image becomes the network's input.
 
-    The shorter side is resized to `round(size / crop_fraction)` pixels with Pillow's antialiased
-    `interpolation`, the centre `size` x `size` is cropped, 8-bit values are divided by 255, then
-    `(x - mean) / std` per channel, in `layout` order.
+    The image is resized to `round(side / crop_fraction)` pixels on each side with Pillow's
+    antialiased `interpolation`; with `fit` "crop" it keeps the ratio of its sides and covers these,
+    so that one side may be longer. The centre `height` x `width` is cropped, 8-bit values are
+    divided by 255, then `(x - mean) / std` per channel, in `layout` order. `size` is an int where
+    the sides are equal.
     Source: the published network's evaluation (bicubic, crop fraction 0.9, ImageNet statistics).
     """
 
-    size: int = 224
+    size: Size = 224
     crop_fraction: float = 0.9
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     color: str = "RGB"
     layout: str = "NCHW"
+    fit: str = "crop"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS:
-            raise UserError(
-                f"preprocessing: interpolation {self.interpolation!r} is not one of "
-                f"{', '.join(INTERPOLATIONS)}"
-            )
-        if self.size < LEAST_SIZE:
-            raise UserError(f"image size {self.size}: must be at least {LEAST_SIZE}")
+        for key, known in (("interpolation", INTERPOLATIONS), ("fit", FITS)):
+            value = getattr(self, key)
+            if value not in known:
+                raise UserError(f"preprocessing: {key} {value!r} is not one of {', '.join(known)}")
+        for side in self.sides:
+            if side < LEAST_SIZE:
+                raise UserError(f"image size {side}: must be at least {LEAST_SIZE}")
+        if self.height == self.width:
+            object.__setattr__(self, "size", self.height)
         if not 0 < self.crop_fraction <= 1:
             raise UserError(f"preprocessing: crop_fraction {self.crop_fraction} is not in (0, 1]")
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the input, pixels."""
+        return sides_of(self.size)
+
+    @property
+    def height(self) -> int:
+        """Of the input, pixels."""
+        return self.sides[0]
+
+    @property
+    def width(self) -> int:
+        """Of the input, pixels."""
+        return self.sides[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(3, height, width), one image of the network's."""
+        return (3, *self.sides)
+
+    @property
+    def pixels_text(self) -> str:
+        """Height and width, for people."""
+        return f"{self.height} x {self.width}"
+
     def to_dict(self) -> dict:
-        """As JSON-ready values."""
-        return dataclasses.asdict(self)
+        """As JSON-ready values; without `fit` where it is "crop", which readers assume."""
+        values = dataclasses.asdict(self)
+        if self.fit == "crop":
+            del values["fit"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict) -> Preprocess:
@@ -63,31 +100,45 @@ class Preprocess:
         for key in ("mean", "std"):
             if key in values:
                 values[key] = tuple(values[key])
+        if isinstance(values.get("size"), list):
+            values["size"] = tuple(values["size"])
         return cls(**values)
 
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of an image of these, before the centre is cropped."""
+        whole = [round(side / self.crop_fraction) for side in (self.width, self.height)]
+        if self.fit == "stretch":
+            return whole[0], whole[1]
+        scale = max(whole[0] / width, whole[1] / height)
+        return max(whole[0], round(width * scale)), max(whole[1], round(height * scale))
+
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """The resized and cropped image, uint8 (size, size, 3).
+        """The resized and cropped image, uint8 (height, width, 3).
 
         Raises what Pillow does where the image is damaged, `ValueError` where its values have no
         known white (see `rgb_converter`).
         """
         upright = Upright(image)
-        width, height = upright.size
-        short = round(self.size / self.crop_fraction)
-        scale = short / min(width, height)
-        target = (max(short, round(width * scale)), max(short, round(height * scale)))
-        left = (target[0] - self.size) // 2
-        top = (target[1] - self.size) // 2
-        resample = INTERPOLATIONS[self.interpolation]
-        return resize_window(upright, target, left, top, self.size, resample)
+        target = self.resized(*upright.size)
+        left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
+        window = (left, top, left + self.width, top + self.height)
+        return resize_window(upright, target, window, INTERPOLATIONS[self.interpolation])
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (..., size, size, 3) to float32 (..., 3, size, size), normalized."""
+        """uint8 (..., height, width, 3) to float32 (..., 3, height, width), normalized."""
         mean = np.asarray(self.mean, np.float32)
         std = np.asarray(self.std, np.float32)
         x = (pixels.astype(np.float32) / np.float32(255) - mean) / std
         return np.ascontiguousarray(np.moveaxis(x, -1, -3))
 
     def __call__(self, image: Image.Image) -> np.ndarray:
-        """float32 (3, size, size)."""
+        """float32 (3, height, width)."""
         return self.normalize(self.pixels(image))
+
+
+def sides_of(size: Size) -> tuple[int, int]:
+    """Height and width of what says them; `UserError` where it isn't one number or two."""
+    sides = size if isinstance(size, tuple) else (size, size)
+    if len(sides) != 2:
+        raise UserError(f"image size {size}: give one side, or height and width")
+    return sides

@@ -84,18 +84,19 @@ def _orientation(image: Image.Image) -> int:
 
 
 def resize_window(
-    image: Upright, target: tuple[int, int], left: int, top: int, size: int, resample: int
+    image: Upright, target: tuple[int, int], window: tuple[int, int, int, int], resample: int
 ) -> np.ndarray:
-    """`size` x `size` pixels at (left, top) of `image` resized to `target` (width, height).
+    """A window (left, top, right, bottom) of `image` resized to `target` (width, height).
 
-    resample: Pillow's NEAREST, BILINEAR or BICUBIC. Returns uint8 (size, size, 3).
+    resample: Pillow's NEAREST, BILINEAR or BICUBIC. Returns uint8 (bottom - top, right - left, 3).
     """
     (width, height), (wide, high) = image.size, target
-    columns = _Pass(width, wide, left, size, resample, axis=1)
-    rows = _Pass(height, high, top, size, resample, axis=0)
+    left, top, right, bottom = window
+    columns = _Pass(width, wide, left, right - left, resample, axis=1)
+    rows = _Pass(height, high, top, bottom - top, resample, axis=0)
     if columns.whole and rows.whole and image.at_once:
         resized = image.part(0, 0, width, height).resize(target, resample)
-        return np.asarray(resized.crop((left, top, left + size, top + size)))
+        return np.asarray(resized.crop(window))
     # Pillow's order, which shows in the last bit.
     vertical_first = height - high > max(0, 2 * (width - wide))
     first, second = (rows, columns) if vertical_first else (columns, rows)

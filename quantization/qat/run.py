@@ -75,7 +75,7 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
     )
     model = network(source.variant, source.num_classes, source.state)
     preprocess = preprocess_of(model, config.size)
-    canonical = canonical_form(model, (3, preprocess.size, preprocess.size))
+    canonical = canonical_form(model, preprocess.shape)
     before = prepare(canonical, recipe, train, preprocess)
     program = QatProgram(*lowered(canonical, recipe, before))
     images = load_images(train.spread(config.steps * config.batch_size), "reading train")

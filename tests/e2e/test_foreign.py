@@ -1,4 +1,4 @@
-"""Folders of Hugging Face's through the command line: files that are int8 and answer alike."""
+"""Networks that aren't ours through the command line: files that are int8 and answer alike."""
 
 from __future__ import annotations
 
@@ -6,21 +6,39 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from export.quiet import quiet
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.synthetic import trained_like
 from quantization.recipe import load_recipe
+from tests.commands import ROOT
 
 SIZE = 64
-# name -> (configuration, processor, its size)
+# name -> (configuration, processor, its size); the second one's stretches images to a rectangle.
 NETWORKS = {
     "ConvNextV2": (dict(hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1]),
                    "ConvNext", {"shortest_edge": SIZE}),
     "ViT": (dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96,
-                 image_size=SIZE),
-            "ViT", {"height": SIZE, "width": SIZE}),
+                 image_size=(SIZE, 96)),
+            "ViT", {"height": SIZE, "width": 96}),
 }  # fmt: skip
+STRETCHED = Preprocess((SIZE, 96), 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3, fit="stretch")
+# A network of rectangles.
+MODULE = """
+from torch import nn
+
+class Tiny(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1, groups=16), nn.ReLU(),
+            nn.Conv2d(16, 32, (3, 5), 2, (1, 2)), nn.ReLU(), nn.AvgPool2d((12, 20)), nn.Flatten(),
+            nn.Linear(32, 10),
+        )
+"""
 
 
 @pytest.fixture(params=NETWORKS)
@@ -40,24 +58,66 @@ def folder(request, tmp_path):
     return tmp_path / "tiny"
 
 
+def exported(export, what: str, data_dir, tmp_path, *options: str, **more: str) -> Bundle:
+    """The bundle of a network, whose files answer its golden images as the network does."""
+    recipe, out = (tmp_path / name for name in ("recipe.json", "out"))
+    recipe.write_text(json.dumps(load_recipe("cpu").to_dict() | {"calibration_images": 32}))
+    export(out, "--network", what, "--data", data_dir, "--recipe", recipe, *options, **more)
+    bundle = load_bundle(out)
+    golden = bundle.manifest.golden
+    assert len(golden) > 1
+    reference = np.array([image.logits["reference"] for image in golden])
+    for file in bundle.manifest.files:
+        own = np.array([image.logits[file.file] for image in golden])
+        if file.precision == "int8":
+            assert file.audit.int8_share >= 0.99
+            assert sqnr_db(reference, own) >= 20  # over all images: an output or two say little
+        elif file.precision == "float32":
+            assert np.abs(own - reference).max() <= 1e-4 * np.abs(reference).max()
+        else:
+            assert sqnr_db(reference, own) >= 40
+    return bundle
+
+
+def of_golden(bundle: Bundle, network) -> None:
+    """The network's own answers to the golden images are those of the manifest."""
+    for image in bundle.manifest.golden:
+        pixels = np.asarray(Image.open(bundle.file(image.image)))
+        assert pixels.shape == (*bundle.preprocess.sides, 3)
+        with torch.no_grad():
+            output = network(torch.from_numpy(bundle.preprocess.normalize(pixels[None])))
+        own = getattr(output, "logits", output)[0].numpy()
+        assert np.allclose(own, image.logits["reference"], atol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_folder_becomes_files_that_answer_as_its_network_does(folder, export, data_dir, tmp_path):
-    recipe, out, record = (tmp_path / name for name in ("recipe.json", "out", "record.json"))
-    recipe.write_text(json.dumps(load_recipe("cpu").to_dict() | {"calibration_images": 32}))
-    export(
-        out, "--network", f"hf:{folder}", "--data", data_dir, "--targets", "executorch,tflite",
-        "--recipe", recipe, "--json", record,
+    bundle = exported(
+        export, f"hf:{folder}", data_dir, tmp_path, "--targets", "executorch,tflite"
     )  # fmt: skip
-    files = {f["file"]: f for f in json.loads(record.read_text("utf-8"))["files"]}
-    assert len(files) == 4
-    golden = json.loads((out / "manifest.json").read_text("utf-8"))["golden"]
-    assert all(image["target"] is None for image in golden)
-    reference = np.array([image["logits"]["reference"] for image in golden])
-    for name, file in files.items():
-        own = np.array([image["logits"][name] for image in golden])
-        if file["precision"] == "int8":
-            assert file["audit"]["int8_share"] >= 0.99
-            assert sqnr_db(reference, own) >= 20  # over all images: an output or two say little
-        else:
-            assert np.abs(own - reference).max() <= 1e-4 * np.abs(reference).max()
-    assert len(golden) > 1
+    assert len(bundle.manifest.files) == 4
+    assert all(image.target is None for image in bundle.manifest.golden)
+    with quiet():
+        import transformers
+
+        network = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
+    of_golden(bundle, network)
+    if "vit" in type(network).__name__.lower():
+        assert bundle.preprocess == STRETCHED
+
+
+@pytest.mark.slow
+def test_a_rectangle_reaches_every_runtime(export, data_dir, tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE)
+    namespace: dict = {}
+    exec(MODULE, namespace)
+    torch.manual_seed(0)
+    network = namespace["Tiny"]().eval()
+    network.load_state_dict(trained_like({k: v.shape for k, v in network.state_dict().items()}))
+    torch.save(network.state_dict(), tmp_path / "tiny.pt")
+    bundle = exported(
+        export, "mine:Tiny", data_dir, tmp_path, "--checkpoint", tmp_path / "tiny.pt",
+        "--size", "96x160", PYTHONPATH=f"{tmp_path}:{ROOT}",
+    )  # fmt: skip
+    assert bundle.values["preprocess"]["size"] == [96, 160] and len(bundle.manifest.files) == 6
+    of_golden(bundle, network)

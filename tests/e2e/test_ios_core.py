@@ -38,10 +38,12 @@ sys.path.insert(0, str(ROOT / "apps/ios/check"))
 
 
 class SwiftCore(HostDriver):
-    """A driver whose device is `harness-run`. kill_after: decoded images, once; None for never."""
+    """A driver whose device is `harness-run`. shape: of an image, channels first. kill_after:
+    decoded images, once; None for never."""
 
-    def __init__(self, toolchain, root: Path, kill_after: int | None = None):
+    def __init__(self, toolchain, root: Path, shape, kill_after: int | None = None):
         self.toolchain, self.root, self.kill_after = toolchain, root, kill_after
+        self.shape = shape
         self.models: list = []
 
     def suffixes(self):
@@ -95,9 +97,8 @@ class SwiftCore(HostDriver):
             self.models.append(load_pte(Path(asked["path"]), asked["threads"]))
             return {"model": len(self.models) - 1, "runtime": self.models[-1].description}, b""
         x = np.frombuffer(payload, np.float32)
-        size = int((x.size // 3) ** 0.5)
         model = self.models[asked["model"]]
-        logits = model.infer(model.prepare(x.reshape(1, 3, size, size)))
+        logits = model.infer(model.prepare(x.reshape(1, *self.shape)))
         return {}, logits.astype("<f4").tobytes()
 
 
@@ -124,9 +125,10 @@ def lines_of(path, job, kind):
 
 def check_bundle(bundle: Path, images, toolchain, work: Path, kill_after: int | None) -> int:
     """Swift's answers on a bundle are Python's, bit for bit; returns how many there are."""
-    driver = SwiftCore(toolchain, work / "root", kill_after)
+    loaded = load_bundle(bundle)
+    driver = SwiftCore(toolchain, work / "root", loaded.preprocess.shape, kill_after)
     plan = Plan(latency=None)
-    built = build_job(load_bundle(bundle), images, driver, plan, work / "job")
+    built = build_job(loaded, images, driver, plan, work / "job")
     out = {name: work / name for name in ("swift", "python")}
     for name, device in (("swift", driver), ("python", PteHost())):
         out[name].mkdir()
@@ -156,24 +158,23 @@ class PteHost(HostDriver):
         return (".pte",)
 
 
-def tiny_bundle(folder: Path, size: int, labels: list[str]) -> Path:
+def tiny_bundle(folder: Path, preprocess: Preprocess, labels: list[str]) -> Path:
     """A bundle whose network is a grid of averages and one layer, as a real `.pte` file."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
     from torch import nn
 
-    torch.manual_seed(size)
-    grid = nn.AvgPool2d(size // 8)
+    torch.manual_seed(preprocess.height)
+    grid = nn.AvgPool2d((preprocess.height // 8, preprocess.width // 8))
     network = nn.Sequential(grid, nn.Flatten(), nn.Linear(192, len(labels))).eval()
-    program = torch.export.export(network, (torch.zeros(1, 3, size, size),))
+    program = torch.export.export(network, (torch.zeros(1, *preprocess.shape),))
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     folder.mkdir()
     (folder / "golden").mkdir()
     file = folder / "tiny_float32.pte"
     file.write_bytes(lowered.to_executorch().buffer)
-    preprocess = Preprocess(size=size, crop_fraction=0.8, interpolation="bilinear")
-    pixels = np.random.default_rng(size).integers(0, 256, (size, size, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (*preprocess.sides, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "golden/0.png")
     runner = load_pte(file)
     logits = runner.infer(runner.prepare(preprocess.normalize(pixels[None])))
@@ -202,11 +203,16 @@ def draw_images(root: Path, labels: list[str]):
     return read_folder(root, tuple(labels), len(labels))
 
 
-@pytest.mark.parametrize("size, classes, kill_after", [(192, 3, None), (96, 7, 9)])
-def test_bundle_that_changed(toolchain, tmp_path, size, classes, kill_after):
+@pytest.mark.parametrize(
+    "size, fit, classes, kill_after",
+    [(192, "crop", 3, None), (96, "crop", 7, 9), ((64, 96), "crop", 3, None),
+     ((96, 64), "stretch", 3, None)],
+)  # fmt: skip
+def test_bundle_that_changed(toolchain, tmp_path, size, fit, classes, kill_after):
     """Other pixels, classes and resampling are followed; one run is killed at its ninth image."""
     labels = [f"class{i}" for i in range(classes)]
-    bundle = tiny_bundle(tmp_path / "bundle", size, labels)
+    preprocess = Preprocess(size, 0.8, "bilinear", fit=fit)
+    bundle = tiny_bundle(tmp_path / "bundle", preprocess, labels)
     images = draw_images(tmp_path / "images", labels)
     assert check_bundle(bundle, images, toolchain, tmp_path, kill_after) == 12
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.record.gates import DeviceGates, check_record
@@ -102,6 +103,23 @@ def test_a_fault_behind_the_crop_is_named_too(golden, fault):
     whole = type(preprocess)(**{**preprocess.to_dict(), "crop_fraction": 1.0})
     pixels = run(np.stack([VALUE_FAULTS[fault](i, whole) for i in images]))
     test = verdict(golden, pixels, through(golden, VALUE_FAULTS[fault]))
+    assert (test.verdict, test.fault) == ("preprocessing", fault)
+
+
+@pytest.mark.parametrize("fault", VALUE_FAULTS)
+def test_a_rectangles_fault_is_named(fault):
+    """Rows for columns are then values in the wrong order, of an input that is no other."""
+    preprocess = Preprocess((24, 40), 0.9)
+    weights = np.random.default_rng(1).normal(size=(5, 3 * 24 * 40))
+    images = [Image.fromarray(draw_card(24, 40)), Image.fromarray(draw_card(60, 70))]
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), -1) @ weights.T
+
+    ours = run(np.stack([right(i, preprocess) for i in images]))
+    theirs = run(np.stack([VALUE_FAULTS[fault](i, preprocess) for i in images]))
+    answered = {"pixels": {0: ours[0]}, "image": dict(enumerate(theirs))}
+    test = judge(ours, "float32", answered, images, preprocess, run)
     assert (test.verdict, test.fault) == ("preprocessing", fault)
 
 

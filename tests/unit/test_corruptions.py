@@ -46,6 +46,16 @@ def test_image_in_image_out_and_the_same_each_time(photo, condition):
     assert np.array_equal(first, other) == (condition.corruption != "gaussian noise")
 
 
+@pytest.mark.parametrize("condition", CONDITIONS, ids=str)
+def test_a_rectangle_is_corrupted_whichever_way_it_lies(photo, condition):
+    wide = photo[:96]
+    changed = condition(wide, "a")
+    assert changed.shape == wide.shape
+    if condition.corruption == "gaussian blur":
+        turned = condition(np.ascontiguousarray(wide.swapaxes(0, 1)), "a").swapaxes(0, 1)
+        assert np.abs(changed.astype(int) - turned).max() <= 1
+
+
 @pytest.mark.parametrize("corruption", CORRUPTIONS)
 def test_stronger_changes_more(photo, corruption):
     change = [deviation(photo, Condition(corruption, s)(photo, "a")) for s in STRENGTHS]

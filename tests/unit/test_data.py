@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -341,12 +344,45 @@ def test_resize_and_centre_crop():
     assert np.abs(other - found).max() > 1e-3
 
 
-def test_preprocess_round_trip_and_errors():
-    spec = Preprocess(size=192, crop_fraction=0.95)
-    assert Preprocess.from_dict(spec.to_dict()) == spec
+def test_a_rectangle_is_covered():
+    """Against the steps written out: 0.8 of 200 x 150 covers 160 x 96."""
+    image = picture(640, 480)
+    spec = Preprocess((96, 160), 0.8)
+    resized = np.asarray(image.resize((200, 150), Image.Resampling.BICUBIC))
+    assert np.array_equal(spec.pixels(image), resized[27:123, 20:180])
+    assert spec(image).shape == spec.shape == (3, 96, 160)
+    # An image as large is taken as it is.
+    assert np.array_equal(
+        replace(spec, crop_fraction=1.0).pixels(picture(160, 96)), picture(160, 96)
+    )
+
+
+def test_an_image_is_stretched():
+    image = picture(640, 480)
+    whole = np.asarray(image.resize((160, 96), Image.Resampling.BILINEAR))
+    spec = Preprocess((96, 160), 1.0, "bilinear", fit="stretch")
+    assert np.array_equal(spec.pixels(image), whole)
+    margin = np.asarray(image.resize((200, 120), Image.Resampling.BILINEAR))
+    assert np.array_equal(replace(spec, crop_fraction=0.8).pixels(image), margin[12:108, 20:180])
+
+
+@pytest.mark.parametrize("size,fit", [(192, "crop"), ((96, 160), "crop"), (64, "stretch")])
+def test_preprocess_round_trip(size, fit):
+    spec = Preprocess(size, crop_fraction=0.95, fit=fit)
+    values = json.loads(json.dumps(spec.to_dict()))
+    assert Preprocess.from_dict(values) == spec
+    # As it was written before there were rectangles.
+    assert ("fit" in values) == (fit != "crop") and isinstance(values["size"], int | list)
+
+
+def test_preprocess_errors():
+    assert Preprocess((64, 64)) == Preprocess(64) and Preprocess((64, 64)).size == 64
     with pytest.raises(UserError, match="'sise'"):
         Preprocess.from_dict({"sise": 224})
-    for wrong in ({"size": 15}, {"crop_fraction": 0}, {"interpolation": "lanczos"}):
+    for wrong in (
+        {"size": 15}, {"size": (64, 15)}, {"size": (64, 64, 64)}, {"size": ()},
+        {"crop_fraction": 0}, {"interpolation": "lanczos"}, {"fit": "fill"},
+    ):  # fmt: skip
         with pytest.raises(UserError):
             Preprocess(**wrong)
 

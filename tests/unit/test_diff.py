@@ -42,7 +42,7 @@ def recorded(request, narrow_form):
     calibration = Calibration("w", "i", 4, observe(form, [x], 4))
     table = make_table(form, request.param, load_recipe("cpu"), calibration)
     program = quantize(form, table, True)
-    return form, program, ProgramTaps(program, form, SIZE)
+    return form, program, ProgramTaps(program, form)
 
 
 # --- the recorded program ---
@@ -70,7 +70,7 @@ def test_max_pooling_and_constants_that_are_moved_are_recorded(image):
 
     torch.manual_seed(0)
     form = canonical_form(Pooled().eval(), (3, SIZE, SIZE)).form(XNNPACK_FORM)
-    taps = ProgramTaps(form, form, SIZE)
+    taps = ProgramTaps(form, form)
     (logits,) = taps.graph.outputs
     with torch.no_grad():
         expected = form(torch.from_numpy(image)).numpy()
@@ -105,7 +105,7 @@ def test_every_tap_that_moves_nothing_has_a_name(recorded):
 def test_what_stands_behind_an_op_of_several_results_depends_on_the_image(layer):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), layer, nn.Conv2d(4, 2, 1), nn.Flatten())
     form = canonical_form(network.eval(), (3, 16, 16)).form(XNNPACK_FORM)
-    taps, x = ProgramTaps(form, form, 16), torch.randn(1, 3, 16, 16)
+    taps, x = ProgramTaps(form, form), torch.randn(1, 3, 16, 16)
     assert set(taps.names.values()) <= set(flow(taps.graph).value)
     (answer,) = taps.graph.outputs
     with torch.no_grad():

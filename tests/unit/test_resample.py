@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from mobilemod.data import resample
-from mobilemod.data.preprocess import INTERPOLATIONS, Preprocess
+from mobilemod.data.preprocess import FITS, INTERPOLATIONS, Preprocess
 from tests.vectors.png import encode
 
 SEED = 3
@@ -44,13 +45,15 @@ print(json.dumps(found))
 def whole(spec: Preprocess, image: Image.Image) -> np.ndarray:
     """Everything resized, then cropped: what is to be equalled."""
     image = ImageOps.exif_transpose(image).convert("RGB")
-    width, height = image.size
-    short = round(spec.size / spec.crop_fraction)
-    scale = short / min(width, height)
-    target = (max(short, round(width * scale)), max(short, round(height * scale)))
+    (width, height), (high, wide) = image.size, spec.sides
+    target = (round(wide / spec.crop_fraction), round(high / spec.crop_fraction))
+    if spec.fit == "crop":
+        square = round(spec.size / spec.crop_fraction) / min(width, height) if high == wide else 0
+        scale = square or max(target[0] / width, target[1] / height)
+        target = (max(target[0], round(width * scale)), max(target[1], round(height * scale)))
     resized = image.resize(target, INTERPOLATIONS[spec.interpolation])
-    left, top = (target[0] - spec.size) // 2, (target[1] - spec.size) // 2
-    return np.asarray(resized.crop((left, top, left + spec.size, top + spec.size)))
+    left, top = (target[0] - wide) // 2, (target[1] - high) // 2
+    return np.asarray(resized.crop((left, top, left + wide, top + high)))
 
 
 def drawn(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> Image.Image:
@@ -67,12 +70,13 @@ def test_pillows_bits(monkeypatch, moderate, strip):
     monkeypatch.setattr(resample, "MODERATE", moderate)
     monkeypatch.setattr(resample, "STRIP", strip)
     rng = random.Random(SEED)
-    for _ in range(120):
+    for _ in range(200):
         long, ratio = 10 ** rng.uniform(0, 2.7), 10 ** rng.choice([0, rng.uniform(0, 2)])
         sides = [max(1, int(long)), max(1, int(long / ratio))]
         rng.shuffle(sides)
         spec = Preprocess(
-            size=rng.choice([32, 64]),
+            size=rng.choice([32, 64, (24, 64), (50, 33)]),
+            fit=rng.choice(FITS),
             crop_fraction=rng.choice([0.9, 1.0, 0.875, 0.5]),
             interpolation=rng.choice(list(INTERPOLATIONS)),
         )
@@ -84,9 +88,10 @@ def test_pillows_bits(monkeypatch, moderate, strip):
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("width,height", [(12000, 1), (1, 12000), (3, 5000), (9000, 70)])
 def test_extreme_shapes(width, height, interpolation):
-    spec = Preprocess(size=32, interpolation=interpolation)
-    image = drawn(width, height)
-    assert np.array_equal(spec.pixels(image), whole(spec, image))
+    for size, fit in itertools.product((32, (20, 45)), FITS):
+        spec = Preprocess(size=size, interpolation=interpolation, fit=fit)
+        image = drawn(width, height)
+        assert np.array_equal(spec.pixels(image), whole(spec, image))
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])

@@ -152,7 +152,7 @@ def test_a_function_gives_its_network_ready_to_be_compiled(here):
     assert [(path.name, len(digest)) for path, digest in opened.files] == [("mine_nets.py", 64)]
     assert opened.notes == (
         "assumed, as nothing is said: crop_fraction 0.9, interpolation bicubic, "
-        "mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)",
+        "fit crop, mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)",
     )
     # Start values are the same every time, and the caller's random numbers stay where they were.
     torch.manual_seed(3)
@@ -177,7 +177,7 @@ def test_what_else_stands_for_a_network(here, what):
 
 
 def test_a_network_without_convolutions_takes_colour(here):
-    asked = Asked(16, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), 1.0, "bilinear")
+    asked = Asked(16, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), 1.0, "bilinear", "crop")
     opened = open_function("mine_nets:flat", asked=asked)
     assert opened.num_classes == 7 and opened.notes == ()
     assert opened.preprocess == Preprocess(16, 1.0, "bilinear", asked.mean, asked.std)
@@ -244,6 +244,10 @@ def test_functions_are_refused_in_one_line(here, spec, line):
         ({"mean": (float("nan"),) * 3}, "--mean must be a number"),
         ({"size": 8}, "--size must be a whole number from 16 to 1,024 pixels, not 8"),
         ({"size": -224}, "not -224"),
+        ({"size": (96, 8)}, "--size must be a whole number from 16 to 1,024 pixels, not 8"),
+        ({"size": (96, 2000)}, "not 2000"),
+        ({"size": (96, 96, 96)}, "image size .*: give one side, or height and width"),
+        ({"fit": "squash"}, "fit 'squash' is not one of crop, stretch"),
         ({"interpolation": "lanczos"}, "interpolation 'lanczos' is not one of nearest"),
         ({"crop_fraction": 1.5}, "--crop-fraction must be a number from 0.05 to 1, not 1.5"),
     ],
@@ -251,6 +255,22 @@ def test_functions_are_refused_in_one_line(here, spec, line):
 def test_what_is_said_must_fit(here, asked, line):
     said = refused(lambda: open_function("mine_nets:Tiny", asked=Asked(**asked)))
     assert re.search(line, said), said
+
+
+def test_a_rectangle_that_is_stretched_is_seen_whole(here):
+    told = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "fit": "stretch"}
+    opened = open_function("mine_nets:Tiny", asked=Asked((32, 48), **told))
+    assert opened.input_shape == (1, 3, 32, 48)
+    assert opened.notes == ("assumed, as nothing is said: crop_fraction 1.0",)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 77, 3), dtype=np.uint8))
+    assert np.array_equal(
+        opened.preprocess.pixels(image),
+        np.asarray(image.resize((48, 32), Image.Resampling.BICUBIC)),
+    )
+    asked = Asked((32, 48), **told, crop_fraction=0.5)
+    assert open_function("mine_nets:Tiny", asked=asked).preprocess.crop_fraction == 0.5
+    said = refused(open_function, "mine_nets:flat", asked=Asked((16, 24)))
+    assert "fails on an image of 3 x 16 x 24: RuntimeError" in said
 
 
 def test_multiples_of_a_step_are_a_familys_rule():
@@ -480,7 +500,12 @@ def asked_of(own):
         ("Levit", {}), ("MobileNetV1", {}), ("MobileNetV2", {}),
         ("MobileViT", {"size": {"shortest_edge": 288}}), ("PoolFormer", {}), ("Pvt", {}),
         ("Segformer", {}), ("Siglip", {}), ("TextNet", {"size": {"shortest_edge": 280}}),
-        ("ViT", {}),
+        ("ViT", {}), ("ViT", {"size": {"height": 96, "width": 160}, "resample": 3}),
+        ("ViT", {"size": {"height": 160, "width": 96}, "resample": 0}),
+        ("EfficientNet", {"size": {"height": 120, "width": 160}, "do_center_crop": True,
+                          "crop_size": {"height": 96, "width": 128}}),
+        ("Bit", {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 48}}),
+        ("Bit", {"size": {"shortest_edge": 96}, "crop_size": {"height": 64, "width": 80}}),
     ],
 )  # fmt: skip
 def test_pixels_are_those_of_the_processor(library, kind, given):
@@ -488,17 +513,20 @@ def test_pixels_are_those_of_the_processor(library, kind, given):
     own = getattr(library, f"{kind}ImageProcessorPil")(**given)
     made = measured(asked_of(own))
     whole = Image.fromarray(base).resize((450, 300), Image.Resampling.BICUBIC)
-    # An image that is stretched is the same only where it is square.
+    # What can't be said in a bundle is another only where an image is no square.
     image = whole.crop((0, 0, 300, 300)) if made.notes else whole
     theirs = asked_of(own)(image)
     ours = made.preprocess(image)[:: -1 if made.reversed else 1]
     assert ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-6
     assert made.reversed == (kind == "MobileViT")
-    theirs_wide = asked_of(own)(whole)
-    assert bool(made.notes) == (
-        theirs_wide.shape != theirs.shape
-        or np.abs(made.preprocess(whole)[:: -1 if made.reversed else 1] - theirs_wide).max() > 1e-5
-    )
+
+    def differs(image):
+        theirs = asked_of(own)(image)
+        ours = made.preprocess(image)[:: -1 if made.reversed else 1]
+        return ours.shape != theirs.shape or np.abs(ours - theirs).max() > 1e-5
+
+    tall = whole.transpose(Image.Transpose.ROTATE_90)
+    assert bool(made.notes) == any(map(differs, (whole, tall)))
 
 
 @pytest.mark.parametrize(
@@ -508,6 +536,9 @@ def test_pixels_are_those_of_the_processor(library, kind, given):
         ({"rescale_factor": 1 / 127.5, "image_mean": 1.0, "image_std": 2.0}, (),
          ((0.5, 0.5, 0.5), (1, 1, 1))),
         ({"do_center_crop": False, "do_normalize": False}, ("leaves the longer side",),
+         ((0, 0, 0), (1, 1, 1))),
+        ({"crop_size": {"height": 64, "width": 32}, "do_normalize": False},
+         ("300 x 420 pixels to 64 x 89 before it crops, here they become 46 x 64",),
          ((0, 0, 0), (1, 1, 1))),
     ],
 )  # fmt: skip
@@ -543,7 +574,7 @@ def resized(image, how=Image.Resampling.BICUBIC):
         (crop_then_resize, "how it resizes isn't known"),
         (longer_side, "follows the longer side"),
         (lambda image: np.moveaxis(np.float32(image), -1, 0), "isn't resized to one size"),
-        (lambda image: resized(image)[:, 8:], "56 x 64: rectangular"),
+        (lambda image: resized(image)[:, 8:], "how it resizes isn't known"),
     ],
 )
 def test_what_a_bundle_can_not_say_is_refused(process, line):
@@ -620,8 +651,8 @@ CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.s
                      "image_processor_type": "BitImageProcessor"}, "it pads images"),
         (PROCESSOR, {"resample": 1}, "how it resizes isn't known; one of nearest, bilinear, "),
         (PROCESSOR, {"do_resize": False}, "an image that isn't resized"),
-        (PROCESSOR, {"size": {"height": 64, "width": 32}, "image_processor_type":
-                     "ViTImageProcessor"}, "64 x 32: rectangular preprocessing is not supported"),
+        (PROCESSOR, {"size": {"height": 64, "width": 8}, "image_processor_type":
+                     "ViTImageProcessor"}, "image size 8: must be at least 16"),
         (PROCESSOR, {"size": {"longest_edge": 64}, "image_processor_type": "BitImageProcessor"},
          "Size must "),
         (PROCESSOR, {"size": {"shortest_edge": 8}}, "image size 8: must be at least 16"),
@@ -664,7 +695,7 @@ def test_what_is_said_goes_before_the_processor(folder):
     assert opened.preprocess == dataclasses.replace(Preprocess(), size=64, mean=asked.mean,
                                                     std=asked.std)  # fmt: skip
     assert opened.notes == (
-        "assumed, as nothing is said: crop_fraction 0.9, interpolation bicubic",
+        "assumed, as nothing is said: crop_fraction 0.9, interpolation bicubic, fit crop",
     )
 
 
@@ -691,6 +722,8 @@ def test_options_open_a_network(here, folder):
     words = ("--network", "mine_nets:Tiny", "--size", "64x64", "--mean", "0,0,0", "--std=1,1,1",
              "--crop-fraction", "1", "--interpolation", "bilinear")  # fmt: skip
     assert opened_of(parsed(*words)).preprocess == Preprocess(64, 1, "bilinear", (0,) * 3, (1,) * 3)
+    more = opened_of(parsed(*words, "--size", "32X48", "--fit", "stretch")).preprocess
+    assert (more.size, more.sides, more.fit) == ((32, 48), (32, 48), "stretch")
     assert opened_of(parsed("--network", f"hf:{folder}")).preprocess.size == 64
 
 
@@ -700,6 +733,8 @@ def test_options_open_a_network(here, folder):
         (("--network", "a:b", "--model", "c"), "--model and --network both say which network"),
         (("--network", "hf:x", "--checkpoint", "y"), "--checkpoint doesn't go with hf:DIR"),
         (("--crop-fraction", "1"), "--crop-fraction goes with --network"),
+        (("--fit", "stretch"), "--fit goes with --network"),
+        (("--size", "96x160"), "--size 96x160: rectangles go with --network; ours take squares"),
         (("--labels", "x"), "--labels goes with --network"),
         (("--network", "hf:x"), "--network hf:x: is no folder"),
     ],
@@ -711,8 +746,11 @@ def test_options_that_do_not_go_together_are_refused(words, line):
 @pytest.mark.parametrize(
     "words,line",
     [
-        (("--size", "224x320"), "'224x320': rectangular preprocessing is not supported yet"),
         (("--size", "0"), "'0': give a whole number from 16 to 1,024 pixels"),
+        (("--size", "224x8"), "'8': give a whole number from 16 to 1,024 pixels"),
+        (("--size", "1025x224"), "'1025': give a whole number from 16 to 1,024 pixels"),
+        (("--size", "224x"), "'': give a whole number from 16 to 1,024 pixels"),
+        (("--size", "64x64x64"), "'64x64': give a whole number from 16 to 1,024 pixels"),
         (("--mean", "a,b"), "'a,b': give numbers by commas"),
     ],
 )

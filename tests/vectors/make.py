@@ -122,6 +122,29 @@ def preprocess_cases() -> list[dict[str, Any]]:
         # A side of 2,241,000,000 pixels.
         case("resized, more than 32 bits count", 9_000_000, 1, "noise", 1, size=224),
     ]
+    found += [
+        case("rectangle, landscape", 97, 61, size=(24, 40)),
+        case("rectangle, portrait of landscape", 97, 61, "noise", size=(40, 24)),
+        case("rectangle, its own ratio", 100, 60, "noise", size=(24, 40)),
+        case("rectangle, half rounds to even", 65, 64, "noise", size=(32, 24), crop_fraction=1.0),
+        case("rectangle, no resize", 40, 24, "noise", size=(24, 40), crop_fraction=1.0),
+        case("rectangle, bilinear, turned", 61, 97, orientation=6, size=(30, 20),
+             interpolation="bilinear"),
+        case("rectangle, nearest", 61, 97, "noise", size=(20, 30), interpolation="nearest"),
+        case("rectangle, one row", 200, 1, size=(20, 30)),
+        case("rectangle, rows before columns", 118, 295, "noise", size=(20, 30)),
+        case("rectangle, 1 x 12000", 1, 12000, "noise", size=(20, 30)),
+        case("stretched", 97, 61, "noise", fit="stretch", crop_fraction=1.0),
+        case("stretched, with a margin", 97, 61, "noise", fit="stretch", crop_fraction=0.875),
+        case("stretched to a rectangle", 97, 61, size=(40, 24), fit="stretch"),
+        case("stretched, wider and lower", 20, 200, "noise", fit="stretch", crop_fraction=1.0),
+        case("stretched, narrower and higher", 200, 20, "noise", fit="stretch", crop_fraction=1.0,
+             interpolation="bilinear"),
+        case("stretched, nearest", 97, 61, "noise", size=(24, 40), fit="stretch",
+             interpolation="nearest"),
+        case("stretched, turned", 97, 61, orientation=6, size=(24, 40), fit="stretch"),
+        case("stretched, 60000 x 1", 60000, 1, "noise", fit="stretch"),
+    ]  # fmt: skip
     found += [case(f"orientation {o}", 53, 37, "ramp", 3, o) for o in range(1, 9)]
     return found
 

@@ -88,7 +88,7 @@ class _Parting(Exception):
 def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     """Compare the package with the program (quantized, or the float form) on `images`.
 
-    images: normalized float32 (N, 3, S, S) made from 8-bit pixels; few suffice, all of the
+    images: normalized float32 (N, 3, H, W) made from 8-bit pixels; few suffice, all of the
     program's tensors are held. Raises `UserError` for a damaged package, and where the program's
     values are beyond float16, in which Core ML computes.
     """

@@ -64,24 +64,25 @@ class Step:
 
 @dataclass(frozen=True)
 class MilProgram:
-    """A compiled program of one image; size: of its sides where the file takes an image."""
+    """A compiled program of one image; sides: height and width, 0 where the file takes no image."""
 
     package: Package
     input: str
     output: str
-    size: int
+    sides: tuple[int, int]
     steps: tuple[Step, ...]
 
     @torch.inference_mode()
     def run(self, pixels: Tensor, visit: Visitor | None = None) -> Tensor:
-        """Logits float32 (N, K) of RGB pixels, float32 (N, 3, S, S) in 0..255.
+        """Logits float32 (N, K) of RGB pixels, float32 (N, 3, H, W) in 0..255.
 
         visit: called with each value of each image as soon as it is there; what it returns takes
             the value's place.
         """
-        if self.size and tuple(pixels.shape[1:]) != (3, self.size, self.size):
+        if any(self.sides) and tuple(pixels.shape[1:]) != (3, *self.sides):
+            taken = " x ".join(map(str, self.sides))
             raise UserError(
-                f"{self.package.path}: takes images of {self.size} pixels, not {pixels.shape}"
+                f"{self.package.path}: takes images of {taken} pixels, not {pixels.shape}"
             )
         return torch.cat([self._one(x[None], visit) for x in pixels])
 
@@ -132,8 +133,9 @@ def compile_program(package: Package, output: str = LOGITS) -> MilProgram:
                 op,
             )
         )
-    size = package.spec.description.input[0].type.imageType.width
-    return MilProgram(package, package.input_name, output, int(size), tuple(steps))
+    image = package.spec.description.input[0].type.imageType
+    sides = int(image.height), int(image.width)
+    return MilProgram(package, package.input_name, output, sides, tuple(steps))
 
 
 def _needed(ops: list[Any], output: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """Core ML: a mobile form or its quantized program as an ML program, by coremltools.
 
-The package takes an RGB image, size x size, and is a classifier: Xcode previews it with its
+The package takes an RGB image, height x width, and is a classifier: Xcode previews it with its
 labels. Its outputs are the label, the probabilities by label and the logits, float32 (1, K).
 The program computes in float16; int8 where the quantized program says so (iOS 17 and later).
 """
@@ -47,7 +47,7 @@ NAMESPACE = uuid.UUID("6c1f7b54-9b0d-5c65-8f1e-2a0f4f0f7a11")
 
 
 class ImageClassifier(nn.Module):
-    """A network whose input is RGB pixels (1, 3, S, S) in 0..255, output probabilities (1, K).
+    """A network whose input is RGB pixels (1, 3, H, W) in 0..255, output probabilities (1, K).
 
     Core ML's own image scale is one number for all channels, so mean and std are ops here:
     subtract first, which in float16 loses least.
@@ -133,8 +133,7 @@ def _convert(module: nn.Module, info: ModelInfo) -> Any:
 
     # Names of the program's tensors carry a count that goes on from one conversion to the next.
     Builder.name_count.clear()
-    size = info.preprocess.size
-    shape = (1, 3, size, size)
+    shape = (1, *info.preprocess.shape)
     with torch.no_grad():
         exported = torch.export.export(module, (torch.zeros(shape),)).run_decompositions({})
     passes = ct.PassPipeline.DEFAULT
@@ -185,10 +184,10 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
     """Descriptions and metadata; without the conversion date, which changes the bytes."""
     description = spec.description
     precision = "int8 weights and activations" if int8 else "float16"
-    size = info.preprocess.size
+    spec = info.preprocess
     meta = description.metadata
     meta.shortDescription = (
-        f"{info.name}: image classifier, {len(info.labels)} classes, {size} x {size} pixels, "
+        f"{info.name}: image classifier, {len(info.labels)} classes, {spec.pixels_text} pixels, "
         f"{precision}"
     )
     meta.versionString = info.origin.version
@@ -196,17 +195,24 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
     user = meta.userDefined
     user.pop("com.github.apple.coremltools.conversion_date", None)
     user["com.apple.coreml.model.preview.type"] = "imageClassifier"
-    user[PREPROCESS_KEY] = json.dumps(info.preprocess.to_dict(), sort_keys=True)
+    user[PREPROCESS_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
     user["labels"] = json.dumps(list(info.labels), ensure_ascii=False)
     texts = {
-        INPUT_NAME: f"RGB image; centre crop of {info.preprocess.crop_fraction:g} of the shorter "
-        f"side, {info.preprocess.interpolation} to {size} x {size}; normalized in the model",
+        INPUT_NAME: f"RGB image; {_seen(spec)}, {spec.interpolation} to {spec.pixels_text}; "
+        "normalized in the model",
         LOGITS: "Scores before the softmax, in the order of the labels",
         LABEL: "Most likely class",
         f"{LABEL}_probs": "Probability of each class",
     }
     for feature in (*description.input, *description.output):
         feature.shortDescription = texts.get(feature.name, "")
+
+
+def _seen(spec: Preprocess) -> str:
+    """Which part of an image the network sees, for people."""
+    square = "the shorter side" if spec.height == spec.width else "its height or width"
+    sides = "each side, stretched" if spec.fit == "stretch" else square
+    return f"centre crop of {spec.crop_fraction:g} of {sides}"
 
 
 def _write_manifest(folder: Path) -> None:

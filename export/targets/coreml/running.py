@@ -20,7 +20,7 @@ from mobilemod.targets.coreml import FACTS
 
 
 def pixels_of(normalized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """The whole pixel values float32 (N, 3, S, S), 0..255, behind normalized images."""
+    """The whole pixel values float32 (N, 3, H, W), 0..255, behind normalized images."""
     mean, std = (
         np.asarray(v, np.float32)[:, None, None] for v in (preprocess.mean, preprocess.std)
     )

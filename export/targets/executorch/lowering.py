@@ -54,18 +54,17 @@ MOST_PIECES = 5
 def lower(
     module: nn.Module, info: ModelInfo, path: Path, *, int8: bool, all_passes: bool = False
 ) -> None:
-    """Write `module` to `path` as a `.pte` with one input, float32 (1, 3, S, S), and its logits.
+    """Write `module` to `path` as a `.pte` with one input, float32 (1, 3, H, W), and its logits.
 
     The method "metadata" of the file returns labels and preprocessing as JSON. int8 changes
     nothing here: the graph itself says what is quantized. all_passes: leave none of the
     delegate's passes out; slower, the same bytes.
     """
     del int8
-    size = info.preprocess.size
     with quiet(), _delegate_passes(all_passes), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
-        image = torch.zeros(1, 3, size, size)
+        image = torch.zeros(1, *info.preprocess.shape)
         written = without_tanh_gelu(module.eval(), tuple(image.shape))
         exported = torch.export.export(written, (image,))
         _split_dequantize(exported.graph)

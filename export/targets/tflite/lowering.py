@@ -1,6 +1,6 @@
 """TFLite: a mobile form or its quantized program as a `.tflite`, by litert-torch.
 
-The file takes float32 (1, S, S, 3) and gives float32 logits (1, K): the layout that mobile image
+The file takes float32 (1, H, W, 3) and gives float32 logits (1, K): the layout that mobile image
 pipelines have, and the edges that LiteRT.js accepts.
 """
 
@@ -46,7 +46,7 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     int8: `module` is a quantized program, with unfolded weights.
     """
     wrapped = ChannelsLast(module).eval()
-    edited = TfliteModel(_convert(wrapped, info.preprocess.size, int8))
+    edited = TfliteModel(_convert(wrapped, info.preprocess.sides, int8))
     edited.rename(lambda name: published_module(wrapped, name))
     if int8:
         edited.float_edges()
@@ -71,8 +71,8 @@ def _write(edited: TfliteModel, info: ModelInfo, path: Path) -> None:
         temporary.write_bytes(append_labels(edited.pack(), info.labels))
 
 
-def _convert(module: nn.Module, size: int, int8: bool) -> bytes:
-    """The flatbuffer that litert-torch makes of `module`, input (1, size, size, 3)."""
+def _convert(module: nn.Module, sides: tuple[int, int], int8: bool) -> bytes:
+    """The flatbuffer that litert-torch makes of `module`, input (1, *sides, 3)."""
     with quiet():
         import litert_torch
         from litert_torch.quantize.pt2e_quantizer import (
@@ -86,7 +86,7 @@ def _convert(module: nn.Module, size: int, int8: bool) -> bytes:
             # Nothing is quantized by it: it tells the converter that the graph is static q/dq.
             static = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
             config = QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
-        sample = (torch.zeros(1, size, size, 3),)
+        sample = (torch.zeros(1, *sides, 3),)
         with torch.no_grad(), _layouts_kept():
             converted = litert_torch.convert(module, sample, quant_config=config)
         return converted.model_content()

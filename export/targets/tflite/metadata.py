@@ -63,7 +63,7 @@ def model_metadata(info: ModelInfo, output_name: str) -> bytes:
     std = _floats(b, [255 * s for s in spec.std])
     options = _table(b, {0: mean, 1: std})
     units = _offsets(b, [_table(b, {0: np.uint8(NORMALIZATION_OPTIONS), 1: options})])
-    size = _table(b, {0: np.uint32(spec.size), 1: np.uint32(spec.size)})
+    size = _table(b, {0: np.uint32(spec.width), 1: np.uint32(spec.height)})
     image = _table(b, {0: np.uint8(COLOR_RGB), 1: size})
     content = _table(b, {0: np.uint8(IMAGE_PROPERTIES), 1: image})
     highest = _floats(b, [(1 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)])
@@ -71,7 +71,7 @@ def model_metadata(info: ModelInfo, output_name: str) -> bytes:
     stats = _table(b, {0: highest, 1: lowest})
     name = b.CreateString("image")
     text = b.CreateString(
-        f"float32 (1, {spec.size}, {spec.size}, 3), NHWC, {spec.color}: "
+        f"float32 (1, {spec.height}, {spec.width}, 3), NHWC, {spec.color}: "
         f"(pixel / 255 - mean) / std; "
         f"resizing and cropping as in the metadata buffer {PREPROCESS_NAME}"
     )

@@ -15,7 +15,7 @@ from mobilemod.errors import UserError
 
 
 def load(path: Path, threads: int = 1) -> Runner:
-    """A `Runner` of the file; takes float32 (1, 3, S, S) whatever the file's own layout is."""
+    """A `Runner` of the file; takes float32 (1, 3, H, W) whatever the file's own layout is."""
     interpreter = open_interpreter(path, threads)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1 or inputs[0]["dtype"] != np.float32:

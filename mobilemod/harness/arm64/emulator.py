@@ -119,7 +119,7 @@ class Emulator:
         return self.run([self._python(), "-s", *arguments], counts, cwd)
 
     def infer(self, model: Path, x: np.ndarray, repeats: int = 2) -> Inference:
-        """Run `model` on images `x`, float32 (N, 3, S, S), one thread; count it on the first.
+        """Run `model` on images `x`, float32 (N, 3, H, W), one thread; count it on the first.
 
         Each of `repeats` inferences is counted by itself, after one that is not. Raises
         `UserError` where the guest can't run the file, with the last line that it said.

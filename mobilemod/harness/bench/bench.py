@@ -58,11 +58,10 @@ def bench(
         raise UserError(f"{path}: {device} runs {kinds} files, and here is none")
     check_threads(tool, threads)
     found = replace(there, files=taken)
-    size = found.preprocess.size
     if own:
-        entries = tool.measure([f.path for f in taken], size, runs)
+        entries = tool.measure([f.path for f in taken], found.card, runs)
         measured = {
-            "input": f"drawn test card, {size} x {size}",
+            "input": f"drawn test card, {found.preprocess.pixels_text}",
             "environment": tool.environment(),
             "files": [{**f.to_dict(), **e} for f, e in zip(taken, entries, strict=True)],
             "comparisons": [],

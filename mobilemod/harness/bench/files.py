@@ -17,7 +17,7 @@ from mobilemod.files import file_sha256
 from mobilemod.manifest import Bundle, bundle_around, load_bundle
 from mobilemod.targets import SUFFIXES
 
-# A file -> what runs it here: `run` maps float32 (1, 3, S, S) to outputs (K,), `description` names
+# A file -> what runs it here: `run` maps float32 (1, 3, H, W) to outputs (K,), `description` names
 # it. Passed in, because it is known to export/ only.
 Loader = Callable[[Path], Any]
 
@@ -68,8 +68,8 @@ class Found:
 
     @cached_property
     def card(self) -> np.ndarray:
-        """The image of every measurement: the drawn test card, uint8 (S, S, 3)."""
-        return draw_card(self.preprocess.size)
+        """The image of every measurement: the drawn test card, uint8 (H, W, 3)."""
+        return draw_card(*self.preprocess.sides)
 
     def answer(self, file: BenchFile, load: Loader) -> RunHere:
         """Run a file here; `UserError` where it is damaged or doesn't take the card."""
@@ -77,8 +77,8 @@ class Found:
         try:
             outputs = loaded.run(self.preprocess.normalize(self.card[None]))
         except ValueError as error:
-            size = self.preprocess.size
-            raise UserError(f"{file.path} takes no image of {size} x {size}: {error}") from None
+            size = self.preprocess.pixels_text
+            raise UserError(f"{file.path} takes no image of {size}: {error}") from None
         return RunHere(outputs, loaded.description)
 
 

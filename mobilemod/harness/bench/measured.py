@@ -56,9 +56,9 @@ def measure(
         })  # fmt: skip
     told = next((line["device"] for line in reversed(lines) if line.type == "hello"), {})
     facts = {k: printable(v) if isinstance(v, str) else v for k, v in told.items()}
-    size = found.preprocess.size
+    card = "drawn test card" if folder.job.golden else "grey"
     return {
-        "input": f"{'drawn test card' if folder.job.golden else 'grey'}, {size} x {size}",
+        "input": f"{card}, {found.preprocess.pixels_text}",
         "environment": {**facts, **environment},
         "files": entries,
         "comparisons": comparisons(folder.job, series),

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def tensor_edges(spec: Any) -> Any:
-    """A copy of an ML program's `Model` message: float32 input (1, 3, S, S), array outputs only.
+    """A copy of an ML program's `Model` message: float32 input (1, 3, H, W), array outputs only.
 
     The input holds pixel values 0…255, as Core ML makes them from an image. The op that turns
     probabilities into a label goes, everything else stays.

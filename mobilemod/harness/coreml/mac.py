@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mobilemod.data.testcard import draw_card
+import numpy as np
+
 from mobilemod.errors import UserError
 from mobilemod.harness.coreml.placement import place_ops
 from mobilemod.harness.record.statistics import Latency
@@ -45,22 +46,22 @@ class Mac:
         system = f"macOS {platform.mac_ver()[0]} {platform.machine()}"
         return {"system": system, "coremltools": ct.__version__}
 
-    def measure(self, paths: Sequence[Path], size: int, runs: int) -> list[dict[str, Any]]:
-        """Of each package as it is, an image of size x size as its input: `compute_units`, `load`,
-        `latency`, `ops_by_device` and `ops`, as records have them."""
+    def measure(self, paths: Sequence[Path], image: np.ndarray, runs: int) -> list[dict[str, Any]]:
+        """Of each package as it is, with an image, uint8 (H, W, 3), as its input: `compute_units`,
+        `load`, `latency`, `ops_by_device` and `ops`, as records have them."""
         return [
-            asyncio.run(_measure(path, size, runs))
+            asyncio.run(_measure(path, image, runs))
             for path in progress(paths, "measuring", len(paths), "file")
         ]
 
 
-async def _measure(path: Path, size: int, runs: int) -> dict[str, Any]:
+async def _measure(path: Path, image: np.ndarray, runs: int) -> dict[str, Any]:
     import coremltools as ct
     from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
     from PIL import Image
 
     model = ct.models.MLModel(str(path), skip_model_load=True)
-    inputs = {model.get_spec().description.input[0].name: Image.fromarray(draw_card(size))}
+    inputs = {model.get_spec().description.input[0].name: Image.fromarray(image)}
     benchmarker = MLModelBenchmarker(model)
     load = await benchmarker.benchmark_load(LOADS)
     predict = await benchmarker.benchmark_predict(inputs, runs, warmup=True)

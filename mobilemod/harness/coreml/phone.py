@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.coreml.edges import tensor_edges
 from mobilemod.harness.coreml.placement import place_ops
@@ -32,17 +31,19 @@ def choose_device(devices: Sequence[Any], udid: str) -> Any:
     )
 
 
-def place_on_phone(paths: Sequence[Path], size: int, udid: str, team: str) -> list[dict[str, Any]]:
+def place_on_phone(
+    paths: Sequence[Path], image: np.ndarray, udid: str, team: str
+) -> list[dict[str, Any]]:
     """`ops_by_device` and `ops` of each package, as records have them.
 
-    size: of the image. team: Apple's, which signs the app. Raises `UserError` where Xcode's tools
-    or the phone refuse.
+    image: uint8 (H, W, 3), which they run on. team: Apple's, which signs the app. Raises
+    `UserError` where Xcode's tools or the phone refuse.
     """
-    return asyncio.run(_place_all(paths, size, udid, team))
+    return asyncio.run(_place_all(paths, image, udid, team))
 
 
 async def _place_all(
-    paths: Sequence[Path], size: int, udid: str, team: str
+    paths: Sequence[Path], image: np.ndarray, udid: str, team: str
 ) -> list[dict[str, Any]]:
     from coremltools.models.ml_program.experimental import remote_device
 
@@ -59,20 +60,20 @@ async def _place_all(
     except refusals as error:
         raise UserError(f"the iPhone can't be prepared: {error}; is the team {team}?") from None
     try:
-        return [await _place(path, size, device) for path in paths]
+        return [await _place(path, image, device) for path in paths]
     except refusals as error:
         raise UserError(f"the iPhone stopped measuring: {error}") from None
     finally:
         device.session.stop()
 
 
-async def _place(path: Path, size: int, device: Any) -> dict[str, Any]:
+async def _place(path: Path, image: np.ndarray, device: Any) -> dict[str, Any]:
     import coremltools as ct
     from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
 
     whole = ct.models.MLModel(str(path), skip_model_load=True)
     spec = tensor_edges(whole.get_spec())
     model = ct.models.MLModel(spec, weights_dir=whole.weights_dir, skip_model_load=True)
-    pixels = np.moveaxis(draw_card(size), -1, 0)[None].astype(np.float32)
+    pixels = np.moveaxis(image, -1, 0)[None].astype(np.float32)
     inputs = {spec.description.input[0].name: np.ascontiguousarray(pixels)}
     return await place_ops(MLModelBenchmarker(model, device), inputs)

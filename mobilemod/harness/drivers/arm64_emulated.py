@@ -46,7 +46,7 @@ class EmulatedDriver(Driver):
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Executed instructions of one inference by class, by file."""
         feed = Feed(folder)
-        x = feed.normalize(draw_card(feed.preprocess.size))
+        x = feed.normalize(draw_card(*feed.preprocess.sides))
         files = progress(folder.job.files, "counting", len(folder.job.files), "file")
         return {
             f.name: {"instructions": self.emulator.infer(folder.path(f.path), x).instructions()}

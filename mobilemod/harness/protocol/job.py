@@ -63,7 +63,7 @@ class Item:
 @dataclass(frozen=True)
 class Inputs:
     """kind "images": one file per item. "pixels": `path` is one raw uint8 file of `shape`
-    (N, S, S, 3), resized and cropped, not normalized."""
+    (N, H, W, 3), resized and cropped, not normalized."""
 
     kind: str
     count: int

@@ -110,10 +110,10 @@ def _inputs(v: Values) -> Inputs:
         return Inputs(kind, len(items), items)
     shape = v.raw("shape")
     whole = isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)
-    if not whole or shape[0] != len(items) or shape[1] != shape[2] or shape[3] != 3:
-        raise v.fail("shape", f"[{len(items)}, S, S, 3]")
-    if not 1 <= shape[1] <= 4096:
-        raise v.fail("shape", "a size from 1 to 4096")
+    if not whole or shape[0] != len(items) or shape[3] != 3:
+        raise v.fail("shape", f"[{len(items)}, H, W, 3]")
+    if not all(1 <= side <= 4096 for side in shape[1:3]):
+        raise v.fail("shape", "sides from 1 to 4096")
     return Inputs(kind, len(items), items, v.path(), v.digest(), tuple(shape))
 
 

@@ -32,4 +32,4 @@ class HostSide(Protocol):
         """Of the float network and these files on the job's images; cached by content."""
 
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
-        """float32 logits (N, K) of one file on x, float32 (N, 3, S, S), normalized."""
+        """float32 logits (N, K) of one file on x, float32 (N, 3, H, W), normalized."""

@@ -86,7 +86,7 @@ def _other(**changes: Any) -> Variant:
 # Faults of the values alone, which an image that is already cropped shows too.
 VALUE_FAULTS: dict[str, Variant] = {
     "swapped colour order (BGR for RGB)": _of_pixels(lambda v: v[..., ::-1]),
-    "transposed (rows for columns)": _of_pixels(lambda v: v.transpose(1, 0, 2)),
+    "transposed (rows for columns)": _of_pixels(lambda v: v.transpose(1, 0, 2).reshape(v.shape)),
     "mirrored": _of_pixels(lambda v: v[:, ::-1]),
     "upside down": _of_pixels(lambda v: v[::-1]),
     "missing normalization: values 0…255": _scaled(1.0, 0.0),
@@ -113,7 +113,7 @@ def judge(
 
     expected: the manifest's outputs of the file (N, K). answered: by source ("pixels", "image") and
     number of the golden image the device's outputs (K,). images: the N golden images. run: the same
-    file on this machine, x (n, 3, S, S) to (n, K).
+    file on this machine, x (n, 3, H, W) to (n, K).
     """
     limit = tolerance(expected, precision)
     pixels, own = answered.get("pixels", {}), answered.get("image", {})

@@ -210,9 +210,8 @@ def _pixels(images: ImageFolder, bundle: Bundle, folder: Path) -> tuple[Inputs, 
         for i, pixels in progress(found, "packing images", len(images.samples), "img"):
             f.write(np.ascontiguousarray(pixels, np.uint8).tobytes())
             items.append(Item(images.name(i), images.samples[i].target))
-    size = bundle.preprocess.size
     digest = file_sha256(folder / PIXELS)
-    shape = (len(items), size, size, 3)
+    shape = (len(items), *bundle.preprocess.sides, 3)
     inputs = Inputs("pixels", len(items), tuple(items), PIXELS, digest, shape)
     return inputs, _names(images, damage)
 

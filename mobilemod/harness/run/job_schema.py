@@ -76,7 +76,7 @@ class Images(Open):
 
 
 class Pixels(HashedEntry):
-    """One raw uint8 file of `shape` (count, S, S, 3), resized and cropped, not normalized."""
+    """One raw uint8 file of `shape` (count, H, W, 3), resized and cropped, not normalized."""
 
     kind: Literal["pixels"]
     count: Count
@@ -84,10 +84,11 @@ class Pixels(HashedEntry):
     shape: Annotated[list[int], Field(min_length=4, max_length=4)]
 
     @model_validator(mode="after")
-    def _square(self) -> Pixels:
+    def _sides(self) -> Pixels:
         count, height, width, channels = self.shape
-        if (count, channels) != (self.count, 3) or height != width or not 1 <= height <= 4096:
-            raise ValueError("shape must be [count, S, S, 3] with S from 1 to 4096")
+        sides = min(height, width) >= 1 and max(height, width) <= 4096
+        if (count, channels) != (self.count, 3) or not sides:
+            raise ValueError("shape must be [count, H, W, 3] with H and W from 1 to 4096")
         return self
 
 

@@ -16,7 +16,7 @@ GREY = 128
 
 
 class Feed:
-    """A job's images as pixels, uint8 (S, S, 3), and as the network's input, float32 (1, 3, S, S).
+    """A job's images as pixels, uint8 (H, W, 3), and as the network's input, float32 (1, 3, H, W).
 
     Raises `UserError` where the manifest holds no preprocessing.
     """
@@ -49,10 +49,9 @@ class Feed:
 
     def timed(self) -> np.ndarray:
         """The input that is timed: the first golden image as it is, else grey."""
-        size = self.preprocess.size
         if self.job.golden:
             return self.normalize(self.golden(0)["pixels"])
-        return self.normalize(np.full((size, size, 3), GREY, np.uint8))
+        return self.normalize(np.full((*self.preprocess.sides, 3), GREY, np.uint8))
 
 
 def _preprocess(folder: JobFolder) -> Preprocess:

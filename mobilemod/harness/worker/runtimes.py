@@ -19,7 +19,7 @@ from mobilemod.targets import facts_of_file, suffixes_of
 class Loaded:
     """A file that is ready to run.
 
-    prepare: float32 (1, 3, S, S) to what the runtime takes, outside any timing. set_input: hand
+    prepare: float32 (1, 3, H, W) to what the runtime takes, outside any timing. set_input: hand
     that over. invoke: compute. outputs: read the result, float32 (K,). description: what runs it.
     """
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mobilemod.data.imagefolder import class_names
-from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.preprocess import Preprocess, Size, sides_of
 from mobilemod.files import file_sha256
 from mobilemod.networks.foreign.labels import read_labels
 from mobilemod.networks.foreign.probe import Grey, as_classifier, channels_of, wrong
@@ -29,21 +29,21 @@ MEAN, STD, PART = Range(-1000, 1000), Range(1e-6, 1e6), Range(0.05, 1)
 class Asked:
     """What a user says of a network; None where nothing is said.
 
-    size: of its images, height and width, pixels. mean, std: of each channel, of values from 0 to
-    1. crop_fraction, interpolation: as of `Preprocess`. labels: a file that names the outputs.
-    `UserError` for numbers out of range.
+    size, crop_fraction, interpolation, fit: as of `Preprocess`. mean, std: of each channel, of
+    values from 0 to 1. labels: a file that names the outputs. `UserError` for numbers out of range.
     """
 
-    size: int | None = None
+    size: Size | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     crop_fraction: float | None = None
     interpolation: str | None = None
+    fit: str | None = None
     labels: Path | None = None
 
     def __post_init__(self) -> None:
         for option, allowed, values in (
-            ("size", SIDE, (self.size,)),
+            ("size", SIDE, () if self.size is None else sides_of(self.size)),
             ("crop-fraction", PART, (self.crop_fraction,)),
             ("mean", MEAN, self.mean or ()),
             ("std", STD, self.std or ()),
@@ -65,7 +65,7 @@ class Asked:
         told: None where the network's files say nothing. `UserError` where `mean` and `std` aren't
         one for each of the network's channels.
         """
-        said = {k: getattr(self, k) for k in ("size", "crop_fraction", "interpolation")}
+        said = {k: getattr(self, k) for k in ("size", "crop_fraction", "interpolation", "fit")}
         for option in ("mean", "std"):
             values = getattr(self, option)
             if values is not None and len(values) != channels:
@@ -74,7 +74,8 @@ class Asked:
             if values is None and told is None and channels == 1:
                 raise wrong(source, f"takes grey images, of which no --{option} is known; give one")
             said[option] = values and tuple(values) * (3 // channels)
-        base = told or Preprocess()
+        # An image that is stretched is seen whole, where nothing else is said.
+        base = told or Preprocess(**({"crop_fraction": 1.0} if self.fit == "stretch" else {}))
         missing = [k for k, value in said.items() if value is None] if told is None else []
         assumed = ", ".join(f"{k} {getattr(base, k)}" for k in missing)
         notes = (f"assumed, as nothing is said: {assumed}",) if assumed else ()
@@ -108,7 +109,7 @@ class Opened:
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """(1, channels, height, width)."""
-        return (1, 3, self.preprocess.size, self.preprocess.size)
+        return (1, *self.preprocess.shape)
 
 
 def open_module(
@@ -138,7 +139,7 @@ def open_module(
             raise wrong(source, f"{key!r} holds values that are not finite; give other weights")
     channels = channels_of(module, source)
     preprocess, assumed = asked.preprocess(told, channels, source)
-    module, classes = as_classifier(module, channels, preprocess.size, source)
+    module, classes = as_classifier(module, channels, preprocess.sides, source)
     if channels == 1:
         module = Grey(module).eval().requires_grad_(False)
         notes += ("takes grey images: colours are weighed into grey inside the network",)

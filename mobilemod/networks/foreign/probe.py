@@ -78,11 +78,11 @@ def channels_of(module: nn.Module, source: str) -> int:
 
 
 def as_classifier(
-    module: nn.Module, channels: int, size: int, source: str
+    module: nn.Module, channels: int, sides: tuple[int, int], source: str
 ) -> tuple[nn.Module, int]:
     """The module as it gives logits (B, classes) alone, and the number of classes.
 
-    It is run once on zeros, float (1, channels, size, size). `UserError` where it needs more than
+    It is run once on zeros, float (1, channels, *sides). `UserError` where it needs more than
     the image, fails, or gives anything else.
     """
     needed = [
@@ -96,13 +96,14 @@ def as_classifier(
             f"needs {len(needed)} inputs ({', '.join(needed)}); wrap it so that it takes the "
             "image alone",
         )
+    shape = (channels, *sides)
     try:
         with torch.no_grad():
-            output = module(torch.zeros(1, channels, size, size))
+            output = module(torch.zeros(1, *shape))
     except Exception as error:
         raise wrong(
             source,
-            f"fails on an image of {channels} x {size} x {size}: {words(error)}; give --size HxW "
+            f"fails on an image of {' x '.join(map(str, shape))}: {words(error)}; give --size HxW "
             "if it takes another size",
         ) from error
     if not isinstance(output, Tensor):

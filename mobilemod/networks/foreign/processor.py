@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,12 +13,14 @@ from mobilemod.data.preprocess import INTERPOLATIONS, Preprocess
 
 # Image -> float (3, H, W).
 Process = Callable[[Image.Image], np.ndarray]
-# Sides of the images that are asked about; the wide one tells what becomes of another ratio.
-SQUARE, SMALL, WIDE = (300, 300), (210, 210), (420, 300)
+# Width and height of the images that are asked about; two tell what becomes of another ratio.
+SQUARE, SMALL, WIDE, TALL = (300, 300), (210, 210), (420, 300), (300, 420)
 # How far from what was measured a rounder number may be, as a share: float32 leaves that much.
 SHARE = 2e-7
 # Of 255: two pictures that differ by less are the same.
 SAME = 0.02
+# Pixels by which a measured length may be wrong, or rounded otherwise.
+NEAR = 2
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,11 @@ def colours(process: Process) -> Colours:
 
 
 def measured(process: Process) -> Processed:
-    """What a processor does to any image, found by asking it about a dozen.
+    """What a processor does to any image, found by asking it about some twenty.
 
-    8-bit pixels are the processor's where it keeps the ratio of sides; the longer side may be one
-    pixel more, since it is rounded here. ValueError says what a bundle can't say.
+    8-bit pixels are the processor's where it stretches, and where a square is cropped of an image
+    that keeps the ratio of its sides; the longer side may be one pixel more, since it is rounded
+    here. ValueError says what a bundle can't say.
     """
     done = colours(process)
     pictures = {size: _noise(size) for size in (SQUARE, SMALL, WIDE)}
@@ -82,40 +86,63 @@ def measured(process: Process) -> Processed:
     height, width, _ = seen[SQUARE].shape
     if seen[SMALL].shape != seen[SQUARE].shape:
         raise ValueError("an image that isn't resized to one size isn't supported")
-    if height != width:
-        raise ValueError(f"{height} x {width}: rectangular preprocessing is not supported yet")
-    if min(seen[WIDE].shape[:2]) != height:
+    whole = seen[WIDE].shape != seen[SQUARE].shape
+    if whole and not height == width == min(seen[WIDE].shape[:2]):
         raise ValueError("the size of what it gives follows the longer side; not supported")
-    short = SQUARE[0] * _scale(process, done, SQUARE, 0)
-    tried = (
-        Preprocess(height, height / side, name, **done.statistics())
-        for side in range(max(height, round(short) - 2), round(short) + 3)
-        for name in INTERPOLATIONS
-    )
-    for preprocess in tried:
-        near = (np.abs(preprocess.pixels(pictures[s]) - seen[s]).max() for s in (SQUARE, SMALL))
-        if max(near) < SAME:
+    lengths = {size: _resized(process, done, size) for size in (SQUARE, WIDE, TALL)}
+    fit = "stretch" if _near(lengths[SQUARE], lengths[WIDE]) else "crop"
+    # Of other images only a stretched one has the same pixels, as the longer side may differ.
+    told = (SQUARE, SMALL, WIDE) if fit == "stretch" else (SQUARE, SMALL)
+    fractions = _fractions((width, height), lengths[SQUARE])
+    for fraction, name in itertools.product(fractions, INTERPOLATIONS):
+        preprocess = Preprocess((height, width), fraction, name, **done.statistics(), fit=fit)
+        if all(np.abs(preprocess.pixels(pictures[s]) - seen[s]).max() < SAME for s in told):
             break
     else:
         raise ValueError(
-            f"how it resizes isn't known; one of {', '.join(INTERPOLATIONS)} to a shorter side, and"
-            " a centre crop, is"
+            f"how it resizes isn't known; one of {', '.join(INTERPOLATIONS)}, to a shorter side or "
+            "to two sides, and a centre crop, is"
         )
-    return Processed(preprocess, done.reversed, _notes(process, done, seen[WIDE], short))
+    return Processed(preprocess, done.reversed, _notes(preprocess, lengths, whole))
 
 
-def _notes(process: Process, done: Colours, wide: np.ndarray, short: float) -> tuple[str, ...]:
-    """What it does to an image that is no square, where that can't be said in a bundle."""
-    across, down = (_scale(process, done, WIDE, axis) for axis in (0, 1))
-    if abs(across - down) * WIDE[0] > 2:  # more than the longer side's rounding
-        side = wide.shape[0]
-        return (
-            f"its processor stretches images to {side} x {side}; here the shorter side is resized"
-            f" to {round(short)} and the centre cropped, which gives another picture where sides"
-            " differ",
-        )
-    if wide.shape[0] != wide.shape[1]:
+def _fractions(kept: tuple[int, int], resized: tuple[float, float]) -> list[float]:
+    """The crop fractions, each once, that may leave `kept` of about `resized` pixels."""
+    found = (
+        side / length
+        for side, about in zip(kept, resized, strict=True)
+        for length in range(max(side, round(about) - NEAR), round(about) + NEAR + 1)
+    )
+    return list(dict.fromkeys(found))
+
+
+def _resized(process: Process, done: Colours, size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height that an image of this size becomes, before anything is cropped."""
+    across, down = (size[axis] * _scale(process, done, size, axis) for axis in (0, 1))
+    return across, down
+
+
+def _near(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return max(abs(x - y) for x, y in zip(a, b, strict=True)) <= NEAR
+
+
+def _notes(
+    preprocess: Preprocess, lengths: dict[tuple[int, int], tuple[float, float]], whole: bool
+) -> tuple[str, ...]:
+    """What it does to an image that is no square, where that can't be said in a bundle.
+
+    lengths: what images become, by their size. whole: nothing of the longer side is cropped.
+    """
+    if whole:
         return ("its processor leaves the longer side; here the centre is cropped to a square",)
+    for (width, height), theirs in lengths.items():
+        ours = preprocess.resized(width, height)
+        if not _near(ours, theirs):
+            made = f"{round(theirs[0])} x {round(theirs[1])}"
+            return (
+                f"its processor resizes {width} x {height} pixels to {made} before it crops, here "
+                f"they become {ours[0]} x {ours[1]}: another picture where sides differ",
+            )
     return ()
 
 

@@ -44,9 +44,12 @@ export class ClassifyView implements View {
 
   constructor(private readonly engine: Engine) {
     this.results = new Results(engine.manifest);
-    const { cropFraction } = engine.manifest.preprocess;
-    this.crop.style.setProperty("--fraction", String(cropFraction));
+    const { cropFraction, height, width, fit } = engine.manifest.preprocess;
     const stage = h("div", { class: "stage" }, this.message, this.video, this.photo, this.crop);
+    // The picture as the network sees it, with the margin around it.
+    stage.style.setProperty("--ratio", String(width / height));
+    stage.style.setProperty("--fit", fit === "stretch" ? "fill" : "cover");
+    stage.style.setProperty("--fraction", String(cropFraction));
     stage.addEventListener("dragover", (event) => {
       event.preventDefault();
       stage.classList.add("over");

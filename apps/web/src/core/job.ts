@@ -23,7 +23,7 @@ export interface HashedPath {
 
 export type Inputs =
   | { readonly kind: "images"; readonly count: number; readonly items: readonly HashedPath[] }
-  | { readonly kind: "pixels"; readonly count: number; readonly size: number; readonly packed: HashedPath };
+  | { readonly kind: "pixels"; readonly count: number; readonly length: number; readonly packed: HashedPath };
 
 export interface Configuration {
   readonly file: string;
@@ -104,11 +104,11 @@ function parseInputs(value: unknown): Inputs {
   }
   if (inputs.kind !== "pixels") throw new InputError(`job.json: unknown inputs.kind ${inputs.kind}`);
   const [n, height, width, channels] = asArray(inputs.shape, "inputs.shape");
-  if (n !== count || height !== width || channels !== 3) {
-    throw new InputError("job.json: inputs.shape is not [count, size, size, 3]");
+  if (n !== count || channels !== 3) {
+    throw new InputError("job.json: inputs.shape is not [count, height, width, 3]");
   }
-  const size = asNumber(height, "inputs.shape");
-  return { kind: "pixels", count, size, packed: hashedPath(inputs, "inputs") };
+  const length = asNumber(height, "inputs.shape") * asNumber(width, "inputs.shape") * channels;
+  return { kind: "pixels", count, length, packed: hashedPath(inputs, "inputs") };
 }
 
 function parseLatency(value: unknown): LatencyPlan {

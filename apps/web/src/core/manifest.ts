@@ -3,14 +3,19 @@ import { InputError } from "./errors";
 
 export const MANIFEST_SCHEMA = "mobilemod/manifest/1";
 
+/** Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's. */
+export type Fit = "crop" | "stretch";
+
 export type Interpolation = "nearest" | "bilinear" | "bicubic";
 const INTERPOLATIONS: readonly string[] = ["nearest", "bilinear", "bicubic"];
 
 /** How a decoded image becomes the network's input; lengths in pixels, mean and std of 0…1 values. */
 export interface Preprocess {
-  readonly size: number;
+  readonly height: number;
+  readonly width: number;
   readonly cropFraction: number;
   readonly interpolation: Interpolation;
+  readonly fit: Fit;
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
 }
@@ -79,14 +84,11 @@ export function parseManifest(text: string): Manifest {
 
 /** Reads a manifest's `preprocess`; an unknown key is an error, since it would change the input. */
 export function parsePreprocess(value: unknown): Preprocess {
-  const known = ["size", "crop_fraction", "interpolation", "mean", "std", "color", "layout"];
+  const known = ["size", "crop_fraction", "interpolation", "mean", "std", "color", "layout", "fit"];
   const spec = asObject(value, "preprocess");
   const unknown = Object.keys(spec).find((key) => !known.includes(key));
   if (unknown !== undefined) throw new InputError(`preprocess: unknown key "${unknown}"`);
-  const size = asNumber(spec.size, "preprocess.size");
-  if (!Number.isInteger(size) || size < 16) {
-    throw new InputError(`preprocess.size ${size}: must be a whole number, at least 16`);
-  }
+  const [height, width] = parseSides(spec.size);
   const cropFraction = asNumber(spec.crop_fraction, "preprocess.crop_fraction");
   if (!(cropFraction > 0 && cropFraction <= 1)) {
     throw new InputError(`preprocess.crop_fraction ${cropFraction} is not in (0, 1]`);
@@ -97,15 +99,33 @@ export function parsePreprocess(value: unknown): Preprocess {
       `preprocess.interpolation "${interpolation}" is not one of ${INTERPOLATIONS.join(", ")}`,
     );
   }
+  const fit = spec.fit ?? "crop";
+  if (fit !== "crop" && fit !== "stretch") {
+    throw new InputError(`preprocess.fit ${JSON.stringify(fit)} is not crop or stretch`);
+  }
   if (spec.color !== "RGB") throw new InputError(`preprocess.color ${spec.color} is not RGB`);
   if (spec.layout !== "NCHW") throw new InputError(`preprocess.layout ${spec.layout} is not NCHW`);
   return {
-    size,
+    height,
+    width,
     cropFraction,
     interpolation: interpolation as Interpolation,
+    fit,
     mean: asTriple(spec.mean, "preprocess.mean"),
     std: asTriple(spec.std, "preprocess.std"),
   };
+}
+
+/** Height and width: one number is a square's. */
+function parseSides(size: unknown): [number, number] {
+  const sides = Array.isArray(size) ? size : [size, size];
+  if (sides.length !== 2 || !sides.every((side) => Number.isInteger(side) && side >= 16)) {
+    const text = JSON.stringify(size);
+    throw new InputError(
+      `preprocess.size ${text}: must be a whole number, at least 16, or height and width of such`,
+    );
+  }
+  return sides as [number, number];
 }
 
 function parseFile(value: unknown, i: number): ModelFile {

@@ -12,21 +12,29 @@ export function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** The resized and centre-cropped image: three channels, `size` x `size`. */
+/** The resized and centre-cropped image: three channels, `height` x `width`. */
 export function preprocessPixels(image: Pixels, spec: Preprocess): Pixels {
-  const { size } = spec;
   if (image.width < 1 || image.height < 1) throw new InputError("the image is empty");
-  const short = roundHalfEven(size / spec.cropFraction);
-  const scale = short / Math.min(image.width, image.height);
-  const width = Math.max(short, roundHalfEven(image.width * scale));
-  const height = Math.max(short, roundHalfEven(image.height * scale));
+  const [width, height] = resized(image, spec);
   const crop = {
-    left: Math.floor((width - size) / 2),
-    top: Math.floor((height - size) / 2),
-    width: size,
-    height: size,
+    left: Math.floor((width - spec.width) / 2),
+    top: Math.floor((height - spec.height) / 2),
+    width: spec.width,
+    height: spec.height,
   };
   return resizeAndCrop(image, width, height, crop, spec.interpolation);
+}
+
+/** Width and height that an image becomes, before the centre is cropped. */
+function resized(image: Pixels, spec: Preprocess): [number, number] {
+  const width = roundHalfEven(spec.width / spec.cropFraction);
+  const height = roundHalfEven(spec.height / spec.cropFraction);
+  if (spec.fit === "stretch") return [width, height];
+  const scale = Math.max(width / image.width, height / image.height);
+  return [
+    Math.max(width, roundHalfEven(image.width * scale)),
+    Math.max(height, roundHalfEven(image.height * scale)),
+  ];
 }
 
 /** Order of the input's axes: "NCHW" colour planes, "NHWC" colours side by side. */

@@ -33,7 +33,7 @@ export interface Session {
   readonly runtime: string;
   /** An encoded image through the app's preprocessing; throws `UnreadableImage`. */
   image(encoded: Uint8Array): Promise<ImageAnswer>;
-  /** uint8 (size, size, 3), fed as they are. */
+  /** uint8 (height, width, 3), fed as they are. */
   pixels(rgb: Uint8Array): Promise<Answer>;
   /** A lossless image's own values, fed as they are. */
   exactPixels(png: Uint8Array): Promise<Answer>;
@@ -293,7 +293,7 @@ async function inputOf(run: Run, session: Session, image: number): Promise<() =>
     const encoded = await run.read(inputs.items[image]!);
     return () => session.image(encoded);
   }
-  const length = inputs.size * inputs.size * 3;
+  const { length } = inputs;
   const packed = await run.read(inputs.packed, true);
   const pixels = packed.slice(image * length, (image + 1) * length);
   return async () => ({ ...(await session.pixels(pixels)), preprocessMs: 0 });

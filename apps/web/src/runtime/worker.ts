@@ -41,7 +41,7 @@ async function load(request: LoadRequest): Promise<Loaded> {
       ? { accelerator: "webgpu" as const }
       : { accelerator: "wasm" as const, cpuOptions: { numThreads: request.threads } };
   const model = await loadAndCompile(request.model, options);
-  const input = inputOf(model, request.preprocess.size);
+  const input = inputOf(model, request.preprocess);
   ready = { model, preprocess: request.preprocess, ...input };
   const seconds = (performance.now() - start) / 1000;
   lastInput = inputFrom(await firstPixels(request));
@@ -59,9 +59,9 @@ async function load(request: LoadRequest): Promise<Loaded> {
   };
 }
 
-async function firstPixels({ first, preprocess: { size } }: LoadRequest): Promise<Pixels> {
+async function firstPixels({ first, preprocess }: LoadRequest): Promise<Pixels> {
   if (first != null) return valuesOf(first);
-  return toPixels(new Uint8Array(size * size * 3).fill(GREY));
+  return toPixels(new Uint8Array(preprocess.height * preprocess.width * 3).fill(GREY));
 }
 
 /** Starts LiteRT.js as the request needs it. */
@@ -87,17 +87,20 @@ async function startRuntime({ wasm, threads, delegate }: LoadRequest): Promise<v
 }
 
 /** The input's shape and order: files have either, the manifest's size tells that they fit. */
-function inputOf(model: CompiledModel, size: number): { shape: number[]; layout: Layout } {
+function inputOf(
+  model: CompiledModel,
+  { height, width }: Preprocess,
+): { shape: number[]; layout: Layout } {
   const [input, ...others] = model.getInputDetails();
   const shape = Array.from(input!.shape);
   const layouts: [Layout, number[]][] = [
-    ["NCHW", [1, 3, size, size]],
-    ["NHWC", [1, size, size, 3]],
+    ["NCHW", [1, 3, height, width]],
+    ["NHWC", [1, height, width, 3]],
   ];
   const found = layouts.find(([, expected]) => expected.join() === shape.join());
   if (found === undefined || others.length > 0 || input!.dtype !== "float32") {
     throw new InputError(
-      `the model takes ${input!.dtype} [${shape}]; the manifest says float32, ${size} x ${size}`,
+      `the model takes ${input!.dtype} [${shape}]; the manifest says float32, ${height} x ${width}`,
     );
   }
   return { shape, layout: found[0] };
@@ -123,11 +126,11 @@ async function infer(input: Float32Array<ArrayBuffer>): Promise<Answer> {
 }
 
 function toPixels(rgb: Pixels["data"]): Pixels {
-  const { size } = current().preprocess;
-  if (rgb.length !== size * size * 3) {
-    throw new InputError(`${rgb.length} values are no image of ${size} x ${size}`);
+  const { height, width } = current().preprocess;
+  if (rgb.length !== height * width * 3) {
+    throw new InputError(`${rgb.length} values are no image of ${height} x ${width}`);
   }
-  return { width: size, height: size, channels: 3, data: rgb };
+  return { width, height, channels: 3, data: rgb };
 }
 
 async function inferPixels(pixels: Pixels): Promise<Answer> {

@@ -195,7 +195,7 @@ describe("another bundle", () => {
     const manifest = manifestOf(OTHER_BUNDLE);
     const first = manifestOf(BUNDLE);
     expect(manifest.labels.length).not.toBe(first.labels.length);
-    expect(manifest.preprocess.size).not.toBe(first.preprocess.size);
+    expect(manifest.preprocess.width).not.toBe(first.preprocess.width);
     expect(await page.textContent("header .chip")).toBe(manifest.model);
     await page.click("text=Self-test");
     await page.click("text=Run self-test");

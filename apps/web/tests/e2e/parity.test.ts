@@ -13,10 +13,11 @@ import { BUNDLE, expected, fileOf, FIXTURES, imagePath, manifestOf } from "./set
 
 declare const window: { testing: Testing };
 
-const { size } = manifestOf(BUNDLE).preprocess;
+const { height, width } = manifestOf(BUNDLE).preprocess;
+const LENGTH = height * width * 3;
 const packed = readFileSync(join(FIXTURES, "pixels.bin"));
 const ownPixels = (index: number): Buffer =>
-  packed.subarray(index * size * size * 3, (index + 1) * size * size * 3);
+  packed.subarray(index * LENGTH, (index + 1) * LENGTH);
 
 let context: BrowserContext;
 let site: Site;

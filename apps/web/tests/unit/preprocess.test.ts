@@ -23,7 +23,7 @@ describe("preprocessing equals Python's", () => {
     const spec = parsePreprocess(c.preprocess);
     const drawn = draw(c.pattern, c.width, c.height, c.channels);
     const pixels = preprocessPixels(orient(drawn, c.orientation), spec);
-    expect([pixels.width, pixels.height]).toEqual([spec.size, spec.size]);
+    expect([pixels.width, pixels.height]).toEqual([spec.width, spec.height]);
     // The limit is one step; this core's values are Pillow's own.
     expect(Buffer.from(pixels.data).equals(Buffer.from(c.pixels, "base64"))).toBe(true);
     const tensor = normalize(pixels, spec);
@@ -39,7 +39,10 @@ test("a preprocessing that the core doesn't know is refused", () => {
   const spec = cases[0]!.preprocess as Record<string, unknown>;
   expect(() => parsePreprocess({ ...spec, gamma: 2 })).toThrow('unknown key "gamma"');
   expect(() => parsePreprocess({ ...spec, interpolation: "lanczos" })).toThrow("lanczos");
-  expect(() => parsePreprocess({ ...spec, size: 15 })).toThrow("at least 16");
+  for (const size of [15, "32", [32], [32, 15], [32, 32.5], [32, 32, 32], null]) {
+    expect(() => parsePreprocess({ ...spec, size })).toThrow("at least 16");
+  }
+  expect(() => parsePreprocess({ ...spec, fit: "squash" })).toThrow('"squash" is not crop or stretch');
   expect(() => parsePreprocess({ ...spec, color: "BGR" })).toThrow("not RGB");
   expect(() => parsePreprocess({ ...spec, mean: [1, 2] })).toThrow("three numbers");
 });

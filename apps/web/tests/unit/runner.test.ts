@@ -190,7 +190,7 @@ test("a job that is none is refused with a reason", () => {
     { configurations: [{ file: "other", threads: 1, delegate: "wasm" }] },
     { inputs: { kind: "images", count: 2, items: [] } },
     { inputs: { kind: "sounds", count: 0, items: [] } },
-    { inputs: { kind: "pixels", count: 0, items: [], shape: [0, 3, 4, 3], path: "p", sha256: "0" } },
+    { inputs: { kind: "pixels", count: 0, items: [], shape: [0, 3, 4, 4], path: "p", sha256: "0" } },
     { golden: [{ path: "../x", sha256: "0" }] },
     { golden: 7 },
     { latency: { warm_up_max: "many" } },

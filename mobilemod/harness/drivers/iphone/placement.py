@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from mobilemod.data.testcard import draw_card
 from mobilemod.harness.coreml.phone import place_on_phone
 from mobilemod.harness.coreml.placement import CPU, HEAVY, UNKNOWN
 from mobilemod.harness.drivers import JobFolder
@@ -30,8 +31,8 @@ def placement_by_file(folder: JobFolder, udid: str) -> dict[str, dict[str, Any]]
     if sys.platform != "darwin" or not team:
         return {}
     files = folder.job.files
-    size = Feed(folder).preprocess.size
-    placed = place_on_phone([folder.path(f.path) for f in files], size, udid, team)
+    card = draw_card(*Feed(folder).preprocess.sides)
+    placed = place_on_phone([folder.path(f.path) for f in files], card, udid, team)
     return {
         f.name: {"placement": placement(entry["ops"]), **entry}
         for f, entry in zip(files, placed, strict=True)

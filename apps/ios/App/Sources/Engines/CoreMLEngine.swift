@@ -3,7 +3,7 @@ import CoreVideo
 import Foundation
 import MobilemodCore
 
-/// A compiled Core ML model: an image or a float32 (1, 3, S, S) in, logits out. What its edges are
+/// A compiled Core ML model: an image or a float32 (1, 3, H, W) in, logits out. What its edges are
 /// called and which they are comes from the model's own description.
 final class CoreMLEngine: Engine, @unchecked Sendable {
     let runtime: String
@@ -35,7 +35,7 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
         takesImage = input.type == .image
         outputName = output.name
         if let image = input.imageConstraint {
-            guard image.pixelsWide == preprocess.size, image.pixelsHigh == preprocess.size else {
+            guard image.pixelsWide == preprocess.size.width, image.pixelsHigh == preprocess.size.height else {
                 throw BadInput("the model takes \(image.pixelsWide) x \(image.pixelsHigh) pixels, "
                     + "not the manifest's \(preprocess.size)")
             }
@@ -57,8 +57,8 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
             try PixelBuffers.fill(pixelBuffer, with: pixels)
             value = MLFeatureValue(pixelBuffer: pixelBuffer)
         } else {
-            let size = NSNumber(value: preprocess.size)
-            let array = try MLMultiArray(shape: [1, 3, size, size], dataType: .float32)
+            let sides = [preprocess.size.height, preprocess.size.width].map { NSNumber(value: $0) }
+            let array = try MLMultiArray(shape: [1, 3] + sides, dataType: .float32)
             let tensor = preprocess.normalize(pixels)
             array.withUnsafeMutableBytes { bytes, _ in
                 tensor.withUnsafeBytes { bytes.copyMemory(from: $0) }

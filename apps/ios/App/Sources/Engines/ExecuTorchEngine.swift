@@ -3,7 +3,7 @@ import ExecuTorch
 import Foundation
 import MobilemodCore
 
-/// A `.pte` file: float32 (1, 3, S, S) in, float32 logits out.
+/// A `.pte` file: float32 (1, 3, H, W) in, float32 logits out.
 final class ExecuTorchEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
@@ -26,7 +26,7 @@ final class ExecuTorchEngine: Engine, @unchecked Sendable {
 
     func prepare(_ pixels: PixelImage) throws {
         let size = preprocess.size
-        input = Tensor<Float>(preprocess.normalize(pixels), shape: [1, 3, size, size])
+        input = Tensor<Float>(preprocess.normalize(pixels), shape: [1, 3, size.height, size.width])
     }
 
     func run() throws -> [Float] {

@@ -5,14 +5,14 @@ import MobilemodCore
 /// Core Video's buffers, 32-bit BGRA, to and from pixels.
 enum PixelBuffers {
     /// Throws `BadInput` where there is no memory for it.
-    static func make(size: Int) throws -> CVPixelBuffer {
+    static func make(size: InputSize) throws -> CVPixelBuffer {
         var buffer: CVPixelBuffer?
         let attributes = [kCVPixelBufferIOSurfacePropertiesKey as String: [String: String]()] as CFDictionary
         let status = CVPixelBufferCreate(
-            kCFAllocatorDefault, size, size, kCVPixelFormatType_32BGRA, attributes, &buffer
+            kCFAllocatorDefault, size.width, size.height, kCVPixelFormatType_32BGRA, attributes, &buffer
         )
         guard status == kCVReturnSuccess, let buffer else {
-            throw BadInput("no pixel buffer of \(size) x \(size) (Core Video says \(status))")
+            throw BadInput("no pixel buffer of \(size) (Core Video says \(status))")
         }
         return buffer
     }

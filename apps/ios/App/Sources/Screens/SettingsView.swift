@@ -26,7 +26,7 @@ struct SettingsView: View {
                 }
                 Section("Bundle") {
                     LabeledContent("Classes", value: bundle.manifest.classCount, format: .number)
-                    LabeledContent("Pixels", value: bundle.manifest.preprocess.size, format: .number)
+                    LabeledContent("Pixels", value: bundle.manifest.preprocess.size.description)
                 }
             }
             if case .failed(let message) = model.phase { Fault(message) }

@@ -35,7 +35,7 @@ public struct Benchmark: Sendable {
         self.device = device
     }
 
-    /// pixels: uint8 (size, size, 3), what every inference gets.
+    /// pixels: uint8 (height, width, 3), what every inference gets.
     /// Throws `CancellationError` where the task is cancelled, and what the engine throws.
     public func run(
         _ engine: Engine, on pixels: PixelImage, seconds: Double, report: (Progress) -> Void = { _ in }

@@ -18,7 +18,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         public let bytes: Int
     }
 
-    /// An image of `size` x `size` pixels and the logits that each model file gives for its values.
+    /// An image of the input's size and the logits that each model file gives for its values.
     public struct Golden: Codable, Equatable, Sendable {
         public let image: String
         public let logits: [String: [Double]]

@@ -2,29 +2,31 @@ import Foundation
 
 /// How a decoded image becomes the network's input, as the manifest says it.
 ///
-/// The shorter side is resized to `round(size / cropFraction)` pixels, the centre `size` x `size`
-/// is cropped, 8-bit values are divided by 255, then `(x - mean) / std` per channel, channels first.
+/// The image is resized to `round(side / cropFraction)` pixels on each side; with `fit` `.crop` it
+/// keeps the ratio of its sides and covers these. The centre of `size` is cropped, 8-bit values are
+/// divided by 255, then `(x - mean) / std` per channel, channels first.
 public struct Preprocess: Codable, Equatable, Sendable {
-    public let size: Int
-    public let cropFraction: Double
-    public let interpolation: Interpolation
+    public let size: InputSize
+    public internal(set) var cropFraction: Double
+    public internal(set) var interpolation: Interpolation
+    public internal(set) var fit: Fit
     public let mean: [Double]
     public let std: [Double]
     public let color: String
     public let layout: String
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case size, interpolation, mean, std, color, layout
+        case size, interpolation, mean, std, color, layout, fit
         case cropFraction = "crop_fraction"
     }
 
     /// Throws `BadInput` for values that no network of ours takes.
     public init(
-        size: Int, cropFraction: Double, interpolation: Interpolation, mean: [Double], std: [Double],
-        color: String = "RGB", layout: String = "NCHW"
+        size: InputSize, cropFraction: Double, interpolation: Interpolation, mean: [Double],
+        std: [Double], color: String = "RGB", layout: String = "NCHW", fit: Fit = .crop
     ) throws {
-        guard size >= 16, size <= 4096 else {
-            throw BadInput("preprocessing: size \(size) is not from 16 to 4096")
+        for side in [size.height, size.width] where !(16...4096).contains(side) {
+            throw BadInput("preprocessing: size \(side) is not from 16 to 4096")
         }
         guard cropFraction > 0, cropFraction <= 1 else {
             throw BadInput("preprocessing: crop_fraction \(cropFraction) is not in (0, 1]")
@@ -44,6 +46,7 @@ public struct Preprocess: Codable, Equatable, Sendable {
         self.std = std
         self.color = color
         self.layout = layout
+        self.fit = fit
     }
 
     public init(from decoder: Decoder) throws {
@@ -57,32 +60,46 @@ public struct Preprocess: Codable, Equatable, Sendable {
         guard let interpolation = Interpolation(rawValue: name) else {
             throw BadInput("preprocessing: unknown interpolation '\(name)'")
         }
+        let fitName = try values.decodeIfPresent(String.self, forKey: .fit) ?? Fit.crop.rawValue
+        guard let fit = Fit(rawValue: fitName) else {
+            throw BadInput("preprocessing: unknown fit '\(fitName)'")
+        }
         try self.init(
-            size: values.decode(Int.self, forKey: .size),
+            size: values.decode(InputSize.self, forKey: .size),
             cropFraction: values.decode(Double.self, forKey: .cropFraction),
             interpolation: interpolation,
             mean: values.decode([Double].self, forKey: .mean),
             std: values.decode([Double].self, forKey: .std),
             color: values.decode(String.self, forKey: .color),
-            layout: values.decode(String.self, forKey: .layout)
+            layout: values.decode(String.self, forKey: .layout),
+            fit: fit
         )
     }
 
-    /// The resized and cropped image, uint8 (size, size, 3). image: already oriented.
+    /// The resized and cropped image, uint8 (height, width, 3). image: already oriented.
     public func pixels(_ image: PixelImage) -> PixelImage {
-        let short = Int((Double(size) / cropFraction).rounded(.toNearestOrEven))
-        let scale = Double(short) / Double(min(image.width, image.height))
-        func side(_ length: Int) -> Int {
-            max(short, Int((Double(length) * scale).rounded(.toNearestOrEven)))
-        }
-        let target = (width: side(image.width), height: side(image.height))
+        let target = resized(image)
         let window = (
-            x: (target.width - size) / 2, y: (target.height - size) / 2, width: size, height: size
+            x: (target.width - size.width) / 2, y: (target.height - size.height) / 2,
+            width: size.width, height: size.height
         )
         return Resampling.resize(image, to: target, by: interpolation, window: window)
     }
 
-    /// float32 (3, size, size) of uint8 (size, size, 3), normalized.
+    /// What an image becomes, before the centre is cropped.
+    private func resized(_ image: PixelImage) -> (width: Int, height: Int) {
+        func rounded(_ length: Double) -> Int { Int(length.rounded(.toNearestOrEven)) }
+        let width = rounded(Double(size.width) / cropFraction)
+        let height = rounded(Double(size.height) / cropFraction)
+        if fit == .stretch { return (width, height) }
+        let scale = max(Double(width) / Double(image.width), Double(height) / Double(image.height))
+        return (
+            max(width, rounded(Double(image.width) * scale)),
+            max(height, rounded(Double(image.height) * scale))
+        )
+    }
+
+    /// float32 (3, height, width) of uint8 (height, width, 3), normalized.
     public func normalize(_ pixels: PixelImage) -> [Float] {
         let plane = pixels.width * pixels.height
         var out = [Float](repeating: 0, count: 3 * plane)
@@ -98,6 +115,47 @@ public struct Preprocess: Codable, Equatable, Sendable {
         }
         return out
     }
+}
+
+/// Whether an image keeps its sides' ratio, and loses what juts out, or takes the input's.
+public enum Fit: String, Codable, Sendable {
+    case crop, stretch
+}
+
+/// The input's sides in pixels; in JSON a square's side, or height and width.
+public struct InputSize: Codable, Equatable, Sendable, CustomStringConvertible {
+    public let height: Int
+    public let width: Int
+
+    public init(height: Int, width: Int) {
+        self.height = height
+        self.width = width
+    }
+
+    public static func square(_ side: Int) -> InputSize { InputSize(height: side, width: side) }
+
+    public init(from decoder: Decoder) throws {
+        let value = try decoder.singleValueContainer()
+        if let side = try? value.decode(Int.self) {
+            self = .square(side)
+            return
+        }
+        let sides = try value.decode([Int].self)
+        guard sides.count == 2 else {
+            throw BadInput("preprocessing: size has \(sides.count) values, not height and width")
+        }
+        self.init(height: sides[0], width: sides[1])
+    }
+
+    public func encode(to encoder: Encoder) throws {
+        var value = encoder.singleValueContainer()
+        if height == width { try value.encode(height) } else { try value.encode([height, width]) }
+    }
+
+    public var description: String { "\(width) x \(height)" }
+
+    /// Whether an image has these sides.
+    public func fits(_ image: PixelImage) -> Bool { image.width == width && image.height == height }
 }
 
 /// Any key of an object.

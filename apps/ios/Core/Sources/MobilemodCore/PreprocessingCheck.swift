@@ -14,7 +14,7 @@ public enum PreprocessingCheck {
     /// Mean absolute difference of 8-bit values under which two results count as the same.
     static let same = 1.0
 
-    /// produced: what the app made of `image`, uint8 (size, size, 3).
+    /// produced: what the app made of `image`, uint8 (height, width, 3).
     public static func verdict(_ produced: PixelImage, of image: PixelImage, _ spec: Preprocess) -> Verdict {
         let wanted = spec.pixels(image)
         if largestStep(produced, wanted) <= 1 { return .right }
@@ -30,25 +30,26 @@ public enum PreprocessingCheck {
     private static func candidates(
         _ image: PixelImage, _ spec: Preprocess, _ wanted: PixelImage
     ) -> [(name: String, pixels: PixelImage)] {
-        let size = spec.size
-        let whole = (x: 0, y: 0, width: size, height: size)
+        func changed(_ change: (inout Preprocess) -> Void) -> PixelImage {
+            var other = spec
+            change(&other)
+            return other.pixels(image)
+        }
         var found = Alteration.allCases.map { (name: $0.text, pixels: $0.make(wanted)) }
         for other in Interpolation.allCases where other != spec.interpolation {
-            if let changed = try? Preprocess(
-                size: size, cropFraction: spec.cropFraction, interpolation: other, mean: spec.mean, std: spec.std
-            ) {
-                found.append(("resized by \(other.rawValue), not \(spec.interpolation.rawValue)", changed.pixels(image)))
-            }
+            found.append(("resized by \(other.rawValue), not \(spec.interpolation.rawValue)",
+                          changed { $0.interpolation = other }))
         }
-        if spec.cropFraction < 1, let uncropped = try? Preprocess(
-            size: size, cropFraction: 1, interpolation: spec.interpolation, mean: spec.mean, std: spec.std
-        ) {
-            found.append(("the shorter side is resized to the input's size, without the margin",
-                          uncropped.pixels(image)))
+        if spec.cropFraction < 1 {
+            found.append(("the image is resized to the input's size, without the margin",
+                          changed { $0.cropFraction = 1 }))
         }
-        found.append(("the whole image is squeezed into a square", Resampling.resize(
-            image, to: (width: size, height: size), by: spec.interpolation, window: whole
-        )))
+        if spec.fit == .crop {
+            found.append(("the whole image is squeezed into the input",
+                          changed { ($0.fit, $0.cropFraction) = (.stretch, 1) }))
+        } else {
+            found.append(("the ratio of the image's sides is kept", changed { $0.fit = .crop }))
+        }
         return found
     }
 

@@ -48,13 +48,24 @@ final class CoreTests: XCTestCase {
         for (old, new, word) in [
             ("64", "15", "15"), ("0.9", "1.5", "1.5"), ("bicubic", "lanczos", "lanczos"),
             ("\"color\"", "\"colour\"", "colour"), ("RGB", "BGR", "BGR"), ("[1,1,1]", "[1,1,0]", "std"),
-            ("[1,1,1]", "[1,1]", "std"),
+            ("[1,1,1]", "[1,1]", "std"), ("64", "[64]", "1 values"), ("64", "[64,8]", "8"),
+            ("64", "64,\"fit\":\"squash\"", "squash"),
         ] {
             let text = good.replacingOccurrences(of: old, with: new)
             XCTAssertThrowsError(try JSONDecoder().decode(Preprocess.self, from: Data(text.utf8))) {
                 XCTAssertTrue("\($0)".contains(word), "\($0)")
             }
         }
+    }
+
+    func testRectanglesAndStretching() throws {
+        let text = #"{"size":[24,40],"crop_fraction":0.9,"interpolation":"bicubic","mean":[0,0,0],"std":[1,1,1],"color":"RGB","layout":"NCHW","fit":"stretch"}"#
+        let read = try JSONDecoder().decode(Preprocess.self, from: Data(text.utf8))
+        XCTAssertEqual(read.size, InputSize(height: 24, width: 40))
+        XCTAssertEqual(read.fit, .stretch)
+        XCTAssertEqual(try JSONDecoder().decode(Preprocess.self, from: JSONEncoder().encode(read)), read)
+        // A square's side stays one number.
+        XCTAssertEqual(String(decoding: try JSONEncoder().encode([InputSize.square(64)]), as: UTF8.self), "[64]")
     }
 
     func testManifestRefusals() throws {

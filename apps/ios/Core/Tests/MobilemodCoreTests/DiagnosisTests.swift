@@ -3,18 +3,18 @@ import XCTest
 
 /// A planted mistake is found and named; a right app passes.
 final class DiagnosisTests: XCTestCase {
-    private func golden(_ size: Int, _ classes: Int, rounding step: Double = 0) throws -> (Manifest, [String: PixelImage]) {
-        let spec = try manifest(size: size, classes: classes).preprocess
+    private func golden(_ size: Int, _ classes: Int, width: Int? = nil) throws -> (Manifest, [String: PixelImage]) {
+        let spec = try manifest(size: size, width: width, classes: classes).preprocess
         var images: [String: PixelImage] = [:]
         let entries = try ["ramp", "noise"].map { pattern in
-            let image = try Drawing.image(pattern, width: size, height: size, channels: 3)
+            let image = try Drawing.image(pattern, width: width ?? size, height: size, channels: 3)
             images["golden/\(pattern).png"] = image
             let engine = QuarterEngine(spec, classes: classes)
             try engine.prepare(image)
-            let logits = try engine.run().map { step > 0 ? (Double($0) / step).rounded() * step : Double($0) }
+            let logits = try engine.run().map { Double($0) }
             return Manifest.Golden(image: "golden/\(pattern).png", logits: ["a.pte": logits])
         }
-        return (try manifest(size: size, classes: classes, golden: entries), images)
+        return (try manifest(size: size, width: width, classes: classes, golden: entries), images)
     }
 
     func testPassesAndNamesWhatIsWrong() throws {
@@ -28,6 +28,18 @@ final class DiagnosisTests: XCTestCase {
             let results = try SelfTest.run(manifest, file, engine, decode: decode)
             XCTAssertEqual(results.first?.fault, .pixels(alteration), alteration.rawValue)
         }
+        engine.damage = { PixelImage(unchecked: $0.width, $0.height, $0.rgb.map { $0 / 2 }) }
+        XCTAssertEqual(try SelfTest.run(manifest, file, engine, decode: decode).first?.fault, .runtime)
+    }
+
+    func testARectangleIsDiagnosedToo() throws {
+        let (manifest, images) = try golden(48, 5, width: 80)
+        let file = manifest.files[0]
+        let engine = QuarterEngine(manifest.preprocess, classes: 5)
+        let decode = { (path: String) in try XCTUnwrap(images[path]) }
+        XCTAssertTrue(try SelfTest.run(manifest, file, engine, decode: decode).allSatisfy(\.passed))
+        engine.damage = Alteration.mirrored.make
+        XCTAssertEqual(try SelfTest.run(manifest, file, engine, decode: decode).first?.fault, .pixels(.mirrored))
         engine.damage = { PixelImage(unchecked: $0.width, $0.height, $0.rgb.map { $0 / 2 }) }
         XCTAssertEqual(try SelfTest.run(manifest, file, engine, decode: decode).first?.fault, .runtime)
     }
@@ -58,7 +70,7 @@ final class DiagnosisTests: XCTestCase {
             XCTAssertEqual(name, alteration.text)
         }
         func changed(_ fraction: Double, _ interpolation: Interpolation) throws -> PixelImage {
-            try Preprocess(size: 64, cropFraction: fraction, interpolation: interpolation,
+            try Preprocess(size: .square(64), cropFraction: fraction, interpolation: interpolation,
                            mean: spec.mean, std: spec.std).pixels(image)
         }
         let expected: [(PixelImage, String)] = [
@@ -72,6 +84,12 @@ final class DiagnosisTests: XCTestCase {
             }
             XCTAssertTrue(name.contains(word), name)
         }
+        var stretched = spec
+        stretched.fit = .stretch
+        guard case .mistake(let kept, _) = PreprocessingCheck.verdict(right, of: image, stretched) else {
+            return XCTFail("a kept ratio not found")
+        }
+        XCTAssertTrue(kept.contains("ratio"), kept)
         let noise = try Drawing.image("checks", width: 64, height: 64, channels: 3)
         XCTAssertEqual(PreprocessingCheck.verdict(noise, of: image, spec), .unknown)
     }

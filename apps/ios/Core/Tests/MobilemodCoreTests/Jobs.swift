@@ -69,34 +69,35 @@ final class QuarterEngine: Engine, @unchecked Sendable {
     }
 
     func prepare(_ pixels: PixelImage) throws {
-        guard pixels.width == preprocess.size, pixels.height == preprocess.size else {
-            throw BadInput("\(pixels.width) pixels, not \(preprocess.size)")
+        guard preprocess.size.fits(pixels) else {
+            throw BadInput("\(pixels.width) x \(pixels.height) pixels, not \(preprocess.size)")
         }
         tensor = preprocess.normalize(damage(pixels))
     }
 
     func run() throws -> [Float] {
-        let size = preprocess.size, half = size / 2
+        let size = preprocess.size
+        let (high, wide) = (size.height / 2, size.width / 2)
         var means = [Float](repeating: 0, count: 12)
         for c in 0..<3 {
-            for y in 0..<size {
-                for x in 0..<size {
-                    means[c * 4 + (y / half) * 2 + x / half] += tensor[(c * size + y) * size + x]
+            for y in 0..<size.height {
+                for x in 0..<size.width {
+                    means[c * 4 + (y / high) * 2 + x / wide] += tensor[(c * size.height + y) * size.width + x]
                 }
             }
         }
         return (0..<classes).map { k in
             means.enumerated().reduce(Float(0)) { sum, item in
-                sum + item.element / Float(half * half) * Float((item.offset + 1) * (k + 2) % 7 - 3)
+                sum + item.element / Float(high * wide) * Float((item.offset + 1) * (k + 2) % 7 - 3)
             }
         }
     }
 }
 
 /// A manifest of any size and number of classes.
-func manifest(size: Int = 64, classes: Int = 5, golden: [Manifest.Golden] = []) throws -> Manifest {
+func manifest(size: Int = 64, width: Int? = nil, classes: Int = 5, golden: [Manifest.Golden] = []) throws -> Manifest {
     let preprocess = try Preprocess(
-        size: size, cropFraction: 0.9, interpolation: .bicubic,
+        size: InputSize(height: size, width: width ?? size), cropFraction: 0.9, interpolation: .bicubic,
         mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]
     )
     return Manifest(

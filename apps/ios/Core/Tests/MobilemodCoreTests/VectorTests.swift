@@ -15,8 +15,7 @@ final class VectorTests: XCTestCase {
             )
             let pixels = spec.pixels(drawn.oriented(try XCTUnwrap(item["orientation"]?.int)))
             let wanted = [UInt8](try XCTUnwrap(Data(base64Encoded: XCTUnwrap(item["pixels"]?.string))))
-            XCTAssertEqual(pixels.width, spec.size, name)
-            XCTAssertEqual(pixels.height, spec.size, name)
+            XCTAssertTrue(spec.size.fits(pixels), name)
             // Pillow's own arithmetic, so not one step is allowed.
             XCTAssertTrue(pixels.rgb == wanted, "\(name): pixels differ from Pillow's")
             let tensor = spec.normalize(pixels)

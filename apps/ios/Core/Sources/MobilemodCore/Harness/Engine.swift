@@ -10,7 +10,7 @@ public protocol Engine: AnyObject, Sendable {
     /// Ops left to the CPU; nil where the runtime doesn't tell. Finding out may take as long as a load.
     var fallback: Int? { get async throws }
 
-    /// Keeps the next input: uint8 (size, size, 3). Normalizes or copies as the runtime takes it, so
+    /// Keeps the next input: uint8 (height, width, 3). Normalizes or copies as the runtime takes it, so
     /// that `run` is the inference alone.
     func prepare(_ pixels: PixelImage) throws
     /// Logits, float32 (K,), of the input that was prepared last.

@@ -126,7 +126,7 @@ public final class JobRunner {
     /// An image whose values are fed as they are.
     private func exact(_ image: PixelImage, _ path: String) throws -> PixelImage {
         let size = manifest.preprocess.size
-        guard image.width == size, image.height == size else {
+        guard size.fits(image) else {
             throw BadInput("\(path) is \(image.width) x \(image.height), not \(size)")
         }
         return image
@@ -184,7 +184,7 @@ public final class JobRunner {
         try lines.write("image", members)
     }
 
-    /// uint8 (size, size, 3) of an input.
+    /// uint8 (height, width, 3) of an input.
     private func inputPixels(_ index: Int) throws -> PixelImage {
         if let path = job.inputs.items[index].path {
             return try manifest.preprocess.pixels(device.decode(folder.data(path)))
@@ -232,7 +232,9 @@ public final class JobRunner {
         if let timedPixels { return timedPixels }
         let size = manifest.preprocess.size
         let pixels = try job.golden.first.map { try exact(device.decode(folder.data($0.path)), $0.path) }
-            ?? PixelImage(unchecked: size, size, [UInt8](repeating: JobRunner.grey, count: 3 * size * size))
+            ?? PixelImage(unchecked: size.width, size.height, [UInt8](
+                repeating: JobRunner.grey, count: 3 * size.height * size.width
+            ))
         timedPixels = pixels
         return pixels
     }

@@ -132,8 +132,8 @@ class MainActivity : ComponentActivity() {
         worker.execute {
             try {
                 val bytes = contentResolver.openInputStream(uri)?.use { it.readBytes() } ?: throw IOException("it can't be opened")
-                // Twice the network's size keeps the antialiased resize meaningful and the memory small.
-                val image = Images.decode(bytes, 2 * store.manifest.preprocess.size)
+                // Twice the network's longer side keeps the antialiased resize meaningful and the memory small.
+                val image = Images.decode(bytes, 2 * store.manifest.preprocess.run { maxOf(height, width) })
                 val preview = Images.preview(bytes)
                 runOnUiThread { show(preview) }
                 classify(image)

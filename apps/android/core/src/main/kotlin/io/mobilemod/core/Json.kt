@@ -286,8 +286,20 @@ class JsonObject(
     fun whole(
         key: String,
         atLeast: Int = Int.MIN_VALUE,
+    ): Int = wholeOf(key, member(key), atLeast)
+
+    /** The whole numbers of the array in member [key], or null where it is no array. */
+    fun wholesOrNull(
+        key: String,
+        atLeast: Int = Int.MIN_VALUE,
+    ): List<Int>? = (member(key) as? List<*>)?.map { wholeOf(key, it, atLeast) }
+
+    private fun wholeOf(
+        key: String,
+        value: Any?,
+        atLeast: Int,
     ): Int {
-        val value = member(key) as? Long ?: wrong(key, "a whole number")
+        if (value !is Long) wrong(key, "a whole number")
         if (value < atLeast || value > Int.MAX_VALUE) wrong(key, "a number of at least $atLeast")
         return value.toInt()
     }

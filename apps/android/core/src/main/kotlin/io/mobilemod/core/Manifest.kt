@@ -1,22 +1,27 @@
 package io.mobilemod.core
 
-/** How a decoded image becomes the network's input, as the manifest says it. */
+/** How a decoded image becomes the network's input, [height] x [width] pixels, as the manifest says it. */
 data class PreprocessSpec(
-    val size: Int,
+    val height: Int,
+    val width: Int,
     val cropFraction: Double,
     val interpolation: Interpolation,
     val mean: List<Float>,
     val std: List<Float>,
     val layout: Layout,
+    val fit: Fit = Fit.CROP,
 ) {
     /** Pillow's filters. */
     enum class Interpolation { NEAREST, BILINEAR, BICUBIC }
 
-    /** Order of the tensor: channels first (3, size, size) or last (size, size, 3). */
+    /** Order of the tensor: channels first (3, height, width) or last (height, width, 3). */
     enum class Layout { NCHW, NHWC }
 
+    /** Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's. */
+    enum class Fit { CROP, STRETCH }
+
     companion object {
-        private val KNOWN = setOf("size", "crop_fraction", "interpolation", "mean", "std", "color", "layout")
+        private val KNOWN = setOf("size", "crop_fraction", "interpolation", "mean", "std", "color", "layout", "fit")
 
         /** From the manifest's `preprocess`; an unknown or impossible value is a [JsonException]. */
         fun of(json: JsonObject): PreprocessSpec {
@@ -27,14 +32,24 @@ data class PreprocessSpec(
             if (!(fraction > 0 && fraction <= 1)) throw JsonException("preprocess: crop_fraction $fraction is not in (0, 1]")
             val std = channels(json, "std")
             if (std.any { it == 0f }) throw JsonException("preprocess: std has a zero")
+            val (height, width) = sides(json)
             return PreprocessSpec(
-                json.whole("size", atLeast = 1),
+                height,
+                width,
                 fraction,
                 named(json, "interpolation", Interpolation.entries),
                 channels(json, "mean"),
                 std,
                 named(json, "layout", Layout.entries),
+                if ("fit" in json.keys) named(json, "fit", Fit.entries) else Fit.CROP,
             )
+        }
+
+        /** Height and width: one number is a square's. */
+        private fun sides(json: JsonObject): List<Int> {
+            val sides = json.wholesOrNull("size", atLeast = 1) ?: json.whole("size", atLeast = 1).let { listOf(it, it) }
+            if (sides.size != 2) throw JsonException("preprocess: size has ${sides.size} values, not height and width")
+            return sides
         }
 
         private fun <T : Enum<T>> named(

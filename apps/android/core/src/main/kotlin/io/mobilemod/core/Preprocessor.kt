@@ -1,7 +1,6 @@
 package io.mobilemod.core
 
 import kotlin.math.max
-import kotlin.math.min
 
 /**
  * A decoded image: [argb] has [width] x [height] values, row by row, 0xAARRGGBB, not premultiplied.
@@ -20,29 +19,28 @@ class DecodedImage(
 
 /**
  * Turns a decoded image into the network's input as the manifest's `preprocess` says: EXIF
- * orientation, shorter side to `round(size / crop_fraction)` by Pillow's antialiased resize, centre
- * crop, normalization. Alpha is dropped.
+ * orientation, Pillow's antialiased resize to `round(side / crop_fraction)` on each side, which an
+ * image that keeps its ratio covers, centre crop, normalization. Alpha is dropped.
  *
  * Not thread-safe: buffers and weights are kept from one image to the next.
  */
 class Preprocessor(
     private val spec: PreprocessSpec,
 ) {
-    private val size = spec.size
-    private val short = roundHalfEven(size / spec.cropFraction)
+    private val whole = Resized(roundHalfEven(spec.width / spec.cropFraction), roundHalfEven(spec.height / spec.cropFraction))
     private val normalized =
         Array(3) { c -> FloatArray(256) { value -> (value.toFloat() / 255f - spec.mean[c]) / spec.std[c] } }
-    private val resampler = Resampler(size, spec.interpolation)
+    private val resampler = Resampler(spec.width, spec.height, spec.interpolation)
 
     /** Number of values of the network's input. */
-    val inputSize: Int get() = 3 * size * size
+    val inputSize: Int get() = 3 * spec.height * spec.width
 
-    /** Shape of the network's input: (1, 3, size, size) or (1, size, size, 3). */
+    /** Shape of the network's input: (1, 3, height, width) or (1, height, width, 3). */
     val inputShape: LongArray
-        get() =
-            size.toLong().let {
-                if (spec.layout == PreprocessSpec.Layout.NCHW) longArrayOf(1, 3, it, it) else longArrayOf(1, it, it, 3)
-            }
+        get() {
+            val (height, width) = spec.height.toLong() to spec.width.toLong()
+            return if (spec.layout == PreprocessSpec.Layout.NCHW) longArrayOf(1, 3, height, width) else longArrayOf(1, height, width, 3)
+        }
 
     /** The image as float32 in [layout], the manifest's where none is given; `inputSize` values. */
     fun tensor(
@@ -50,14 +48,14 @@ class Preprocessor(
         layout: PreprocessSpec.Layout = spec.layout,
     ): FloatArray = normalize(pixels(image), layout)
 
-    /** uint8 (size, size, 3), row by row, to the network's input. */
+    /** uint8 (height, width, 3), row by row, to the network's input. */
     fun normalize(
         pixels: ByteArray,
         layout: PreprocessSpec.Layout = spec.layout,
     ): FloatArray {
         require(pixels.size == inputSize) { "${pixels.size} bytes, not $inputSize" }
         val tensor = FloatArray(inputSize)
-        val plane = size * size
+        val plane = spec.height * spec.width
         for (i in 0 until plane) {
             for (c in 0 until 3) {
                 val value = normalized[c][pixels[3 * i + c].toInt() and 255]
@@ -67,22 +65,35 @@ class Preprocessor(
         return tensor
     }
 
-    /** An image that has the network's size already, as uint8 (size, size, 3) without resize or crop. */
+    /** An image that has the network's size already, as uint8 (height, width, 3) without resize or crop. */
     fun asIs(image: DecodedImage): ByteArray {
-        require(image.width == size && image.height == size) {
-            "${image.width} x ${image.height} pixels, not $size x $size"
+        require(image.width == spec.width && image.height == spec.height) {
+            "${image.width} x ${image.height} pixels, not ${spec.width} x ${spec.height}"
         }
         return ByteArray(inputSize) { i -> (image.argb[i / 3] shr SHIFT[i % 3]).toByte() }
     }
 
-    /** The resized and cropped image, uint8 (size, size, 3), row by row. */
+    /** The resized and cropped image, uint8 (height, width, 3), row by row. */
     fun pixels(image: DecodedImage): ByteArray {
         val upright = Upright(image)
-        val scale = short.toDouble() / min(upright.width, upright.height)
-        val width = max(short, roundHalfEven(upright.width * scale))
-        val height = max(short, roundHalfEven(upright.height * scale))
+        val (width, height) = resized(upright.width, upright.height)
         return resampler.centre(upright, width, height)
     }
+
+    /** What an image of [width] x [height] becomes, before the centre is cropped. */
+    private fun resized(
+        width: Int,
+        height: Int,
+    ): Resized {
+        if (spec.fit == PreprocessSpec.Fit.STRETCH) return whole
+        val scale = max(whole.width.toDouble() / width, whole.height.toDouble() / height)
+        return Resized(max(whole.width, roundHalfEven(width * scale)), max(whole.height, roundHalfEven(height * scale)))
+    }
+
+    private data class Resized(
+        val width: Long,
+        val height: Long,
+    )
 
     companion object {
         private val SHIFT = intArrayOf(16, 8, 0)

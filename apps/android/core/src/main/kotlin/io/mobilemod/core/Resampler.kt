@@ -8,38 +8,39 @@ import kotlin.math.min
 /**
  * Pillow's antialiased resize, to the bit: two passes, each sums with weights of [PRECISION] fractional
  * bits, rounds and clips to 8 bits (source: Pillow's Resample.c and Geometry.c, their description). Only
- * the square that a crop keeps is computed, of [size] pixels a side.
+ * the centre that a crop keeps is computed, [width] x [height] pixels.
  *
  * Not thread-safe: buffers and weights are kept from one image to the next.
  */
 internal class Resampler(
-    private val size: Int,
+    private val width: Int,
+    private val height: Int,
     private val interpolation: PreprocessSpec.Interpolation,
 ) {
     private var columns: Axis? = null
     private var rows: Axis? = null
     private var between = ByteArray(0)
 
-    /** The centre of [image] resized to [width] x [height]: uint8 (size, size, 3), row by row. */
+    /** The centre of [image] resized to [wide] x [high]: uint8 (height, width, 3), row by row. */
     fun centre(
         image: Upright,
-        width: Long,
-        height: Long,
+        wide: Long,
+        high: Long,
     ): ByteArray {
-        val columns = axis(columns, image.width, width).also { columns = it }
-        val rows = axis(rows, image.height, height).also { rows = it }
+        val columns = axis(columns, image.width, wide, width).also { columns = it }
+        val rows = axis(rows, image.height, high, height).also { rows = it }
         // Pillow's order, which shows in the last bit.
-        val verticalFirst = image.height - height > max(0L, 2 * (image.width - width))
+        val verticalFirst = image.height - high > max(0L, 2 * (image.width - wide))
         return if (verticalFirst) {
             first(image, rows, image.stepY, columns, image.stepX)
-            second(columns, 3, 3 * size)
+            second(columns, 3, height, 3 * width)
         } else {
             first(image, columns, image.stepX, rows, image.stepY)
-            second(rows, 3 * size, 3)
+            second(rows, 3 * width, width, 3)
         }
     }
 
-    /** [between] becomes (positions that [other] reads, [size], 3). */
+    /** [between] becomes (positions that [other] reads, [axis]' size, 3). */
     private fun first(
         image: Upright,
         axis: Axis,
@@ -47,11 +48,11 @@ internal class Resampler(
         other: Axis,
         otherStep: Int,
     ) {
-        val needed = (other.end - other.begin) * size * 3
+        val needed = (other.end - other.begin) * axis.size * 3
         if (between.size < needed) between = ByteArray(needed)
         var to = 0
         for (line in other.begin until other.end) {
-            for (i in 0 until size) {
+            for (i in 0 until axis.size) {
                 var r = HALF
                 var g = HALF
                 var b = HALF
@@ -72,15 +73,19 @@ internal class Resampler(
         }
     }
 
-    /** Over [between]'s first dimension; the result's bytes lie [step] apart, the other axis' [otherStep]. */
+    /**
+     * Over [between]'s first dimension; the result's bytes lie [step] apart, those of the other axis, of
+     * [otherSize], [otherStep].
+     */
     private fun second(
         axis: Axis,
         step: Int,
+        otherSize: Int,
         otherStep: Int,
     ): ByteArray {
-        val out = ByteArray(size * size * 3)
-        val stride = size * 3
-        for (i in 0 until size) {
+        val out = ByteArray(width * height * 3)
+        val stride = otherSize * 3
+        for (i in 0 until axis.size) {
             val from = (axis.start[i] - axis.begin) * stride
             val base = i * axis.taps
             for (other in 0 until stride) {
@@ -100,13 +105,14 @@ internal class Resampler(
         known: Axis?,
         from: Int,
         to: Long,
+        size: Int,
     ): Axis = known?.takeIf { it.from == from && it.to == to } ?: Axis(from, to, size, interpolation)
 
     /** For the middle [size] outputs of [to]: which of [from] inputs count, how much. */
     private class Axis(
         val from: Int,
         val to: Long,
-        private val size: Int,
+        val size: Int,
         interpolation: PreprocessSpec.Interpolation,
     ) {
         val start = IntArray(size)

@@ -31,8 +31,6 @@ class SelfTest(
     private val file: String,
     private val preprocessor: Preprocessor = Preprocessor(manifest.preprocess),
 ) {
-    private val size = manifest.preprocess.size
-
     /** Runs golden image [golden], decoded to [image], through [run], which takes inputs in [layout]. */
     fun check(
         golden: Golden,
@@ -68,7 +66,7 @@ class SelfTest(
         layout: PreprocessSpec.Layout,
         value: (Float) -> Float,
     ): FloatArray {
-        val plane = size * size
+        val plane = preprocessor.inputSize / 3
         return FloatArray(pixels.size) { i ->
             val at = if (layout == PreprocessSpec.Layout.NCHW) 3 * (i % plane) + i / plane else i
             value((pixels[at].toInt() and 255).toFloat())

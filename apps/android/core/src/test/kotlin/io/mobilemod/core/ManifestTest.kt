@@ -31,7 +31,7 @@ class ManifestTest {
 
     @Test
     fun followsAnotherBundle() {
-        val other = TestBundle(temporary.newFolder(), size = 192, classes = 7, interpolation = "bilinear").manifest
+        val other = TestBundle(temporary.newFolder(), 192, classes = 7, interpolation = "bilinear").manifest
         assertEquals(7, other.labels.size)
         val classifier = Classifier(other, LinearEngine(TestBundle.SEED, 7))
         val image = TestBundle.writeNoise(temporary.newFile("a.png"), 300, 200, 5)
@@ -40,6 +40,16 @@ class ManifestTest {
         assertEquals(expected.map { "class ${it.index}" }, top.map { it.label })
         assertEquals(3 * 192 * 192, Preprocessor(other.preprocess).inputSize)
         assertEquals(1, classifier.latency()!!.count)
+    }
+
+    @Test
+    fun readsARectangleAndStretching() {
+        val spec = TestBundle(temporary.newFolder(), 24, 40).manifest.preprocess
+        assertEquals(listOf(24, 40), listOf(spec.height, spec.width))
+        assertEquals(PreprocessSpec.Fit.CROP, spec.fit)
+        assertEquals(listOf(1L, 3, 24, 40), Preprocessor(spec).inputShape.toList())
+        val stretched = Manifest.parse(text { it.replaceFirst("\"size\":32", "\"size\":32,\"fit\":\"stretch\"") }).preprocess
+        assertEquals(PreprocessSpec.Fit.STRETCH, stretched.fit)
     }
 
     @Test
@@ -53,7 +63,7 @@ class ManifestTest {
     @Test
     fun saysWhatIsWrong() {
         val changes =
-            mapOf(
+            listOf(
                 "\"schema\":\"mobilemod/manifest/1\"" to "\"schema\":\"mobilemod/manifest/2\"",
                 "\"num_classes\":4" to "\"num_classes\":5",
                 "\"interpolation\":\"bicubic\"" to "\"interpolation\":\"lanczos\"",
@@ -61,13 +71,17 @@ class ManifestTest {
                 "\"color\":\"RGB\"" to "\"color\":\"BGR\"",
                 "\"layout\":\"NCHW\"" to "\"layout\":\"CHWN\"",
                 "\"size\":32" to "\"size\":32,\"gamma\":2",
+                "\"size\":32" to "\"size\":[32]",
+                "\"size\":32" to "\"size\":[32,0]",
+                "\"size\":32" to "\"size\":32,\"fit\":\"squash\"",
                 "\"golden\"" to "\"gold\"",
             )
         val messages =
             changes.map { (from, to) ->
                 assertFailsWith<JsonException>(to) { Manifest.parse(text { it.replaceFirst(from, to) }) }.message!!
             }
-        val expected = listOf("schema", "4 labels for 5 classes", "lanczos", "1.9", "BGR", "CHWN", "gamma", "'golden' is missing")
+        val ofSize = listOf("gamma", "size has 1 values", "at least 1", "fit 'squash'")
+        val expected = listOf("schema", "4 labels for 5 classes", "lanczos", "1.9", "BGR", "CHWN") + ofSize + "'golden' is missing"
         expected.zip(messages).forEach { (part, message) -> assertContains(message, part) }
     }
 

@@ -26,7 +26,7 @@ class SelfTestTest {
     }
 
     private val right = LinearEngine(TestBundle.SEED, 4)
-    private val plane get() = bundle.size * bundle.size
+    private val plane get() = bundle.height * bundle.width
 
     @Test
     fun passesWhereTheRuntimeIsRight() = assertEquals(listOf(Fault.NONE, Fault.NONE), faults(right::run))

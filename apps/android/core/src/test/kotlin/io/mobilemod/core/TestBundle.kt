@@ -15,7 +15,8 @@ import kotlin.random.Random
  */
 class TestBundle(
     val folder: File,
-    val size: Int = 32,
+    val height: Int = 32,
+    val width: Int = height,
     val classes: Int = 4,
     val interpolation: String = "bicubic",
     goldens: Int = 2,
@@ -28,7 +29,7 @@ class TestBundle(
         for ((file, _) in files) File(folder, file).writeText("$SEED $classes")
         val preprocess =
             mapOf(
-                "size" to size,
+                "size" to if (height == width) height else listOf(height, width),
                 "crop_fraction" to 0.9,
                 "interpolation" to interpolation,
                 "mean" to listOf(0.485, 0.456, 0.406),
@@ -40,7 +41,7 @@ class TestBundle(
         val preprocessor = Preprocessor(spec)
         val golden =
             (0 until goldens).map { i ->
-                val image = writeNoise(File(folder, "golden/$i.png"), size, size, i)
+                val image = writeNoise(File(folder, "golden/$i.png"), width, height, i)
                 val logits = LinearEngine(SEED, classes).run(preprocessor.normalize(preprocessor.asIs(image)))
                 mapOf("image" to "golden/$i.png", "logits" to files.associate { it.first to logits })
             }

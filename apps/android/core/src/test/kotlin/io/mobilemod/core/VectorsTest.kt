@@ -56,7 +56,7 @@ class VectorsTest {
         val image = Vectors.draw(case)
         val first = Preprocessor(spec).tensor(image)
         val last = Preprocessor(spec.copy(layout = PreprocessSpec.Layout.NHWC)).tensor(image)
-        val plane = spec.size * spec.size
+        val plane = spec.height * spec.width
         for (i in first.indices) assertEquals(first[i], last[3 * (i % plane) + i / plane])
     }
 

@@ -32,11 +32,12 @@ data class JobFile(
     val twin: String?,
 )
 
-/** The images: each a file, or [packed] pixels of [size] x [size]. */
+/** The images: each a file, or [packed] pixels of [height] x [width]. */
 data class Inputs(
     val images: List<Content>,
     val packed: Content?,
-    val size: Int,
+    val height: Int,
+    val width: Int,
     val count: Int,
 )
 
@@ -146,13 +147,13 @@ data class Job(
             val items = json.objects("items")
             val kind = json.text("kind")
             if (items.size != count) throw JobException("$FILE: ${items.size} inputs, count $count")
-            if (kind == "images") return Inputs(items.map(::content), null, 0, count)
+            if (kind == "images") return Inputs(items.map(::content), null, 0, 0, count)
             if (kind != "pixels") throw JobException("$FILE: inputs of kind '$kind'; this app reads images and pixels")
             val shape = json.numbers("shape").map { it.toInt() }
-            if (shape.size != 4 || shape[0] != count || shape[1] != shape[2] || shape[1] < 1 || shape[3] != 3) {
-                throw JobException("$FILE: inputs of shape $shape, not [$count, S, S, 3]")
+            if (shape.size != 4 || shape[0] != count || shape[1] < 1 || shape[2] < 1 || shape[3] != 3) {
+                throw JobException("$FILE: inputs of shape $shape, not [$count, H, W, 3]")
             }
-            return Inputs(emptyList(), content(json), shape[1], count)
+            return Inputs(emptyList(), content(json), shape[1], shape[2], count)
         }
 
         private fun configuration(

@@ -78,8 +78,10 @@ class Runner(
         }
         preprocessor = Preprocessor(manifest.preprocess)
         val packed = job.inputs.packed ?: return null
-        val size = manifest.preprocess.size
-        if (job.inputs.size != size) return "${packed.path} has ${job.inputs.size} pixels a side, the model takes $size"
+        val (given, taken) = job.inputs to manifest.preprocess
+        if (given.height != taken.height || given.width != taken.width) {
+            return "${packed.path} has ${given.height} x ${given.width} pixels an image, the model takes ${taken.height} x ${taken.width}"
+        }
         val expected = job.inputs.count.toLong() * preprocessor.inputSize
         val bytes = File(folder, packed.path).length()
         return if (bytes == expected) null else "${packed.path} has $bytes bytes, not $expected"
