@@ -20,7 +20,7 @@ SIZE = 48
 
 
 class Rare(nn.Module):
-    """Before the mean, few large values among many zeros: what `mse` clips, the classifier misses."""
+    """Before the mean, few large values among many zeros: the classifier misses what is clipped."""
 
     def __init__(self):
         super().__init__()

@@ -184,10 +184,10 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
     """Descriptions and metadata; without the conversion date, which changes the bytes."""
     description = spec.description
     precision = "int8 weights and activations" if int8 else "float16"
-    spec = info.preprocess
+    taken = info.preprocess
     meta = description.metadata
     meta.shortDescription = (
-        f"{info.name}: image classifier, {len(info.labels)} classes, {spec.pixels_text} pixels, "
+        f"{info.name}: image classifier, {len(info.labels)} classes, {taken.pixels_text} pixels, "
         f"{precision}"
     )
     meta.versionString = info.origin.version
@@ -195,10 +195,10 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
     user = meta.userDefined
     user.pop("com.github.apple.coremltools.conversion_date", None)
     user["com.apple.coreml.model.preview.type"] = "imageClassifier"
-    user[PREPROCESS_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
+    user[PREPROCESS_KEY] = json.dumps(taken.to_dict(), sort_keys=True)
     user["labels"] = json.dumps(list(info.labels), ensure_ascii=False)
     texts = {
-        INPUT_NAME: f"RGB image; {_seen(spec)}, {spec.interpolation} to {spec.pixels_text}; "
+        INPUT_NAME: f"RGB image; {_seen(taken)}, {taken.interpolation} to {taken.pixels_text}; "
         "normalized in the model",
         LOGITS: "Scores before the softmax, in the order of the labels",
         LABEL: "Most likely class",
