@@ -94,7 +94,7 @@ class Source:
     @property
     def summary(self) -> str:
         """One line: the checkpoint, which weights of it were taken, what else it holds."""
-        return f"weights of {self.checkpoint.name}: {self.taken}"
+        return ": ".join(filter(None, (f"weights of {self.checkpoint.name}", str(self.taken))))
 
 
 def open_source(

@@ -75,7 +75,7 @@ class Taken:
             parts.append(f"also there: {', '.join(self.others)}")
         if self.ignored:
             parts.append(f"ignored: {listed(self.ignored)}")
-        return "; ".join(parts)
+        return "; ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
