@@ -208,7 +208,7 @@ def lowered_in_int8(module: nn.Module, name: str, folder: Path) -> FileGraph:
     path = folder / f"lowered{target.facts.suffix}"
     program = quantize(form, table, target.facts.fold)
     target.lower(program, INFO, path, int8=True)
-    target.check(path, program, IMAGES)
+    check_lowered(target, INFO, path, form, program, IMAGES)
     return target.read_graph(path)
 
 
@@ -236,6 +236,24 @@ def test_int8_convolutions_clamp_their_own_results(name, tmp_path):
     graph = lowered_in_int8(Clamped(), name, tmp_path)
     assert [n.op for n in graph.nodes if "relu" in n.op or "clamp" in n.op] == []
     assert sum(n.op == "quantize" for n in graph.nodes) == 1
+
+
+class TwiceNormed(nn.Module):
+    """The second norm's mean is of values whose mean is none: only float32's last bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(16, 2)
+        self.norms = nn.Sequential(nn.LayerNorm(16), nn.LayerNorm(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norms(self.first(x).flatten(2).transpose(1, 2))).mean(1)
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_last_bits_are_not_held_against_a_file(name, tmp_path):
+    lowered_in_int8(TwiceNormed(), name, tmp_path)
 
 
 def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
