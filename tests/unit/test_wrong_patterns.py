@@ -244,7 +244,7 @@ class TwiceNormed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.last = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(16, 2)
+        self.first, self.last = nn.Conv2d(3, 16, 7, 4, 3), nn.Linear(16, 2)
         self.norms = nn.Sequential(nn.LayerNorm(16), nn.LayerNorm(16))
 
     def forward(self, x: Tensor) -> Tensor:
