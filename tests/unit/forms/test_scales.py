@@ -53,6 +53,11 @@ def test_a_scaled_product_is_scaled_at_its_smaller_factor():
     assert all(n.shape[2:] == (1, 1) for n in made.graph.of(Affine))
 
 
+def test_a_scale_of_one_is_gone():
+    made = canonical_of(lambda m, x: torch.tanh(nn.LayerNorm(6)(x.movedim(1, 3)).movedim(3, 1) * x))
+    assert not list(made.graph.of(Affine))
+
+
 def test_factors_of_one_size_stay():
     made = canonical_of(lambda m, x: torch.tanh(x * torch.sigmoid(x) * m.scale))
     assert made.rewrites[FACTORS] == 0
