@@ -88,9 +88,7 @@ def _nearest(
     return float(result.past_middle(codes).max()) <= MAX_PAST_MIDDLE
 
 
-def _lost(
-    own: NamedTaps, name: str, image: np.ndarray, values: Tensors, forced: Tensors
-) -> bool:
+def _lost(own: NamedTaps, name: str, image: np.ndarray, values: Tensors, forced: Tensors) -> bool:
     """Whether nothing but float32's last bits is left of `name`, as of a mean of what has none: the
     file is no farther from the exact values than inputs with a little noise bring them."""
     rng = np.random.default_rng(0)

@@ -256,6 +256,26 @@ def test_last_bits_are_not_held_against_a_file(name, tmp_path):
     lowered_in_int8(TwiceNormed(), name, tmp_path)
 
 
+class OneHead(nn.Module):
+    """Attention of one head, whose products the converter writes as fully connected ops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 2)
+        self.qkv = nn.Linear(16, 48)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.first(x).flatten(2).transpose(1, 2)).chunk(3, -1)
+        return self.last(F.scaled_dot_product_attention(q, k, v)).mean(1)
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_products_of_one_head_are_no_linears(name, tmp_path):
+    ops = [n.op for n in lowered_in_int8(OneHead(), name, tmp_path).nodes]
+    assert ops.count("matmul") == 2 and "linear" not in ops
+
+
 def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
     """An int8 tensor that a channels-first op reads first, then a convolution."""
     y = int8(m.conv(int8(x)))

@@ -12,6 +12,8 @@ import numpy as np
 from export.graph import (
     CONCAT,
     DEQUANTIZE,
+    LINEAR,
+    MATMUL,
     QUANTIZE,
     RECURRENT,
     RESHAPE,
@@ -59,6 +61,7 @@ def read_graph(path: Path) -> FileGraph:
             tensors[name] = _tensor(model, name, tensor)
         for op in graph["operators"]:
             nodes.append(replace(_node(model, graph, op, names[i]), method=owner[i]))
+    nodes = _with_products(nodes, tensors)
     first = subgraphs[0]
     count: int | None = None
     try:
@@ -71,6 +74,20 @@ def read_graph(path: Path) -> FileGraph:
     notes += _notes(model)
     edges = [tuple(names[0][i] for i in first[side]) for side in ("inputs", "outputs")]
     return FileGraph(FACTS.name, tensors, tuple(nodes), *edges, count, notes=tuple(notes))
+
+
+def _with_products(nodes: list[FileNode], tensors: dict[str, FileTensor]) -> list[FileNode]:
+    """Fully connected ops whose weight is computed are products of matrices, as of one head."""
+    makers = {name: node for node in nodes for name in node.outputs}
+
+    def stored(name: str) -> bool:
+        maker = makers.get(name)
+        passed = maker is not None and maker.op in (DEQUANTIZE, RESHAPE, TRANSPOSE)
+        return stored(maker.inputs[0]) if passed else tensors[name].constant
+
+    return [
+        replace(n, op=MATMUL) if n.op == LINEAR and not stored(n.inputs[1]) else n for n in nodes
+    ]
 
 
 def _methods(model: dict[str, Any]) -> list[str]:
