@@ -7,6 +7,7 @@ The program computes in float16; int8 where the quantized program says so (iOS 1
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -131,6 +132,7 @@ def _convert(module: nn.Module, info: ModelInfo) -> Any:
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder
 
+    _register_gelu()
     # Names of the program's tensors carry a count that goes on from one conversion to the next.
     Builder.name_count.clear()
     shape = (1, *info.preprocess.shape)
@@ -147,6 +149,20 @@ def _convert(module: nn.Module, info: ModelInfo) -> Any:
         pass_pipeline=passes,
         skip_model_load=True,
     )
+
+
+@functools.cache
+def _register_gelu() -> None:
+    """Both kinds of GELU: coremltools 9.0 overlooks which one is meant where it is said by name, as
+    `torch.export` does, and makes the exact one of each."""
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+    @register_torch_op(override=True)
+    def gelu(context: Any, node: Any) -> None:
+        (approximate,) = (node.kwinputs or {}).get("approximate", ("none",))
+        mode = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}[approximate]
+        context.add(Builder.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
 
 
 def unique_labels(labels: tuple[str, ...]) -> list[str]:
