@@ -421,7 +421,7 @@ def test_another_network(made, canonical, tmp_path):
     with pytest.raises(UserError, match="files of different networks"):
         diff_files(DiffConfig(made.file("tflite"), other / made.file("tflite").name, (made.image,)))
     write_manifest(other, {**values, "preprocess": Preprocess(size=96).to_dict()})
-    with pytest.raises(UserError, match="are 96 pixels"):
+    with pytest.raises(UserError, match="are 96 x 96 pixels"):
         BundleTaps(load_bundle(other)).file(made.file("tflite"))
     third = Path(shutil.copytree(made.folder, tmp_path / "third"))
     trained = canonical.state()

@@ -52,7 +52,9 @@ class Pattern(nn.Module):
 
 
 class Whole(nn.Module):
-    """A network around a body."""
+    """A network around a body, in the place of a form."""
+
+    image_shape = (3, SIZE, SIZE)
 
     def __init__(self, body: nn.Module):
         super().__init__()
