@@ -16,7 +16,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
-from mobilemod.forms.naming import KEEPS_RANGE
+from mobilemod.forms.naming import CLAMPS, KEEPS_RANGE
 from mobilemod.forms.ops import Call, Fixed, MatMul, Rearrange, Select, Tile
 from quantization.placement import int8_modules
 from quantization.recipe import Recipe
@@ -190,6 +190,8 @@ class _Builder:
                 return self.tap(module, inputs[0], self.layer(node.target), size)
             if isinstance(module, Rearrange | Select | Tile | nn.Identity) or _keeps(module):
                 return inputs[0]
+            if getattr(module, "kind", "") in CLAMPS and inputs[0].weight:
+                return inputs[0]  # the convolution clamps its own result
         name = getattr(node.target, "__name__", str(node.target))
         same = len({(v.group, v.constant) for v in inputs}) == 1 and inputs[0].group
         if inputs and (name in MOVES or (name == "cat" and same)):
@@ -200,7 +202,7 @@ class _Builder:
         """An op ends at its tap; a tap behind a tap only moves values."""
         int8 = tap.tensor in self.int8
         group = tap.source or tap.tensor
-        if not int8 and value.group is not None:
+        if not int8 and (value.group is not None or tap.role == "clamped"):
             return value
         if int8:
             self.groups[group].append(tap.tensor)

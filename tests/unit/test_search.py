@@ -25,7 +25,7 @@ from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.canonical import Canonical
+from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.results.search.page import write_page
 from mobilemod.results.search.table import text_table
@@ -78,6 +78,17 @@ def program_of(canonical: Canonical, images, form="xnnpack", recipe="cpu") -> Sw
     return SwitchedProgram(
         built, make_table(built, form, rules, Calibration("w", "i", 8, observed))
     )
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_convolutions_that_clamp_their_results_are_int8(form):
+    layers = (torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU6(), torch.nn.Conv2d(8, 8, 3, groups=8))
+    head = (torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 1), torch.nn.Flatten())
+    network = torch.nn.Sequential(*layers, *head).eval()
+    flow = flow_of(canonical_form(network, (3, 16, 16)), form)
+    assert flow.int8_share(()) == 1.0
+    behind = {"2:weight", "2:relu", "4:weight", "4:out"}
+    assert flow.selection(("2",)) == flow.int8 - behind
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
