@@ -25,7 +25,6 @@ import torch
 
 from benchmarks.measure.file_facts import instructions
 from benchmarks.measure.machine import machine
-from benchmarks.measure.remembered import remembered
 from benchmarks.measure.series import ratio
 from benchmarks.reports import latency_report as report
 from benchmarks.reports.command import (
@@ -50,7 +49,6 @@ from mobilemod.data.imagefolder import ImageFolder, imagenet_synsets, read_split
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import write_text
-from mobilemod.harness.arm64.emulator import load_emulator, recipe_digest
 from mobilemod.progress import progress
 from mobilemod.training.images import load_images
 
@@ -111,9 +109,7 @@ def counted(rows: list[Candidate], image: np.ndarray) -> tuple[dict[str, int], l
     for row in progress(lite, "instructions", len(lite), "file"):
         try:
             assert row.path is not None
-            found[row.key] = remembered(
-                row.path, instructions, load_emulator(), image, decided=recipe_digest()
-            )["total"]
+            found[row.key] = instructions(row.path, image)["total"]
         except UserError as error:
             missing.append(f"{row.key}: no instructions: {error}")
     return found, missing

@@ -48,7 +48,6 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
-from mobilemod.harness.arm64.emulator import load_emulator, recipe_digest
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.progress import progress
 
@@ -103,9 +102,7 @@ def rival(name: str, args: argparse.Namespace) -> Rival:
     lite = [r for r in found.rows if r.suffix == ".tflite" and r.path is not None and not r.reason]
     for row in progress(lite, f"{name}: instructions", len(lite), "file"):
         try:
-            found.counts[row.key] = remembered(
-                row.path, instructions, load_emulator(), _card(bundle), decided=recipe_digest()
-            )
+            found.counts[row.key] = instructions(row.path, _card(bundle))
         except UserError as error:
             found.missing.append(f"{name}: no instructions: {error}")
         try:
