@@ -20,9 +20,10 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.forms.form import CANONICAL_WEIGHTS, Form
 from mobilemod.forms.mobile_ops import MergedColumns, MobileDepthwise, NamedConv2d
 from mobilemod.progress import progress
-from quantization.calibration import CalibrationImages
+from quantization.calibration import FORM, CalibrationImages
 from quantization.hooks import forward_hooks
-from quantization.params import WEIGHT_MAX, weight_params
+from quantization.params import WEIGHT_MAX, ParameterTable, weight_params
+from quantization.program import quantize
 
 # Above this, in dB of the network's output, rounding of weights is drowned by that of activations.
 ENOUGH = 40.0
@@ -141,11 +142,8 @@ def _convolutions(form: Form, int8: Collection[str]) -> list[NamedConv2d]:
     return [m for m in convs if m.role in CANONICAL_WEIGHTS]
 
 
-def _rounded(form: Form, int8: Collection[str]) -> Form:
-    """A copy with the weights of `int8` on their grids."""
-    form = copy.deepcopy(form)
-    for conv in _convolutions(form, int8):
-        params = weight_params(conv.tensor, conv.weight.detach().numpy())
-        scale = torch.tensor(params.scale)[:, None, None, None]
-        conv.weight = nn.Parameter((conv.weight / scale).round() * scale, False)
-    return form
+def _rounded(form: Form, int8: Collection[str]) -> nn.Module:
+    """A copy with the weights of `int8` on their grids, all else float."""
+    convs = _convolutions(form, int8)
+    weights = {c.tensor: weight_params(c.tensor, c.weight.detach().numpy()) for c in convs}
+    return quantize(form, ParameterTable(FORM, "", weights), fold=True)

@@ -116,11 +116,12 @@ def _prepare(
         ranges = channel_ranges(form, tensors, images.batches(), images.steps)
         exponents = choose(pairs, ranges)
         canonical = equalize(canonical, exponents)
-    if recipe.rounding == "compensated":
-        form = canonical.form(OPTIONS)
-        int8 = {module.tensor for module in int8_modules(form, FORM, recipe)}
-        canonical = canonical.with_state(canonical.state() | compensate(form, int8, images))
     form = canonical.form(OPTIONS)
+    if recipe.rounding == "compensated":
+        int8 = {module.tensor for module in int8_modules(form, FORM, recipe)}
+        if changed := compensate(form, int8, images):
+            canonical = canonical.with_state(canonical.state() | changed)
+            form = canonical.form(OPTIONS)
     observed = calibrate_on(form, weights_digest(canonical.state()), images)
     if recipe.clipping_check:
         observed = without_harmful_clipping(form, recipe, observed, images)
