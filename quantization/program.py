@@ -190,8 +190,8 @@ def share_joined(form: Form, entries: dict[str, TensorParams]) -> None:
     fixed |= {m.tensor for m in form.modules() if isinstance(m, Constant)}
     groups: list[set[str]] = []
     for cat in (m for m in form.modules() if isinstance(m, Call) and m.joins):
-        names = {cat.makes, *cat.joins} - (fixed - entries.keys())
-        if names <= entries.keys():
+        names = {cat.makes, *cat.joins} & entries.keys()
+        if cat.makes in names:
             touched = [g for g in groups if g & names]
             groups = [g for g in groups if not g & names] + [names.union(*touched)]
     for group in groups:

@@ -10,7 +10,7 @@ clamped                          a convolution's result that only ReLU or anothe
 activation, gate, softmax        of GELU and its like; of sigmoid and its like, 0 to 1
 norm.mean, .centered, .square,   inside a norm
     .variance, .rstd
-norm.out, norm.inner             what a norm gives: to convolutions, or to something else
+norm.out, norm.inner             what a norm gives: to convolutions, joined or not, or to others
 scaled, shifted                  by a constant per channel that could not be folded away; shifted:
                                  by any constant
 residual, sum, difference        a sum of a tensor and of what was computed from it; any other
@@ -107,7 +107,8 @@ def assign_names(graph: Graph) -> None:
             node.tensor = tensors(f"{own}:out")
         elif isinstance(op, ChannelNorm):
             node.module = modules(path)
-            to_conv = any(isinstance(r.op, NamedConv2d) for r in _through_moves(readers, users))
+            found = _through_moves(readers, users, joins=True)
+            to_conv = any(isinstance(r.op, NamedConv2d) for r in found)
             node.role = "norm.out" if to_conv else "norm.inner"
             node.tensor = tensors(f"{node.module}:out")
         elif isinstance(op, Affine):
@@ -227,11 +228,15 @@ def _moved_from(node: Node) -> Node | None:
     return None
 
 
-def _through_moves(readers: Iterable[Node], users: dict[Node, list[Node]]) -> list[Node]:
+def _through_moves(
+    readers: Iterable[Node], users: dict[Node, list[Node]], joins: bool = False
+) -> list[Node]:
+    """What reads a tensor behind moves of it, and with `joins` what reads the joined."""
     found, pending = [], list(readers)
     while pending:
         node = pending.pop()
-        if _moved_from(node) is not None:
+        joined = joins and isinstance(node.op, Call) and node.op.kind == "cat"
+        if joined or _moved_from(node) is not None:
             pending.extend(users[node])
         else:
             found.append(node)

@@ -278,6 +278,28 @@ def test_products_of_one_head_are_no_linears(name, tmp_path):
     assert ops.count("matmul") == 2 and "linear" not in ops
 
 
+class TokenAndMean(nn.Module):
+    """A head that reads a norm's first token beside the mean of the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 16, 4, 4), nn.Linear(32, 2)
+        self.norm, self.token = nn.LayerNorm(16), nn.Parameter(torch.randn(1, 1, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.first(x).flatten(2).transpose(1, 2)
+        tokens = self.norm(torch.cat([self.token.expand(len(x), -1, -1), patches], 1))
+        return self.last(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], -1))
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_a_norm_whose_piece_is_joined_is_int8_once(name, tmp_path):
+    """In float, the converter to TFLite takes the piece's quantize for the whole norm's."""
+    ops = [n.op for n in lowered_in_int8(TokenAndMean(), name, tmp_path).nodes]
+    assert ops.count("quantize") == (2 if name == "tflite" else 3)
+
+
 def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
     """An int8 tensor that a channels-first op reads first, then a convolution."""
     y = int8(m.conv(int8(x)))
