@@ -55,7 +55,7 @@ AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSES)"))
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
 
-.PHONY: all setup data train export validate stress search inspect report bench arm64 swift bench-setup \
+.PHONY: all setup data train export validate stress search inspect report bench arm64 swift coreai bench-setup \
   bench-latency web apps test-apps test test-slow test-long lint clean
 .DELETE_ON_ERROR:
 
@@ -131,6 +131,10 @@ arm64: setup
 # A Swift compiler for the checks of apps/ios, unpacked into .swift.
 swift: setup
 	$(BIN)/python apps/ios/check/toolchain.py
+
+# Apple's Core AI, for TARGETS=coreai; few need it.
+coreai: setup
+	$(PIP) --no-deps -r export/targets/coreai/requirements.txt
 
 # What `bench-latency` compares with: ONNX Runtime, and onnx2tf in an environment of its own.
 bench-setup: setup

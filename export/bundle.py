@@ -46,7 +46,7 @@ from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.foreign.opened import Opened
 from mobilemod.progress import progress
-from mobilemod.targets import TARGETS
+from mobilemod.targets import DEFAULTS, TARGETS
 from mobilemod.tasks import DEFAULT, task_field
 from mobilemod.workers import peak_memory, worker_pool
 from quantization.params import ParameterTable
@@ -74,7 +74,7 @@ class ExportConfig:
     out: Path
     checkpoint: Path | None = None
     data: Path | DataSet | None = None
-    targets: tuple[str, ...] = tuple(TARGETS)
+    targets: tuple[str, ...] = DEFAULTS
     recipe: str | None = None
     size: int | None = None
     check: bool = True

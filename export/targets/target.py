@@ -114,7 +114,8 @@ def require_packages(name: str) -> None:
     if missing:
         there = (t for t in TARGETS.values() if all(map(importlib.util.find_spec, t.packages)))
         rest = ",".join(t.name for t in there)
+        install = TARGETS[name].installed_by or "make setup"
         raise UserError(
-            f"target {name} needs {' and '.join(missing)}, not installed here: run 'make setup', "
+            f"target {name} needs {' and '.join(missing)}, not installed here: run '{install}', "
             f"or give --targets {rest} (TARGETS=…); {NOT_EVERYWHERE}"
         )

@@ -22,7 +22,7 @@ EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 # What the help lists.
 MODEL = "efficientmod_xxs"
 VARIANTS = ", ".join(registry.variants())
-TARGETS = ",".join(targets.TARGETS)
+TARGETS, DEFAULTS = (",".join(names) for names in (targets.TARGETS, targets.DEFAULTS))
 DEVICES = ", ".join(DRIVERS)
 
 

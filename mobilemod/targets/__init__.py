@@ -16,6 +16,8 @@ from mobilemod.targets.facts import Facts
 _ROWS = (m.name for m in pkgutil.iter_modules(__path__) if m.name != "facts")
 _FACTS = (importlib.import_module(f"{__name__}.{name}").FACTS for name in _ROWS)
 TARGETS: dict[str, Facts] = {f.name: f for f in sorted(_FACTS, key=lambda f: (f.place, f.name))}
+# Those that an export makes files for unasked.
+DEFAULTS = tuple(name for name, facts in TARGETS.items() if not facts.installed_by)
 
 
 def suffixes_of(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ FACTS = Facts(
     twin="float16",
     packages=("coremltools",),
     arithmetic="rounds every op's result to float16, as its scales, weights and biases are",
-    relatives=(".mlmodel", ".mlmodelc", ".aimodel"),
+    relatives=(".mlmodel", ".mlmodelc"),
     lacks={
         "cut": "no profile of Core ML files here; "
         "'mobilemod bench --device mac' records where each op ran"

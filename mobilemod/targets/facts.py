@@ -15,7 +15,8 @@ class Facts:
     lowered from; fold: whether int8 weights are folded into their codes before. twin: the
     precision of its float file. searched_first: whether a search for a recipe takes it where a
     bundle holds several. packages: what writes its files; not every machine has a build of
-    them. lacks: part of `export.targets.target.Target` that it doesn't have -> what a user is told.
+    them. installed_by: the command that installs them, "" where they come with the environment;
+    else the target is lowered to only where it is asked for. lacks: part of `export.targets.target.Target` that it doesn't have -> what a user is told.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -31,6 +32,7 @@ class Facts:
     twin: str
     packages: tuple[str, ...]
     arithmetic: str
+    installed_by: str = ""
     fold: bool = True
     relatives: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import shutil
@@ -17,7 +18,7 @@ from export.targets.base import FORMS
 from export.targets.target import PARTS, Target, get_target, target_of_file
 from mobilemod import closure
 from mobilemod.errors import UserError
-from mobilemod.targets import SUFFIXES, TARGETS
+from mobilemod.targets import DEFAULTS, SUFFIXES, TARGETS
 
 FOLDER = Path(protocol.__file__).parent
 MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
@@ -25,6 +26,7 @@ RUNTIMES = {
     "executorch": {"executorch"},
     "tflite": {"ai_edge_litert", "litert_torch", "litert_converter"},
     "coreml": {"coremltools"},
+    "coreai": {"coreai", "coreai_torch"},
 }
 SECONDS = 3.0
 
@@ -32,7 +34,8 @@ each = pytest.mark.parametrize("name", TARGETS)
 
 
 def test_rows_and_folders_are_the_same_in_the_order_of_a_bundle():
-    assert list(TARGETS) == ["executorch", "tflite", "coreml"]
+    assert list(TARGETS) == ["executorch", "tflite", "coreml", "coreai"]
+    assert DEFAULTS == ("executorch", "tflite", "coreml")
     folders = {p.name for p in FOLDER.iterdir() if (p / "__init__.py").exists()}
     assert folders == set(TARGETS) == set(RUNTIMES)
     assert len(set(SUFFIXES)) == len(SUFFIXES)
@@ -70,7 +73,7 @@ def check_signature(given: ast.arguments, where: str) -> None:
 )
 def test_what_is_lacking_is_told(name, part, tmp_path):
     path, target = tmp_path / f"a{TARGETS[name].suffix}", get_target(name)
-    use = {"cut": target.open_cutter, "check": lambda p: target.check(p, None, None)}[part]
+    use = {"cut": target.open_cutter, "taps": target.open_taps}[part]
     with pytest.raises(UserError) as caught:
         use(path)
     assert str(caught.value) == f"{path}: {TARGETS[name].lacks[part]}"
@@ -78,11 +81,11 @@ def test_what_is_lacking_is_told(name, part, tmp_path):
 
 
 def test_names_and_suffixes_that_nothing_here_knows(tmp_path):
-    with pytest.raises(UserError, match="known: executorch, tflite, coreml"):
+    with pytest.raises(UserError, match="known: executorch, tflite, coreml, coreai"):
         get_target("tflit")
-    with pytest.raises(UserError, match="give .pte, .tflite or .mlpackage"):
+    with pytest.raises(UserError, match="give .pte, .tflite, .mlpackage or .aimodel"):
         target_of_file(tmp_path / "a.mlmodel")
-    with pytest.raises(UserError, match="no known model file; expected .pte, .tflite or .mlp"):
+    with pytest.raises(UserError, match="no known model file; expected .pte, .tflite, .mlp"):
         target_of_file(tmp_path / "a.onnx")
 
 
@@ -98,6 +101,8 @@ print(json.dumps([code, sorted(used)]))
 @each
 def test_inspect_imports_no_other_runtime_and_is_quick(name):
     """In processor time, of the command and all that it starts."""
+    if any(importlib.util.find_spec(p) is None for p in TARGETS[name].packages):
+        pytest.skip(f"{name} needs '{TARGETS[name].installed_by}'")
     path = sorted(MODELS.glob(f"w8{TARGETS[name].suffix}")) or sorted(
         MODELS.glob(f"*{TARGETS[name].suffix}")
     )
@@ -161,6 +166,6 @@ def test_one_more_target_is_one_file_and_one_folder(tmp_path):
     done = run("inspect", "a.toy")
     assert done.returncode == 0 and done.stdout.startswith("a.toy  (toy,"), done.stderr
     assert "a.toy: toys don't come apart" in run("profile", "a.toy").stderr
-    assert ".pte, .tflite, .mlpackage or .toy" in run("inspect", "a.onnx").stderr
+    assert ".pte, .tflite, .mlpackage, .aimodel or .toy" in run("inspect", "a.onnx").stderr
     assert "executorch,tflite,coreml,toy" in run("export", "--help").stdout
     assert "mobilemod/targets/toy.py" in closure.import_closure("export.graph", root=tmp_path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.verbs.network_options import network_options, opened_of
 from export.verbs.options import (
+    DEFAULTS,
     EXIT_OK,
     MODEL,
     TARGETS,
@@ -25,7 +26,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     data_option(p, split=False)
     network_options(p)
-    p.add_argument("--targets", default=TARGETS, metavar="NAME,…", help=f"some of {TARGETS}; all")
+    p.add_argument("--targets", default=DEFAULTS, metavar="NAME,…",
+                   help=f"some of {TARGETS}; {DEFAULTS}")  # fmt: skip
     p.add_argument("--recipe", help="cpu, cpu-x86, npu, or a JSON file; cpu")
     p.add_argument("--prepared", type=Path, metavar="RUN",
                    help="folder of a 'train --qat' run: lower its weights and ranges")  # fmt: skip

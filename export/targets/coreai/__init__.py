@@ -1,0 +1,1 @@
+"""Core AI: lowered by coreai-torch, run by Apple's own runtime, read from the saved program."""

@@ -1,0 +1,21 @@
+"""Core AI: Apple's runtime beside Core ML since iOS 27 and macOS 27; it runs on Linux too."""
+
+from mobilemod.targets.facts import Facts
+
+FACTS = Facts(
+    name="coreai",
+    suffix=".aimodel",
+    place=40,
+    form="coreml",
+    twin="float32",
+    packages=("coreai", "coreai_torch"),
+    installed_by="make coreai",
+    arithmetic="computes in float32 on codes that were read back",
+    relatives=(".aimodelc", ".aimodelx"),
+    lacks={
+        "taps": "Core AI's runtime takes no tensor's place while it runs: no diff of its files",
+        "cut": "no profile of Core AI files here: its runtime on this system is no phone's",
+    },
+    named=True,
+    explicit_int8=True,
+)

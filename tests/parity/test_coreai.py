@@ -1,0 +1,178 @@
+"""Core AI: files that Apple's runtime runs here as their programs say; what is caught in them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.targets.base import FORMS, ModelInfo, Origin
+from export.targets.comparison import Parting
+from export.targets.target import get_target, require_packages
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.targets.coreai import FACTS
+from quantization.calibration import Calibration, observe
+from quantization.program import QuantizedConv2d, QuantizeDequantize, make_table, quantize
+from quantization.recipe import load_recipe
+
+MISSING = any(importlib.util.find_spec(p) is None for p in FACTS.packages)
+here = pytest.mark.skipif(MISSING, reason=f"needs Core AI: '{FACTS.installed_by}' installs it")
+SIZE = 32
+INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE), Origin("us", "Apache-2.0"))
+IMAGES = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE), np.float32)
+TARGET = get_target("coreai")
+
+
+class Small(nn.Module):
+    """Convolutions of two kinds, a norm, attention and pooling: large enough that weights lie in
+    blobs, which the file holds apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.deep = nn.Conv2d(3, 32, 4, 4), nn.Conv2d(32, 32, 3, 1, 1, groups=32)
+        self.norm, self.qkv, self.last = nn.LayerNorm(32), nn.Linear(32, 96), nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(F.gelu(self.deep(self.first(x))), 2)
+        x = self.norm(x.flatten(2).transpose(1, 2))
+        q, k, v = (t.unflatten(-1, (2, 16)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+        x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.last(x.mean(1))
+
+
+@pytest.fixture(scope="module")
+def form():
+    return canonical_form(Small().eval(), (3, SIZE, SIZE)).form(FORMS[FACTS.form])
+
+
+@pytest.fixture(scope="module")
+def table(form):
+    seen = Calibration("", "", 2, observe(form, [torch.from_numpy(IMAGES)], 1))
+    return make_table(form, FACTS.form, load_recipe("cpu"), seen)
+
+
+@pytest.fixture
+def program(form, table):
+    return quantize(form, table, FACTS.fold)
+
+
+@pytest.fixture(scope="module")
+def file(form, table, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("coreai") / "small_int8.aimodel"
+    TARGET.lower(quantize(form, table, FACTS.fold), INFO, path, int8=True)
+    return path
+
+
+@here
+def test_int8_computes_what_its_program_does(file, program):
+    TARGET.check(file, program, IMAGES)
+    with torch.no_grad():
+        expected = program(torch.from_numpy(IMAGES)).numpy()
+    assert sqnr_db(expected, TARGET.load(file).run_many(IMAGES)) > 40
+
+
+@here
+def test_its_float_twin_too(form, tmp_path):
+    path = tmp_path / "small.aimodel"
+    TARGET.lower(form, INFO, path, int8=False)
+    TARGET.check(path, form, IMAGES)
+
+
+@here
+def test_the_table_s_scales_stand_in_the_file_by_name(file, table):
+    tensors = TARGET.read_graph(file).tensors
+    own = {n: (e.scale, e.zero_point) for n, e in table.entries.items() if e.kind == "activation"}
+    found = {n: (t.scale, t.zero_point) for n, t in tensors.items() if n in own}
+    assert len(found) > 8 and found == {n: own[n] for n in found}
+    weights = [n for n, e in table.entries.items() if e.kind == "weight"]
+    assert {tensors[n].dtype for n in weights} == {"int8"}
+    assert all(tensors[n].scale == table.entries[n].scale for n in weights)
+
+
+@here
+def test_the_work_and_where_it_is_from(file):
+    graph = TARGET.read_graph(file)
+    work = {n.module: n.macs for n in graph.nodes if n.op in ("conv", "depthwise_conv")}
+    assert work["first"] == 8 * 8 * 32 * 48 and work["deep"] == 8 * 8 * 32 * 9
+    assert sum(n.macs for n in graph.nodes if n.op == "matmul") == 2 * 16 * 16 * 32
+    assert graph.inputs == ("image",) and all(n.known for n in graph.nodes)
+
+
+@here
+def test_another_label_changes_no_program(file, tmp_path):
+    other = ModelInfo("named", ("x", "y"), INFO.preprocess)
+    TARGET.label(file, other, tmp_path / "named.aimodel", int8=True)
+    said = json.loads((tmp_path / "named.aimodel" / "metadata.json").read_text())
+    assert said["creatorDefinedMetadata"]["labels"] == ["x", "y"]
+    assert said["description"].startswith("named: image classifier, 2 classes, 32 x 32 pixels")
+    assert "creationDate" not in said
+    programs = [(f / "main.mlirb").read_bytes() for f in (file, tmp_path / "named.aimodel")]
+    assert programs[0] == programs[1]
+
+
+def broken_scale(program: nn.Module) -> str:
+    tap = [m for m in program.modules() if isinstance(m, QuantizeDequantize)][3]
+    tap.args = (tap.args[0] * 1.01, *tap.args[1:])
+    return f"{tap.tensor} has scale"
+
+
+def broken_weight(program: nn.Module) -> str:
+    conv = [m for m in program.modules() if isinstance(m, QuantizedConv2d)][1]
+    conv.weight[0, 0] += 1
+    return f"{conv.tensor}: the file doesn't hold its codes"
+
+
+def broken_bias(program: nn.Module) -> str:
+    conv = [m for m in program.modules() if isinstance(m, QuantizedConv2d)][0]
+    conv.bias.data[0] += 1e-3
+    return f"{conv.tensor}: the file doesn't hold the bias"
+
+
+@here
+@pytest.mark.parametrize("broken", [broken_scale, broken_weight, broken_bias])
+def test_one_value_that_isn_t_the_program_s_is_caught(broken, file, program):
+    said = broken(program)
+    with pytest.raises(Parting, match=said):
+        TARGET.check(file, program, IMAGES)
+
+
+@here
+@pytest.mark.parametrize("part", ["main.mlirb", "metadata.json"])
+@pytest.mark.parametrize("how", ["gone", "cut", "noise"])
+def test_a_damaged_file_is_one_line(part, how, file, tmp_path):
+    path = Path(shutil.copytree(file, tmp_path / "a.aimodel")) / part
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if how == "cut" else b"\xff" + content[1:])
+    with pytest.raises(UserError, match=r"a\.aimodel: (damaged|not a Core AI model)") as caught:
+        TARGET.read_graph(path.parent)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_it_is_missing_one_line_tells_what_installs_it(monkeypatch):
+    find = importlib.util.find_spec
+    hidden = {"coreai", "coreai_torch"}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name in hidden else find(name, *rest),
+    )
+    with pytest.raises(
+        UserError, match="target coreai needs coreai and coreai_torch.*'make coreai'"
+    ):
+        require_packages("coreai")
+    with pytest.raises(UserError, match="'make coreai' installs them"):
+        TARGET.load(Path("a.aimodel"))
