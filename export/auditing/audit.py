@@ -269,7 +269,10 @@ def require_int8(audit: Audit, share: float, left: Sequence[str] = ()) -> None:
     weighted = [line for line in left if line.split(": ")[1:2] == ["convolution"]]
     if weighted:
         raise UserError(f"{told}no rewrite takes {'; '.join(weighted[:3])}, which stays float")
-    worst = max((f for f in audit.float_ops if f.op in WEIGHTED), key=lambda f: f.macs)
+    weighted_ops = (f for f in audit.float_ops if f.op in WEIGHTED)
+    worst = max(weighted_ops, key=lambda f: f.macs, default=None)
+    if worst is None:  # of int8 weights, or in several formats
+        raise UserError(f"{told}'mobilemod inspect' tells in what format each is; mend the recipe")
     module = worst.module or "(unnamed)"
     raise UserError(
         f"{told}the largest float one is {module} ({worst.macs / 1e6:.1f} M); "

@@ -17,6 +17,7 @@ from export.targets.coreai.reader import (
     DEQUANTIZE,
     INVOKE,
     OUTPUT,
+    PAD,
     QUANTIZE,
     Asset,
     body,
@@ -55,6 +56,7 @@ class _Reading:
         self.asset = asset
         self.tensors: dict[str, FileTensor] = {}
         self.nodes: list[FileNode] = []
+        self.folded: list[Any] = []  # sums of a convolution and its bias
 
     def graph(self) -> FileGraph:
         block = self.asset.graph.regions[0].blocks[0]
@@ -98,6 +100,10 @@ class _Reading:
                 given = dict(zip(arguments, (names[v] for v in op.operands), strict=True))
                 made = self._read(inner, given, f"{name}/")
                 names.update(zip(op.results, made, strict=True))
+            elif op in self.folded:
+                pass
+            elif op.name == PAD and self._pads_convolutions(op):
+                names[op.results[0]] = names[op.operands[0]]
             elif op.name == DEQUANTIZE and self.asset.constant(op.operands[0]) is not None:
                 # A stored weight is what its convolution reads, as in the other formats.
                 fields = quantization(self.asset, op)
@@ -109,14 +115,38 @@ class _Reading:
                 self._node(op, kind, name, names)
         return []
 
+    def _pads_convolutions(self, op: Any) -> bool:
+        """Whether padding is a convolution's own, which the format has as an op before it."""
+        fill = self.asset.constant(op.operands[2])
+        readers = {use.owner.name for use in op.results[0].uses}
+        return readers == {CONV} and fill is not None and not fill.any()
+
+    def _biased(self, conv: Any) -> tuple[Any, Any] | None:
+        """The sum that alone reads a convolution, and the constant per channel in it."""
+        readers = [use.owner for use in conv.results[0].uses]
+        if len(readers) != 1 or not readers[0].name.endswith("add"):
+            return None
+        others = [v for v in readers[0].operands if v != conv.results[0]]
+        values = self.asset.constant(others[0]) if len(others) == 1 else None
+        channels = conv.results[0].type.shape[1]
+        per_channel = values is not None and values.shape == (1, channels, 1, 1)
+        return (readers[0], others[0]) if per_channel else None
+
     def _node(self, op: Any, kind: str, name: str, names: dict[Any, str]) -> None:
         places = DATA.get(op.name, range(len(op.operands)))
         given = [op.operands[i] for i in places]
         inputs = [names[v] for v in given if v in names]
-        for result in op.results:
+        results = list(op.results)
+        biased = self._biased(op) if op.name == CONV else None
+        if biased is not None:
+            total, bias = biased
+            self.folded.append(total)
+            inputs.append(names[bias])
+            results = list(total.results)
+        for result in results:
             fields = quantization(self.asset, op) if op.name == QUANTIZE else {}
             names[result] = self._add(name, result, **fields)
-        out = tuple(names[r] for r in op.results)
+        out = tuple(names[r] for r in results)
         found, macs = self._work(op, kind, inputs, out)
         module = self.asset.tensors.get(op_id(op), "").partition(":")[0]
         self.nodes.append(

@@ -19,9 +19,9 @@ from mobilemod.errors import UserError
 PROGRAM, METADATA = "main.mlirb", "metadata.json"
 # Where the metadata holds keys of our own; TENSORS: names by the number of the op that makes them.
 OWN, TENSORS, LABELS, PREPROCESS = "creatorDefinedMetadata", "tensors", "labels", "preprocessing"
-CONSTANT, GRAPH, OUTPUT, INVOKE, QUANTIZE, DEQUANTIZE, CONV = (
+CONSTANT, GRAPH, OUTPUT, INVOKE, QUANTIZE, DEQUANTIZE, CONV, PAD = (
     f"coreai.{n}"
-    for n in ("constant", "graph", "output", "invoke", "quantize", "dequantize", "conv2d")
+    for n in ("constant", "graph", "output", "invoke", "quantize", "dequantize", "conv2d", "pad")
 )
 PRIVATE = "priv"
 PARSER = "coreai.authoring.asset"
