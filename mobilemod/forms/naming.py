@@ -18,7 +18,8 @@ product, quotient, square        square: a tensor by itself
 scores, context, matmul          products of attention, before and after softmax; any other
                                  scores: also what a convolution mixes of its heads
 matrix                           operands of products, laid out for them
-pooled, mean, pool, reduced      means over positions, over other dimensions, windows; any other
+pooled, mean, pool, reduced      means over positions, over other dimensions, windows; any other,
+                                 and bounds on it
 in                               a tensor that stays float, as a convolution reads it
 moved.in, moved, cat             values moved: for convolutions alone, or not; joined
 constant                         operands that no image changes
@@ -64,6 +65,8 @@ KEEPS_RANGE = (
 )  # fmt: skip
 # Ops that every runtime's convolution does on its own result.
 CLAMPS = ("relu", "relu6", "hardtanh")
+# Computed in float as a rule: a bound on it, as of a norm that is divided by, is so too.
+BOUNDED = ("reduced", "mean", "square", "quotient", "other")
 # Between scores and softmax, and between softmax and context.
 PASSED = (Affine, Call, NamedConv2d, Rearrange)
 
@@ -174,6 +177,8 @@ def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node
         return "mean"  # of a norm, as float as the squares
     if op.kind == "mean":
         return node.role or "mean"
+    if op.kind.startswith("clamp") and node.inputs[0].role in BOUNDED:
+        return "reduced"
     if node.role in ("gate", "pooled", "mean"):
         return node.role
     return ROLES.get(op.kind, "other")

@@ -220,6 +220,28 @@ def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
     assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
 
 
+class Normalized(nn.Module):
+    """A vector over its norm, which is kept from zero; hard swish between convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.conv = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(F.hardswish(self.first(x)))
+        return self.last(F.normalize(x, dim=1)).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_bounds_and_hard_swish_stay_in_the_delegate(name, tmp_path):
+    graph = lowered_in_int8(Normalized(), name, tmp_path)
+    assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
+    (bound,) = (n for n in graph.nodes if n.op in ("maximum", "clamp"))
+    assert graph.tensors[bound.outputs[0]].dtype == "float32"
+
+
 class Clamped(nn.Module):
     """Convolutions of both kinds with clamps behind them."""
 

@@ -13,7 +13,7 @@ TFL_IDENTIFIER = b"TFL3"
 BUFFER_ALIGNMENT = 16
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 # What XNNPACK delegates in float alone.
-FLOAT_ALONE = ("GELU", "AVERAGE_POOL_2D")
+FLOAT_ALONE = ("GELU", "AVERAGE_POOL_2D", "HARD_SWISH")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 

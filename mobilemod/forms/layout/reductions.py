@@ -202,6 +202,9 @@ def avg_pool2d(
     count = kernel[0] * kernel[1]
     spans = [(n + 2 * p - k, s) for n, p, k, s in
              zip(x.shape[2:], padding, kernel, stride, strict=True)]  # fmt: skip
+    if _one_window(x, kernel, padding):
+        y = reduced(b, x, SPATIAL, True, "mean.dim")
+        return y if divisor is None else scaled(b, y, x.shape[2] * x.shape[3] / divisor)
     if ceil and any(span % step for span, step in spans):
         return _on_image(b, x, "avg_pool2d.default", kernel, stride, padding, ceil, padded,
                          divisor, role="pool")  # fmt: skip
@@ -210,6 +213,12 @@ def avg_pool2d(
         padding = (0, 0)
     y = _on_image(b, x, "avg_pool2d.default", kernel, stride, padding, False, False, role="pool")
     return y if divisor is None else scaled(b, y, count / divisor)
+
+
+def _one_window(x: View, kernel: Any, padding: Any) -> bool:
+    """Whether one window takes the whole image: some are written larger than that, and rounded
+    up, which a runtime would really fill."""
+    return not any(padding) and all(k >= n for k, n in zip(kernel, x.shape[2:], strict=True))
 
 
 @handles("adaptive_max_pool2d.default")
@@ -224,8 +233,12 @@ def adaptive_max_pool(b: Builder, x: View, size: Any) -> list[View | None]:
 
 
 @handles("max_pool2d.default")
-def max_pool2d(b: Builder, x: View, *args: Any) -> View:
+def max_pool2d(b: Builder, x: View, kernel: Any, *rest: Any) -> View:
     """Maximum pooling."""
+    padding, dilation = (pair(rest[i]) if len(rest) > i else d for i, d in ((1, (0, 0)), (2, (1, 1))))
+    if dilation == (1, 1) and _one_window(x, kernel := pair(kernel), padding):
+        return amax(b, x, SPATIAL, True)
+    args = (kernel, *rest)
     return _on_image(b, x, "max_pool2d.default", *args, role="maximum")
 
 

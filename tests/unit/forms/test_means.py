@@ -58,3 +58,18 @@ def test_zeros_that_count_are_padded_before_the_pooling(options, delegated):
     (pool,) = (n.op for n in made.graph.of(Call) if n.op.kind == "avg_pool2d")
     ceil, counted = pool.args[4:6]
     assert (not ceil and not counted) == delegated
+
+
+@pytest.mark.parametrize("kind", ["Avg", "Max"])
+def test_one_window_larger_than_the_image_is_a_reduction(kind):
+    """A runtime would fill it: one of 1280 x 1280 on 7 x 7 pixels takes most of EfficientNet's time."""
+    torch.manual_seed(0)
+    pool = getattr(nn, f"{kind}Pool2d")(1280, ceil_mode=True)
+    layers = nn.Sequential(nn.Conv2d(3, 5, 1), pool, nn.Tanh(), nn.Flatten()).eval()
+    made = canonical_form(layers, (3, 6, 8))
+    x = torch.randn(2, 3, 6, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(made.form(XNNPACK_FORM)(x), layers(x))
+    sizes = [n.op.args[1] for n in made.graph.of(Call) if n.op.kind == "max_pool2d"]
+    assert sizes == ([[6, 8]] if kind == "Max" else [])
+    assert not any(n.op.kind == "avg_pool2d" for n in made.graph.of(Call))
