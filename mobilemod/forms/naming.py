@@ -177,8 +177,9 @@ def _role(node: Node, users: dict[Node, list[Node]], before: dict[Node, set[Node
         return "mean"  # of a norm, as float as the squares
     if op.kind == "mean":
         return node.role or "mean"
-    if op.kind.startswith("clamp") and node.inputs[0].role in BOUNDED:
-        return "reduced"
+    if op.kind.startswith("clamp"):
+        bounded = node.inputs[0].source or node.inputs[0]
+        return "reduced" if bounded.role in BOUNDED else "activation"
     if node.role in ("gate", "pooled", "mean"):
         return node.role
     return ROLES.get(op.kind, "other")
