@@ -16,7 +16,8 @@ class Facts:
     precision of its float file. searched_first: whether a search for a recipe takes it where a
     bundle holds several. packages: what writes its files; not every machine has a build of
     them. installed_by: the command that installs them, "" where they come with the environment;
-    else the target is lowered to only where it is asked for. lacks: part of `export.targets.target.Target` that it doesn't have -> what a user is told.
+    else the target is lowered to only where it is asked for. lacks: part of
+    `export.targets.target.Target` that it doesn't have -> what a user is told.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,

@@ -220,14 +220,8 @@ def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
     assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
 
 
-class Normalized(nn.Module):
+class Normalized(Pooled):
     """A vector over its norm, which is kept from zero; hard swish between convolutions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.conv = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 1)
-        self.last = nn.Conv2d(8, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(F.hardswish(self.first(x)))

@@ -233,13 +233,15 @@ def adaptive_max_pool(b: Builder, x: View, size: Any) -> list[View | None]:
 
 
 @handles("max_pool2d.default")
-def max_pool2d(b: Builder, x: View, kernel: Any, *rest: Any) -> View:
+def max_pool2d(
+    b: Builder, x: View, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
+    ceil: bool = False,
+) -> View:  # fmt: skip
     """Maximum pooling."""
-    padding, dilation = (pair(rest[i]) if len(rest) > i else d for i, d in ((1, (0, 0)), (2, (1, 1))))
-    if dilation == (1, 1) and _one_window(x, kernel := pair(kernel), padding):
+    if pair(dilation) == (1, 1) and _one_window(x, pair(kernel), pair(padding)):
         return amax(b, x, SPATIAL, True)
-    args = (kernel, *rest)
-    return _on_image(b, x, "max_pool2d.default", *args, role="maximum")
+    return _on_image(b, x, "max_pool2d.default", kernel, stride or kernel, padding, dilation, ceil,
+                     role="maximum")  # fmt: skip
 
 
 def upsample(b: Builder, x: View, size: Any, *rest: Any, name: str) -> View:

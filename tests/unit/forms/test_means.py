@@ -62,7 +62,7 @@ def test_zeros_that_count_are_padded_before_the_pooling(options, delegated):
 
 @pytest.mark.parametrize("kind", ["Avg", "Max"])
 def test_one_window_larger_than_the_image_is_a_reduction(kind):
-    """A runtime would fill it: one of 1280 x 1280 on 7 x 7 pixels takes most of EfficientNet's time."""
+    """A runtime would fill it: one of 1280 x 1280 on 7 x 7 takes most of EfficientNet's time."""
     torch.manual_seed(0)
     pool = getattr(nn, f"{kind}Pool2d")(1280, ceil_mode=True)
     layers = nn.Sequential(nn.Conv2d(3, 5, 1), pool, nn.Tanh(), nn.Flatten()).eval()
