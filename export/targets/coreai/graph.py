@@ -31,7 +31,6 @@ NAMES = {
     "transpose": ops.TRANSPOSE,
     "reshape": ops.RESHAPE,
     "concat": ops.CONCAT,
-    "broadcasting_batch_matmul": ops.MATMUL,
     "batch_matmul": ops.MATMUL,
     "matmul": ops.MATMUL,
 }
@@ -166,7 +165,7 @@ class _Reading:
             known = min((*weight, *out)) >= 0
             macs = math.prod(out) * math.prod(weight[1:]) if known else None
             return ops.DEPTHWISE if wide else ops.CONV, macs
-        name = NAMES.get(kind) or NAMES.get(f"broadcasting_{kind}") or kind
+        name = NAMES.get(kind, kind)
         if name == ops.MATMUL:
             known = shapes[0] and min((*shapes[0], *out)) >= 0
             return name, math.prod(out) * shapes[0][-1] if known else None

@@ -29,6 +29,7 @@ from export.targets.coreai.reader import (
     Constants,
     op_id,
     operations,
+    read_metadata,
 )
 from export.targets.coreai.toolkit import package
 from mobilemod.files import atomic_folder
@@ -68,7 +69,7 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
 
 def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
     """Write the model at `source` to `path` with other labels and name: the same program."""
-    names = json.loads((source / METADATA).read_text("utf-8"))[OWN][TENSORS]
+    names = read_metadata(source)[TENSORS]
     with atomic_folder(path) as folder:
         _write(folder, source, info, names, int8)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from export.quiet import quiet
 from export.targets import isolated
-from export.targets.coreai.toolkit import package
+from export.targets.coreai.toolkit import package, words
 from mobilemod.errors import UserError
 
 PROGRAM, METADATA = "main.mlirb", "metadata.json"
@@ -33,8 +33,8 @@ OP_ID = re.compile(r'"op_id": \{type = "coreai", value = (\d+)')
 
 @dataclass(frozen=True)
 class Asset:
-    """An opened `.aimodel`. graph: the function; called: the others, by name. inputs: its
-    arguments, called `names`; tensors: our names, by `op_id`; constant: what it stores."""
+    """An opened `.aimodel`. graph: the function; called: the others, by name. names: of its
+    inputs; tensors: our names, by `op_id`; constant: what it stores."""
 
     path: Path
     graph: Any
@@ -54,8 +54,9 @@ def open_asset(path: Path) -> Asset:
         isolated.call(_parsed, asset, path)
         program = _parse(asset, path)
     except Exception as error:  # whatever the parser throws
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: damaged Core AI model ({detail}); export it again") from None
+        raise UserError(
+            f"{path}: damaged Core AI model ({words(error)}); export it again"
+        ) from None
     public, called = _graphs(program)
     if len(public) != 1:
         raise UserError(f"{path}: not supported: {len(public)} functions; give one")

@@ -1,11 +1,9 @@
-"""Apple's packages, which not every environment has, and a loop for what they only do in one."""
+"""Apple's packages, which not every environment has."""
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.util
-from collections.abc import Coroutine
 from typing import Any
 
 from export.quiet import quiet
@@ -24,12 +22,6 @@ def package(name: str) -> Any:
         return importlib.import_module(name)
 
 
-class Loop:
-    """An event loop of one's own, for calls that are asynchronous and not meant to be here."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-
-    def __call__(self, call: Coroutine[Any, Any, Any]) -> Any:
-        """What `call` gives."""
-        return self.loop.run_until_complete(call)
+def words(error: Exception) -> str:
+    """What a tool's error says, as a part of one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

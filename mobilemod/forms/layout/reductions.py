@@ -198,13 +198,13 @@ def avg_pool2d(
 ) -> View:  # fmt: skip
     """Average pooling; zeros that count are padded before, which delegates want."""
     kernel, padding = pair(kernel), pair(padding)
+    if _one_window(x, kernel, padding):
+        y = reduced(b, x, SPATIAL, True, "mean.dim")
+        return y if divisor is None else scaled(b, y, x.shape[2] * x.shape[3] / divisor)
     stride = pair(stride or kernel)
     count = kernel[0] * kernel[1]
     spans = [(n + 2 * p - k, s) for n, p, k, s in
              zip(x.shape[2:], padding, kernel, stride, strict=True)]  # fmt: skip
-    if _one_window(x, kernel, padding):
-        y = reduced(b, x, SPATIAL, True, "mean.dim")
-        return y if divisor is None else scaled(b, y, x.shape[2] * x.shape[3] / divisor)
     if ceil and any(span % step for span, step in spans):
         return _on_image(b, x, "avg_pool2d.default", kernel, stride, padding, ceil, padded,
                          divisor, role="pool")  # fmt: skip
