@@ -12,7 +12,7 @@ from export.source import bundled_checkpoint
 from export.targets.target import target_of_file
 from mobilemod.manifest import load_bundle
 from mobilemod.results.schema import validate_record
-from mobilemod.targets import TARGETS
+from mobilemod.targets import DEFAULTS
 from tests.commands import said
 
 LIMIT = 40
@@ -44,7 +44,7 @@ def test_the_bundle_is_whole(bundle):
     loaded = load_bundle(out)
     files = {e.file: e for e in loaded.manifest.files}
     assert {(e.target, e.precision == "int8") for e in files.values()} == {
-        (t, int8) for t in TARGETS for int8 in (True, False)
+        (t, int8) for t in DEFAULTS for int8 in (True, False)
     }
     assert loaded.manifest.calibration.origin == "images"
     assert loaded.manifest.calibration.images == 256
@@ -108,7 +108,7 @@ def test_report_prints_what_was_measured(run, bundle, measured):
     out, _ = bundle
     process = run("report", out)
     assert process.returncode == 0
-    for target in TARGETS:
+    for target in DEFAULTS:
         assert f"{target} int8" in process.stdout
 
 

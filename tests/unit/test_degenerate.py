@@ -39,7 +39,6 @@ from quantization.recipe import load_recipe
 from quantization.sensitivity.program import SwitchedProgram, code_counts
 
 coreml, executorch, tflite = map(get_target, ("coreml", "executorch", "tflite"))
-LONG = pytest.mark.long
 BINS = 2048
 SIZE = 64
 NEAR_CONSTANT = [
@@ -305,15 +304,16 @@ def test_values_beyond_float16_are_named(shallow_form, tmp_path, int8):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name,target,backend,kind",
     [
         # Saturated as here, its values are beyond float16, which Core ML computes in.
-        pytest.param("efficientmod_s_conv", "coreml", coreml, "fresh", marks=LONG),
-        pytest.param("efficientmod_s_conv", "coreml", coreml, "trained-like", marks=LONG),
-        pytest.param("efficientmod_s_conv", "executorch", executorch, "saturated", marks=LONG),
-        pytest.param("efficientmod_s", "tflite", tflite, "fresh", marks=LONG),
-        pytest.param("efficientmod_s", "tflite", tflite, "trained-like", marks=LONG),
+        ("efficientmod_s_conv", "coreml", coreml, "fresh"),
+        ("efficientmod_s_conv", "coreml", coreml, "trained-like"),
+        ("efficientmod_s_conv", "executorch", executorch, "saturated"),
+        ("efficientmod_s", "tflite", tflite, "fresh"),
+        ("efficientmod_s", "tflite", tflite, "trained-like"),
         ("efficientmod_s", "tflite", tflite, "saturated"),
     ],
 )

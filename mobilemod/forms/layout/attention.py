@@ -18,10 +18,12 @@ from mobilemod.forms.ops import MatMul
 
 
 @handles("softmax.int", "_softmax.default")
-def softmax(b: Builder, x: View, dim: int, *rest: Any, **options: Any) -> View:
-    """Softmax along one dimension, as rows of matrices."""
+def softmax(b: Builder, x: View, dim: int, *rest: Any, **options: Any) -> Value:
+    """Softmax along one dimension, as rows of matrices; of single values it is 1."""
     dim = dim_of(x, dim)
     columns = x.dims[dim]
+    if not columns:
+        return torch.ones(x.shape)
     if b.batch in columns:
         raise Mixed("a softmax over the batch")
     others = [d for i, d in enumerate(x.dims) if i != dim and d and d != (b.batch,)]

@@ -172,6 +172,9 @@ def shifted(b: Builder, x: View, amount: float | Tensor) -> View:
 def with_constant(b: Builder, x: View, value: Tensor, name: str) -> View:
     """Sum or product with a constant tensor, which may also be larger than `x`."""
     x = _grown(b, x, value)
+    number = {"mul.Tensor": scaled, "add.Tensor": shifted}.get(name)
+    if number and bool((value == value.flatten()[0]).all()):
+        return number(b, x, float(value.flatten()[0]))
     laid, _ = b.laid(value.float(), x)
     node, channels = x.node, laid.flatten()
     per_channel = laid.ndim == 4 and laid.numel() == laid.shape[1] == node.shape[1]

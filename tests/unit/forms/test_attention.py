@@ -98,6 +98,11 @@ def shared_keys(m, x):
     return heads(m, tokens(x))[0] @ tokens(m.c(x))[:, None, :, :2].transpose(2, 3)
 
 
+def single_weights(m, x):
+    q = tokens(m.c(x))
+    return (q.mean(-1, keepdim=True).softmax(-1) * q).sum(1)
+
+
 def patch_merging(m, x):
     y = torch.cat([last(x)[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], -1)
     return F.linear(y[..., :12], m.qkvc.weight[:, :, 0, 0].t())
@@ -131,6 +136,7 @@ ATTENTION = {
     "channels": of_channels,
     "softmax of channels": lambda m, x: m.c(x).softmax(1),
     "softmax of positions": lambda m, x: m.c(x).flatten(2).softmax(-1) * x.flatten(2),
+    "softmax of single values": single_weights,
     "softmax of (B, N)": lambda m, x: m.c(x).mean((1, 2)).softmax(-1),
     "no heads": lambda m, x: tokens(x) @ tokens(m.c(x)).transpose(1, 2) @ tokens(x),
     "a product that broadcasts": lambda m, x: x @ x[:, :1].transpose(-2, -1),
@@ -187,3 +193,9 @@ def test_attention_is_products_and_a_softmax():
     assert {"scores", "softmax", "context"} <= roles and not canonical.left
     names = [n.tensor for n in canonical.graph.nodes]
     assert len(set(names)) == len(names)
+
+
+def test_softmax_of_single_values_is_one():
+    canonical = assert_exact_alone(single_weights, **LAYERS)
+    unweighted = assert_exact_alone(lambda m, x: tokens(m.c(x)).sum(1), **LAYERS)
+    assert len(canonical.graph.nodes) == len(unweighted.graph.nodes)
