@@ -75,6 +75,6 @@ def test_one_thread_is_all_it_has(tiny, images):
         validate_devices(two, Host)
 
 
-def test_an_id_is_refused():
-    with pytest.raises(UserError, match="give --device arm64-emulated"):
+def test_an_unknown_processor_is_refused():
+    with pytest.raises(UserError, match="unknown emulated processor '1'; known: cortex-a53"):
         get_driver("arm64-emulated:1")

@@ -7,6 +7,7 @@ import json
 import logging
 from collections import Counter
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import XNNPACK_FORM, MobileNorm, NamedConv2d
+from mobilemod.harness.arm64.emulator import load_emulator
 from mobilemod.networks.registry import network
 from quantization.calibration import Calibration, observe
 from quantization.params import ParameterTable
@@ -372,3 +374,37 @@ def test_other_labels(lowered, tmp_path, kind):
     x = images(1, SIZE).numpy()
     new = check_labels(backend, lowered[kind].path, INFO, kind != "float", x, tmp_path)
     assert metadata_of(new)["labels"][1] == "étiquette 1 x"
+
+
+# By whether a processor has int8 dot products and int8 matrix products, which do twice as much.
+INT8_DOTS = {"cortex-a53": 0, "cortex-a76": 1, "cortex-a710": 0.5}
+
+
+@pytest.mark.slow
+def test_emulated_processors_compute_what_this_machine_does(lowered):
+    """In ExecuTorch's C++ library of the exporter's own version."""
+    x = images(1, SIZE).numpy()
+    here = backend.load(lowered["cpu"].path).run(x)
+    dots = {}
+    for name in INT8_DOTS:
+        try:
+            emulator = load_emulator(processor=name)
+        except UserError as error:
+            pytest.skip(str(error))
+        there = emulator.infer(lowered["cpu"].path, x)
+        assert there.runtime.startswith(f"ExecuTorch {metadata.version('executorch')}, XNNPACK")
+        assert sqnr_db(here, there.outputs) > MIN_SQNR["cpu"]
+        dots[name] = there.instructions()["classes"]["int8_dot"]
+    most = dots["cortex-a76"]
+    assert most > 0 and {name: round(n / most, 1) for name, n in dots.items()} == INT8_DOTS
+
+
+def test_a_file_that_no_emulated_processor_runs_is_said_in_one_line(tmp_path):
+    try:
+        emulator = load_emulator()
+    except UserError as error:
+        pytest.skip(str(error))
+    path = tmp_path / "cut.pte"
+    path.write_bytes(bytes(100))
+    with pytest.raises(UserError, match="cut.pte: failed on emulated ARM64: .*pte_load: error 0x"):
+        emulator.infer(path, images(1, SIZE).numpy())

@@ -109,14 +109,19 @@ def test_guest_runs_the_versions_of_the_lock_file():
 
 
 def test_cpuinfo_is_of_the_emulated_processor():
-    lines = dict(
-        map(str.strip, line.split(":")) for line in pins.CPUINFO.splitlines() if ":" in line
-    )
-    # Arm's part number of the Cortex-A76 is 0xd0b; it has the dot product, not i8mm.
-    assert (lines["CPU implementer"], lines["CPU part"]) == ("0x41", "0xd0b")
-    features = lines["Features"].split()
-    assert pins.CPU == "cortex-a76" and "asimddp" in features
-    assert not {"i8mm", "sve", "bf16"} & set(features)
+    parts = {"cortex-a53": "0xd03", "cortex-a76": "0xd0b", "cortex-a710": "0xd47"}  # Arm's numbers
+    has = {
+        "cortex-a53": set(),
+        "cortex-a76": {"asimddp"},
+        "cortex-a710": {"asimddp", "i8mm", "bf16"},
+    }
+    assert set(pins.PROCESSORS) == set(parts)
+    for name, processor in pins.PROCESSORS.items():
+        text = processor.cpuinfo
+        lines = dict(map(str.strip, line.split(":")) for line in text.splitlines() if ":" in line)
+        assert (lines["CPU implementer"], lines["CPU part"]) == ("0x41", parts[name])
+        features = set(lines["Features"].split())
+        assert features & {"asimddp", "i8mm", "sve", "bf16"} == has[name]
 
 
 def test_no_root_says_what_to_do(tmp_path):
@@ -133,10 +138,11 @@ def test_no_root_says_what_to_do(tmp_path):
 
 def test_root_of_other_versions_is_not_taken(tmp_path):
     stamp = tmp_path / "stamp.json"
-    for executorch, suffixes in ((False, (".tflite",)), (True, (".tflite", ".pte"))):
-        stamp.write_text(json.dumps({"recipe": recipe_digest(), "executorch": executorch}))
-        found = load_emulator(tmp_path)
-        assert (found.folder, found.suffixes) == (tmp_path, suffixes)
+    stamp.write_text(json.dumps({"recipe": recipe_digest()}))
+    found = load_emulator(tmp_path, "cortex-a53")
+    assert (found.folder, found.processor.part) == (tmp_path, 0xD03)
+    with pytest.raises(UserError, match="unknown emulated processor 'cortex-a35'; known: cortex-a"):
+        load_emulator(tmp_path, "cortex-a35")
     stamp.write_text(json.dumps({"recipe": "0" * 64}))
     with pytest.raises(UserError, match="outdated; run 'make arm64'"):
         load_emulator(tmp_path)

@@ -18,11 +18,11 @@ NAMESPACE = "executorch9extension10threadpool"
 
 
 def library() -> Path | None:
-    """ExecuTorch's runtime in this Python's packages."""
+    """ExecuTorch's library of threads in this Python's packages."""
     spec = importlib.util.find_spec("executorch")
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
-        for path in Path(folder, "extension/pybindings").glob("_portable_lib*.so"):
+        for path in Path(folder, "lib").glob("libexecutorch_threadpool.so"):
             return path
     return None
 

@@ -14,7 +14,6 @@ EXAMPLE = "mobilemod arm64 --out .arm64"
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
     p.add_argument("--out", type=Path, help="folder to fill (MOBILEMOD_ARM64, else .arm64)")
-    p.add_argument("--executorch", action="store_true", help="also for .pte files, 160 MB more")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,9 +23,9 @@ def run(args: argparse.Namespace) -> int:
     from mobilemod.harness.worker.runtimes import RUNTIMES
 
     folder = args.out or default_folder()
-    stamp = set_up(folder, args.executorch)
+    stamp = set_up(folder)
     packages = tuple(r.package for r in RUNTIMES.values())
     runtimes = [w for w in stamp["wheels"] if w.startswith(packages)]
-    text = f"{folder}: emulated {stamp['cpu']}, {', '.join(runtimes)}"
+    text = f"{folder}: emulated {', '.join([*stamp['processors'], *runtimes])}"
     emit(args, {**stamp, "folder": str(folder)}, text)
     return EXIT_OK

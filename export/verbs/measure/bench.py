@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from mobilemod.harness.drivers.iphone.placement import TEAM_VARIABLE
 
     counts = args.record or args.against
-    if counts and args.device != "arm64-emulated":
+    if counts and args.device.split(":")[0] != "arm64-emulated":
         raise UserError("--record and --against are for --device arm64-emulated")
     baseline = read_baseline(args.against) if args.against else None
     device = f"{args.device}:{args.udid}" if args.udid else args.device

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from mobilemod.errors import UserError
-from mobilemod.harness.arm64.pins import CPU, PYTHON
+from mobilemod.errors import UserError, unknown
+from mobilemod.harness.arm64.pins import PROCESSOR, PROCESSORS, PYTHON, Processor
 from mobilemod.harness.arm64.process import reason
 from mobilemod.harness.worker import copy_to
-from mobilemod.harness.worker.runtimes import RUNTIMES
-from mobilemod.targets import suffixes_of
 
 HERE = Path(__file__).parent
 # The QEMU plugin that counts instructions: its C sources, beside this file, and how it is compiled.
@@ -27,8 +25,9 @@ SOURCES = ("icount.c", "classify.c", "classify.h")
 COMPILE = ("gcc", "-O2", "-shared", "-fPIC")
 STAMP, PLUGIN = "stamp.json", "icount.so"
 FOLDER_VARIABLE, DEFAULT_FOLDER = "MOBILEMOD_ARM64", ".arm64"
-# The guest's wheels; ExecuTorch's in a folder of their own.
-SITES = SITE, EXECUTORCH_SITE = "site", "site-executorch"
+SITE = "site"  # the guest's wheels
+# A root of each processor's own: links to what all have, and its /proc/cpuinfo.
+PROCESSOR_ROOTS = "processors"
 # The order of `enum a64_class` in classify.h.
 CLASSES = ("fp_mla", "int8_dot", "int_mla", "simd_fp", "load", "store", "other")
 GUEST_SCRIPT = HERE / "guest.py"
@@ -66,15 +65,14 @@ class Inference:
 
 @dataclass(frozen=True)
 class Emulator:
-    """A set-up root. stamp: versions of what it holds, as `setup` wrote them."""
+    """A set-up root, and one of the processors that it can be.
+
+    stamp: versions of what it holds, as `setup` wrote them.
+    """
 
     folder: Path
     stamp: dict[str, Any]
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """The model files that the guest can run."""
-        return suffixes_of(t for t in RUNTIMES if self.stamp.get(t, True))
+    processor: Processor = PROCESSORS[PROCESSOR]
 
     def run(
         self, program: Sequence[str], counts: Path | None = None, cwd: Path | None = None
@@ -97,7 +95,8 @@ class Emulator:
             library, out = (str(p).replace(",", ",,") for p in (self.folder / PLUGIN, counts))
             plugin = ["-plugin", f"file={library},out={out}"]
         qemu = [*self._loader(), str(self.folder / "host/usr/bin/qemu-aarch64")]
-        options = ["-L", str(self.folder / "root"), "-cpu", CPU, "-seed", "1"]
+        root = self.folder / PROCESSOR_ROOTS / self.processor.name
+        options = ["-L", str(root), "-cpu", self.processor.qemu, "-seed", "1"]
         return [*qemu, *options, *plugin, *program]
 
     def python_command(self, arguments: Sequence[str]) -> list[str]:
@@ -109,7 +108,7 @@ class Emulator:
 
     def environment(self, *modules: Path) -> dict[str, str]:
         """The guest's environment, with folders of Python modules beside the guest's wheels."""
-        sites = [*(self.folder / "root" / name for name in SITES), *modules]
+        sites = [self.folder / "root" / SITE, *modules]
         return {**GUEST_ENVIRONMENT, "PYTHONPATH": ":".join(map(str, sites))}
 
     def run_python(
@@ -167,7 +166,7 @@ def parse_counts(text: str) -> list[dict[str, int]]:
 
 def recipe_digest() -> str:
     """Changes with every version, option and source file that a root is made from."""
-    parts = [(HERE / name).read_bytes() for name in ("pins.py", *SOURCES)]
+    parts = [(HERE / name).read_bytes() for name in ("pins.py", "pte.cpp", *SOURCES)]
     return hashlib.sha256(b"\0".join([*parts, " ".join(COMPILE).encode()])).hexdigest()
 
 
@@ -185,12 +184,15 @@ def read_stamp(folder: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def load_emulator(folder: Path | None = None) -> Emulator:
-    """The root in `folder`; `UserError` where none is set up, or one of other versions."""
+def load_emulator(folder: Path | None = None, processor: str = PROCESSOR) -> Emulator:
+    """The root in `folder`; `UserError` where none is set up, or one of other versions, and for a
+    processor that isn't known."""
+    if processor not in PROCESSORS:
+        raise unknown("emulated processor", processor, PROCESSORS)
     folder = (folder or default_folder()).resolve()
     stamp = read_stamp(folder)
     if not stamp:
         raise UserError(f"no emulated ARM64 root in {folder}; run 'make arm64'")
     if stamp.get("recipe") != recipe_digest():
         raise UserError(f"the emulated ARM64 root in {folder} is outdated; run 'make arm64'")
-    return Emulator(folder, stamp)
+    return Emulator(folder, stamp, PROCESSORS[processor])

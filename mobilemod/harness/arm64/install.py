@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from mobilemod.harness.arm64 import debian, pins
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import (
     COMPILE,
-    EXECUTORCH_SITE,
     HERE,
     PLUGIN,
+    PROCESSOR_ROOTS,
     SITE,
     SOURCES,
     STAMP,
@@ -27,13 +28,13 @@ from mobilemod.harness.arm64.emulator import (
     recipe_digest,
 )
 from mobilemod.harness.arm64.process import reason, run_tool
+from mobilemod.harness.worker.pte_native import NATIVE
 
 
-def set_up(folder: Path, executorch: bool = False) -> dict[str, Any]:
+def set_up(folder: Path) -> dict[str, Any]:
     """Make `folder` a root that `load_emulator` takes; the stamp that it ends with.
 
-    executorch: with ExecuTorch for `.pte` files, which is kept once it is there. A root that is
-    ready is left alone. Downloads stay in `folder/downloads`, so that a run that
+    A root that is ready is left alone. Downloads stay in `folder/downloads`, so that a run that
     broke off goes on; the stamp is written last, so that a half-done root is never taken.
 
     Raises `UserError` where apt, pip or gcc is missing or fails, the network can't be reached, or
@@ -45,16 +46,15 @@ def set_up(folder: Path, executorch: bool = False) -> dict[str, Any]:
     folder = folder.resolve()
     with only_one(folder, "setting up"):
         values = read_stamp(folder)
-        had_executorch = values.get("executorch", False)
-        if values.get("recipe") == recipe_digest() and had_executorch >= executorch:
+        if values.get("recipe") == recipe_digest():
             return values
         (folder / STAMP).unlink(missing_ok=True)
-        values = _build(folder, executorch or had_executorch)
+        values = _build(folder)
         write_text(folder / STAMP, json.dumps(values, indent=1) + "\n")
         return values
 
 
-def _build(folder: Path, executorch: bool) -> dict[str, Any]:
+def _build(folder: Path) -> dict[str, Any]:
     downloads = folder / "downloads"
     host = debian.host_architecture()
     architectures = tuple(dict.fromkeys(("arm64", host)))
@@ -66,36 +66,73 @@ def _build(folder: Path, executorch: bool) -> dict[str, Any]:
     _say("the guest's Python and its libraries")
     guest = archive.fetch(pins.GUEST_PACKAGES, "arm64", downloads / "guest")
     _say("the guest's wheels")
-    sites = {SITE: pins.WHEELS}
-    if executorch:
-        sites[EXECUTORCH_SITE] = pins.EXECUTORCH_WHEELS
-    files = {site: fetch_wheels(names, downloads / "wheels") for site, names in sites.items()}
+    files = fetch_wheels(pins.WHEELS, downloads / "wheels")
+    headers = archive.fetch(pins.HEADER_PACKAGES, "arm64", downloads / "headers")
     _say("unpacking")
     with atomic_folder(folder / "host") as path:
         debian.unpack(emulator, path)
         _keep_one_target(path)
     with atomic_folder(folder / "root") as path:
         debian.unpack(guest, path)
-        for site, names in files.items():
-            # As pip would for `sys.path`; they hold no scripts that are needed.
-            for wheel in names:
-                with zipfile.ZipFile(wheel) as archive:
-                    archive.extractall(path / site)
+        # As pip would for `sys.path`; they hold no scripts that are needed.
+        for file in files:
+            with zipfile.ZipFile(file) as wheel:
+                wheel.extractall(path / SITE)
         for name, text in pins.GUEST_FILES.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text)
+        _say("compiling what runs .pte files")
+        _compile_pte(path, headers, downloads)
+    with atomic_folder(folder / PROCESSOR_ROOTS) as path:
+        _processor_roots(folder / "root", path)
     _say("compiling the counting plugin")
     compile_library(folder / PLUGIN)
     values = {
         "schema": "mobilemod/arm64/1",
         "recipe": recipe_digest(),
-        "cpu": pins.CPU,
+        "processors": list(pins.PROCESSORS),
         "packages": _versions([*emulator, *guest]),
-        "wheels": [wheel for names in sites.values() for wheel in names],
-        "executorch": executorch,
+        "wheels": list(pins.WHEELS),
     }
-    _check(Emulator(folder, values))
+    for processor in pins.PROCESSORS.values():
+        _check(Emulator(folder, values, processor))
     return values
+
+
+def _compile_pte(root: Path, headers: Sequence[Path], downloads: Path) -> None:
+    """Compile pte.cpp against the guest's ExecuTorch, into the folder of its libraries."""
+    wheels = downloads / "wheels"
+    _pip_download(wheels, pins.ZIG)
+    package = root / SITE / "executorch"
+    include = package / "include"
+    (library,) = root.glob("usr/lib/*/libstdc++.so.6")
+    with tempfile.TemporaryDirectory(dir=downloads) as name:
+        with zipfile.ZipFile(_wheel_of(pins.ZIG, wheels)) as wheel:
+            wheel.extractall(name)
+        compiler = Path(name, "ziglang/zig")
+        compiler.chmod(0o755)
+        debian.unpack(headers, Path(name))
+        folders = [
+            *(Path(name, folder) for folder in pins.HEADERS),
+            include,
+            include / "executorch/runtime/core/portable_type/c10",
+        ]
+        command = [
+            str(compiler), *pins.ZIG_COMMAND, *(f"-I{folder}" for folder in folders),
+            "-o", str(package / "lib" / NATIVE), str(HERE / "pte.cpp"),
+            f"-L{package / 'lib'}", "-lexecutorch", str(library),
+        ]  # fmt: skip
+        run_tool(command, ZIG_GLOBAL_CACHE_DIR=name, ZIG_LOCAL_CACHE_DIR=name)
+
+
+def _processor_roots(root: Path, into: Path) -> None:
+    """A folder for each processor: links to the root's, and its own /proc/cpuinfo."""
+    for processor in pins.PROCESSORS.values():
+        place = into / processor.name
+        (place / "proc").mkdir(parents=True)
+        (place / "proc/cpuinfo").write_text(processor.cpuinfo)
+        for shared in root.iterdir():
+            (place / shared.name).symlink_to(Path("../..", root.name, shared.name))
 
 
 def fetch_wheels(requirements: Sequence[str], into: Path) -> list[Path]:
@@ -104,12 +141,14 @@ def fetch_wheels(requirements: Sequence[str], into: Path) -> list[Path]:
     The files, as ordered. Raises `UserError` with pip's last line where one can't be had.
     """
     into.mkdir(parents=True, exist_ok=True)
-    options = ["--only-binary=:all:", "--no-deps", "--python-version", pins.PYTHON, "--quiet"]
-    for platform in pins.WHEEL_PLATFORMS:
-        options += ["--platform", platform]
-    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
-    run_tool([*pip, "--dest", str(into), *options, *requirements])
+    platforms = [word for p in pins.WHEEL_PLATFORMS for word in ("--platform", p)]
+    _pip_download(into, "--python-version", pins.PYTHON, *platforms, *requirements)
     return [_wheel_of(requirement, into) for requirement in requirements]
+
+
+def _pip_download(into: Path, *arguments: str) -> None:
+    options = ["--only-binary=:all:", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    run_tool([sys.executable, "-m", "pip", "download", *options, "--dest", str(into), *arguments])
 
 
 def _wheel_of(requirement: str, folder: Path) -> Path:
@@ -142,11 +181,12 @@ def _versions(packages: list[Path]) -> dict[str, str]:
 
 def _check(emulator: Emulator) -> None:
     """Run the guest once, so that what doesn't work shows here."""
-    _say("first run")
+    _say(f"first run on {emulator.processor.name}")
     code = "import platform, ai_edge_litert.interpreter; print(platform.machine())"
     done = emulator.run_python(["-c", code])
     if done.returncode or done.stdout.strip() != "aarch64":
-        raise UserError(f"the emulated ARM64 root doesn't run: {reason(done.stderr)}")
+        name = emulator.processor.name
+        raise UserError(f"the emulated {name} doesn't run: {reason(done.stderr)}")
 
 
 def _say(text: str) -> None:

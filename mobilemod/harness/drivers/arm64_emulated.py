@@ -1,4 +1,4 @@
-"""An emulated ARM64 processor: accuracy and instruction counts. Never a latency."""
+"""Emulated ARM64 processors: accuracy and instruction counts. Never a latency."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.data.testcard import draw_card
-from mobilemod.errors import UserError
+from mobilemod.errors import unknown
 from mobilemod.harness.arm64.emulator import Emulator, load_emulator
+from mobilemod.harness.arm64.pins import PROCESSOR, PROCESSORS
 from mobilemod.harness.drivers import Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE, copy_to
 from mobilemod.harness.worker.inputs import Feed
-from mobilemod.harness.worker.runtimes import delegates_of
+from mobilemod.harness.worker.runtimes import RUNTIMES, delegates_of
 from mobilemod.progress import progress
+from mobilemod.targets import suffixes_of
 
 
 class EmulatedDriver(Driver):
@@ -23,16 +25,19 @@ class EmulatedDriver(Driver):
 
     latency = False
 
+    def __init__(self, processor: str = PROCESSOR):
+        self.processor = processor
+
     @cached_property
     def emulator(self) -> Emulator:
         """Raises `UserError` where none is set up."""
-        return load_emulator()
+        return load_emulator(processor=self.processor)
 
     def check(self) -> None:
         self.emulator  # noqa: B018
 
     def suffixes(self) -> tuple[str, ...]:
-        return self.emulator.suffixes
+        return suffixes_of(RUNTIMES)
 
     def delegates(self, target: str) -> tuple[str, ...]:
         return delegates_of(target)
@@ -41,7 +46,7 @@ class EmulatedDriver(Driver):
         """The processor, and what emulates it and runs on it."""
         stamp = self.emulator.stamp
         qemu = next(v for k, v in stamp["packages"].items() if k.startswith("qemu-user"))
-        return {"processor": stamp["cpu"], "qemu": qemu, "wheels": stamp["wheels"]}
+        return {"processor": self.processor, "qemu": qemu, "wheels": stamp["wheels"]}
 
     def extra(self, folder: JobFolder) -> dict[str, dict[str, Any]]:
         """Executed instructions of one inference by class, by file."""
@@ -62,7 +67,7 @@ class EmulatedDriver(Driver):
 
 
 def create(device_id: str | None) -> EmulatedDriver:
-    """There is one emulated processor."""
-    if device_id is not None:
-        raise UserError(f"arm64-emulated:{device_id}: give --device arm64-emulated")
-    return EmulatedDriver()
+    """The processor of that name, as `pins.PROCESSORS` has them; usually a Cortex-A76."""
+    if device_id is not None and device_id not in PROCESSORS:
+        raise unknown("emulated processor", device_id, PROCESSORS)
+    return EmulatedDriver(device_id or PROCESSOR)

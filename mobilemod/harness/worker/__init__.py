@@ -39,6 +39,7 @@ FILES = (
     "mobilemod/harness/worker/execute.py",
     "mobilemod/harness/worker/facts.py",
     "mobilemod/harness/worker/inputs.py",
+    "mobilemod/harness/worker/pte_native.py",
     "mobilemod/harness/worker/runtimes.py",
     "mobilemod/harness/worker/timing.py",
     *sorted(f"mobilemod/targets/{p.name}" for p in Path(targets.__file__).parent.glob("*.py")),

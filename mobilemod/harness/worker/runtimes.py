@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mobilemod.errors import UserError
+from mobilemod.harness.worker.pte_native import Calls, native_folder, native_library, open_native
 from mobilemod.targets import facts_of_file, suffixes_of
 
 
@@ -96,12 +97,27 @@ def tflite_placement(interpreter: Any, output: int) -> tuple[int | None, dict[st
     return parts, dict(Counter(outside.values()))
 
 
+def prepare_pte() -> None:
+    """Load what runs `.pte` files."""
+    if native_folder():
+        native_library()
+    else:
+        import_module("torch")  # before what needs its libraries
+        import_module("executorch.extension.pybindings._C")
+
+
 def load_pte(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Loaded:
     """A `.pte` file in ExecuTorch; what it is delegated to is fixed in the file."""
+    version = f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate, {_threads(threads)}"
+    calls = open_native(path) if native_folder() else _open_in_package(path, threads)
+    return Loaded(*calls, version)
+
+
+def _open_in_package(path: Path, threads: int) -> Calls:
     import torch
 
-    # Not by the package, whose modules take half a minute to import on an emulated processor.
-    from executorch.extension.pybindings import _portable_lib as library
+    # Not by the package, whose modules take long to import.
+    from executorch.extension.pybindings import _C as library
 
     torch.set_num_threads(threads)
     library._unsafe_reset_threadpool(threads)
@@ -121,8 +137,7 @@ def load_pte(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Loaded:
     def outputs() -> np.ndarray:
         return result[0].numpy().reshape(-1).astype(np.float32)
 
-    version = f"ExecuTorch {metadata.version('executorch')}, XNNPACK delegate, {_threads(threads)}"
-    return Loaded(prepare, set_input, invoke, outputs, version)
+    return prepare, set_input, invoke, outputs
 
 
 def _threads(threads: int) -> str:
@@ -135,7 +150,7 @@ class Runtime:
 
     package: as installed; module: as imported. delegates: what it can run a file on, by the
     protocol's names, the usual one first. load: (file, threads, delegate) -> a file ready to run;
-    imports: the modules that it takes.
+    prepare: imports what it takes, so that a timed load is the file's and not Python's.
     """
 
     name: str
@@ -143,12 +158,7 @@ class Runtime:
     module: str
     delegates: tuple[str, ...]
     load: Callable[[Path, int, str], Loaded]
-    imports: tuple[str, ...]
-
-    def prepare(self) -> None:
-        """Import what `load` takes, so that a timed load is the file's and not Python's."""
-        for name in self.imports:
-            import_module(name)
+    prepare: Callable[[], object]
 
     @property
     def version(self) -> str | None:
@@ -166,7 +176,7 @@ RUNTIMES = {
         "ai_edge_litert",
         ("xnnpack", "cpu"),
         load_tflite,
-        ("ai_edge_litert.interpreter",),
+        lambda: import_module("ai_edge_litert.interpreter"),
     ),
     "executorch": Runtime(
         "ExecuTorch",
@@ -174,7 +184,7 @@ RUNTIMES = {
         "executorch",
         ("xnnpack",),
         load_pte,
-        ("torch", "executorch.extension.pybindings._portable_lib"),
+        prepare_pte,
     ),
 }
 

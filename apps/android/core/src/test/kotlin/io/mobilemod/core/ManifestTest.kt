@@ -88,8 +88,8 @@ class ManifestTest {
     @Test
     fun warnsOfAnotherRuntime() {
         val manifest = Manifest.parse(text())
-        assertNull(manifest.versionWarning("executorch", "1.4.1"))
-        assertContains(assertNotNull(manifest.versionWarning("executorch", "1.5.0")), "1.4.1")
+        assertNull(manifest.versionWarning("executorch", "1.5.1"))
+        assertContains(assertNotNull(manifest.versionWarning("executorch", "1.6.0")), "1.5.1")
         assertNull(manifest.versionWarning("coreml", "1"))
     }
 

@@ -53,7 +53,7 @@ class TestBundle(
                     "num_classes" to classes,
                     "labels" to (0 until classes).map { mapOf("id" to "n$it", "label" to "class $it") },
                     "preprocess" to preprocess,
-                    "tools" to mapOf("executorch" to "1.4.1", "ai-edge-litert" to "2.3.0"),
+                    "tools" to mapOf("executorch" to "1.5.1", "ai-edge-litert" to "2.3.0"),
                     "files" to
                         files.map { (file, precision) ->
                             mapOf(
