@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure.machine import machine
-from benchmarks.measure.rounds import examine, measure
+from benchmarks.measure.rounds import Round, examine, measure
 from benchmarks.measure.series import per_round, ratio, spread
 from benchmarks.reports.command import command
 from benchmarks.reports.latency_report import aligned
@@ -27,11 +27,20 @@ IMAGES = 4
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The options, checked; `UserError` for a bad one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_files(parser)
+    return checked(parser.parse_args(argv))
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """The files and how they are timed."""
     parser.add_argument("files", type=Path, nargs="+", help=".pte or .tflite of one input size")
     parser.add_argument("--size", type=int, default=224, help="side of the images (224)")
     parser.add_argument("--rounds", type=int, default=40, help="rounds that count")
     parser.add_argument("--patience", type=float, default=1, help="minutes for quieter rounds")
-    args = parser.parse_args(argv)
+
+
+def checked(args: argparse.Namespace) -> argparse.Namespace:
+    """`add_files`' options; `UserError` for a bad one."""
     for path in args.files:
         if not path.is_file():
             raise UserError(f"{path}: no such file")
@@ -60,9 +69,16 @@ def run(args: argparse.Namespace) -> None:
             "same" if same else f"{sqnr_db(seen[0].logits, quality.logits):.1f}",
         ])  # fmt: skip
     print(aligned(table))
+    print(where(rounds))
+
+
+def where(rounds: list[Round]) -> str:
+    """The machine, and how busy others kept it."""
     made, busy = machine(), np.median([r.others for r in rounds])
-    print(f"{made['processor']} ({', '.join(made['flags'])})")
-    print(f"others kept {busy:.2f} cores busy in the median round")
+    return (
+        f"{made['processor']} ({', '.join(made['flags'])})\n"
+        f"others kept {busy:.2f} cores busy in the median round"
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -67,12 +68,12 @@ def _examine_here(path: Path, images: np.ndarray) -> Quality:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: thread count -> the runs of each file in milliseconds.
+    """One round: the key of a timer (a thread count) -> the runs of each file in milliseconds.
 
     others: cores that other processes kept busy meanwhile, on average; NaN where not known.
     """
 
-    runs: dict[int, list[list[float]]]
+    runs: dict[Any, list[list[float]]]
     others: float
 
 
@@ -91,13 +92,18 @@ def measure(
     the quietest are kept, in order.
     """
     timers = {n: Timer(n, paths, image, runs) for n in threads}
+    return take_rounds(timers, len(paths), rounds, patience)
+
+
+def take_rounds(timers: dict[Any, Timer], files: int, rounds: int, patience: float) -> list[Round]:
+    """As `measure`, of timers that have `files` files each; they are closed at the end."""
     taken: list[Round] = []
     try:
         for timer in timers.values():
-            timer.wait(LOAD_SECONDS)
+            timer.runtimes = timer.wait(LOAD_SECONDS)
         end = time.monotonic() + patience
         for number in progress(itertools.count(), "timing", rounds, "round"):
-            taken.append(_round(timers, order_of_round(len(paths), number)))
+            taken.append(_round(timers, order_of_round(files, number)))
             quiet = sum(r.others <= QUIET for r in taken)
             if quiet >= rounds or (len(taken) >= rounds and time.monotonic() > end):
                 break
@@ -117,7 +123,7 @@ def quietest(taken: list[Round], count: int) -> list[Round]:
     return [taken[i] for i in sorted(ranked[:count])]
 
 
-def _round(timers: dict[int, Timer], order: list[int]) -> Round:
+def _round(timers: dict[Any, Timer], order: list[int]) -> Round:
     start, busy, own = time.perf_counter(), busy_seconds(), 0.0
     runs = {}
     for n, timer in timers.items():
@@ -129,17 +135,28 @@ def _round(timers: dict[int, Timer], order: list[int]) -> Round:
 
 
 class Timer:
-    """A process that has all files loaded for one thread count and times rounds on demand."""
+    """A process that has all files loaded for one thread count and times rounds on demand.
 
-    def __init__(self, threads: int, paths: list[Path], image: np.ndarray, runs: int):
+    packages: a folder whose Python packages go before those that are installed.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        paths: list[Path],
+        image: np.ndarray,
+        runs: int,
+        packages: Path | None = None,
+    ):
         context = multiprocessing.get_context("spawn")
         self.threads = threads
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(theirs, paths, image, threads, runs), daemon=True
+            target=_serve, args=(theirs, paths, image, threads, runs, packages), daemon=True
         )
         self.process.start()
         theirs.close()
+        self.runtimes: list[str] = []
 
     def wait(self, seconds: float) -> Any:
         """The process's next answer; `UserError` where it died or takes too long."""
@@ -170,7 +187,10 @@ def _serve(
     image: np.ndarray,
     threads: int,
     runs: int,
+    packages: Path | None,
 ) -> None:
+    if packages is not None:
+        sys.path.insert(0, str(packages))
     import torch
 
     from benchmarks.measure.loaded import load
@@ -179,7 +199,7 @@ def _serve(
 
     loaded = [load(path, threads) for path in paths]
     inputs = [file.prepare(image) for file in loaded]
-    connection.send("ready")
+    connection.send([file.runtime for file in loaded])
     while True:
         try:
             order = connection.recv()

@@ -86,7 +86,7 @@ def outside(made: Made, target: str, tmp_path) -> list[str]:
     return [n.op for n in backend.read_graph(path).nodes if n.partition is None]
 
 
-# Pattern -> the target whose own tools lower it to a file that computes something else, or doesn't run.
+# Pattern -> the target whose own tools lower it to a file that is wrong, or doesn't run.
 WRONG: dict[str, tuple[str, Made]] = {
     "softmax behind a convolution": ("executorch", lambda m, x: F.softmax(x, -1)),
     "talking heads": ("executorch", lambda m, x: m.conv(F.softmax(m.conv(scores(x)), -1)) @ x),
