@@ -27,6 +27,9 @@ THREADS    ?= 1
 # Anything: a device of the tests is emulated and plugged in for `validate`, see docs/harness-adb.md.
 ADB_EMULATED ?=
 ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
+QNN        ?= $(or $(MOBILEMOD_QNN),.qnn)
+# Chips to compile for, by commas.
+SOC        ?= SM8750
 BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
 APPS       ?= web,android,ios
@@ -55,8 +58,8 @@ AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSES)"))
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
 
-.PHONY: all setup data train export validate stress search inspect report bench arm64 swift coreai bench-setup \
-  bench-latency web apps test-apps test test-slow test-long lint clean
+.PHONY: all setup data train export validate stress search inspect report bench arm64 swift coreai qnn \
+  compile bench-setup bench-latency web apps test-apps test test-slow test-long lint clean
 .DELETE_ON_ERROR:
 
 all:
@@ -135,6 +138,14 @@ swift: setup
 # Apple's Core AI, for TARGETS=coreai; few need it.
 coreai: setup
 	$(PIP) --no-deps -r export/targets/coreai/requirements.txt
+
+# Qualcomm's NPU compiler, under its own licence, for `compile` and `inspect --npu`; few need it.
+qnn: setup
+	$(PIP) --no-deps --upgrade --target "$(QNN)" -r export/npu/requirements.txt
+
+# SOC=SM8750,SM8650: the chips.
+compile: setup
+	$(CLI) compile "$(OUT)" --soc "$(SOC)" --qnn "$(QNN)"
 
 # What `bench-latency` compares with: ONNX Runtime, and onnx2tf in an environment of its own.
 bench-setup: setup

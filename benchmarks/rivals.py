@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure import qualcomm
 from benchmarks.measure.file_facts import anatomy, answers, instructions
 from benchmarks.measure.machine import machine
 from benchmarks.measure.remembered import remembered
@@ -44,6 +43,7 @@ from benchmarks.routes.candidates import (
 )
 from benchmarks.routes.network import test_images
 from benchmarks.routes.plain_routes import FLOAT, INT8
+from export.npu.qualcomm import Compiler, find_compiler
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
@@ -61,6 +61,7 @@ PUBLISHED = {
     "efficientmod_xxs": 77.1, "efficientmod_xs": 79.4, "efficientmod_s": 81.9,
     "efficientformerv2_s0": 75.7, "efficientformerv2_s1": 79.0, "efficientformerv2_s2": 81.6,
 }  # fmt: skip
+SOC = "SM8750"
 PAIRS = (
     ("efficientmod_xxs", "efficientformerv2_s0"),
     ("efficientmod_xxs", "efficientformerv2_s1"),
@@ -106,8 +107,10 @@ def rival(name: str, args: argparse.Namespace) -> Rival:
         except UserError as error:
             found.missing.append(f"{name}: no instructions: {error}")
         try:
-            folder = qualcomm.compiler_folder(args.qnn)
-            found.taken[row.key] = remembered(row.path, qualcomm.acceptance, folder)
+            compiler = find_compiler(args.qnn)
+            found.taken[row.key] = remembered(
+                row.path, _accepted, compiler, decided=compiler.version
+            )
         except UserError as error:
             found.missing.append(f"{name}: {error}")
     return found
@@ -124,6 +127,11 @@ def _expected(name: str, images: np.ndarray) -> np.ndarray:
 
 def _card(bundle: Bundle) -> np.ndarray:
     return bundle.preprocess.normalize(draw_card(*bundle.preprocess.sides)[None])
+
+
+def _accepted(path: Path, compiler: Compiler) -> dict[str, int]:
+    taken = compiler.accept(path, SOC)
+    return {"selected": taken.selected, "ops": taken.ops, "partitions": taken.partitions}
 
 
 def files_table(rivals: list[Rival]) -> report.Table:

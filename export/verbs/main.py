@@ -20,9 +20,9 @@ from mobilemod.progress import working
 
 # A module each, in the order of the help.
 VERBS = (
-    "make.data", "make.train", "make.export", "measure.validate", "measure.harness", "make.apps",
-    "measure.stress", "look.inspect", "look.profile", "look.diff", "measure.sensitivity",
-    "measure.search", "look.report", "measure.arm64", "measure.bench",
+    "make.data", "make.train", "make.export", "make.compile", "measure.validate",
+    "measure.harness", "make.apps", "measure.stress", "look.inspect", "look.profile", "look.diff",
+    "measure.sensitivity", "measure.search", "look.report", "measure.arm64", "measure.bench",
 )  # fmt: skip
 
 

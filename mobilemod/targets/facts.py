@@ -22,7 +22,8 @@ class Facts:
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
     op, quantize. dynamic_int8: kernels of float data and int8 weights quantize the data while they
-    run. int16: 16-bit whole numbers are codes of activations. arithmetic: how it computes, in
+    run. int16: 16-bit whole numbers are codes of activations. npu: the compilers of phones' NPUs
+    take them. arithmetic: how it computes, in
     words that follow a file's name.
     """
 
@@ -42,4 +43,5 @@ class Facts:
     explicit_int8: bool = False
     dynamic_int8: bool = False
     int16: bool = False
+    npu: bool = False
     searched_first: bool = False

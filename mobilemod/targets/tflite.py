@@ -15,5 +15,6 @@ FACTS = Facts(
     named=True,
     dynamic_int8=True,
     int16=True,
+    npu=True,
     searched_first=True,
 )

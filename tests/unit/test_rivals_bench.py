@@ -7,7 +7,6 @@ import json
 import pytest
 
 from benchmarks import rivals
-from benchmarks.measure import qualcomm
 from benchmarks.measure.remembered import remembered
 from benchmarks.routes.candidates import MOBILE, OURS, Candidate
 from mobilemod.errors import UserError
@@ -63,21 +62,6 @@ def test_bad_options_are_told(words, said, monkeypatch):
 
 def test_every_network_of_a_pair_has_its_accuracy():
     assert {name for pair in rivals.PAIRS for name in pair} == set(rivals.PUBLISHED)
-
-
-def test_what_the_compiler_says():
-    line = "Partitioned subgraph<0>, selected 490 ops, from a total of 492 ops. resulted in 3 parti"
-    assert qualcomm.counts(f"INFO: x\n{line}") == {"selected": 490, "ops": 492, "partitions": 3}
-    with pytest.raises(UserError, match="ops: ERROR: no library$"):
-        qualcomm.counts("INFO: x\nERROR: no library\n")
-    with pytest.raises(UserError, match="--qnn DIR says where"):
-        qualcomm.compiler_folder(None)
-
-
-def test_the_compiler_is_found_where_it_was_installed(tmp_path):
-    (tmp_path / qualcomm.PACKAGE).mkdir()
-    (tmp_path / qualcomm.PACKAGE / qualcomm.LIBRARY).touch()
-    assert qualcomm.compiler_folder(tmp_path).name == qualcomm.PACKAGE
 
 
 calls: list[str] = []
