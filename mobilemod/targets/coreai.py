@@ -1,6 +1,6 @@
 """Core AI: Apple's runtime beside Core ML since iOS 27 and macOS 27; it runs on Linux too."""
 
-from mobilemod.targets.facts import Facts
+from mobilemod.targets.facts import Facts, Use
 
 FACTS = Facts(
     name="coreai",
@@ -18,4 +18,13 @@ FACTS = Facts(
     },
     named=True,
     explicit_int8=True,
+    uses=(
+        Use(
+            "ios27",
+            1,
+            "Core AI",
+            "Apple's newer runtime, with the same int8 table",
+            "Apple's own runtime on Linux, no phone",
+        ),
+    ),
 )

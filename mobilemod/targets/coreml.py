@@ -1,6 +1,6 @@
 """Core ML: an ML program in float16, int8 where its graph says so."""
 
-from mobilemod.targets.facts import Facts
+from mobilemod.targets.facts import Facts, Use
 
 FACTS = Facts(
     name="coreml",
@@ -16,4 +16,21 @@ FACTS = Facts(
         "'mobilemod bench --device mac' records where each op ran"
     },
     explicit_int8=True,
+    uses=(
+        Use(
+            "ios17",
+            1,
+            "Core ML, all compute units",
+            "the Neural Engine, which computes int8 faster; what really ran where is in a device's "
+            "report",
+            "our evaluator on Linux, no phone",
+        ),
+        Use(
+            "ios27",
+            2,
+            "Core ML, all compute units",
+            "it runs there too",
+            "our evaluator on Linux, no phone",
+        ),
+    ),
 )

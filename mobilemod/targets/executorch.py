@@ -1,6 +1,6 @@
 """ExecuTorch, whose files name XNNPACK as their delegate."""
 
-from mobilemod.targets.facts import Facts
+from mobilemod.targets.facts import Facts, Use
 
 FACTS = Facts(
     name="executorch",
@@ -12,4 +12,37 @@ FACTS = Facts(
     arithmetic="sums codes exactly, scales in float32, rounds ties to even",
     relatives=(".ptd", ".bpte"),
     channels_last=True,
+    uses=(
+        Use(
+            "android-dot",
+            2,
+            "ExecuTorch with XNNPACK",
+            "0.41 of float's instructions on a Cortex-A76, 0.43 with int8 matrix products",
+            "emulated processors, no phone",
+        ),
+        Use(
+            "android-old",
+            2,
+            "ExecuTorch with XNNPACK",
+            "0.70 of float's instructions",
+            "an emulated processor, no phone",
+        ),
+        Use("ios-older", 2, "ExecuTorch with XNNPACK", "int8 on the processor", "no phone"),
+        Use("ios17", 3, "ExecuTorch with XNNPACK", "on the processor alone", "no phone"),
+        Use(
+            "x86-vnni",
+            2,
+            "ExecuTorch with XNNPACK",
+            "1.5 to 1.8 times as fast as float",
+            "such a machine",
+        ),
+        Use(
+            "x86",
+            2,
+            "ExecuTorch with XNNPACK",
+            "float: int8 is hardly faster",
+            "such a machine",
+            int8=False,
+        ),
+    ),
 )

@@ -5,6 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Where a file is shipped to, in the order in which advice lists it: name -> in words.
+PLACES = {
+    "ios27": "iPhone, iOS 27 and later",
+    "ios17": "iPhone, iOS 17 to 26",
+    "ios-older": "iPhone, before iOS 17",
+    "android-npu": "Android, a chip whose NPU's compiler you have",
+    "android-dot": "Android, processors with int8 dot products (from Cortex-A55, A75 of 2017)",
+    "android-old": "Android, processors without (Cortex-A53, A57, A72, A73)",
+    "web": "web, WebAssembly",
+    "x86-vnni": "desktop or server, x86 with VNNI",
+    "x86": "desktop or server, x86 without VNNI",
+}
+
+
+@dataclass(frozen=True)
+class Use:
+    """That a target's files serve at a place of `PLACES`.
+
+    rank: 1 is the first choice there. int8: else the float twin. engine: what runs it there.
+    why: with the figures that speak for it; ran: whether that engine was run on such a machine, or
+    what stood in for it.
+    """
+
+    place: str
+    rank: int
+    engine: str
+    why: str
+    ran: str
+    int8: bool = True
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -17,7 +47,8 @@ class Facts:
     bundle holds several. packages: what writes its files; not every machine has a build of
     them. installed_by: the command that installs them, "" where they come with the environment;
     else the target is lowered to only where it is asked for. lacks: part of
-    `export.targets.target.Target` that it doesn't have -> what a user is told.
+    `export.targets.target.Target` that it doesn't have -> what a user is told. uses: where its
+    files are shipped to.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -38,6 +69,7 @@ class Facts:
     fold: bool = True
     relatives: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
+    uses: tuple[Use, ...] = ()
     channels_last: bool = False
     named: bool = False
     explicit_int8: bool = False

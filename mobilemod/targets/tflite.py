@@ -1,6 +1,6 @@
 """TFLite: LiteRT with its default delegate, XNNPACK."""
 
-from mobilemod.targets.facts import Facts
+from mobilemod.targets.facts import Facts, Use
 
 FACTS = Facts(
     name="tflite",
@@ -17,4 +17,57 @@ FACTS = Facts(
     int16=True,
     npu=True,
     searched_first=True,
+    uses=(
+        Use(
+            "android-npu",
+            1,
+            "LiteRT's NPU accelerator, on the file that `compile` made",
+            "one partition on the NPU, which computes int8 alone fast",
+            "compiled on Linux, no phone ran it",
+        ),
+        Use(
+            "android-dot",
+            1,
+            "LiteRT with XNNPACK",
+            "0.41 of float's instructions on a Cortex-A76, 0.37 with int8 matrix products",
+            "emulated processors, no phone",
+        ),
+        Use(
+            "android-old",
+            1,
+            "LiteRT with XNNPACK",
+            "0.70 of float's instructions on a Cortex-A53: int8 pays least here",
+            "an emulated processor, no phone",
+        ),
+        Use(
+            "ios-older",
+            1,
+            "LiteRT with XNNPACK",
+            "int8 on the processor, where Core ML has none",
+            "emulated processors, no phone",
+        ),
+        Use("ios17", 2, "LiteRT with XNNPACK", "on the processor alone", "emulated, no phone"),
+        Use(
+            "web",
+            1,
+            "LiteRT.js",
+            "the one runtime of a browser that takes these files",
+            "headless Chromium",
+        ),
+        Use(
+            "x86-vnni",
+            1,
+            "LiteRT with XNNPACK",
+            "2.0 to 2.3 times as fast as float; recipe cpu-x86 is the faster one",
+            "such a machine",
+        ),
+        Use(
+            "x86",
+            1,
+            "LiteRT with XNNPACK",
+            "float: int8 is 1.05 times as fast and no more; it pays in bytes, a quarter",
+            "such a machine",
+            int8=False,
+        ),
+    ),
 )
