@@ -22,7 +22,7 @@ from mobilemod.progress import working
 VERBS = (
     "make.data", "make.train", "make.export", "measure.validate", "measure.harness", "make.apps",
     "measure.stress", "look.inspect", "look.profile", "look.diff", "measure.sensitivity",
-    "measure.search", "look.report", "measure.arm64", "measure.bench",
+    "measure.search", "look.report", "measure.arm64", "measure.gpu", "measure.bench",
 )  # fmt: skip
 
 
