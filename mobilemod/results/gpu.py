@@ -19,7 +19,8 @@ def outcome_text(entry: dict[str, Any]) -> str:
 def outside_text(entry: dict[str, Any]) -> str:
     """The ops that the GPU doesn't take, by name, and how many the processor ran in all."""
     ops = ", ".join(f"{op} ({why})" if why else op for op, why in entry["outside"].items())
-    counted = "" if entry["on_cpu"] is None else f"; {entry['on_cpu']} ops on the processor"
+    count = entry["on_cpu"]
+    counted = "" if count is None else f"; {count} op{'s'[: count != 1]} on the processor"
     return f"outside: {ops or 'ops that its runtime does not name'}{counted}"
 
 
