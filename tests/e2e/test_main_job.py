@@ -179,9 +179,9 @@ def test_the_bundled_table_is_of_the_bundled_weights(bundled_form):
 
 @pytest.mark.slow
 def test_files_on_a_gpu(run, data_dir, bundle, measured, on_a_gpu):
-    """Both files whole, and every answer the processor's."""
+    """Both files whole, their answers the processor's; the rest of the record as without it."""
     out, _ = bundle
-    limits = ("--max-drop", "100", "--min-agreement", "99", "--limit", LIMIT)
+    limits = ("--max-drop", "100", "--min-agreement", "90", "--limit", LIMIT)
     process = run("validate", out, "--data", data_dir, *limits, "--gpu", "--json", "-")
     record = json.loads(process.stdout)
     assert record["gpu"]["images"] == 20
