@@ -30,6 +30,9 @@ ARM64      ?= $(or $(MOBILEMOD_ARM64),.arm64)
 QNN        ?= $(or $(MOBILEMOD_QNN),.qnn)
 # Chips to compile for, by commas.
 SOC        ?= SM8750
+# Where SwiftShader lies; WITH_GPU=1: `validate` runs files on a GPU too.
+GPU        ?= $(or $(MOBILEMOD_GPU),.gpu)
+WITH_GPU   ?=
 BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
 APPS       ?= web,android,ios
@@ -58,7 +61,7 @@ AROUND := $(if $(ADB_EMULATED),$(BIN)/python -m tests.adbd.around)
 DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSES)"))
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
 
-.PHONY: all setup data train export validate stress search inspect report bench arm64 swift coreai qnn \
+.PHONY: all setup data train export validate stress search inspect report bench arm64 gpu swift coreai qnn \
   compile bench-setup bench-latency web apps test-apps test test-slow test-long lint clean
 .DELETE_ON_ERROR:
 
@@ -105,7 +108,8 @@ export: setup
 
 # DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	MOBILEMOD_ARM64="$(ARM64)" $(AROUND) $(CLI) validate "$(OUT)" $(MEASURED) $(if $(AUDIT_ONLY),--audit-only) $(if $(LIMIT),--limit $(LIMIT)) \
+	MOBILEMOD_ARM64="$(ARM64)" MOBILEMOD_GPU="$(GPU)" $(AROUND) $(CLI) validate "$(OUT)" $(MEASURED) \
+	  $(if $(AUDIT_ONLY),--audit-only) $(if $(LIMIT),--limit $(LIMIT)) $(if $(WITH_GPU),--gpu) \
 	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
 	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
 	    $(if $(SUSTAINED),--sustained $(SUSTAINED))) \
@@ -130,6 +134,10 @@ bench: setup
 
 arm64: setup
 	$(CLI) arm64 --out "$(ARM64)"
+
+# SwiftShader, a software GPU for `validate --gpu`, unpacked into .gpu.
+gpu: setup
+	$(CLI) gpu --out "$(GPU)"
 
 # A Swift compiler for the checks of apps/ios, unpacked into .swift.
 swift: setup

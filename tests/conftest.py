@@ -58,6 +58,15 @@ def adb(tmp_path_factory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
+def on_a_gpu() -> None:
+    """Skips the test, with the line that a user gets, where there is no GPU."""
+    from tests.gpus import lacking
+
+    if (why := lacking()) is not None:
+        pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """The published network's shapes and golden logits."""
     return TEST_DATA / "efficientmod"

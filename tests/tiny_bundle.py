@@ -70,7 +70,7 @@ class Builder:
     ) -> None:
         """Add one, of the first version of its kind that takes int8."""
         c = schema.OperatorCodeT()
-        c.builtinCode = c.deprecatedBuiltinCode = code
+        c.builtinCode, c.deprecatedBuiltinCode = code, min(code, 127)
         c.version = 1
         o = schema.OperatorT()
         o.opcodeIndex, o.inputs, o.outputs = len(self.model.operatorCodes), inputs, [output]

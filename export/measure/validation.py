@@ -212,13 +212,17 @@ def measured_before(folder: Path) -> bool:
 
 
 def validate_bundle(
-    folder: Path, data: Path | DataSet | None, gates: Gates, limit: int | None = None
+    folder: Path,
+    data: Path | DataSet | None,
+    gates: Gates,
+    limit: int | None = None,
+    gpu: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Measure a bundle on `data`'s validation images and write `report/` into it.
 
     `report/validation.json` is the record, `report/report.html` the page for people. Without
     `data` the report holds the audit and says that accuracy was not measured; a measured report
-    is then left as it is.
+    is then left as it is. gpu: what `export.measure.gpu` found out, which goes into the record.
     """
     bundle = load_bundle(folder)
     files = bundle.manifest.files
@@ -244,6 +248,7 @@ def validate_bundle(
     record = build_record(
         predictions, targets, labels, names, damaged, info, audits,
         reasons=reasons, left_out=left_out, about=about, task=bundle.manifest.task,
+        gpu=gpu,
     )  # fmt: skip
     verdicts = check(record, gates)
     record = judged(record, verdicts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -67,6 +67,25 @@ class Runner:
     def run_many(self, x: np.ndarray) -> np.ndarray:
         """float32 (N, 3, H, W) to float32 logits (N, K), an image at a time as on a phone."""
         return np.stack([self.run(image[None]) for image in x])
+
+
+@dataclass(frozen=True)
+class GpuRun:
+    """What a GPU made of a file.
+
+    outputs: float32 (N, K), None where it failed: `error` is then why, as one line. whole: every op
+    ran there; outside: the ops that it doesn't take, by name, and why; on_cpu: how many ops ran on
+    the processor instead, None where that isn't known. adapter: the GPU's name; description: what
+    ran the file, with version.
+    """
+
+    adapter: str
+    description: str
+    outputs: np.ndarray | None = None
+    whole: bool = False
+    outside: Mapping[str, str] = field(default_factory=dict)
+    on_cpu: int | None = None
+    error: str | None = None
 
 
 class Taps(Protocol):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.graph import FileGraph
-    from export.targets.base import Cutter, ModelInfo, Runner, Taps
+    from export.targets.base import Cutter, GpuRun, ModelInfo, Runner, Taps
 
 # Module of a target's folder -> the functions in it that `Target` calls.
 PARTS = {
@@ -30,6 +30,7 @@ PARTS = {
     "taps": ("open_taps",),
     "cut": ("open_cutter",),
     "check": ("check_file",),
+    "gpu": ("run_on_gpu",),
 }
 
 
@@ -76,6 +77,13 @@ class Target:
         images: float32 (N, 3, H, W), normalized. `UserError` tells by how much it parts.
         """
         self._part("check", path).check_file(path, module, images)
+
+    def run_on_gpu(self, path: Path, images: np.ndarray) -> GpuRun:
+        """What a GPU of this machine makes of the file, in a process of its own.
+
+        images: float32 (N, 3, H, W), normalized. `UserError` where there is no GPU to be found.
+        """
+        return self._part("gpu", path).run_on_gpu(path, images)
 
     def has(self, part: str) -> bool:
         """Whether there is a part, by its name in `PARTS`."""

@@ -23,7 +23,7 @@ VERBS = (
     "make.data", "make.train", "make.export", "make.compile", "measure.validate",
     "measure.harness", "make.apps", "measure.stress", "look.inspect", "look.profile", "look.diff",
     "measure.sensitivity", "measure.search", "look.report", "look.advise", "measure.arm64",
-    "measure.bench",
+    "measure.gpu", "measure.bench",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mobilemod.evaluation.statistics import images_needed, upper_end
+from mobilemod.results.gpu import outcome_text
 from mobilemod.results.schema import int8_pairs, validate_record
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
 from mobilemod.tasks import task_of
@@ -33,7 +34,7 @@ class Gates:
 
 
 def check(record: dict, gates: Gates) -> list[Verdict]:
-    """A verdict for each int8 file's drop and for each pair of int8 files.
+    """A verdict for each int8 file's drop, each pair of int8 files, and each file on a GPU.
 
     A record without predictions has nothing to judge: the list is empty. A record with
     predictions but without an int8 file or without the torch float reference fails, so that a
@@ -51,7 +52,11 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
         judge_file(p["name"], p["drop"], images, gates, reference, task.counted) for p in int8
     ]
     pairs = int8_pairs(record)
-    return verdicts + [_agreement(task, a, b, pair, gates.min_agreement) for a, b, pair in pairs]
+    verdicts += [_agreement(task, a, b, pair, gates.min_agreement) for a, b, pair in pairs]
+    checked = record.get("gpu") or {"images": 0, "files": []}
+    return verdicts + [
+        judge_gpu(entry, checked["images"], gates.min_agreement) for entry in checked["files"]
+    ]
 
 
 def judged(record: dict, verdicts: Sequence[Verdict]) -> dict:
@@ -137,6 +142,17 @@ def _agreement(task: Task, a: str, b: str, pair: dict | None, limit: float) -> V
     state = word(value >= limit - _SLACK)
     line = f"{a} / {b}: agreement {_near(value, limit)} %, gate {limit:g} %: {state}"
     return Verdict(name, state, line, "agreement", value, limit)
+
+
+def judge_gpu(entry: dict[str, Any], images: int, limit: float) -> Verdict:
+    """Whether a file ran whole on a GPU and answered as on the processor on `limit` % of images."""
+    value = entry["agreement_percent"]
+    good = entry["whole"] and value is not None and value >= limit - _SLACK
+    line = f"gpu: {entry['file']}: {outcome_text(entry)}"
+    if value is not None:
+        line += f", agreement {_near(value, limit)} % on {images} images, gate {limit:g} %"
+    state = word(good)
+    return Verdict(f"gpu: {entry['file']}", state, f"{line}: {state}", "gpu", value, limit)
 
 
 def _near(value: float, limit: float) -> str:

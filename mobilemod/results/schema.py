@@ -39,6 +39,7 @@ def build_record(
     left_out: Mapping[str, int] | None = None,
     about: Mapping[str, Any] | None = None,
     task: str = DEFAULT,
+    gpu: Mapping[str, Any] | None = None,
 ) -> dict:
     """The record of a task's outputs of N images, JSON-ready.
 
@@ -47,7 +48,8 @@ def build_record(
     as many, or none. left_out: how many files beside them weren't taken for images, by kind. about:
     where they lie, `ImageFolder.about`'s form. task: its name. bundle_info: anything JSON-like; a
     file's size is taken from `bundle_info["files"]` (by name, or a list with "name" or "file") or
-    its audit, under "bytes". audits: by file name. No predictions: accuracy wasn't measured.
+    its audit, under "bytes". audits: by file name. gpu: `GpuCheck`'s form. No predictions: accuracy
+    wasn't measured.
 
     Raises UserError where shapes, names or roles don't fit each other.
     """
@@ -120,6 +122,7 @@ def build_record(
             if reference and p.role == "int8"
         ],
         "audits": json_ready(audits),
+        "gpu": json_ready(gpu),
         "verdicts": None,
     }
     validate_record(record)

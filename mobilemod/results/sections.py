@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mobilemod.evaluation.statistics import images_needed
 from mobilemod.results.axes import linear, nice_ticks, upright
+from mobilemod.results.gpu import ROWS_HEAD, gpu_rows
 from mobilemod.results.markup import Html, join, named, table, tag
 from mobilemod.results.parts import section
 from mobilemod.results.table import drop_text, size_text, sqnr_text
@@ -219,3 +220,16 @@ def audit_text(key: str, value: object) -> object:
     if isinstance(value, list):
         return join(*(tag("div", audit_text(key, v)) for v in value))
     return value
+
+
+def gpu(record: dict) -> Html | None:
+    """What a GPU made of the files; nothing where it wasn't asked."""
+    checked = record.get("gpu")
+    if not checked:
+        return None
+    cells = [[*row[:-1], tag("td", row[-1], class_="text")] for row in gpu_rows(checked)]
+    note = (
+        f"Each file as an app opens it for the GPU, on {checked['images']} images, "
+        "against the same file on the processor."
+    )
+    return section("On a GPU", note, table(list(ROWS_HEAD), cells, "wide"))

@@ -101,6 +101,27 @@ class Worst(Closed):
     images: list[WorstImage]
 
 
+class GpuFile(Closed):
+    """One file on a GPU, against the same file on the processor."""
+
+    file: str
+    adapter: str
+    runner: str
+    whole: bool
+    outside: dict[str, str]
+    on_cpu: int | None
+    agreement_percent: Percent | None
+    max_difference: float | None
+    error: str | None
+
+
+class GpuCheck(Closed):
+    """What a GPU of the validating machine made of the files that it can run."""
+
+    images: int
+    files: list[GpuFile]
+
+
 class VerdictEntry(Closed):
     """As of `mobilemod.results.verdict.Verdict`."""
 
@@ -128,6 +149,7 @@ class ValidationRecord(Closed):
     disagreements: list[Disagreement]
     worst_images: list[Worst]
     audits: dict[str, Any]
+    gpu: GpuCheck | None = None
     verdicts: list[VerdictEntry] | None
 
     @model_validator(mode="after")
@@ -178,6 +200,7 @@ class TaskRecord(Open):
     disagreements: list[dict[str, Any]]
     worst_images: list[dict[str, Any]]
     audits: dict[str, Any]
+    gpu: GpuCheck | None = None
     verdicts: list[VerdictEntry] | None
 
     @model_validator(mode="after")

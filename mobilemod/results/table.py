@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mobilemod.data.listing import left_out_text
+from mobilemod.results.gpu import ROWS_HEAD, gpu_rows
 from mobilemod.results.schema import int8_pairs, validate_record
 from mobilemod.tasks import task_of
 
@@ -76,6 +77,9 @@ def text_table(record: dict) -> str:
             cells = [f"{pair[agreement.key]:.2f}", sqnr_text(pair)] if pair else ["–", "–"]
             rows.append([f"{a} / {b}", *cells])
         lines += ["", *aligned(rows)]
+    if checked := record.get("gpu"):
+        table = [list(ROWS_HEAD), *gpu_rows(checked)]
+        lines += ["", *aligned(table, left=frozenset({0, 1, len(ROWS_HEAD) - 1}))]
     if record["measured"]:
         differing = len(record["disagreements"])
         lines += ["", f"{data['images']} images, int8 files differ on {differing}"]

@@ -15,8 +15,8 @@ STATES = (FAIL, UNDECIDED, PASS)
 class Verdict:
     """One gate's outcome. state: "pass", "fail" or "undecided". line: for people.
 
-    kind: "drop", "mean drop", "agreement" or "presence". reason: why it is undecided, or why more
-    images are needed; images_needed: about how many, where more would decide it.
+    kind: "drop", "mean drop", "agreement", "gpu" or "presence". reason: why it is undecided, or
+    why more images are needed; images_needed: about how many, where more would decide it.
     """
 
     name: str

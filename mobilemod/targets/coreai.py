@@ -15,6 +15,7 @@ FACTS = Facts(
     lacks={
         "taps": "Core AI's runtime takes no tensor's place while it runs: no diff of its files",
         "cut": "no profile of Core AI files here: its runtime on this system is no phone's",
+        "gpu": "Core AI files run on a Mac's and an iPhone's GPU alone",
     },
     named=True,
     explicit_int8=True,

@@ -13,7 +13,8 @@ FACTS = Facts(
     relatives=(".mlmodel", ".mlmodelc"),
     lacks={
         "cut": "no profile of Core ML files here; "
-        "'mobilemod bench --device mac' records where each op ran"
+        "'mobilemod bench --device mac' records where each op ran",
+        "gpu": "Core ML files run on a Mac's and an iPhone's GPU alone",
     },
     explicit_int8=True,
     uses=(

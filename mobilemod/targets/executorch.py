@@ -11,6 +11,7 @@ FACTS = Facts(
     packages=("executorch",),
     arithmetic="sums codes exactly, scales in float32, rounds ties to even",
     relatives=(".ptd", ".bpte"),
+    lacks={"gpu": "ExecuTorch's files are XNNPACK's here, which has no GPU"},
     channels_last=True,
     uses=(
         Use(

@@ -175,3 +175,19 @@ def test_the_bundled_table_is_of_the_bundled_weights(bundled_form):
     prepared = from_table(bundled_form, table, "table")  # UserError where its weights aren't these
     assert prepared.calibration == table and table.count == 256
     assert prepared.reference != table.weights  # equalization and bias correction
+
+
+@pytest.mark.slow
+def test_files_on_a_gpu(run, data_dir, bundle, measured, on_a_gpu):
+    """Both files whole, their answers the processor's; the rest of the record as without it."""
+    out, _ = bundle
+    limits = ("--max-drop", "100", "--min-agreement", "90", "--limit", LIMIT)
+    process = run("validate", out, "--data", data_dir, *limits, "--gpu", "--json", "-")
+    record = json.loads(process.stdout)
+    assert record["gpu"]["images"] == 20
+    assert {e["file"].partition(".")[2] for e in record["gpu"]["files"]} == {"tflite"}
+    judged = [v for v in record["verdicts"] if v["kind"] == "gpu"]
+    assert len(judged) == 2 and all(v["passed"] for v in judged), [v["line"] for v in judged]
+    assert "fully accelerated by " in judged[0]["line"]
+    assert {**record, "gpu": None, "verdicts": None} == {**measured, "verdicts": None}
+    assert "on a GPU" in run("report", out).stdout

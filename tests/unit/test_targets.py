@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export.targets import target as protocol
@@ -73,7 +74,11 @@ def check_signature(given: ast.arguments, where: str) -> None:
 )
 def test_what_is_lacking_is_told(name, part, tmp_path):
     path, target = tmp_path / f"a{TARGETS[name].suffix}", get_target(name)
-    use = {"cut": target.open_cutter, "taps": target.open_taps}[part]
+    use = {
+        "cut": target.open_cutter,
+        "taps": target.open_taps,
+        "gpu": lambda p: target.run_on_gpu(p, np.zeros((1, 3, 8, 8), np.float32)),
+    }[part]
     with pytest.raises(UserError) as caught:
         use(path)
     assert str(caught.value) == f"{path}: {TARGETS[name].lacks[part]}"

@@ -25,7 +25,7 @@ from export.graph import (
     shape_text,
 )
 from export.targets.tflite.edit import OPERATORS
-from export.targets.tflite.partitions import RuntimeRefusal, ask_partitions
+from export.targets.tflite.placement.partitions import RuntimeRefusal, ask_partitions
 from export.targets.tflite.reader import DTYPES, called, names_of, read_model
 from export.targets.tflite.work import OPS, SHAPE_FIRST, UNKNOWN, macs
 from mobilemod.targets.tflite import FACTS

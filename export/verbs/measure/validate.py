@@ -33,16 +33,22 @@ def add_options(p: argparse.ArgumentParser) -> None:
     limit_option(p)
     p.add_argument("--device", metavar="KIND[:ID][,…]",
                    help=f"on devices: {DEVICES}")  # fmt: skip
+    p.add_argument("--gpu", action="store_true",
+                   help="also run the files that a GPU of this machine takes there, on 20 images: "
+                   "ops outside, agreement with the processor")  # fmt: skip
     device_options(p, " (--device)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
+    from export.measure.gpu import check_gpu
     from export.measure.validation import measured_before, validate_bundle
     from mobilemod.results.gates import Gates
     from mobilemod.results.table import text_table
 
     if args.device is not None:
+        if args.gpu:
+            raise UserError("--gpu is of this machine; it doesn't go with --device")
         return _run_validate_devices(args)
     refuse(args, ("gates", "threads", "sustained", "files"), "goes with --device")
     limits = given(args, ("max_drop", "max_upper", "min_agreement"))
@@ -52,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "no images to measure on: give --data DIR (DATA=… with make), or --audit-only"
         )
-    record, verdicts = validate_bundle(args.bundle, data, gates, args.limit)
+    if data is None and args.gpu:
+        raise UserError("--gpu needs images: give --data DIR, and no --audit-only")
+    # First: whether there is a GPU shows at once, the rest takes long.
+    gpu = check_gpu(args.bundle, data, args.limit) if args.gpu else None
+    record, verdicts = validate_bundle(args.bundle, data, gates, args.limit, gpu)
     report = args.bundle / "report" / "report.html"
     lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
     if not record["measured"]:

@@ -60,6 +60,13 @@ class Debian:
         self._apt(*install, *archives, "--download-only", *names)
         return sorted(into / file for file in files)
 
+    def fetch_alone(self, package: str, architecture: str, into: Path) -> Path:
+        """Download a package without what it depends on; the `.deb` file."""
+        name = f"{package}:{architecture}"
+        (line,) = self._apt("download", "--print-uris", name).splitlines()
+        self._apt("download", "--quiet", "--quiet", name, cwd=into)
+        return into / line.split()[1]
+
     def _configuration(self) -> str:
         # The host's way to the network (a proxy, say) holds here too; nothing else of it does.
         dump = ["apt-config", "dump", "--no-empty", "--format", '%F "%v";%n', "Acquire"]
@@ -84,10 +91,9 @@ class Debian:
             f'Acquire::GzipIndexes "true";\n'
         )
 
-    def _apt(self, *arguments: str) -> str:
-        return run_tool(
-            ["apt-get", *arguments], APT_CONFIG=str((self.folder / "apt.conf").resolve())
-        )
+    def _apt(self, *arguments: str, cwd: Path | None = None) -> str:
+        configuration = str((self.folder / "apt.conf").resolve())
+        return run_tool(["apt-get", *arguments], cwd, APT_CONFIG=configuration)
 
 
 def host_architecture() -> str:

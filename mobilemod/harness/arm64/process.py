@@ -10,14 +10,17 @@ from pathlib import Path
 from mobilemod.errors import UserError
 
 
-def run_tool(command: Sequence[str], **environment: str) -> str:
+def run_tool(command: Sequence[str], cwd: Path | None = None, **environment: str) -> str:
     """Standard output of a command that runs with `environment` added to this process's own.
+
+    cwd: where it runs.
 
     Raises `UserError` where it is missing, or fails: with one line of what it said.
     """
     try:
         done = subprocess.run(
             list(command),
+            cwd=cwd,
             env={**os.environ, "LC_ALL": "C", **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -25,7 +28,7 @@ def run_tool(command: Sequence[str], **environment: str) -> str:
         )
     except FileNotFoundError:
         raise UserError(
-            f"'{command[0]}' is missing; the emulated ARM64 root needs Debian or Ubuntu with gcc"
+            f"'{command[0]}' is missing; this needs Debian or Ubuntu (the emulated ARM64: with gcc)"
         ) from None
     if done.returncode:
         raise UserError(f"{Path(command[0]).name} failed: {reason(done.stderr or done.stdout)}")

@@ -46,6 +46,7 @@ def write_report(
             sections.forest(record, verdicts),
             sections.accuracy(record),
             sections.agreement(record),
+            sections.gpu(record),
             *task_of(record).sections(record, thumb),
             sections.audits(record),
             image_cards.worst(record, thumb),

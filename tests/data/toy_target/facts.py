@@ -14,6 +14,7 @@ FACTS = Facts(
         "taps": "no tensors of toy files can be read",
         "cut": "no profile of toy files",
         "check": "toy files aren't checked op by op",
+        "gpu": "toy files run on no GPU",
     },
     explicit_int8=True,
 )
