@@ -12,4 +12,5 @@ FACTS = Facts(
     arithmetic="sums codes exactly, scales in float32, rounds ties to even",
     relatives=(".ptd", ".bpte"),
     channels_last=True,
+    int8_tables=True,
 )

@@ -14,6 +14,7 @@ FACTS = Facts(
     channels_last=True,
     named=True,
     dynamic_int8=True,
+    int8_tables=True,
     int16=True,
     searched_first=True,
 )
