@@ -2,7 +2,7 @@
 
 from mobilemod.targets.facts import Facts
 
-_NOT_HERE = "no package of ExecuTorch's has Vulkan's delegate: this file runs on a phone alone"
+_NOT_HERE = "ExecuTorch's Python package has no Vulkan delegate: these files run on a phone alone"
 
 FACTS = Facts(
     name="executorch:vulkan",
