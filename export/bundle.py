@@ -299,8 +299,13 @@ def _golden(
     tables: dict[str, ParameterTable],
     files: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Preprocessed images as lossless PNG with logits, for a self-test on the device."""
-    runners = {f["file"]: get_target(f["target"]).load(folder / f["file"]) for f in files}
+    """Preprocessed images as lossless PNG with logits, for a self-test on the device.
+
+    A file that nothing here runs is expected to give what it was lowered from does.
+    """
+    here = [f for f in files if get_target(f["target"]).has("running")]
+    runners = {f["file"]: get_target(f["target"]).load(folder / f["file"]) for f in here}
+    lowered_from = {f["file"]: _origin(f["target"], f["precision"]) for f in files if f not in here}
     programs = {name: quantize(form, tables[name], True) for name, form in forms.items()}
     (folder / "golden").mkdir()
     entries = []
@@ -314,6 +319,7 @@ def _golden(
             logits |= {f"program-{k}": p(tensor)[0] for k, p in programs.items()}
         values = {k: v.numpy() for k, v in logits.items()}
         values |= {file: runner.run(x) for file, runner in runners.items()}
+        values |= {file: values[origin] for file, origin in lowered_from.items()}
         entries.append(
             {
                 "image": name,
@@ -323,6 +329,11 @@ def _golden(
             }
         )
     return entries
+
+
+def _origin(target: str, precision: str) -> str:
+    """Whose logits those of a file are held to."""
+    return f"program-{TARGETS[target].form}" if precision == "int8" else "reference"
 
 
 def _manifest(

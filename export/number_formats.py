@@ -127,7 +127,8 @@ class NumberFormats:
     def __init__(self, graph: FileGraph):
         self.graph = graph
         self.index = GraphIndex(graph)
-        tables = (self.index.table(i) for i in range(len(graph.nodes)))
+        places = range(len(graph.nodes)) if graph.facts.int8_tables else ()
+        tables = map(self.index.table, places)
         self.in_tables = {graph.nodes[i].outputs for table in tables for i in table[1:-1]}
 
     def of(self, node: FileNode) -> tuple[int, str]:

@@ -29,7 +29,7 @@ class App:
 APPS = {
     "web": App("web/public/model", ("tflite",), "web/dist/model"),
     "android": App("android/app/src/main/assets/model", ("tflite", "executorch")),
-    "ios": App("ios/App/Model", ("coreml", "executorch")),
+    "ios": App("ios/App/Model", ("coreml", "executorch", "executorch:coreml")),
 }
 
 

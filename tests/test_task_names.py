@@ -37,6 +37,7 @@ EXEMPT = {
         "export/targets/coreml/evaluator.py",
         "export/targets/coreml/lowering.py",
         "export/targets/coreml/running.py",
+        "export/targets/executorch_coreml/lowering.py",
         "export/targets/tflite/edit.py",
         "export/targets/tflite/lowering.py",
         "export/targets/tflite/metadata.py",

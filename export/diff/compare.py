@@ -25,6 +25,7 @@ from mobilemod.errors import UserError, shown
 from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.progress import progress
+from mobilemod.targets import suffix_of
 from mobilemod.tasks import task_field
 
 SCHEMA = "mobilemod/diff/1"
@@ -125,8 +126,8 @@ def _image(path: Path, bundle: Bundle) -> np.ndarray:
 
 def _labels(a: Path, b: Path) -> tuple[str, str]:
     """The shortest names that tell two files apart."""
-    if a.suffix != b.suffix:
-        return a.suffix, b.suffix or PROGRAM
+    if suffix_of(a) != suffix_of(b):
+        return suffix_of(a), suffix_of(b) or PROGRAM
     return (a.name, b.name) if a.name != b.name else (str(a), str(b))
 
 

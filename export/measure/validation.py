@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ from quantization.program import quantize
 CHUNK = 32
 # Images that torch and the evaluator compute at once: few, so that their tensors stay in the cache.
 BATCH = 8
+RUNNING = "running"  # the part of a target that this needs
 REPORT_FOLDER, RECORD_FILE = "report", "validation.json"
 
 
@@ -78,11 +80,16 @@ class Answers:
 
 
 def candidates(bundle: Bundle) -> list[Candidate]:
-    """The network in float, the quantized program of each form, and every model file."""
+    """The network in float, the quantized program of each form, and every model file that runs
+    here; a line on standard error for each that doesn't."""
     found = [Candidate("torch float", "reference")]
     for form in OpenedBundle(bundle).forms:
         found.append(Candidate(f"quantized program, {form}", "program", form=form))
     for entry in bundle.manifest.files:
+        target = get_target(entry.target)
+        if not target.has(RUNNING):
+            print(f"{entry.file}: left out: {target.facts.lacks[RUNNING]}", file=sys.stderr)
+            continue
         role = "int8" if entry.precision == "int8" else "float"
         name = f"{entry.target} {entry.precision}"
         found.append(Candidate(name, role, entry.file, entry.target, sha256=entry.sha256))

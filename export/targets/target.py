@@ -36,7 +36,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Target:
-    """One runtime, by the name of its folder here and of its row in `mobilemod.targets`.
+    """One runtime, by its row in `mobilemod.targets` and its folder here.
 
     Every method raises `UserError`: with the row's own words where the runtime lacks that part,
     and where a file is missing, damaged or not the runtime's.
@@ -57,7 +57,7 @@ class Target:
 
     def load(self, path: Path, threads: int = 1) -> Runner:
         """What runs the file here."""
-        return self._part("running").load(path, threads)
+        return self._part("running", path).load(path, threads)
 
     def read_graph(self, path: Path) -> FileGraph:
         """The file's graph, from the file alone."""
@@ -91,7 +91,7 @@ class Target:
 
     def code(self, *parts: str) -> tuple[str, ...]:
         """The modules of those of `parts` that there are, for `mobilemod.closure.code_digest`."""
-        return tuple(f"{__package__}.{self.facts.name}.{p}" for p in parts if self.has(p))
+        return tuple(f"{__package__}.{self.facts.folder}.{p}" for p in parts if self.has(p))
 
     def _part(self, part: str, path: Path | None = None) -> Any:
         if not self.has(part):
@@ -120,8 +120,8 @@ def require_packages(name: str) -> None:
     """Raises `UserError` where what writes a target's files isn't installed here."""
     missing = [p for p in TARGETS[name].packages if importlib.util.find_spec(p) is None]
     if missing:
-        there = (t for t in TARGETS.values() if all(map(importlib.util.find_spec, t.packages)))
-        rest = ",".join(t.name for t in there)
+        asked = (t for t in TARGETS.values() if not t.on_request)
+        rest = ",".join(t.name for t in asked if all(map(importlib.util.find_spec, t.packages)))
         install = TARGETS[name].installed_by or "make setup"
         raise UserError(
             f"target {name} needs {' and '.join(missing)}, not installed here: run '{install}', "

@@ -1,7 +1,8 @@
 """The runtimes that files are lowered to: what is known of each without importing it.
 
-A module here is one of them: its name is the target's, its `FACTS` what is known. Imports nothing
-but the standard library: the room is taken to devices. What each does is in `export.targets`.
+A module here is one of them: its name is the target's, "_" for ":", its `FACTS` what is known.
+Imports nothing but the standard library: the room is taken to devices. What each does is in
+`export.targets`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _ROWS = (m.name for m in pkgutil.iter_modules(__path__) if m.name != "facts")
 _FACTS = (importlib.import_module(f"{__name__}.{name}").FACTS for name in _ROWS)
 TARGETS: dict[str, Facts] = {f.name: f for f in sorted(_FACTS, key=lambda f: (f.place, f.name))}
 # Those that an export makes files for unasked.
-DEFAULTS = tuple(name for name, facts in TARGETS.items() if not facts.installed_by)
+DEFAULTS = tuple(n for n, facts in TARGETS.items() if not (facts.installed_by or facts.on_request))
 
 
 def suffixes_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -28,9 +29,17 @@ def suffixes_of(names: Iterable[str]) -> tuple[str, ...]:
 SUFFIXES = suffixes_of(TARGETS)
 
 
+def suffix_of(path: Path) -> str:
+    """The suffix that a file is known by: the longest of a target that its name ends with, else its
+    last one. One target's may end as another's does."""
+    held = (s for s in SUFFIXES if path.name.endswith(s) and path.name != s)
+    return max(held, key=len, default=path.suffix)
+
+
 def facts_of_file(path: Path) -> Facts | None:
     """The target whose suffix a file has, None where none has it."""
-    return next((f for f in TARGETS.values() if f.suffix == path.suffix), None)
+    suffix = suffix_of(path)
+    return next((f for f in TARGETS.values() if f.suffix == suffix), None)
 
 
 def suffixes_in_words() -> str:

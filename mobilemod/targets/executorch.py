@@ -29,7 +29,7 @@ FACTS = Facts(
             "an emulated processor, no phone",
         ),
         Use("ios-older", 2, "ExecuTorch with XNNPACK", "int8 on the processor", "no phone"),
-        Use("ios17", 3, "ExecuTorch with XNNPACK", "on the processor alone", "no phone"),
+        Use("ios17", 4, "ExecuTorch with XNNPACK", "on the processor alone", "no phone"),
         Use(
             "x86-vnni",
             2,
@@ -46,4 +46,5 @@ FACTS = Facts(
             int8=False,
         ),
     ),
+    int8_tables=True,
 )

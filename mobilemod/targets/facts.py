@@ -46,16 +46,16 @@ class Facts:
     precision of its float file. searched_first: whether a search for a recipe takes it where a
     bundle holds several. packages: what writes its files; not every machine has a build of
     them. installed_by: the command that installs them, "" where they come with the environment;
-    else the target is lowered to only where it is asked for. lacks: part of
-    `export.targets.target.Target` that it doesn't have -> what a user is told. uses: where its
-    files are shipped to.
+    else the target is lowered to only where it is asked for, as with on_request. lacks: part of
+    `export.targets.target.Target` that it doesn't have -> what a user is told. holds: the targets
+    whose parts its files are made of. uses: where its files are shipped to.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
     op, quantize. dynamic_int8: kernels of float data and int8 weights quantize the data while they
-    run. int16: 16-bit whole numbers are codes of activations. npu: the compilers of phones' NPUs
-    take them. arithmetic: how it computes, in
-    words that follow a file's name.
+    run. int8_tables: float ops between int8 codes run as one look-up table. int16: 16-bit whole
+    numbers are codes of activations. npu: the compilers of phones' NPUs take them. arithmetic: how
+    it computes, in words that follow a file's name.
     """
 
     name: str
@@ -74,6 +74,14 @@ class Facts:
     named: bool = False
     explicit_int8: bool = False
     dynamic_int8: bool = False
+    int8_tables: bool = False
     int16: bool = False
     npu: bool = False
     searched_first: bool = False
+    on_request: bool = False
+    holds: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """What its module here and its folder in `export.targets` are called."""
+        return self.name.replace(":", "_")

@@ -14,6 +14,7 @@ FACTS = Facts(
     channels_last=True,
     named=True,
     dynamic_int8=True,
+    int8_tables=True,
     int16=True,
     npu=True,
     searched_first=True,
@@ -46,7 +47,7 @@ FACTS = Facts(
             "int8 on the processor, where Core ML has none",
             "emulated processors, no phone",
         ),
-        Use("ios17", 2, "LiteRT with XNNPACK", "on the processor alone", "emulated, no phone"),
+        Use("ios17", 3, "LiteRT with XNNPACK", "on the processor alone", "emulated, no phone"),
         Use(
             "web",
             1,

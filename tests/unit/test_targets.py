@@ -19,7 +19,9 @@ from export.targets.base import FORMS
 from export.targets.target import PARTS, Target, get_target, target_of_file
 from mobilemod import closure
 from mobilemod.errors import UserError
-from mobilemod.targets import DEFAULTS, SUFFIXES, TARGETS
+from mobilemod.harness.drivers import get_driver
+from mobilemod.harness.worker.runtimes import runtime_of_file
+from mobilemod.targets import DEFAULTS, SUFFIXES, TARGETS, facts_of_file, suffix_of
 
 FOLDER = Path(protocol.__file__).parent
 MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
@@ -28,6 +30,8 @@ RUNTIMES = {
     "tflite": {"ai_edge_litert", "litert_torch", "litert_converter"},
     "coreml": {"coremltools"},
     "coreai": {"coreai", "coreai_torch"},
+    "executorch:coreml": {"executorch", "coremltools"},
+    "executorch:vulkan": {"executorch"},
 }
 SECONDS = 3.0
 
@@ -35,11 +39,39 @@ each = pytest.mark.parametrize("name", TARGETS)
 
 
 def test_rows_and_folders_are_the_same_in_the_order_of_a_bundle():
-    assert list(TARGETS) == ["executorch", "tflite", "coreml", "coreai"]
+    assert list(TARGETS) == list(RUNTIMES)
     assert DEFAULTS == ("executorch", "tflite", "coreml")
     folders = {p.name for p in FOLDER.iterdir() if (p / "__init__.py").exists()}
-    assert folders == set(TARGETS) == set(RUNTIMES)
+    assert folders == {facts.folder for facts in TARGETS.values()}
     assert len(set(SUFFIXES)) == len(SUFFIXES)
+    assert all({*facts.holds} <= {*TARGETS} for facts in TARGETS.values())
+
+
+@pytest.mark.parametrize(
+    "file,suffix,name",
+    [
+        ("a.pte", ".pte", "executorch"),
+        ("a.coreml.pte", ".coreml.pte", "executorch:coreml"),
+        ("a.b.vulkan.pte", ".vulkan.pte", "executorch:vulkan"),
+        ("a.other.pte", ".pte", "executorch"),
+        (".coreml.pte", ".pte", "executorch"),
+        ("a.coreml", ".coreml", None),
+        (".pte", "", None),
+        ("a", "", None),
+    ],
+)
+def test_a_file_is_of_the_target_with_the_longest_suffix(file, suffix, name):
+    facts = facts_of_file(Path(file))
+    assert suffix_of(Path(file)) == suffix
+    assert (facts and facts.name) == name
+
+
+@pytest.mark.parametrize("name", ["a.coreml.pte", "a.vulkan.pte"])
+def test_no_host_runs_what_another_s_delegate_is_for(name):
+    """The suffix of what the host runs ends theirs."""
+    assert suffix_of(Path(name)) not in get_driver("host").suffixes()
+    with pytest.raises(UserError, match=r"Python runs \.tflite, \.pte files"):
+        runtime_of_file(Path(name))
 
 
 @each
@@ -48,7 +80,7 @@ def test_a_target_has_every_part_or_says_what_it_lacks(name):
     assert set(lacks) <= set(PARTS) and all(lacks.values())
     assert TARGETS[name].form in FORMS
     for part, functions in PARTS.items():
-        path = FOLDER / name / f"{part}.py"
+        path = FOLDER / TARGETS[name].folder / f"{part}.py"
         assert path.exists() is (part not in lacks), path
         if part in lacks:
             continue
@@ -78,6 +110,8 @@ def test_what_is_lacking_is_told(name, part, tmp_path):
         "cut": target.open_cutter,
         "taps": target.open_taps,
         "gpu": lambda p: target.run_on_gpu(p, np.zeros((1, 3, 8, 8), np.float32)),
+        "running": target.load,
+        "check": lambda path: target.check(path, None, None),
     }[part]
     with pytest.raises(UserError) as caught:
         use(path)
@@ -88,7 +122,7 @@ def test_what_is_lacking_is_told(name, part, tmp_path):
 def test_names_and_suffixes_that_nothing_here_knows(tmp_path):
     with pytest.raises(UserError, match="known: executorch, tflite, coreml, coreai"):
         get_target("tflit")
-    with pytest.raises(UserError, match="give .pte, .tflite, .mlpackage or .aimodel"):
+    with pytest.raises(UserError, match="give .pte, .tflite, .*.aimodel, .coreml.pte or .vulkan"):
         target_of_file(tmp_path / "a.mlmodel")
     with pytest.raises(UserError, match="no known model file; expected .pte, .tflite, .mlp"):
         target_of_file(tmp_path / "a.onnx")
@@ -128,7 +162,7 @@ def test_inspect_imports_no_other_runtime_and_is_quick(name):
     seconds, said = done.stdout.splitlines()
     status, used = json.loads(said)
     assert status == 0
-    others = {m for other, names in RUNTIMES.items() if other != name for m in names}
+    others = {m for names in RUNTIMES.values() for m in names} - RUNTIMES[name]
     assert not set(used) & (others | {"torch"})
     assert float(seconds) < SECONDS
 
@@ -171,6 +205,6 @@ def test_one_more_target_is_one_file_and_one_folder(tmp_path):
     done = run("inspect", "a.toy")
     assert done.returncode == 0 and done.stdout.startswith("a.toy  (toy,"), done.stderr
     assert "a.toy: toys don't come apart" in run("profile", "a.toy").stderr
-    assert ".pte, .tflite, .mlpackage, .aimodel or .toy" in run("inspect", "a.onnx").stderr
+    assert ".pte, .tflite, .mlpackage, .toy, .aimodel, .cor" in run("inspect", "a.onnx").stderr
     assert "executorch,tflite,coreml,toy" in run("export", "--help").stdout
     assert "mobilemod/targets/toy.py" in closure.import_closure("export.graph", root=tmp_path)

@@ -10,6 +10,7 @@ less than that (GELU's mode, the norms' eps) are compared as such.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from export.targets.comparison import Parting
-from export.targets.coreml.evaluator import Step, compile_program
+from export.targets.coreml.evaluator import MilProgram, Step, compile_program
 from export.targets.coreml.kernels.arithmetic import INT_RANGE
 from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
 from export.targets.coreml.running import pixels_of
@@ -93,6 +94,16 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
     values are beyond float16, in which Core ML computes.
     """
     mil = compile_program(open_package(path))
+    return check_program(mil, program, images, lambda x: pixels_of(x, mil.package.preprocess))
+
+
+def check_program(
+    mil: MilProgram,
+    program: nn.Module,
+    images: np.ndarray,
+    given: Callable[[np.ndarray], np.ndarray],
+) -> CheckResult:
+    """As `check`, of an opened program; given: normalized images as it takes them."""
     x = torch.from_numpy(np.ascontiguousarray(images, np.float32))
     result = CheckResult(_static_difference(mil.steps, program))
     for one in x:
@@ -100,8 +111,8 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
             break
         comparison = _Comparison(_records(program, one[None]), result)
         try:
-            pixels = torch.from_numpy(pixels_of(one[None].numpy(), mil.package.preprocess))
-            mil.run(pixels, comparison.visit)
+            taken = torch.from_numpy(given(one[None].numpy()))
+            mil.run(taken, comparison.visit)
             comparison.finish()
         except _Parting as parting:
             result.failure = str(parting)
@@ -111,7 +122,11 @@ def check(path: Path, program: nn.Module, images: np.ndarray) -> CheckResult:
 def check_file(path: Path, program: nn.Module, images: np.ndarray) -> None:
     """As `check`, on the first image alone for time's sake; `Parting` with the first op that
     parts."""
-    result = check(path, program, images[:1])
+    require_passed(path, check(path, program, images[:1]))
+
+
+def require_passed(path: Path, result: CheckResult) -> None:
+    """`Parting` where an op of the file at `path` doesn't agree."""
     if result.failure is not None:
         raise Parting(path, result.failure)
 

@@ -7,44 +7,24 @@ The program computes in float16; int8 where the quantized program says so (iOS 1
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
-import shutil
-import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from export.quiet import quiet
 from export.targets.base import ModelInfo
 from export.targets.coreml.evaluator import LOGITS
-from export.targets.coreml.reader import (
-    INPUT_NAME,
-    MODEL_PATH,
-    PREPROCESS_KEY,
-    WEIGHTS_FOLDER,
-    open_package,
-    quantization,
-)
+from export.targets.coreml.program import convert, write_package
+from export.targets.coreml.reader import INPUT_NAME, PREPROCESS_KEY, WEIGHTS_FOLDER
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import atomic_folder
 
 LABEL = "classLabel"
-REMOVED_PASSES = (
-    # It turns a constant multiply and add into a batch norm with eps 1e-5: 20 dB lost.
-    "common::fuse_elementwise_to_batchnorm",
-    # It quantizes the operands and the result of an int8 add or subtraction with scales of its own.
-    "common::distributive_quantized_binary_op_scale_normalization",
-    # It turns int8 with zero point -128 into uint8 with 0: the same codes under another name.
-    "common::nullify_redundant_quantization_zero_point",
-)
-NAMESPACE = uuid.UUID("6c1f7b54-9b0d-5c65-8f1e-2a0f4f0f7a11")
 
 
 class ImageClassifier(nn.Module):
@@ -85,7 +65,7 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
             f"give one label per class"
         )
     with quiet():
-        model = _convert(ImageClassifier(module, info.preprocess).eval(), info)
+        model = _converted(ImageClassifier(module, info.preprocess).eval(), info)
         spec = model.get_spec()
         weights = Path(model.weights_dir)
     _add_logits(spec)
@@ -109,11 +89,7 @@ def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
 def _write(spec: Any, weights: Path, info: ModelInfo, path: Path, int8: bool) -> None:
     _describe(spec, info, int8)
     with atomic_folder(path) as folder:
-        shutil.copytree(weights, folder / WEIGHTS_FOLDER)
-        (folder / MODEL_PATH).write_bytes(spec.SerializeToString(deterministic=True))
-        _write_manifest(folder)
-        if int8:
-            _check_scales(folder)
+        write_package(spec, weights, folder, int8)
 
 
 def _class_names(spec: Any) -> Any:
@@ -128,41 +104,16 @@ def _block(spec: Any) -> Any:
     return block
 
 
-def _convert(module: nn.Module, info: ModelInfo) -> Any:
+def _converted(module: nn.Module, info: ModelInfo) -> Any:
     import coremltools as ct
-    from coremltools.converters.mil.mil import Builder
 
-    _register_gelu()
-    # Names of the program's tensors carry a count that goes on from one conversion to the next.
-    Builder.name_count.clear()
     shape = (1, *info.preprocess.shape)
-    with torch.no_grad():
-        exported = torch.export.export(module, (torch.zeros(shape),)).run_decompositions({})
-    passes = ct.PassPipeline.DEFAULT
-    passes.remove_passes(set(REMOVED_PASSES))
-    return ct.convert(
-        exported,
+    return convert(
+        module,
+        shape,
         inputs=[ct.ImageType(INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)],
         classifier_config=ct.ClassifierConfig(unique_labels(info.labels), LABEL),
-        minimum_deployment_target=ct.target.iOS17,
-        compute_precision=ct.precision.FLOAT16,
-        pass_pipeline=passes,
-        skip_model_load=True,
     )
-
-
-@functools.cache
-def _register_gelu() -> None:
-    """Both kinds of GELU: coremltools 9.0 overlooks which one is meant where it is said by name, as
-    `torch.export` does, and makes the exact one of each."""
-    from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
-
-    @register_torch_op(override=True)
-    def gelu(context: Any, node: Any) -> None:
-        (approximate,) = (node.kwinputs or {}).get("approximate", ("none",))
-        mode = {"none": "EXACT", "tanh": "TANH_APPROXIMATION"}[approximate]
-        context.add(Builder.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
 
 
 def unique_labels(labels: tuple[str, ...]) -> list[str]:
@@ -197,7 +148,7 @@ def _add_logits(spec: Any) -> None:
 
 
 def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
-    """Descriptions and metadata; without the conversion date, which changes the bytes."""
+    """Descriptions and metadata."""
     description = spec.description
     precision = "int8 weights and activations" if int8 else "float16"
     taken = info.preprocess
@@ -209,7 +160,6 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
     meta.versionString = info.origin.version
     meta.author, meta.license = info.origin.author, info.origin.license
     user = meta.userDefined
-    user.pop("com.github.apple.coremltools.conversion_date", None)
     user["com.apple.coreml.model.preview.type"] = "imageClassifier"
     user[PREPROCESS_KEY] = json.dumps(taken.to_dict(), sort_keys=True)
     user["labels"] = json.dumps(list(info.labels), ensure_ascii=False)
@@ -229,40 +179,3 @@ def _seen(spec: Preprocess) -> str:
     square = "the shorter side" if spec.height == spec.width else "its height or width"
     sides = "each side, stretched" if spec.fit == "stretch" else square
     return f"centre crop of {spec.crop_fraction:g} of {sides}"
-
-
-def _write_manifest(folder: Path) -> None:
-    """The package's table of contents; its identifiers come from the contents."""
-    entries, root = {}, ""
-    for part, kind in ((MODEL_PATH, "Specification"), (WEIGHTS_FOLDER, "Weights")):
-        h = hashlib.sha256(part.name.encode())
-        files = [folder / part] if (folder / part).is_file() else sorted((folder / part).iterdir())
-        for file in files:
-            h.update(file.read_bytes())
-        key = str(uuid.uuid5(NAMESPACE, h.hexdigest())).upper()
-        entries[key] = {
-            "author": "com.apple.CoreML",
-            "description": f"CoreML Model {kind}",
-            "name": part.name,
-            "path": part.relative_to("Data").as_posix(),
-        }
-        root = root or key
-    manifest = {
-        "fileFormatVersion": "1.0.0",
-        "itemInfoEntries": entries,
-        "rootModelIdentifier": root,
-    }
-    # In the order in which coremltools writes it again whenever it opens the package.
-    text = json.dumps(manifest, indent=4, sort_keys=True)
-    (folder / "Manifest.json").write_text(text + "\n", "utf-8")
-
-
-def _check_scales(folder: Path) -> None:
-    for op in open_package(folder).operations:
-        if op.op_type in ("quantize", "dequantize", "constexpr_affine_dequantize"):
-            scales = quantization(op)[0]
-            if not all(np.isfinite(s) and s > 0 for s in scales):
-                raise UserError(
-                    f"Core ML: the scale of {op.name} doesn't fit float16 ({min(scales):g}); "
-                    f"leave that tensor float in the recipe"
-                )

@@ -18,6 +18,8 @@ from export.targets.coreml.reader import INPUT_NAME, open_package
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.targets.coreml import FACTS
 
+EVALUATOR = "MIL evaluator (not Core ML)"
+
 
 def pixels_of(normalized: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """The whole pixel values float32 (N, 3, H, W), 0..255, behind normalized images."""
@@ -36,18 +38,25 @@ def load(path: Path, threads: int = 1) -> Runner:
     if sys.platform == "darwin":
         return Runner(*_core_ml(Path(path)))
     program = compile_program(open_package(path))
-    version = metadata.version("coremltools")
-    description = f"MIL evaluator (not Core ML), torch {torch.__version__}, coremltools {version}"
-    return Runner(description, lambda x: _evaluate(program, x, threads)[0])
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return evaluate(program, pixels_of(x, program.package.preprocess), threads)[0]
+
+    return Runner(f"{EVALUATOR}, {versions()}", run)
 
 
-def _evaluate(program: MilProgram, x: np.ndarray, threads: int) -> np.ndarray:
-    """float32 (1, K) of one image; several at once already fall out of the processor's cache."""
-    pixels = torch.from_numpy(pixels_of(x, program.package.preprocess))
+def versions() -> str:
+    """What the evaluator is made of, with versions."""
+    return f"torch {torch.__version__}, coremltools {metadata.version('coremltools')}"
+
+
+def evaluate(program: MilProgram, taken: np.ndarray, threads: int) -> np.ndarray:
+    """float32 (1, K) of one image as the program takes it; several at once already fall out of the
+    processor's cache."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return program.run(pixels).numpy()
+        return program.run(torch.from_numpy(taken)).numpy()
     finally:
         torch.set_num_threads(before)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -10,37 +10,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from export.graph import FileGraph
 from export.targets.coreml.evaluator import Step, compile_program, half
 from export.targets.coreml.graph import read_graph
-from export.targets.coreml.reader import attribute, constant, open_package, scale_and_zero
-from export.targets.coreml.running import pixels_of
+from export.targets.coreml.reader import (
+    Package,
+    attribute,
+    constant,
+    open_package,
+    scale_and_zero,
+)
+from export.targets.coreml.running import EVALUATOR, pixels_of
 
 
 def open_taps(path: Path) -> CoremlTaps:
     """The taps of a package; `UserError` where it is damaged."""
-    return CoremlTaps(path)
+    package = open_package(path)
+    return CoremlTaps(read_graph(path), package, lambda x: pixels_of(x, package.preprocess))
 
 
 class CoremlTaps:
-    """An opened `.mlpackage`; tensors are named as in `graph`, float16 ones are held in float32."""
+    """An opened ML program; tensors are named as in `graph`, float16 ones are held in float32.
+
+    given: normalized images, float32 (N, 3, H, W), as the program takes them.
+    """
 
     as_is = True
 
-    def __init__(self, path: Path):
-        self.graph = read_graph(path)
-        self.package = open_package(path)
+    def __init__(
+        self, graph: FileGraph, package: Package, given: Callable[[np.ndarray], np.ndarray]
+    ):
+        self.graph, self.package, self.given = graph, package, given
         self.program = compile_program(self.package)
         self.makers = {v.name: op for op in self.package.operations for v in op.outputs}
         version = metadata.version("coremltools")
-        self.description = f"MIL evaluator (not Core ML), coremltools {version}"
+        self.description = f"{EVALUATOR}, coremltools {version}"
 
     def run(
         self, x: np.ndarray, wanted: Collection[str], given: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
         """As `Taps.run`."""
         given = given or {}
-        pixels = pixels_of(x, self.package.preprocess)
-        found = {name: pixels for name in wanted if name in self.graph.inputs}
+        taken = self.given(x)
+        found = {name: taken for name in wanted if name in self.graph.inputs}
 
         def visit(step: Step, name: str, inputs: list[Tensor], y: Tensor) -> Tensor:
             tensor = self.graph.tensors[name]
@@ -52,7 +64,7 @@ class CoremlTaps:
             values = torch.from_numpy(np.float32(given[name])).reshape(y.shape)
             return half(values) if tensor.dtype == "float16" else values
 
-        outputs = self.program.run(torch.from_numpy(pixels), visit)
+        outputs = self.program.run(torch.from_numpy(taken), visit)
         return found | ({self.program.output: outputs.numpy()})
 
     def constant(self, name: str) -> np.ndarray | None:

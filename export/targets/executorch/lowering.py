@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from torch import nn
 
 from export.quiet import quiet
 from export.targets.base import ModelInfo, common_path
+from export.targets.executorch.notes import METADATA_METHOD, notes, relabel
 from export.targets.executorch.reader import MODULE_FRAME
 from export.targets.executorch.tanh_gelu import without_tanh_gelu
 from export.targets.executorch.xnnpack.graph import simplify
 from mobilemod.files import atomic_path
 
-METADATA_METHOD = "metadata"
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 DEQUANTIZE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
@@ -72,14 +71,14 @@ def lower(
         kept = _kept_whole(exported.graph)
         edge = to_edge(
             exported,
-            constant_methods={METADATA_METHOD: _notes(info)},
+            constant_methods={METADATA_METHOD: notes(info)},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, preserve_ops=kept),
         )
         partitioner = _partitioner_class()()
         if not _taken(partitioner, edge.exported_program())[1]:
             _dequantize_each(edge.exported_program().graph)
         program = edge.to_backend(partitioner).to_executorch()
-        content = _with_modules(program, module)
+        content = with_modules(program, module)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
@@ -87,18 +86,10 @@ def lower(
 def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
     """Write the `.pte` at `source` to `path` with other labels and name: the same program."""
     del int8
-    with quiet():
-        from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
-
-        file = deserialize_pte_binary(source.read_bytes())
-        plan = next(p for p in file.program.execution_plan if p.name == METADATA_METHOD)
-        plan.values[0].val.string_val = _notes(info)
-        content = bytes(serialize_pte_binary(file, extract_delegate_segments=True))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    relabel(source, info, path)
 
 
-def _with_modules(program: Any, module: nn.Module) -> bytes:
+def with_modules(program: Any, module: nn.Module) -> bytes:
     """The file's bytes; where kernels run outside the delegate, with the module that each is of.
 
     The format has a place for where an instruction comes from: `stacktrace`.
@@ -138,15 +129,6 @@ def _network_module(node: torch.fx.Node, module: nn.Module) -> str:
         if not before:
             return ""
         node = before[0]
-
-
-def _notes(info: ModelInfo) -> str:
-    notes = {
-        "name": info.name,
-        "labels": list(info.labels),
-        "preprocess": info.preprocess.to_dict(),
-    }
-    return json.dumps(notes, sort_keys=True)
 
 
 def _kept_whole(graph: torch.fx.Graph) -> list[Any]:

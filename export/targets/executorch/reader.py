@@ -13,7 +13,7 @@ import math
 import re
 import struct
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class PteFile:
 
     constants: name of a constant tensor of `graph` -> its values as stored (int8 codes, float32).
     methods: what can be run, in the file's order. varying: whether input shapes do; branches:
-    whether it has any; elsewhere: whether weights lie in another file.
+    whether it has any; elsewhere: whether weights lie in another file. opaque: partition of a
+    delegate that isn't looked into -> its name and its bytes; named: what those may point at.
     """
 
     graph: FileGraph
@@ -53,6 +54,8 @@ class PteFile:
     varying: bool = False
     branches: bool = False
     elsewhere: bool = False
+    opaque: dict[int, tuple[str, memoryview]] = field(default_factory=dict)
+    named: dict[str, memoryview] = field(default_factory=dict)
 
 
 def read_pte(path: Path) -> PteFile:
@@ -95,10 +98,11 @@ class _Program:
             if stop > self.size:
                 raise DamagedError(f"{self.size} bytes of {stop}")
             self.segments.append(view[start:stop])
-        self.content = Content(self._named())
+        self.named = self._named()
+        self.content = Content(self.named)
         self.delegates: dict[tuple[str, int], tuple[dict, memoryview]] = {}
         self.calls = 0
-        self.opaque: Counter[str] = Counter()
+        self.opaque: dict[int, tuple[str, memoryview]] = {}
         self.notes: list[str] = []
         self.varying = self.branches = False
 
@@ -141,13 +145,14 @@ class _Program:
             tuple(edges["inputs"]),
             tuple(edges["outputs"]),
             self.calls,
-            dict(self.opaque),
+            dict(Counter(name for name, _ in self.opaque.values())),
             tuple(self.notes),
         )
         names = tuple(p["name"] for p in running)
         return PteFile(
-            graph, content.constants, names, self.varying, self.branches, bool(content.elsewhere)
-        )
+            graph, content.constants, names, self.varying, self.branches, bool(content.elsewhere),
+            self.opaque, self.named,
+        )  # fmt: skip
 
     def _read_plan(self, plan: dict[str, Any], prefix: str, method: str) -> None:
         """Adds the plan's tensors and instructions."""
@@ -206,7 +211,7 @@ class _Program:
                 known = tuple(a for a in args if a in self.content.tensors)
                 node = FileNode("delegate", known, (), partition=self.calls, known=False)
                 self.content.nodes.append(node)
-                self.opaque[delegate["id"]] += 1
+                self.opaque[self.calls] = delegate["id"], self._blob(delegate)
             self.calls += 1
         elif kind == "JumpFalseCall":
             note = "branches and loops: the work is of each branch and one turn of a loop"
@@ -216,17 +221,21 @@ class _Program:
     def _xnnpack(self, delegate: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         """The delegate's graph, read once however often it is called."""
         place = delegate["processed"]
-        if place is None:
-            raise DamagedError("a delegate has no data")
+        blob = self._blob(delegate)
         key = place["location"], place["index"]
         if key not in self.delegates:
-            if place["location"] == "SEGMENT":
-                blob = at(self.segments, place["index"], "segment")
-            else:
-                inline = at(self.program["backend_delegate_data"], place["index"], "delegate data")
-                blob = memoryview(inline["data"])
             self.delegates[key] = read_xnnpack_graph(blob, _schema("xnnpack"))
         return self.delegates[key]
+
+    def _blob(self, delegate: dict[str, Any]) -> memoryview:
+        """The delegate's own bytes."""
+        place = delegate["processed"]
+        if place is None:
+            raise DamagedError("a delegate has no data")
+        if place["location"] == "SEGMENT":
+            return at(self.segments, place["index"], "segment")
+        inline = at(self.program["backend_delegate_data"], place["index"], "delegate data")
+        return memoryview(inline["data"])
 
     def _batch(self, plan: dict[str, Any], values: list[Any]) -> int:
         """How many images the figures of a plan with variable shapes are of; says so in a note."""

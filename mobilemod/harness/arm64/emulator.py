@@ -18,6 +18,7 @@ from mobilemod.errors import UserError, unknown
 from mobilemod.harness.arm64.pins import PROCESSOR, PROCESSORS, PYTHON, Processor
 from mobilemod.harness.arm64.process import reason
 from mobilemod.harness.worker import copy_to
+from mobilemod.targets import suffix_of
 
 HERE = Path(__file__).parent
 # The QEMU plugin that counts instructions: its C sources, beside this file, and how it is compiled.
@@ -126,9 +127,10 @@ class Emulator:
         with tempfile.TemporaryDirectory() as name:
             # Names that are the same in every run: Python's own instructions depend on them.
             folder = Path(name)
-            (folder / f"model{model.suffix}").symlink_to(model.resolve())
+            own = f"model{suffix_of(model)}"
+            (folder / own).symlink_to(model.resolve())
             np.save(folder / "x.npy", np.ascontiguousarray(x, np.float32))
-            arguments = [str(GUEST_SCRIPT), f"model{model.suffix}", "x.npy", "y.npy", str(repeats)]
+            arguments = [str(GUEST_SCRIPT), own, "x.npy", "y.npy", str(repeats)]
             copy_to(folder)
             done = self.run_python(arguments, folder / "counts", folder)
             if done.returncode:

@@ -22,7 +22,7 @@ from mobilemod.harness.run.validate import folder_name
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import aligned
 from mobilemod.results.verdict import Verdict
-from mobilemod.targets import SUFFIXES
+from mobilemod.targets import SUFFIXES, suffix_of
 
 SCHEMA = "mobilemod/bench/1"
 RECORD_FOLDER = "bench"
@@ -52,7 +52,7 @@ def bench(
     tool = own() if own else get_driver(device)
     tool.check()
     there = find_files(path)
-    taken = tuple(f for f in there.files if f.path.suffix in tool.suffixes())
+    taken = tuple(f for f in there.files if suffix_of(f.path) in tool.suffixes())
     if not taken:
         kinds = ", ".join(tool.suffixes())
         raise UserError(f"{path}: {device} runs {kinds} files, and here is none")
@@ -85,7 +85,7 @@ def bench(
     if baseline is not None:
         verdicts += compare_with_baseline(record, baseline, max_rise)
     record["verdicts"] = [v.to_dict() for v in verdicts]
-    if path.is_dir() and path.suffix not in SUFFIXES:
+    if path.is_dir() and suffix_of(path) not in SUFFIXES:
         write_json(path / RECORD_FOLDER / f"{folder_name(device)}.json", record)
     return record, verdicts
 

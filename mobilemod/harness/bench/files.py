@@ -15,7 +15,7 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.manifest import Bundle, bundle_around, load_bundle
-from mobilemod.targets import SUFFIXES
+from mobilemod.targets import SUFFIXES, suffix_of
 
 # A file -> what runs it here: `run` maps float32 (1, 3, H, W) to outputs (K,), `description` names
 # it. Passed in, because it is known to export/ only.
@@ -87,7 +87,7 @@ def find_files(path: Path) -> Found:
 
     Raises `UserError` for anything else, and for a bundle whose files aren't its manifest's.
     """
-    if path.suffix not in SUFFIXES:
+    if suffix_of(path) not in SUFFIXES:
         if not path.is_dir():
             raise UserError(f"{path}: neither a bundle nor a {', '.join(SUFFIXES)} file")
         bundle = load_bundle(path)

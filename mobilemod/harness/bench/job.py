@@ -26,7 +26,7 @@ from mobilemod.harness.protocol.job_folder import JobFolder, plain_files
 from mobilemod.harness.protocol.lines import MAX_LINE
 from mobilemod.harness.run.job_build import copy_into, in_pairs, write_job
 from mobilemod.manifest import SCHEMA
-from mobilemod.targets import facts_of_file
+from mobilemod.targets import facts_of_file, suffix_of
 
 CARD_FILE = "golden/card.png"
 WARM_UPS = 3
@@ -60,7 +60,7 @@ def build(
         )
         for file, path in (
             # A user's file may have a name that no job's path can have.
-            (file, f"models/{number}{file.path.suffix}")
+            (file, f"models/{number}{suffix_of(file.path)}")
             for number, file in enumerate(found.files)
         )
     )

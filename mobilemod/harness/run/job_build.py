@@ -32,6 +32,7 @@ from mobilemod.harness.run.job_schema import check_job
 from mobilemod.manifest import Bundle, write_manifest
 from mobilemod.manifest_schema import ModelFile
 from mobilemod.progress import progress
+from mobilemod.targets import suffix_of
 
 PIXELS = "inputs/pixels.u8"
 # Logits travel with every answer up to so many classes; beyond, their hash and the top five do.
@@ -77,7 +78,7 @@ def build_job(
     Raises `UserError` where the device runs none of the bundle's files, can't run so many threads,
     or where more than 1 % of the images can't be read.
     """
-    entries = [e for e in bundle.manifest.files if Path(e.file).suffix in driver.suffixes()]
+    entries = [e for e in bundle.manifest.files if suffix_of(Path(e.file)) in driver.suffixes()]
     if not entries:
         kinds = ", ".join(driver.suffixes())
         raise UserError(f"{bundle.folder}: the device runs {kinds} files, and the bundle has none")

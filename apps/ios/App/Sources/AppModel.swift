@@ -72,7 +72,8 @@ final class AppModel {
 
     /// How the chosen file is run, by the protocol's names.
     var configuration: (delegate: String, threads: Int) {
-        file?.target == "coreml" ? (units.rawValue, 0) : ("xnnpack", threads)
+        let target = file?.target ?? ""
+        return target == "coreml" ? (units.rawValue, 0) : (EngineLoader.usualDelegate(target), threads)
     }
 
     /// A fresh engine of the chosen file, of which no one else knows.

@@ -4,16 +4,29 @@ import MobilemodCore
 
 /// Loads a model file with the runtime that its target needs.
 enum EngineLoader {
+    /// A `.pte` whose one op is a call of ExecuTorch's Core ML delegate.
+    static let executorchCoreML = "executorch:coreml"
+
     /// Targets that this app runs.
     static let targets: Set<String> = {
         #if canImport(ExecuTorch)
-        return ["coreml", "executorch"]
+        return ["coreml", "executorch", executorchCoreML]
         #else
         return ["coreml"]
         #endif
     }()
 
-    /// delegate: Core ML's compute units by the protocol's names, "xnnpack" for ExecuTorch.
+    /// How a file is run where nobody chose: the first delegate of its target.
+    static func usualDelegate(_ target: String) -> String {
+        switch target {
+        case "coreml": return "all"
+        case executorchCoreML: return "coreml"
+        default: return "xnnpack"
+        }
+    }
+
+    /// delegate: Core ML's compute units by the protocol's names, "xnnpack" for ExecuTorch, "coreml"
+    /// for its Core ML delegate, which runs on all units and chooses its threads.
     /// threads: for ExecuTorch; 0 leaves it the choice. sha256: names the compiled package.
     /// Throws `BadInput` for a target or delegate that doesn't exist here, and what runtimes throw.
     static func load(
@@ -34,6 +47,15 @@ enum EngineLoader {
                 throw BadInput("ExecuTorch runs on 'xnnpack' here, not '\(delegate)'")
             }
             return try ExecuTorchEngine(url, threads: threads, preprocess: manifest.preprocess)
+            #else
+            throw BadInput("this build has no ExecuTorch")
+            #endif
+        case executorchCoreML:
+            #if canImport(ExecuTorch)
+            guard delegate == "coreml" else {
+                throw BadInput("ExecuTorch runs this file on 'coreml', not '\(delegate)'")
+            }
+            return try ExecuTorchEngine(url, threads: 0, preprocess: manifest.preprocess, delegate: "Core ML")
             #else
             throw BadInput("this build has no ExecuTorch")
             #endif

@@ -12,8 +12,9 @@ final class ExecuTorchEngine: Engine, @unchecked Sendable {
     private let preprocess: Preprocess
     private var input: Tensor<Float>?
 
-    /// Throws what ExecuTorch throws for a file that it can't load.
-    init(_ url: URL, threads: Int, preprocess: Preprocess) throws {
+    /// delegate: what the file was lowered to, for people. Throws what ExecuTorch throws for a file
+    /// that it can't load.
+    init(_ url: URL, threads: Int, preprocess: Preprocess, delegate: String = "XNNPACK") throws {
         if threads > 0, !mobilemod_set_threads(UInt32(threads)) {
             throw BadInput("ExecuTorch doesn't take \(threads) threads")
         }
@@ -21,7 +22,7 @@ final class ExecuTorchEngine: Engine, @unchecked Sendable {
         try module.load("forward")
         self.preprocess = preprocess
         let count = threads > 0 ? "\(threads) thread\(threads == 1 ? "" : "s")" : "its own threads"
-        runtime = "ExecuTorch \(AppFacts.executorchVersion), XNNPACK, \(count)"
+        runtime = "ExecuTorch \(AppFacts.executorchVersion), \(delegate), \(count)"
     }
 
     func prepare(_ pixels: PixelImage) throws {

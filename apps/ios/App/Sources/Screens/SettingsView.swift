@@ -18,7 +18,7 @@ struct SettingsView: View {
                         Picker("Runs on", selection: $model.units) {
                             ForEach(ComputeUnits.allCases) { Text($0.title).tag($0) }
                         }
-                    } else {
+                    } else if model.file?.target != EngineLoader.executorchCoreML {
                         Stepper("\(model.threads) threads", value: $model.threads,
                                 in: 1...ProcessInfo.processInfo.activeProcessorCount)
                     }
@@ -34,7 +34,8 @@ struct SettingsView: View {
     }
 
     private func title(_ file: Manifest.ModelFile) -> String {
-        let runtime = file.target == "coreml" ? "Core ML" : "ExecuTorch"
+        let runtimes = ["coreml": "Core ML", EngineLoader.executorchCoreML: "ExecuTorch with Core ML"]
+        let runtime = runtimes[file.target] ?? "ExecuTorch"
         return "\(runtime), \(file.precision), \(file.bytes.formatted(.byteCount(style: .file)))"
     }
 }

@@ -1,0 +1,85 @@
+"""A `.pte` with Vulkan's delegate: what is in it, from the file alone. Nothing here runs one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.auditing.audit import audit_file
+from export.auditing.text import format_audit
+from export.targets.base import FORMS, ModelInfo
+from export.targets.executorch.reader import read_pte
+from export.targets.target import get_target
+from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.targets.executorch_vulkan import FACTS
+from quantization.calibration import Calibration, observe
+from quantization.program import make_table, quantize
+from quantization.recipe import load_recipe
+from tests.parity.test_coreai import Small
+from tests.parity.test_coreml import pictures
+
+SIZE = 32
+INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE))
+TARGET = get_target(FACTS.name)
+MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
+# `Small`, lowered by this target.
+SAMPLE = MODELS / f"w8{FACTS.suffix}"
+MACS = {"first": 8 * 8 * 32 * 48, "deep": 8 * 8 * 32 * 9, "qkv": 3 * 16 * 32 * 32, "last": 64}
+
+
+def test_every_convolution_is_int8_in_one_partition():
+    audit = audit_file(SAMPLE)
+    assert (audit.partitions, audit.outside, audit.opaque) == (1, {}, {})
+    assert audit.macs == sum(MACS.values()) and audit.int8_share == 1.0
+    assert audit.matmul_macs == 2 * 16 * 16 * 32 and audit.int8_matmul_macs == 0
+    assert "gelu" in {f.op for f in audit.float_ops}  # no table here, as XNNPACK makes
+    assert "GELUs are the tanh approximation" in format_audit(audit)
+
+
+def test_another_exporter_s_file_is_read_too(tmp_path):
+    path = tmp_path / f"other{FACTS.suffix}"
+    shutil.copy(MODELS / "vulkan.pte", path)
+    audit = audit_file(path)
+    assert audit.partitions == 2 and audit.opaque == {} and audit.macs > 0
+    assert audit.int8_share == 0.0
+
+
+@pytest.mark.parametrize("place", ["header", "graph", "cut"])
+def test_a_damaged_file_is_one_line(place, tmp_path):
+    path, content = tmp_path / f"bad{FACTS.suffix}", SAMPLE.read_bytes()
+    ((_, block),) = read_pte(SAMPLE).opaque.values()
+    start = content.index(bytes(block[:200]))
+    where = {"header": start + 4, "graph": start + 32}.get(place, len(content) // 2)
+    rest = b"" if place == "cut" else content[where + 8 :]
+    path.write_bytes(content[:where] + b"\xff" * 8 + rest)
+    with pytest.raises(UserError, match=r"bad\.vulkan\.pte: damaged") as caught:
+        TARGET.read_graph(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pte_of_another_delegate_is_told(tmp_path):
+    path = tmp_path / f"a{FACTS.suffix}"
+    shutil.copy(MODELS / "act_relu.pte", path)
+    with pytest.raises(UserError, match="expected the delegate VulkanBackend, found none"):
+        TARGET.read_graph(path)
+
+
+@pytest.mark.slow
+def test_the_table_s_scales_stand_in_the_file(tmp_path):
+    form = canonical_form(Small().eval(), (3, SIZE, SIZE)).form(FORMS[FACTS.form])
+    seen = observe(form, [torch.from_numpy(pictures(2, SIZE))], 1)
+    table = make_table(form, FACTS.form, load_recipe("cpu"), Calibration("", "", 2, seen))
+    path = tmp_path / f"small{FACTS.suffix}"
+    TARGET.lower(quantize(form, table, FACTS.fold), INFO, path, int8=True)
+    tensors = TARGET.read_graph(path).tensors.values()
+    found = {(t.scale, t.zero_point) for t in tensors if len(t.scale) == 1}
+    entries = table.entries.values()
+    assert found == {(e.scale, e.zero_point) for e in entries if e.kind == "activation"}
+    scales = {np.float16(t.scale).tobytes() for t in tensors if len(t.scale) > 1}
+    assert scales >= {np.float16(e.scale).tobytes() for e in entries if e.kind == "weight"}
