@@ -7,6 +7,7 @@ from typing import Any
 from mobilemod.manifest import Bundle
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import PLACES, Use
+from mobilemod.tasks.task import Metric
 
 SCHEMA = "mobilemod/advice/1"
 FIGURES = (
@@ -22,6 +23,7 @@ def advise(bundle: Bundle) -> dict[str, Any]:
     A file that the bundle doesn't hold is there with `file` null and the command that makes it.
     """
     files = {(e.target, e.precision == "int8"): e.file for e in bundle.manifest.files}
+    metric = bundle.task.metric
     accuracy = bundle.manifest.accuracy or {}
     measured = {p["file"]: p for p in accuracy.get("predictions", ()) if p["file"]}
     places = []
@@ -31,7 +33,7 @@ def advise(bundle: Bundle) -> dict[str, Any]:
              if use.place == place),
             key=lambda pair: pair[0].rank,
         )  # fmt: skip
-        choices = [_choice(use, name, files, measured) for use, name in uses]
+        choices = [_choice(use, name, files, measured, metric) for use, name in uses]
         places.append({"place": place, "words": words, "choices": choices})
     return {
         "schema": SCHEMA,
@@ -42,7 +44,7 @@ def advise(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _choice(use: Use, target: str, files: dict, measured: dict) -> dict[str, Any]:
+def _choice(use: Use, target: str, files: dict, measured: dict, metric: Metric) -> dict[str, Any]:
     file = files.get((target, use.int8))
     found = measured.get(file)
     return {
@@ -53,7 +55,8 @@ def _choice(use: Use, target: str, files: dict, measured: dict) -> dict[str, Any
         "engine": use.engine,
         "why": use.why,
         "ran": use.ran,
-        "metric_percent": None if found is None else found.get("top1_percent"),
+        "metric": None if found is None else found.get(metric.key),
+        "metric_text": None if found is None else f"{metric.head} {metric.text(found[metric.key])}",
         "drop": None if found is None else found["drop"],
     }
 
@@ -76,12 +79,9 @@ def advice_text(record: dict[str, Any]) -> str:
 
 
 def _measured(choice: dict[str, Any], images: int | None) -> str:
-    if choice["metric_percent"] is None:
+    if choice["metric"] is None:
         return NOT_MEASURED
-    drop = choice["drop"]
-    told = (
-        ""
-        if drop is None
-        else f", drop {drop['points']:.2f} [{drop['low']:.2f}, {drop['high']:.2f}]"
-    )
-    return f"top-1 {choice['metric_percent']:.2f} % of {images} images{told}"
+    told = f"{choice['metric_text']} of {images} images"
+    if drop := choice["drop"]:
+        told += f", drop {drop['points']:.2f} [{drop['low']:.2f}, {drop['high']:.2f}]"
+    return told

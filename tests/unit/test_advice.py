@@ -46,5 +46,5 @@ def test_measured_figures_are_told(bundle):
     manifest = loaded.manifest.model_copy(update={"accuracy": accuracy})
     record = advise(dataclasses.replace(loaded, manifest=manifest))
     told = [c for p in record["places"] for c in p["choices"] if c["file"] == file]
-    assert told and all(c["metric_percent"] == 80.5 and c["drop"] == drop for c in told)
-    assert "top-1 80.50 % of 400 images, drop 0.25 [0.00, 0.50]" in advice_text(record)
+    assert told and all(c["metric"] == 80.5 and c["drop"] == drop for c in told)
+    assert "80.50 of 400 images, drop 0.25 [0.00, 0.50]" in advice_text(record)
