@@ -174,7 +174,7 @@ def make_table(
         if isinstance(module, MobileDepthwise):
             fit_summands(module, entries)
     fit_biases(form, entries)
-    if any(t.form == form_name and t.twin == "float16" for t in TARGETS.values()):
+    if any(t.form == form_name and t.float16_scales for t in TARGETS.values()):
         for name, entry in entries.items():
             _require_float16(entry)
             note = "; ".join(filter(None, (entry.note, FLOAT16_NOTE)))

@@ -17,6 +17,7 @@ FACTS = Facts(
         "gpu": "Core ML files run on a Mac's and an iPhone's GPU alone",
     },
     explicit_int8=True,
+    float16_scales=True,
     uses=(
         Use(
             "ios17",

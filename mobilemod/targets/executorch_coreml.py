@@ -15,6 +15,7 @@ FACTS = Facts(
         "gpu": "Core ML's part of a file has no GPU here",
     },
     explicit_int8=True,
+    float16_scales=True,
     on_request=True,
     holds=("executorch", "coreml"),
     uses=(

@@ -52,10 +52,10 @@ class Facts:
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
-    op, quantize. dynamic_int8: kernels of float data and int8 weights quantize the data while they
-    run. int8_tables: float ops between int8 codes run as one look-up table. int16: 16-bit whole
-    numbers are codes of activations. npu: the compilers of phones' NPUs take them. arithmetic: how
-    it computes, in words that follow a file's name.
+    op, quantize. float16_scales: scales are stored as float16. dynamic_int8: kernels of float data
+    and int8 weights quantize the data while they run. int8_tables: float ops between int8 codes run
+    as one look-up table. int16: 16-bit whole numbers are codes of activations. npu: the compilers
+    of phones' NPUs take them. arithmetic: how it computes, in words that follow a file's name.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Facts:
     channels_last: bool = False
     named: bool = False
     explicit_int8: bool = False
+    float16_scales: bool = False
     dynamic_int8: bool = False
     int8_tables: bool = False
     int16: bool = False

@@ -369,7 +369,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     """`lines` and `calls` of the worker in Python."""
     scripted = Scripted(case["job"], case["engines"])
     litert = worker.RUNTIMES["tflite"]
-    runtime = dataclasses.replace(litert, load=scripted.load, imports=())
+    runtime = dataclasses.replace(litert, load=scripted.load, prepare=lambda: None)
     sent: list[bytes] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
