@@ -41,7 +41,7 @@ class Tiny(nn.Sequential):
 """
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=["ConvNextV2", pytest.param("ViT", marks=pytest.mark.long)])
 def folder(request, tmp_path):
     """A network of a trained one's spread, whose two outputs nothing names, as it is saved."""
     shape, processor, size = NETWORKS[request.param]
