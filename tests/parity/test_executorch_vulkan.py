@@ -80,6 +80,10 @@ def test_the_table_s_scales_stand_in_the_file(tmp_path):
     tensors = TARGET.read_graph(path).tensors.values()
     found = {(t.scale, t.zero_point) for t in tensors if len(t.scale) == 1}
     entries = table.entries.values()
-    assert found == {(e.scale, e.zero_point) for e in entries if e.kind == "activation"}
+    activations = [e for e in entries if e.kind == "activation"]
+    assert found <= {(e.scale, e.zero_point) for e in activations}
+    # ExecuTorch's passes make a float pool of an int8 one: its codes go.
+    left = {e.tensor for e in activations if (e.scale, e.zero_point) not in found}
+    assert left == {"deep:gelu", "deep:pool"}
     scales = {np.float16(t.scale).tobytes() for t in tensors if len(t.scale) > 1}
     assert scales >= {np.float16(e.scale).tobytes() for e in entries if e.kind == "weight"}
