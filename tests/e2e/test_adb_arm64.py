@@ -45,6 +45,7 @@ def folder(export, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_arm64_predicts_what_this_machine_does(adb, run, data_dir, folder, tmp_path):
     try:
         load_emulator()

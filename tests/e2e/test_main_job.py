@@ -178,6 +178,7 @@ def test_the_bundled_table_is_of_the_bundled_weights(bundled_form):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_files_on_a_gpu(run, data_dir, bundle, measured, on_a_gpu):
     """Both files whole, their answers the processor's; the rest of the record as without it."""
     out, _ = bundle

@@ -434,6 +434,7 @@ def test_check_catches_another_programs_file(lowered, other):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_xxs_on_real_images(golden_state, data_dir, tmp_path):
     torch.set_num_threads(1)
     model = network("efficientmod_xxs", 1000, golden_state("efficientmod_xxs"))

@@ -334,6 +334,7 @@ def test_reading_damaged_bytes_ends_in_an_answer(lowered, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["cpu", pytest.param("npu", marks=pytest.mark.long)])
+@pytest.mark.long
 def test_published_network(golden_state, tmp_path, recipe):
     model = network("efficientmod_xxs", 1000, golden_state("efficientmod_xxs"))
     form = canonical_form(model, (3, 224, 224)).form(XNNPACK_FORM)

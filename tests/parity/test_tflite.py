@@ -44,7 +44,7 @@ tflite = get_target("tflite")
 
 SIZE, CLASSES = 64, 1000
 LABELS = tuple(f"label {i}" for i in range(CLASSES))
-RECIPES = ("cpu", pytest.param("npu", marks=pytest.mark.slow))
+RECIPES = ("cpu", pytest.param("npu", marks=(pytest.mark.slow, pytest.mark.long)))
 NAMES = (*RECIPES, "float")
 # Single flips of rounding spread through an int8 network, the more the narrower it is: end to end
 # file and program agree little better than with float. The op by op test is the sharp one.
