@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,10 @@ def compile_bundle(
     work = [(chip, file) for chip in chips for file in files]
     steps = iter(progress(work, "compiling", len(work), "file"))
     for chip in chips:
-        entries = []
-        for _, (_, file) in zip(files, steps, strict=False):
-            entries.append(_compile(compiler, bundle / file, chip, bundle / FOLDER / chip / file))
+        entries = [
+            _compile(compiler, bundle / file, chip, bundle / FOLDER / chip / file)
+            for _, file in islice(steps, len(files))
+        ]
         record = {
             "schema": SCHEMA,
             "model": loaded.manifest.model,

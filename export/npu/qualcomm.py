@@ -33,7 +33,7 @@ UNUSED = "libQnnLpai.so"
 MANUFACTURER = "Qualcomm"
 PLUGIN = "libLiteRtCompilerPlugin_Qualcomm.so"
 
-VERSION = re.compile(r"hexnn_ver_v(\d+(?:\.\d+)+)")
+VERSION = re.compile(rb"hexnn_ver_v(\d+(?:\.\d+)+)")
 SELECTED = re.compile(r"selected (\d+) ops, from a total of (\d+) ops\. resulted in (\d+) part")
 # Of LiteRT's log: an op's node in Qualcomm's graph that failed, and the op.
 REFUSED = re.compile(r"validation failed: '(?P<node>\w+)'|LiteRT Op #(?P<op>\d+) ")
@@ -106,10 +106,8 @@ class Compiler:
     @functools.cached_property
     def version(self) -> str:
         """Of the compiler, as its library says it; "" where it doesn't."""
-        with open(self.folder / LIBRARY, "rb") as file:
-            text = file.read().decode("latin-1")
-        found = VERSION.search(text)
-        return found[1] if found else ""
+        found = VERSION.search((self.folder / LIBRARY).read_bytes())
+        return found[1].decode() if found else ""
 
     def _call(
         self, command: str, path: Path, chip: str, out: Path | None

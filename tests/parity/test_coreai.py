@@ -10,56 +10,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from export.targets.base import FORMS, ModelInfo, Origin
+from export.targets.base import ModelInfo, Origin
 from export.targets.comparison import Parting
 from export.targets.target import get_target, require_packages
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.canonical import canonical_form
 from mobilemod.targets.coreai import FACTS
-from quantization.calibration import Calibration, observe
-from quantization.program import QuantizedConv2d, QuantizeDequantize, make_table, quantize
-from quantization.recipe import load_recipe
+from quantization.program import QuantizedConv2d, QuantizeDequantize, quantize
+from tests.parity.small import SIZE, small_form, small_table
 
 MISSING = any(importlib.util.find_spec(p) is None for p in FACTS.packages)
 here = pytest.mark.skipif(MISSING, reason=f"needs Core AI: '{FACTS.installed_by}' installs it")
-SIZE = 32
 INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE), Origin("us", "Apache-2.0"))
 IMAGES = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE), np.float32)
 TARGET = get_target("coreai")
 
 
-class Small(nn.Module):
-    """Convolutions of two kinds, a norm, attention and pooling: large enough that weights lie in
-    blobs, which the file holds apart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.deep = nn.Conv2d(3, 32, 4, 4), nn.Conv2d(32, 32, 3, 1, 1, groups=32)
-        self.norm, self.qkv, self.last = nn.LayerNorm(32), nn.Linear(32, 96), nn.Linear(32, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.avg_pool2d(F.gelu(self.deep(self.first(x))), 2)
-        x = self.norm(x.flatten(2).transpose(1, 2))
-        q, k, v = (t.unflatten(-1, (2, 16)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
-        x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return self.last(x.mean(1))
-
-
 @pytest.fixture(scope="module")
 def form():
-    return canonical_form(Small().eval(), (3, SIZE, SIZE)).form(FORMS[FACTS.form])
+    return small_form(FACTS)
 
 
 @pytest.fixture(scope="module")
 def table(form):
-    seen = Calibration("", "", 2, observe(form, [torch.from_numpy(IMAGES)], 1))
-    return make_table(form, FACTS.form, load_recipe("cpu"), seen)
+    return small_table(form, FACTS, IMAGES)
 
 
 @pytest.fixture

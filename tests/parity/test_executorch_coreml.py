@@ -12,7 +12,7 @@ import torch
 
 from export.auditing.audit import audit_file
 from export.quiet import quiet
-from export.targets.base import FORMS, ModelInfo
+from export.targets.base import ModelInfo
 from export.targets.comparison import Parting
 from export.targets.coreml.reader import attribute, constant, open_package
 from export.targets.executorch.reader import read_pte
@@ -24,15 +24,11 @@ from export.targets.target import get_target, target_of_file
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
-from mobilemod.forms.canonical import canonical_form
 from mobilemod.targets.executorch_coreml import FACTS
-from quantization.calibration import Calibration, observe
-from quantization.program import QuantizedConv2d, QuantizeDequantize, make_table, quantize
-from quantization.recipe import load_recipe
-from tests.parity.test_coreai import Small
+from quantization.program import QuantizedConv2d, QuantizeDequantize, quantize
+from tests.parity.small import SIZE, small_form, small_table
 from tests.parity.test_coreml import pictures
 
-SIZE = 32
 INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE))
 IMAGES = pictures(2, SIZE)
 TARGET, PACKAGED = get_target(FACTS.name), get_target("coreml")
@@ -40,13 +36,12 @@ TARGET, PACKAGED = get_target(FACTS.name), get_target("coreml")
 
 @pytest.fixture(scope="module")
 def form():
-    return canonical_form(Small().eval(), (3, SIZE, SIZE)).form(FORMS[FACTS.form])
+    return small_form(FACTS)
 
 
 @pytest.fixture(scope="module")
 def table(form):
-    seen = Calibration("", "", 2, observe(form, [torch.from_numpy(IMAGES)], 1))
-    return make_table(form, FACTS.form, load_recipe("cpu"), seen)
+    return small_table(form, FACTS, IMAGES)
 
 
 @pytest.fixture

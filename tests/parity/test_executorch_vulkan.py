@@ -7,24 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from export.auditing.audit import audit_file
 from export.auditing.text import format_audit
-from export.targets.base import FORMS, ModelInfo
+from export.targets.base import ModelInfo
 from export.targets.executorch.reader import read_pte
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.canonical import canonical_form
 from mobilemod.targets.executorch_vulkan import FACTS
-from quantization.calibration import Calibration, observe
-from quantization.program import make_table, quantize
-from quantization.recipe import load_recipe
-from tests.parity.test_coreai import Small
+from quantization.program import quantize
+from tests.parity.small import SIZE, small_form, small_table
 from tests.parity.test_coreml import pictures
 
-SIZE = 32
 INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE))
 TARGET = get_target(FACTS.name)
 MODELS = Path(__file__).resolve().parents[1] / "data" / "models"
@@ -72,9 +67,8 @@ def test_a_pte_of_another_delegate_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_the_table_s_scales_stand_in_the_file(tmp_path):
-    form = canonical_form(Small().eval(), (3, SIZE, SIZE)).form(FORMS[FACTS.form])
-    seen = observe(form, [torch.from_numpy(pictures(2, SIZE))], 1)
-    table = make_table(form, FACTS.form, load_recipe("cpu"), Calibration("", "", 2, seen))
+    form = small_form(FACTS)
+    table = small_table(form, FACTS, pictures(2, SIZE))
     path = tmp_path / f"small{FACTS.suffix}"
     TARGET.lower(quantize(form, table, FACTS.fold), INFO, path, int8=True)
     tensors = TARGET.read_graph(path).tensors.values()

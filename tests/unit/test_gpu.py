@@ -24,6 +24,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.harness.gpu import install, places
 from mobilemod.harness.gpu.places import GpuPlace, gpu_places
+from mobilemod.harness.stamp import STAMP
 from mobilemod.manifest import Bundle
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
@@ -183,7 +184,7 @@ def test_swiftshader_is_set_up_by_apt(tmp_path, monkeypatch, on_a_gpu):
     except UserError as error:
         pytest.skip(f"no package archive: {error}")
     assert places.is_whole(tmp_path) and stamp["package"].startswith("chromium-common_")
-    kept = {*install.LICENSES.parts[-1:], install.STAMP, places.DRIVER}
+    kept = {*install.LICENSES.parts[-1:], STAMP, places.DRIVER}
     kept |= {places.LOADER, places.SWIFTSHADER}
     assert {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")} == kept
     monkeypatch.setattr(install, "_build", None)  # a second time nothing is fetched

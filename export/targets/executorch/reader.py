@@ -32,6 +32,8 @@ from mobilemod.errors import UserError
 from mobilemod.targets.executorch import FACTS
 
 XNNPACK = "XnnpackBackend"
+PROGRAM_SCHEMA = "exir/_serialize/program.fbs", "exir/_serialize/scalar_type.fbs"
+XNNPACK_SCHEMA = "backends/xnnpack/serialization/schema.fbs"
 MODULE_FRAME = "module"  # the file name of a frame that holds a network's module
 SCALAR_TYPES = {"BYTE": "uint8", "CHAR": "int8", "HALF": "float16", "FLOAT": "float32"} | {
     name.upper(): name for name in ("uint16", "uint32", "uint64", "bool", "bfloat16")
@@ -91,7 +93,7 @@ class _Program:
                 raise DamagedError(f"{self.size} bytes of {max(length, base + size)}")
         # Views, so that segments that overlap take no memory.
         view = memoryview(data)
-        self.program = _schema("program").read(view[:length], "Program")
+        self.program = packaged_schema(*PROGRAM_SCHEMA).read(view[:length], "Program")
         self.segments: list[memoryview] = []
         for s in self.program["segments"]:
             start, stop = base + s["offset"], base + s["offset"] + s["size"]
@@ -224,7 +226,7 @@ class _Program:
         blob = self._blob(delegate)
         key = place["location"], place["index"]
         if key not in self.delegates:
-            self.delegates[key] = read_xnnpack_graph(blob, _schema("xnnpack"))
+            self.delegates[key] = read_xnnpack_graph(blob, packaged_schema(XNNPACK_SCHEMA))
         return self.delegates[key]
 
     def _blob(self, delegate: dict[str, Any]) -> memoryview:
@@ -282,14 +284,10 @@ def _is_external(tensor: dict[str, Any]) -> bool:
 
 
 @functools.cache
-def _schema(which: str) -> Schema:
-    """The schema of the program or of XNNPACK's graph, from the installed executorch package."""
+def packaged_schema(*paths: str) -> Schema:
+    """The schema in these files of the installed executorch package."""
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("reading a .pte needs the package 'executorch'; install it with pip")
-    paths = {
-        "program": ("exir/_serialize/program.fbs", "exir/_serialize/scalar_type.fbs"),
-        "xnnpack": ("backends/xnnpack/serialization/schema.fbs",),
-    }[which]
     root = Path(next(iter(spec.submodule_search_locations)))
     return Schema(*((root / p).read_text("utf-8") for p in paths))

@@ -8,14 +8,12 @@ from pathlib import Path
 from export.targets.coreml.graph import read_graph
 from export.targets.coreml.taps import CoremlTaps
 from export.targets.executorch_coreml.payload import opened_package
-from export.targets.executorch_coreml.program import open_payload
+from export.targets.executorch_coreml.program import program_in
 from mobilemod.targets.executorch_coreml import FACTS
 
 
 def open_taps(path: Path) -> CoremlTaps:
     """The taps of a file; `UserError` where it is damaged."""
     with opened_package(path) as package:
-        graph = read_graph(package)
-    return CoremlTaps(
-        dataclasses.replace(graph, target=FACTS.name), open_payload(path), lambda x: x
-    )
+        graph, program = read_graph(package), program_in(package, path)
+    return CoremlTaps(dataclasses.replace(graph, target=FACTS.name), program, lambda x: x)

@@ -5,19 +5,17 @@ The schema comes with the executorch package; constants lie among the file's nam
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.targets.flatbuffer import DamagedError, Schema, at
-from mobilemod.errors import UserError
+from export.targets.executorch.reader import packaged_schema
+from export.targets.flatbuffer import DamagedError, at
 
 BACKEND = "VulkanBackend"
+SCHEMA = "backends/vulkan/serialization/schema.fbs"
 MAGIC, MAGIC_AT, PLACE_AT = b"VH00", 4, 10
 Value = tuple[str, dict[str, Any]]
 
@@ -54,7 +52,7 @@ def read_vulkan(block: memoryview, named: dict[str, memoryview]) -> VulkanGraph:
     place, size, data_at, data_size = struct.unpack_from("<IIIQ", block, PLACE_AT)
     if place + size > len(block) or data_at + data_size > len(block):
         raise DamagedError("Vulkan's part of it is cut short")
-    graph = _schema().read(block[place : place + size], "VkGraph")
+    graph = packaged_schema(SCHEMA).read(block[place : place + size], "VkGraph")
     inline = block[data_at : data_at + data_size]
     return VulkanGraph(
         tuple((c["name"], tuple(map(int, c["args"]))) for c in graph["chain"]),
@@ -74,12 +72,3 @@ def _bytes(
     if start + length > len(inline):
         raise DamagedError("a constant of Vulkan's lies outside its part")
     return inline[start : start + length]
-
-
-@functools.cache
-def _schema() -> Schema:
-    spec = importlib.util.find_spec("executorch")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("reading a .pte needs the package 'executorch'; install it with pip")
-    root = Path(next(iter(spec.submodule_search_locations)))
-    return Schema((root / "backends/vulkan/serialization/schema.fbs").read_text("utf-8"))

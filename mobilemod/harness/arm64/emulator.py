@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ import numpy as np
 from mobilemod.errors import UserError, unknown
 from mobilemod.harness.arm64.pins import PROCESSOR, PROCESSORS, PYTHON, Processor
 from mobilemod.harness.arm64.process import reason
+from mobilemod.harness.stamp import read_stamp
 from mobilemod.harness.worker import copy_to
 from mobilemod.targets import suffix_of
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 # The QEMU plugin that counts instructions: its C sources, beside this file, and how it is compiled.
 SOURCES = ("icount.c", "classify.c", "classify.h")
 COMPILE = ("gcc", "-O2", "-shared", "-fPIC")
-STAMP, PLUGIN = "stamp.json", "icount.so"
+PLUGIN = "icount.so"
 FOLDER_VARIABLE, DEFAULT_FOLDER = "MOBILEMOD_ARM64", ".arm64"
 SITE = "site"  # the guest's wheels
 # A root of each processor's own: links to what all have, and its /proc/cpuinfo.
@@ -177,24 +177,21 @@ def default_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER)
 
 
-def read_stamp(folder: Path) -> dict[str, Any]:
-    """What is in a root, by its stamp; nothing where there is no stamp or a damaged one."""
-    try:
-        values = json.loads((folder / STAMP).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+def find_processor(name: str) -> Processor:
+    """The emulated processor of a name; `UserError` lists the known ones."""
+    if name not in PROCESSORS:
+        raise unknown("emulated processor", name, PROCESSORS)
+    return PROCESSORS[name]
 
 
 def load_emulator(folder: Path | None = None, processor: str = PROCESSOR) -> Emulator:
     """The root in `folder`; `UserError` where none is set up, or one of other versions, and for a
     processor that isn't known."""
-    if processor not in PROCESSORS:
-        raise unknown("emulated processor", processor, PROCESSORS)
+    found = find_processor(processor)
     folder = (folder or default_folder()).resolve()
     stamp = read_stamp(folder)
     if not stamp:
         raise UserError(f"no emulated ARM64 root in {folder}; run 'make arm64'")
     if stamp.get("recipe") != recipe_digest():
         raise UserError(f"the emulated ARM64 root in {folder} is outdated; run 'make arm64'")
-    return Emulator(folder, stamp, PROCESSORS[processor])
+    return Emulator(folder, stamp, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.files import atomic_folder, atomic_path, only_one, write_text
+from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.harness.arm64 import debian, pins
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.emulator import (
@@ -22,12 +21,11 @@ from mobilemod.harness.arm64.emulator import (
     PROCESSOR_ROOTS,
     SITE,
     SOURCES,
-    STAMP,
     Emulator,
-    read_stamp,
     recipe_digest,
 )
 from mobilemod.harness.arm64.process import reason, run_tool
+from mobilemod.harness.stamp import stamped
 from mobilemod.harness.worker.pte_native import NATIVE
 
 
@@ -42,16 +40,7 @@ def set_up(folder: Path) -> dict[str, Any]:
     """
     if sys.platform != "linux":
         raise UserError(f"the emulated ARM64 root needs Linux with apt; this is {sys.platform}")
-    folder.mkdir(parents=True, exist_ok=True)
-    folder = folder.resolve()
-    with only_one(folder, "setting up"):
-        values = read_stamp(folder)
-        if values.get("recipe") == recipe_digest():
-            return values
-        (folder / STAMP).unlink(missing_ok=True)
-        values = _build(folder)
-        write_text(folder / STAMP, json.dumps(values, indent=1) + "\n")
-        return values
+    return stamped(folder.resolve(), recipe_digest(), _build)
 
 
 def _build(folder: Path) -> dict[str, Any]:

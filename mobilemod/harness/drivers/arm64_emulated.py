@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.data.testcard import draw_card
-from mobilemod.errors import unknown
-from mobilemod.harness.arm64.emulator import Emulator, load_emulator
-from mobilemod.harness.arm64.pins import PROCESSOR, PROCESSORS
+from mobilemod.harness.arm64.emulator import Emulator, find_processor, load_emulator
+from mobilemod.harness.arm64.pins import PROCESSOR
 from mobilemod.harness.drivers import Driver, JobFolder, Receive, Resume
 from mobilemod.harness.drivers.process import stream_process
 from mobilemod.harness.worker import MODULE, copy_to
@@ -68,6 +67,4 @@ class EmulatedDriver(Driver):
 
 def create(device_id: str | None) -> EmulatedDriver:
     """The processor of that name, as `pins.PROCESSORS` has them; usually a Cortex-A76."""
-    if device_id is not None and device_id not in PROCESSORS:
-        raise unknown("emulated processor", device_id, PROCESSORS)
-    return EmulatedDriver(device_id or PROCESSOR)
+    return EmulatedDriver(PROCESSOR if device_id is None else find_processor(device_id).name)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.errors import UserError
-from mobilemod.files import only_one, write_json
+from mobilemod.files import write_json
 from mobilemod.harness.arm64 import debian
 from mobilemod.harness.arm64.debian import Debian
-from mobilemod.harness.arm64.emulator import STAMP, read_stamp
 from mobilemod.harness.arm64.pins import DEBIAN_MIRROR, DEBIAN_SUITE
 from mobilemod.harness.gpu.places import DRIVER, LOADER, SWIFTSHADER, is_whole
+from mobilemod.harness.stamp import stamped
 
 # Not Chromium itself: what its packages share, of which these files need nothing but the C library.
 PACKAGE = "chromium-common"
@@ -31,16 +31,8 @@ def set_up(folder: Path) -> dict[str, Any]:
     """
     if sys.platform != "linux":
         raise UserError(f"SwiftShader is set up on Linux with apt; this is {sys.platform}")
-    folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    with only_one(folder, "setting up"):
-        values = read_stamp(folder)
-        if values.get("recipe") == _recipe(folder) and is_whole(folder):
-            return values
-        (folder / STAMP).unlink(missing_ok=True)
-        values = _build(folder)
-        write_json(folder / STAMP, values)
-        return values
+    return stamped(folder, _recipe(folder), _build, is_whole)
 
 
 def _build(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ Calls = tuple[
 ]
 
 
+@functools.cache
 def native_folder() -> Path | None:
     """Where the C++ libraries are; None where ExecuTorch's package runs files."""
     spec = importlib.util.find_spec("executorch")
