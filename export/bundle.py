@@ -119,6 +119,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     # Sums come out the same on every machine only with one thread.
     torch.set_num_threads(1)
     recipe = load_recipe(config.recipe_name)
+    require_widths(recipe, config.targets)
     source = _opened(config)
     check_labels(source.labels)
     preprocess = source.preprocess
@@ -167,6 +168,17 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
             for entry, (_, result) in zip(files, results, strict=True)
         ],
     }
+
+
+def require_widths(recipe: Recipe, targets: Sequence[str]) -> None:
+    """`UserError` where the recipe has 16-bit codes and a target holds none."""
+    held = [name for name, facts in TARGETS.items() if facts.int16]
+    lacking = [name for name in targets if name not in held]
+    if recipe.wide and lacking:
+        raise UserError(
+            f"recipe {recipe.name}: 16-bit codes aren't held by {', '.join(lacking)}; give "
+            f"--targets {','.join(held)} (TARGETS=…), or recipe cpu, which has float there"
+        )
 
 
 def _opened(config: ExportConfig) -> Source:

@@ -17,19 +17,24 @@ SCHEMA = "mobilemod/parameters/1"
 ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
 # Weights leave -128 out: the runtimes' integer kernels assume symmetric weights.
 WEIGHT_MIN, WEIGHT_MAX = -127, 127
+# 16-bit codes are symmetric, as TFLite's specification demands them.
+WIDE_MIN, WIDE_MAX = -32768, 32767
+# Of the scale of int8 codes: 16-bit codes in these steps hold every code less its zero point.
+WIDENED = 2.0**-7
 # The smallest scale that float16 holds as a normal number: Core ML stores scales as float16.
 MIN_SCALE = 2.0**-14
 # XNNPACK adds int8 tensors whose scale is at least 2^-10 of the result's (its binary elementwise
 # operator refuses others); half a bit is left for rounding.
 MIN_SUMMAND = 2.0**-9
+TINY = 2.0**-40  # the least range: of a tensor that is 0 on all images
 
 
 @dataclass(frozen=True)
 class TensorParams:
-    """int8 parameters of one tensor; real = scale * (code - zero_point).
+    """Parameters of one tensor's codes; real = scale * (code - zero_point).
 
-    kind: "activation", "weight" or "constant". axis: the channel axis of a per-channel tensor,
-    None per tensor. low, high: the range observed, or the extremes of a weight.
+    kind: "activation", "weight" or "constant". dtype: "int8" or "int16", of weights "int8". axis:
+    the channel axis of a per-channel tensor, None per tensor. low, high: the range observed, or the extremes of a weight.
     source: the tensor that this one shares its parameters with. note: what a runtime forces.
     """
 
@@ -49,7 +54,7 @@ class TensorParams:
 
 @dataclass(frozen=True)
 class ParameterTable:
-    """All int8 tensors of a network under a recipe, for one mobile form; keyed by tensor name."""
+    """All tensors of codes under a recipe, for one mobile form; keyed by tensor name."""
 
     form: str
     recipe: str
@@ -82,13 +87,15 @@ class ParameterTable:
 
 
 def activation_params(
-    tensor: str, low: float, high: float, source: str | None = None
+    tensor: str, low: float, high: float, source: str | None = None, dtype: str = "int8"
 ) -> TensorParams:
-    """Affine per-tensor int8 parameters of a range, widened to hold 0.
+    """Per-tensor parameters of a range, widened to hold 0: affine int8 or symmetric int16.
 
     The scale is a float32, so that every file stores it exactly.
     """
     low, high = min(float(low), 0.0), max(float(high), 0.0)
+    if dtype == "int16":
+        return _wide(tensor, max(-low, high, TINY) / WIDE_MAX, low, high, source)
     levels = ACTIVATION_MAX - ACTIVATION_MIN
     scale = float(np.float32(max((high - low) / levels, MIN_SCALE)))
     zero_point = int(np.clip(round(ACTIVATION_MIN - low / scale), ACTIVATION_MIN, ACTIVATION_MAX))
@@ -97,23 +104,49 @@ def activation_params(
     )
 
 
+def _wide(
+    tensor: str, scale: float, low: float, high: float, source: str | None, note: str = ""
+) -> TensorParams:
+    return TensorParams(
+        tensor,
+        "activation",
+        (float(np.float32(scale)),),
+        (0,),
+        None,
+        low,
+        high,
+        "int16",
+        WIDE_MIN,
+        WIDE_MAX,
+        source,
+        note,
+    )
+
+
+def widened_params(tensor: str, entry: TensorParams) -> TensorParams:
+    """int16 parameters of `tensor`, which hold the int8 codes of `entry` exactly."""
+    return _wide(tensor, entry.scale[0] * WIDENED, entry.low, entry.high, entry.tensor)
+
+
 def summand_params(entry: TensorParams, result: TensorParams) -> TensorParams:
     """`entry`, an addend of `result`, with a scale that XNNPACK's int8 addition takes.
 
     Only an addend too small to matter changes: its whole range is under half a step of the result.
     """
     least = float(np.float32(result.scale[0] * MIN_SUMMAND))
-    if entry.scale[0] >= least:
+    if entry.dtype != "int8" or entry.scale[0] >= least:
         return entry
     zero_point = int(np.clip(round(ACTIVATION_MIN - entry.low / least), ACTIVATION_MIN, 0))
     note = "scale raised to 1/512 of the sum's, which XNNPACK's int8 addition needs"
     return dataclasses.replace(entry, scale=(least,), zero_point=(zero_point,), note=note)
 
 
-def unit_params(tensor: str, source: str | None = None) -> TensorParams:
+def unit_params(tensor: str, source: str | None = None, dtype: str = "int8") -> TensorParams:
     """Fixed parameters of values from 0 to 1, as TFLite's specification demands them of softmax
-    and sigmoid: 1/256, -128. source: as `TensorParams` has it."""
+    and sigmoid: 1/256, -128; in 16 bits 1/32768, 0. source: as `TensorParams` has it."""
     note = "fixed by TFLite's quantization specification"
+    if dtype == "int16":
+        return _wide(tensor, 2.0**-15, 0.0, 1.0, source, note)
     return TensorParams(
         tensor,
         "activation",
@@ -144,7 +177,7 @@ def weight_params(tensor: str, weight: np.ndarray) -> TensorParams:
     )
 
 
-def constant_params(tensor: str, value: np.ndarray) -> TensorParams:
-    """Affine per-tensor int8 parameters of a constant operand."""
-    params = activation_params(tensor, float(value.min()), float(value.max()))
+def constant_params(tensor: str, value: np.ndarray, dtype: str = "int8") -> TensorParams:
+    """Per-tensor parameters of a constant operand."""
+    params = activation_params(tensor, float(value.min()), float(value.max()), dtype=dtype)
     return dataclasses.replace(params, kind="constant")

@@ -1,8 +1,8 @@
-"""Which tensors of a form are int8 under a recipe."""
+"""Which tensors of a form are codes under a recipe, of 8 or of 16 bits."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
@@ -14,27 +14,41 @@ Placed = Tap | Constant | NamedConv2d
 
 
 def int8_modules(form: Form, form_name: str, recipe: Recipe) -> Iterator[Placed]:
-    """What stands at the tensors of `form` that are int8 under `recipe`, in order.
+    """What stands at the tensors of `form` that are int8 under `recipe`, in order."""
+    return (m for m, dtype in coded_modules(form, form_name, recipe) if dtype == "int8")
 
-    A weight beside a float input stays float: no runtime here has a kernel for that. What isn't
-    real stays as it is.
+
+def coded_modules(form: Form, form_name: str, recipe: Recipe) -> Iterator[tuple[Placed, str]]:
+    """What stands at the tensors of `form` that are codes under `recipe`, with their dtype.
+
+    A weight beside a float input stays float: no runtime here has a kernel for that; beside codes
+    of either width it is int8. What isn't real stays as it is.
     """
-    chosen: set[str] = set()
+    chosen: dict[str, str] = {}
     for module in form.modules():
         if not isinstance(module, Placed) or module.role == "whole":
             continue
-        reads = getattr(module, "reads", ())
-        if reads and chosen.isdisjoint(reads):
+        reads, source = getattr(module, "reads", ()), getattr(module, "source", None)
+        if reads and chosen.keys().isdisjoint(reads):
             continue
         dtype = recipe.dtype(module.tensor, form_name, module.role)
-        if dtype == "int8" and says_more(module.role, getattr(module, "source", None), chosen):
-            chosen.add(module.tensor)
-            yield module
+        if dtype == "float" or not says_more(module.role, source, chosen, dtype):
+            continue
+        if isinstance(module, NamedConv2d):
+            dtype = "int8"
+        elif module.role in FOLLOWS:
+            dtype = chosen[source]
+        chosen[module.tensor] = dtype
+        yield module, dtype
 
 
-def says_more(role: str, source: str | None, int8: Collection[str]) -> bool:
-    """Whether int8 at a tensor says something that its source doesn't say: what is moved is int8
-    where its source is, and a convolution only quantizes what comes to it in float."""
+def says_more(
+    role: str, source: str | None, coded: Mapping[str, str], dtype: str = "int8"
+) -> bool:
+    """Whether codes at a tensor say something that its source doesn't say: what is moved is as
+    its source is, and a convolution only quantizes what comes to it otherwise.
+
+    coded: tensor -> dtype."""
     if role == "in":
-        return source not in int8
-    return role not in FOLLOWS or source in int8
+        return coded.get(source) != dtype
+    return role not in FOLLOWS or source in coded

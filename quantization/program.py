@@ -34,8 +34,9 @@ from quantization.params import (
     summand_params,
     unit_params,
     weight_params,
+    widened_params,
 )
-from quantization.placement import int8_modules
+from quantization.placement import coded_modules
 from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
@@ -63,37 +64,43 @@ def limits(params: TensorParams) -> tuple[int, int]:
     return params.quant_min - zero_point, params.quant_max - zero_point
 
 
+def code_args(params: TensorParams) -> tuple[float, int, int, int, torch.dtype]:
+    """Per-tensor parameters as the operators of `quantized_decomposed` take them."""
+    dtype = getattr(torch, params.dtype)
+    return params.scale[0], params.zero_point[0], params.quant_min, params.quant_max, dtype
+
+
 class QuantizeDequantize(nn.Module):
-    """Per-tensor int8 quantize, then dequantize."""
+    """Per-tensor quantize to int8 or int16, then dequantize."""
 
     def __init__(self, params: TensorParams):
         super().__init__()
         self.tensor = params.tensor
         self.params = params
-        self.args = (params.scale[0], params.zero_point[0], params.quant_min, params.quant_max)
+        self.args = code_args(params)
 
     def forward(self, x: Tensor) -> Tensor:
-        q = Q.quantize_per_tensor.default(x, *self.args, torch.int8)
-        return Q.dequantize_per_tensor.default(q, *self.args, torch.int8)
+        q = Q.quantize_per_tensor.default(x, *self.args)
+        return Q.dequantize_per_tensor.default(q, *self.args)
 
 
 class QuantizedConstant(nn.Module):
-    """A constant operand held as int8 codes."""
+    """A constant operand held as codes."""
 
     def __init__(self, value: Tensor, params: TensorParams, fold: bool):
         super().__init__()
         self.tensor = params.tensor
-        self.args = (params.scale[0], params.zero_point[0], params.quant_min, params.quant_max)
+        self.args = code_args(params)
         self.fold = fold
-        codes = Q.quantize_per_tensor.default(value, *self.args, torch.int8)
-        real = Q.dequantize_per_tensor.default(codes, *self.args, torch.int8)
+        codes = Q.quantize_per_tensor.default(value, *self.args)
+        real = Q.dequantize_per_tensor.default(codes, *self.args)
         self.register_buffer("value", codes if fold else real)
 
     def forward(self) -> Tensor:
         x = self.value
         if not self.fold:
-            x = Q.quantize_per_tensor.default(x, *self.args, torch.int8)
-        return Q.dequantize_per_tensor.default(x, *self.args, torch.int8)
+            x = Q.quantize_per_tensor.default(x, *self.args)
+        return Q.dequantize_per_tensor.default(x, *self.args)
 
 
 class QuantizedConv2d(nn.Module):
@@ -146,21 +153,23 @@ def rounded_bias(bias: Tensor, weight_scales: Tensor, input_scale: float) -> Ten
 def make_table(
     form: Form, form_name: str, recipe: Recipe, calibration: Calibration
 ) -> ParameterTable:
-    """int8 parameters of every tensor of `form` that `recipe` makes int8."""
+    """Parameters of every tensor of `form` that `recipe` makes codes."""
     entries: dict[str, TensorParams] = {}
     unit = {m.tensor for m in form.modules() if isinstance(m, Tap) and m.role in UNIT}
-    for module in int8_modules(form, form_name, recipe):
+    for module, dtype in coded_modules(form, form_name, recipe):
         name, role = module.tensor, module.role
         if isinstance(module, NamedConv2d):
             entries[name] = weight_params(name, module.weight.detach().numpy())
         elif isinstance(module, Constant):
-            entries[name] = constant_params(name, module.value.detach().numpy())
+            entries[name] = constant_params(name, module.value.detach().numpy(), dtype)
         elif name in unit or module.source in unit:
-            entries[name] = unit_params(name, module.source)
+            entries[name] = unit_params(name, module.source, dtype)
         elif module.source in entries and entries[module.source].kind == "constant":
             entries[name] = dataclasses.replace(
                 entries[module.source], tensor=name, kind="activation", source=module.source
             )
+        elif dtype == "int16" and getattr(entries.get(module.source), "dtype", "") == "int8":
+            entries[name] = widened_params(name, entries[module.source])
         else:
             key = module.source or name
             if key not in calibration.observed:
@@ -168,7 +177,7 @@ def make_table(
                     f"the calibration table lacks the tensor {key}; calibrate again with images"
                 )
             low, high = calibration.observed[key].range(recipe.observer_of(key, form_name, role))
-            entries[name] = activation_params(name, low, high, module.source)
+            entries[name] = activation_params(name, low, high, module.source, dtype)
     share_joined(form, entries)
     for module in form.modules():
         if isinstance(module, MobileDepthwise):
@@ -183,8 +192,8 @@ def make_table(
 
 
 def share_joined(form: Form, entries: dict[str, TensorParams]) -> None:
-    """One range for int8 tensors that are joined, and for what they make: runtimes put codes side
-    by side as they are, and constants by the result's range. Where one's parameters are fixed,
+    """One range for codes of a width that are joined, and for what they make: runtimes put codes
+    side by side as they are, and constants by the result's range. Where one's parameters are fixed,
     nothing is changed."""
     fixed = {m.makes for m in form.modules() if isinstance(m, Fixed)}
     fixed |= {m.tensor for m in form.modules() if isinstance(m, Constant)}
@@ -192,6 +201,8 @@ def share_joined(form: Form, entries: dict[str, TensorParams]) -> None:
     for cat in (m for m in form.modules() if isinstance(m, Call) and m.joins):
         names = {cat.makes, *cat.joins} & entries.keys()
         if cat.makes in names:
+            dtype = entries[cat.makes].dtype
+            names = {name for name in names if entries[name].dtype == dtype}
             touched = [g for g in groups if g & names]
             groups = [g for g in groups if not g & names] + [names.union(*touched)]
     for group in groups:
@@ -201,7 +212,7 @@ def share_joined(form: Form, entries: dict[str, TensorParams]) -> None:
         low, high = min(e.low for e in joined), max(e.high for e in joined)
         for name, entry in entries.items():
             if name in group or entry.source in group:
-                entries[name] = activation_params(name, low, high, entry.source)
+                entries[name] = activation_params(name, low, high, entry.source, entry.dtype)
 
 
 def fit_summands(depthwise: MobileDepthwise, entries: dict[str, TensorParams]) -> None:
@@ -223,7 +234,8 @@ def fit_biases(form: Form, entries: dict[str, TensorParams]) -> None:
     if not any(m.tensor in entries and _least_scales(m, MIN_SCALE, entries) for m in convs):
         return
     for conv, tap in _read(form, NamedConv2d, Tap, entries):
-        if conv.bias is not None and conv.tensor in entries:
+        narrow = entries[tap.tensor].dtype == "int8"  # else the bias has 64 bits
+        if conv.bias is not None and conv.tensor in entries and narrow:
             scales = _least_scales(conv, entries[tap.tensor].scale[0], entries)
             if scales:
                 entries[conv.tensor] = dataclasses.replace(

@@ -16,7 +16,7 @@ from mobilemod.targets import TARGETS
 from quantization.observers import OBSERVERS
 
 SCHEMA = "mobilemod/recipe/1"
-DTYPES = ("int8", "float")
+DTYPES = ("int8", "int16", "float")
 ROUNDINGS = ("nearest", "compensated", "learned")
 FORMS = tuple(dict.fromkeys(facts.form for facts in TARGETS.values()))
 
@@ -24,7 +24,7 @@ FORMS = tuple(dict.fromkeys(facts.form for facts in TARGETS.values()))
 @dataclass(frozen=True)
 class Rule:
     """Tensors whose role and name match `role` and `tensors` (shell wildcards) have `dtype`; a
-    later rule wins.
+    later rule wins. Weights have 8 bits: int16 at one means beside codes of 16.
 
     forms: the mobile forms it holds for; empty means all. observer: one of `OBSERVERS` for these
     tensors, "" for what was said before. reason: why, for people.
@@ -67,7 +67,7 @@ class Recipe:
     description: str = ""
 
     def dtype(self, tensor: str, form: str, role: str = "") -> str:
-        """ "int8" or "float" for a tensor; float where no rule speaks of it."""
+        """One of `DTYPES` for a tensor; float where no rule speaks of it."""
         found = (r.dtype for r in reversed(self.rules) if r.matches(tensor, form, role))
         return next(found, "float")
 
@@ -77,9 +77,15 @@ class Recipe:
         return next(found, "no rule of the recipe speaks of it")
 
     def observer_of(self, tensor: str, form: str, role: str = "") -> str:
-        """The observer that gives a tensor its range."""
+        """The observer that gives a tensor its range; 16 bits needn't leave out any values."""
         rules = (r for r in reversed(self.rules) if r.observer and r.matches(tensor, form, role))
-        return next((r.observer for r in rules), self.observer)
+        whole = self.dtype(tensor, form, role) == "int16"
+        return next((r.observer for r in rules), "minmax" if whole else self.observer)
+
+    @property
+    def wide(self) -> bool:
+        """Whether any rule gives 16 bits."""
+        return any(rule.dtype == "int16" for rule in self.rules)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""

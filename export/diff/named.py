@@ -13,17 +13,17 @@ from export.diff.taps_program import ProgramTaps
 from export.graph import DEPTHWISE, PROGRAM_FACTS, FileGraph, FileNode, FileTensor
 from export.targets.base import FORMS, Taps
 from mobilemod.evaluation.agreement import sqnr_db
-from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 
 PROGRAM = PROGRAM_FACTS.name
 NO_SIGNAL_DB = -300.0
+WIDE = "int16"
 
 
 @dataclass(frozen=True)
 class TappedTensor:
     """One tensor of one run, in the published layout: (1, C, H, W), or (heads, …) in attention.
 
-    values: int8 codes, or float32. scale: None where it is real.
+    values: int8 or int16 codes, or float32. scale: None where it is real.
     """
 
     name: str
@@ -38,12 +38,13 @@ class TappedTensor:
             return self.values.astype(np.float64)
         return (self.values.astype(np.float64) - self.zero_point) * self.scale
 
-    def codes(self, scale: float, zero_point: int) -> np.ndarray:
+    def codes(self, scale: float, zero_point: int, dtype: str = "int8") -> np.ndarray:
         """The codes, float64; of a real tensor the nearest ones under these parameters."""
         if self.scale is not None:
             return self.values.astype(np.float64)
         steps = np.rint(self.values.astype(np.float64) / scale) + zero_point
-        return np.clip(steps, ACTIVATION_MIN, ACTIVATION_MAX)
+        limits = np.iinfo(dtype)
+        return np.clip(steps, limits.min, limits.max)
 
 
 class NamedTaps:
@@ -127,7 +128,8 @@ class NamedTaps:
         if scale is None:
             values = given.real.astype(np.float32)
         else:
-            values = given.codes(scale, zero).astype(np.int8)
+            dtype = WIDE if tensor.dtype == WIDE else "int8"
+            values = given.codes(scale, zero, dtype).astype(dtype)
         values = self.in_form(name, values)
         if self._channels_last(name):
             values = np.moveaxis(values, 1, -1)
@@ -211,7 +213,8 @@ def difference(one: TappedTensor, other: TappedTensor) -> Difference:
         left, right = a, b
         unit = max(float(np.abs(a).max()), 1e-30)
     else:
-        left, right = (t.codes(coded.scale, coded.zero_point) for t in (one, other))
+        held = (coded.scale, coded.zero_point, str(coded.values.dtype))
+        left, right = (t.codes(*held) for t in (one, other))
         unit = 1.0
     share = float((left != right).mean())
     largest = float(np.abs(left - right).max()) / unit

@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from export.diff.named import (
+    WIDE,
     Difference,
     NamedTaps,
     TappedTensor,
@@ -36,6 +37,8 @@ MAX_SHARE = 0.02
 # own: more codes may differ that are the nearest but for so much, in steps.
 MAX_PAST_MIDDLE = 0.05
 MIN_SQNR_DB = 60.0
+# 16-bit kernels interpolate in tables: a right softmax stands at 50 dB.
+MIN_WIDE_SQNR_DB = 40.0
 
 
 Tensors = Mapping[str, TappedTensor]
@@ -66,7 +69,10 @@ def first_parting(
     for tensor in names:
         coded = values[tensor].scale is not None
         found = difference(values[tensor], forced[tensor])
-        if coded and found.largest <= MAX_STEPS:
+        wide = str(values[tensor].values.dtype) == WIDE
+        if wide and (found.sqnr_db is None or found.sqnr_db >= MIN_WIDE_SQNR_DB):
+            parts = False
+        elif coded and found.largest <= MAX_STEPS:
             parts = found.share > MAX_SHARE and not _nearest(own, tensor, image, values, forced)
         elif coded:
             parts = True

@@ -219,9 +219,9 @@ def _member(
     Of moved copies the first one that has the program's shape, channels first or last: some
     runtimes quantize before they move, some after.
     """
-    codes = bool(program.tensors[tensor].scale)
-    mine = _copies(own, program, own.value[tensor], codes)
-    theirs = _copies(other, graph, value, codes) or [other.members[value][:1]]
+    held = _held(program, tensor)
+    mine = _copies(own, program, own.value[tensor], held)
+    theirs = _copies(other, graph, value, held) or [other.members[value][:1]]
     place = next(i for i, copies in enumerate(mine) if tensor in copies)
     copies = theirs[min(place, len(theirs) - 1)]
     shape = program.tensors[tensor].shape
@@ -229,11 +229,17 @@ def _member(
     return next((t for t in copies if graph.tensors[t].shape in fitting), copies[0])
 
 
-def _copies(flow_: Flow, graph: FileGraph, value: str, codes: bool) -> list[list[str]]:
-    """The tensors of a value that are codes, or real, each with its moved copies."""
+def _held(graph: FileGraph, tensor: str) -> str:
+    """As what a tensor's values are held."""
+    found = graph.tensors[tensor]
+    return "real" if not found.scale else "wide" if found.dtype == "int16" else "codes"
+
+
+def _copies(flow_: Flow, graph: FileGraph, value: str, held: str) -> list[list[str]]:
+    """The tensors of a value that are held so, each with its moved copies."""
     groups: list[list[str]] = []
     for tensor in flow_.members[value]:
-        if bool(graph.tensors[tensor].scale) == codes:
+        if _held(graph, tensor) == held:
             if tensor in flow_.moved and groups:
                 groups[-1].append(tensor)
             else:

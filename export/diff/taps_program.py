@@ -144,7 +144,8 @@ class ProgramTaps:
         source = self.names.get(tap.source)
         if source is None:
             return False
-        return bool(self.graph.tensors[name].scale) and not self.graph.tensors[source].scale
+        held, before = self.graph.tensors[name], self.graph.tensors[source]
+        return bool(held.scale) and (not before.scale or held.dtype != before.dtype)
 
     def _graph(self, recorder: _Recorder, output: str) -> FileGraph:
         tensors = {}

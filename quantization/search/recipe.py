@@ -30,11 +30,13 @@ def mixed_recipe(
     recipe = dataclasses.replace(base, rules=(*base.rules, *rules))
     forms: dict[tuple[str, str], list[str]] = {}
     for flow in flows:
-        wanted = flow.selection(chosen)
+        wanted = dict.fromkeys(flow.selection(chosen), "int8")
         for tensor, (role, source) in flow.tensors.items():
             dtype = "int8" if tensor in wanted else "float"
             said = recipe.dtype(tensor, flow.form, role)
-            if said != dtype and (dtype == "int8" or says_more(role, source, wanted)):
+            if said in ("int16", dtype):
+                continue
+            if dtype == "int8" or says_more(role, source, wanted):
                 forms.setdefault((tensor, dtype), []).append(flow.form)
     where = {f.form: set(f.names) for f in flows}
     for (tensor, dtype), found in forms.items():

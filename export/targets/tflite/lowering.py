@@ -24,6 +24,7 @@ from export.targets.tflite.metadata import (
     model_metadata,
     preprocess_json,
 )
+from export.targets.tflite.widths import MARK_NAME, widths_marked
 from mobilemod.files import atomic_path
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
@@ -49,9 +50,13 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     edited = TfliteModel(_convert(wrapped, info.preprocess.sides, int8))
     edited.rename(lambda name: published_module(wrapped, name))
     if int8:
+        edited.widen_marked(MARK_NAME)
+        edited.drop_marks(MARK_NAME)
+        edited.long_biases()
         edited.float_edges()
         if edited.has_float_compute():
             edited.float_alone()
+        edited.wide_in_float()
     edited.name_edges(INPUT_NAME, OUTPUT_NAME)
     _write(edited, info, path)
 
@@ -87,7 +92,7 @@ def _convert(module: nn.Module, sides: tuple[int, int], int8: bool) -> bytes:
             static = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
             config = QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
         sample = (torch.zeros(1, *sides, 3),)
-        with torch.no_grad(), _layouts_kept():
+        with torch.no_grad(), _layouts_kept(), widths_marked():
             converted = litert_torch.convert(module, sample, quant_config=config)
         return converted.model_content()
 
