@@ -34,8 +34,9 @@ class TensorParams:
     """Parameters of one tensor's codes; real = scale * (code - zero_point).
 
     kind: "activation", "weight" or "constant". dtype: "int8" or "int16", of weights "int8". axis:
-    the channel axis of a per-channel tensor, None per tensor. low, high: the range observed, or the extremes of a weight.
-    source: the tensor that this one shares its parameters with. note: what a runtime forces.
+    the channel axis of a per-channel tensor, None per tensor. low, high: the range observed, or
+    the extremes of a weight. source: the tensor that this one shares its parameters with. note:
+    what a runtime forces.
     """
 
     tensor: str
@@ -80,6 +81,11 @@ class ParameterTable:
     def load(cls, path: Path) -> ParameterTable:
         """What `save` wrote."""
         return cls.from_dict(json.loads(path.read_text("utf-8")))
+
+    def int8(self) -> ParameterTable:
+        """The table without tensors of 16 bits."""
+        kept = {name: e for name, e in self.entries.items() if e.dtype == "int8"}
+        return dataclasses.replace(self, entries=kept)
 
     def save(self, path: Path) -> None:
         """Write as JSON, in one rename."""

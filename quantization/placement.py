@@ -42,9 +42,7 @@ def coded_modules(form: Form, form_name: str, recipe: Recipe) -> Iterator[tuple[
         yield module, dtype
 
 
-def says_more(
-    role: str, source: str | None, coded: Mapping[str, str], dtype: str = "int8"
-) -> bool:
+def says_more(role: str, source: str | None, coded: Mapping[str, str], dtype: str = "int8") -> bool:
     """Whether codes at a tensor say something that its source doesn't say: what is moved is as
     its source is, and a convolution only quantizes what comes to it otherwise.
 

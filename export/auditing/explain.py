@@ -37,7 +37,7 @@ def float_tensors(form: Form, table: ParameterTable, recipe: Recipe) -> dict[str
             if module.role == "whole":
                 found.setdefault(WHOLE, []).append(module.tensor)
                 continue
-            chosen = recipe.dtype(module.tensor, table.form, module.role) == "int8"
+            chosen = recipe.dtype(module.tensor, table.form, module.role) != "float"
             why = SAME if chosen else recipe.reason(module.tensor, table.form, module.role)
             found.setdefault(why or "the recipe says so", []).append(module.tensor)
     return found

@@ -151,12 +151,12 @@ def is_int8(graph: FileGraph) -> bool:
 def real_constant(taps: Taps, name: str) -> np.ndarray | None:
     """The real values of a stored tensor, float64, in the file's layout; None for any other.
 
-    An int32 bias without a scale of its own stays in its steps.
+    An integer bias without a scale of its own stays in its steps.
     """
     values, tensor = taps.constant(name), taps.graph.tensors[name]
     if values is None:
         return None
-    if not tensor.scale or tensor.dtype == "int32":
+    if not tensor.scale or tensor.dtype in ("int32", "int64"):
         return values.astype(np.float64)
     shape = [1] * values.ndim
     if len(tensor.scale) > 1:

@@ -19,20 +19,20 @@ from export.diff.named import NamedTaps, TappedTensor, conv_weight, parameters, 
 from export.diff.taps_program import IMAGE, Call
 from export.graph import CONV, DEPTHWISE, DEQUANTIZE, LINEAR, QUANTIZE, FileNode
 from mobilemod.evaluation.agreement import sqnr_db
-from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN
 
 
 @dataclass(frozen=True)
 class Exact:
     """An op's exact result, float64: in steps of its scale from code 0 where it becomes codes
-    (scale not None), else real."""
+    (scale not None), of which `limits` are the least and the greatest; else real."""
 
     values: np.ndarray
     scale: float | None
+    limits: tuple[int, int] = (0, 0)
 
     def codes(self) -> np.ndarray:
         """The nearest codes, ties to even, float64."""
-        return np.clip(np.rint(self.values), ACTIVATION_MIN, ACTIVATION_MAX)
+        return np.clip(np.rint(self.values), *self.limits)
 
     def to_middle(self) -> np.ndarray:
         """How far each value is from the middle between two codes, in steps, 0 to 0.5."""
@@ -40,7 +40,7 @@ class Exact:
 
     def past_middle(self, codes: np.ndarray) -> np.ndarray:
         """How far each value lies past the middle to the next code, in steps; 0 within."""
-        inside = np.clip(self.values, ACTIVATION_MIN, ACTIVATION_MAX)
+        inside = np.clip(self.values, *self.limits)
         return np.maximum(np.abs(codes - inside) - 0.5, 0.0)
 
 
@@ -78,6 +78,7 @@ def exact(
         if call.output in named.naming.steps:
             given |= _constants(named, call)
     steps: list[Tensor] = []
+    limits: list[tuple[int, int]] = []
 
     def run(call: Call, args: list[Any]) -> Tensor:
         values = [_widened(a) for a in args]
@@ -90,13 +91,14 @@ def exact(
         y = values[0] / scale + zero
         if call.output == target:
             steps.append(y)
-        if not rounded:
-            return y
-        return y.round().clamp(ACTIVATION_MIN, ACTIVATION_MAX)
+            limits.append((values[3], values[4]))
+        return y.round().clamp(values[3], values[4]) if rounded else y
 
     result = program.compute([target], given, run)[target]
     values = named.in_form(name, (steps[-1] if steps else result).numpy())
-    return Exact(values, parameters(named.tensor(name))[0] if steps else None)
+    if not steps:
+        return Exact(values, None)
+    return Exact(values, parameters(named.tensor(name))[0], limits[-1])
 
 
 def _constants(named: NamedTaps, call: Call) -> dict[str, Tensor]:
@@ -121,7 +123,7 @@ def conv_bias(named: NamedTaps, node: FileNode) -> np.ndarray | None:
         return None
     tensors = named.taps.graph.tensors
     bias = real_constant(named.taps, node.inputs[2])
-    if bias is None or tensors[node.inputs[2]].dtype != "int32":
+    if bias is None or tensors[node.inputs[2]].dtype not in ("int32", "int64"):
         return bias
     x, weight = (tensors[name] for name in node.inputs[:2])
     return bias * np.float64(x.scale[0]) * np.array(weight.scale, np.float64)

@@ -40,6 +40,7 @@ KINDS = {
     "globalavgpooling2d": "mean",
     "reduce_mean": "mean",
     **dict.fromkeys(("max_pool2d_with_indices", "maxpooling2d", "max_pool_2d"), "max_pool"),
+    **dict.fromkeys(("avg_pool2d", "averagepooling2d", "average_pool_2d"), "avg_pool"),
 }
 COMMUTATIVE = ("add", "mul", "concat")
 Weight = Callable[[FileNode], np.ndarray]

@@ -166,6 +166,7 @@ def get_ready(setup: Setup) -> Ready:
             folder = setup.bundle.folder
             raise UserError(f"{folder}/{CALIBRATION_FILE} is of other weights; export again")
         table = make_table(form, setup.form, setup.recipe, calibration)
+    table = table.int8()
     if not table.entries:
         raise UserError(f"recipe {table.recipe} makes no tensor of form {table.form} int8")
     program = SwitchedProgram(form, table)
@@ -184,7 +185,7 @@ def _read_table(opened: OpenedBundle, name: str, form: Form) -> ParameterTable:
     path = opened.bundle.folder / table_file(name)
     modules = {m.tensor: m for m in form.modules() if isinstance(m, Tap | Constant | NamedConv2d)}
     wanted = {m.tensor for m in int8_modules(form, name, recipe)}
-    if odd := sorted(wanted ^ table.entries.keys()):
+    if odd := sorted(wanted ^ table.int8().entries.keys()):
         raise UserError(
             f"{path} doesn't fit the network and recipe.json: {len(odd)} tensors differ, first "
             f"{odd[0]}; export again, or give --recipe"

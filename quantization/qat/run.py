@@ -15,6 +15,7 @@ from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder, read_split
 from mobilemod.data.listing import joined
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_text
 from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.forms.form import Form
@@ -65,10 +66,14 @@ def train_prepared(job: QatJob) -> dict[str, Any]:
     Leaves in `job.out` what `quantization.prepare.prepared` reads, recipe.json, training.json,
     history.json, curve.png and the card MODEL.md.
     """
+    recipe, source, config, out = load_recipe(job.recipe), job.source, job.config, job.out
+    if recipe.wide:
+        raise UserError(
+            f"recipe {recipe.name}: training is for 8 bits, 16 lose nothing; give recipe cpu or npu"
+        )
     device = choose_device(job.device)
     if job.threads:
         torch.set_num_threads(job.threads)
-    recipe, source, config, out = load_recipe(job.recipe), job.source, job.config, job.out
     train, val = (
         read_split(job.data, split, source.label_ids, source.num_classes)
         for split in ("train", "val")

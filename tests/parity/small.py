@@ -42,7 +42,9 @@ def small_form(facts: Facts) -> Form:
     return canonical_form(Small().eval(), (3, SIZE, SIZE)).form(FORMS[facts.form])
 
 
-def small_table(form: Form, facts: Facts, images: np.ndarray) -> ParameterTable:
-    """Under recipe `cpu`, calibrated on float32 (N, 3, 32, 32)."""
+def small_table(
+    form: Form, facts: Facts, images: np.ndarray, recipe: str = "cpu"
+) -> ParameterTable:
+    """Under a recipe, calibrated on float32 (N, 3, 32, 32)."""
     seen = Calibration("", "", len(images), observe(form, [torch.from_numpy(images)], 1))
-    return make_table(form, facts.form, load_recipe("cpu"), seen)
+    return make_table(form, facts.form, load_recipe(recipe), seen)

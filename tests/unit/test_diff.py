@@ -213,7 +213,7 @@ def test_a_real_tensor_beside_codes_is_taken_by_its_nearest():
 
 
 def test_how_far_codes_are_from_the_exact_result():
-    result = Exact(np.array([1.4, 1.4, 2.5, 300.0, -128.6]), 0.1)
+    result = Exact(np.array([1.4, 1.4, 2.5, 300.0, -128.6]), 0.1, (-128, 127))
     codes = np.array([1.0, 2.0, 3.0, 127.0, -128.0])
     assert result.codes().tolist() == [1, 1, 2, 127, -128]
     np.testing.assert_allclose(result.past_middle(codes), [0, 0.1, 0, 0, 0], atol=1e-12)

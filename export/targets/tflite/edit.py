@@ -8,8 +8,6 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from quantization.params import WIDE_MAX, WIDE_MIN, constant_params
-
 TFL_IDENTIFIER = b"TFL3"
 # Constants start at multiples of this, as the runtime's own schema demands (force_align).
 BUFFER_ALIGNMENT = 16
@@ -117,87 +115,6 @@ class TfliteModel:
             ]
         self.graph.operators = operators
 
-    def drop_marks(self, mark: str) -> None:
-        """Every DEQUANTIZE, op called `mark`, QUANTIZE between codes as one QUANTIZE."""
-        maker = {int(op.outputs[0]): op for op in self.graph.operators}
-        for op in self.graph.operators:
-            between = maker.get(int(op.inputs[0]))
-            if self.op_name(op) != "QUANTIZE" or between is None or self.op_name(between) != mark:
-                continue
-            before = maker.get(int(between.inputs[0]))
-            if before is not None and self.op_name(before) == "DEQUANTIZE":
-                op.inputs = before.inputs
-        self._drop_unread()
-
-    def widen_marked(self, mark: str) -> None:
-        """Every float op between two called `mark`, 16-bit codes outside, as one on codes; its
-        constants get the least scale that holds them."""
-        maker = {int(op.outputs[0]): op for op in self.graph.operators}
-        readers: dict[int, list[schema.OperatorT]] = {}
-        for op in self.graph.operators:
-            for i in op.inputs:
-                readers.setdefault(int(i), []).append(op)
-
-        def framed(op: schema.OperatorT | None) -> bool:
-            return op is not None and self.op_name(op) == mark
-
-        for op in self.graph.operators:
-            data = [int(i) for i in op.inputs if not self.is_constant(int(i))]
-            behind = readers.get(int(op.outputs[0]), [])
-            if framed(op) or len(behind) != 1 or not framed(behind[0]):
-                continue
-            if not all(framed(maker.get(i)) for i in data):
-                continue
-            (end,) = readers[int(behind[0].outputs[0])]
-            op.inputs = [
-                self._wide_constant(int(i)) if int(i) not in data
-                else int(maker[int(maker[int(i)].inputs[0])].inputs[0])
-                for i in op.inputs
-            ]  # fmt: skip
-            op.outputs, end.outputs = [int(end.outputs[0])], [int(op.outputs[0])]
-            if hasattr(op.builtinOptions, "potScaleInt16"):
-                op.builtinOptions.potScaleInt16 = False
-        self._drop_unread()
-
-    def _wide_constant(self, index: int) -> int:
-        """A tensor of 16-bit codes of a float constant; its index."""
-        tensor = self.graph.tensors[index]
-        values = self.model.buffers[tensor.buffer].data.view(np.float32)
-        params = constant_params("", values, "int16")
-        codes = np.round(values / np.float32(params.scale[0])).clip(WIDE_MIN, WIDE_MAX)
-        data = codes.astype(np.int16).view(np.uint8)
-        self.model.buffers.append(schema.BufferT(data=data))
-        quantization = schema.QuantizationParametersT(scale=params.scale, zeroPoint=(0,))
-        made = schema.TensorT(
-            name=tensor.name, shape=tensor.shape, type=schema.TensorType.INT16,
-            buffer=len(self.model.buffers) - 1, quantization=quantization,
-        )  # fmt: skip
-        made.hasRank = True
-        self.graph.tensors.append(made)
-        return len(self.graph.tensors) - 1
-
-    def _drop_unread(self) -> None:
-        """Take out ops whose result nothing reads, and those that only they read."""
-        kept, read = [], {int(i) for i in self.graph.outputs}
-        for op in reversed(self.graph.operators):
-            if any(int(i) in read for i in op.outputs):
-                kept.append(op)
-                read |= {int(i) for i in op.inputs}
-        self.graph.operators = kept[::-1]
-
-    def long_biases(self) -> None:
-        """Give convolutions and linears of 16-bit codes biases of 64 bits, as their kernels read
-        them; the converter writes 32."""
-        for op in self.graph.operators:
-            if self.op_name(op) not in WEIGHTED or len(op.inputs) < 3 or int(op.inputs[2]) < 0:
-                continue
-            bias = self.graph.tensors[int(op.inputs[2])]
-            wide = self.graph.tensors[int(op.inputs[0])].type == schema.TensorType.INT16
-            if wide and bias.type == schema.TensorType.INT32:
-                codes = self.model.buffers[bias.buffer].data.view(np.int32).astype(np.int64)
-                self.model.buffers.append(schema.BufferT(data=codes.view(np.uint8)))
-                bias.type, bias.buffer = schema.TensorType.INT64, len(self.model.buffers) - 1
-
     def rename(self, published: Callable[[str], str]) -> None:
         """Name tensors by the published module they belong to: `module:weight`, `module:mul`.
 
@@ -225,6 +142,24 @@ class TfliteModel:
                     role = roles[position] if position < len(roles) else "constant"
                     name(index, f"{module}:{role}")
             name(output, f"{module}:{kind.lower()}")
+
+    def drop_unread(self) -> None:
+        """Take out ops whose result nothing reads, and those that only they read."""
+        kept, read = [], {int(i) for i in self.graph.outputs}
+        for op in reversed(self.graph.operators):
+            if any(int(i) in read for i in op.outputs):
+                kept.append(op)
+                read |= {int(i) for i in op.inputs}
+        self.graph.operators = kept[::-1]
+
+    def constant(self, index: int, dtype: type[np.generic]) -> np.ndarray:
+        """The values that a tensor is stored with, flat."""
+        return self.model.buffers[self.graph.tensors[index].buffer].data.view(dtype)
+
+    def add_buffer(self, values: np.ndarray) -> int:
+        """Store the values; the buffer's index."""
+        self.model.buffers.append(schema.BufferT(data=values.view(np.uint8)))
+        return len(self.model.buffers) - 1
 
     def has_float_compute(self) -> bool:
         """Whether any op but the edges computes in float."""

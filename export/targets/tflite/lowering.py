@@ -6,16 +6,16 @@ pipelines have, and the edges that LiteRT.js accepts.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from export.quiet import quiet
 from export.targets.base import ModelInfo, common_path
+from export.targets.tflite.conversion.layouts import layouts_kept
+from export.targets.tflite.conversion.marks import take_marks
+from export.targets.tflite.conversion.widths import widths_marked
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.metadata import (
     METADATA_NAME,
@@ -24,7 +24,6 @@ from export.targets.tflite.metadata import (
     model_metadata,
     preprocess_json,
 )
-from export.targets.tflite.widths import MARK_NAME, widths_marked
 from mobilemod.files import atomic_path
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
@@ -50,9 +49,7 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     edited = TfliteModel(_convert(wrapped, info.preprocess.sides, int8))
     edited.rename(lambda name: published_module(wrapped, name))
     if int8:
-        edited.widen_marked(MARK_NAME)
-        edited.drop_marks(MARK_NAME)
-        edited.long_biases()
+        take_marks(edited)
         edited.float_edges()
         if edited.has_float_compute():
             edited.float_alone()
@@ -92,33 +89,9 @@ def _convert(module: nn.Module, sides: tuple[int, int], int8: bool) -> bytes:
             static = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
             config = QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
         sample = (torch.zeros(1, *sides, 3),)
-        with torch.no_grad(), _layouts_kept(), widths_marked():
+        with torch.no_grad(), layouts_kept(), widths_marked():
             converted = litert_torch.convert(module, sample, quant_config=config)
         return converted.model_content()
-
-
-@contextlib.contextmanager
-def _layouts_kept() -> Iterator[None]:
-    """Inside the block, litert-torch's layout pass forgets nothing of a tensor that it dequantizes.
-
-    It forgets shape and layout where it turns one for a reader: it then refuses the next that wants
-    it otherwise, or takes it for turned already.
-    """
-    from litert_torch._convert.fx_passes import OptimizeLayoutTransposesPass as Layout
-
-    insert = Layout.insert_t_q_dq
-
-    def insert_and_keep(self: Any, graph: Any, dequantized: Any, *rest: Any) -> Any:
-        known = dict(dequantized.meta)
-        made = insert(self, graph, dequantized, *rest)
-        dequantized.meta = known
-        return made
-
-    Layout.insert_t_q_dq = insert_and_keep
-    try:
-        yield
-    finally:
-        Layout.insert_t_q_dq = insert
 
 
 def published_module(root: nn.Module, name: str) -> str:

@@ -21,7 +21,9 @@ from export.targets.tflite.running import open_interpreter
 
 CONSTANTS = {
     schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT16: np.int16,
     schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
     schema.TensorType.FLOAT32: np.float32,
 }
 
@@ -83,7 +85,7 @@ class TfliteTaps:
         return open_interpreter(self.path, 1, changed.pack()), inputs
 
     def constant(self, name: str) -> np.ndarray | None:
-        """A stored tensor's values, int8 or int32 codes or float32; None for any other."""
+        """A stored tensor's values, codes or float32; None for any other."""
         tensor = self.model.graph.tensors[self.place[name]]
         data = self.model.model.buffers[tensor.buffer].data
         if data is None or tensor.type not in CONSTANTS:

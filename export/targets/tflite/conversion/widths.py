@@ -16,13 +16,11 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from export.targets.tflite.edit import TfliteModel
 from quantization.params import WIDE_MAX, WIDE_MIN, WIDENED
 
 Q = torch.ops.quantized_decomposed
 QUANTIZE, DEQUANTIZE = Q.quantize_per_tensor.default, Q.dequantize_per_tensor.default
 MARK = torch.ops.aten.ceil.default
-MARK_NAME = "CEIL"
 # How torch.export begins the names of parameters, buffers and constants.
 HELD = ("p_", "b_", "c_")
 ATEN = torch.ops.aten
@@ -57,7 +55,12 @@ def widths_marked() -> Iterator[None]:
 def fit_widths(graph: Graph) -> None:
     """Put a change of width before every op that reads another than its widest, and behind every
     one whose result is a narrower one. Graphs of int8 alone stay as they are."""
-    for node in list(graph.nodes):
+    nodes = list(graph.nodes)
+    if not any(n.target is QUANTIZE and n.args[-1] is torch.int16 for n in nodes):
+        return
+    if any(n.target is MARK for n in nodes):
+        raise ValueError("ceil can't stand beside 16-bit codes")
+    for node in nodes:
         if node.target is QUANTIZE:
             before = node.args[0]
             if before.target is DEQUANTIZE and before.args[-1] is not node.args[-1]:
@@ -80,7 +83,7 @@ def _keep_width(graph: Graph, node: Node, held: Node, results: list[Node]) -> No
 
 def _widen(graph: Graph, node: Node, read: dict[Node, Node], results: list[Node]) -> None:
     """An op on 16-bit codes. The converter would quantize a constant beside them to 8 bits: there
-    the op stays float between marks, for `TfliteModel.widen_marked`."""
+    the op stays float between marks, which `marks` makes one of 16 bits."""
     joined = node.target is ATEN.cat.default and len(results) == 1
     framed = joined or any(_constant(held) for held in read.values())
     for source, held in read.items():
