@@ -28,13 +28,15 @@ def check_lowered(
     program: nn.Module,
     images: np.ndarray,
     name: str = "",
+    probe: bool = True,
 ) -> None:
     """`UserError` where the file at `path`, called `name`, doesn't compute what `program` does.
 
     info: as it was lowered with. form: the float form that `program` is or quantizes. images:
     float32 (N, 3, H, W), normalized; the outputs are compared on each, and on the first every
     tensor that the file tells by name: one wrong scale among many disappears in what int8 outputs
-    differ by anyway.
+    differ by anyway. probe: seek the op by lowering `program` in parts, where the file isn't of
+    another precision.
     """
     how, where, runs = "", None, True
     try:
@@ -57,7 +59,7 @@ def check_lowered(
             where = first_parting(target, path, form, program, images[:1])
         except NotNamed as error:
             why = str(error).removeprefix(f"{path}: ")
-        if how and where is None:
+        if how and where is None and probe:
             where = _probed(target, info, program, images[:1], program is not form, why)
     if how or where:
         said = "; ".join(filter(None, (how, where and f"the first tensor that parts: {where}")))

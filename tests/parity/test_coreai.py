@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import shutil
@@ -12,6 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from export.diff.parting import first_parting
+from export.half import Half
 from export.targets.base import ModelInfo, Origin
 from export.targets.comparison import Parting
 from export.targets.target import get_target, require_packages
@@ -64,6 +67,68 @@ def test_its_float_twin_too(form, tmp_path):
     path = tmp_path / "small.aimodel"
     TARGET.lower(form, INFO, path, int8=False)
     TARGET.check(path, form, IMAGES)
+
+
+def floats(form: nn.Module) -> np.ndarray:
+    """What the float network makes of `IMAGES`."""
+    with torch.no_grad():
+        return form(torch.from_numpy(IMAGES)).numpy()
+
+
+@here
+def test_a_float16_twin_holds_and_computes_float16(form, tmp_path):
+    path, whole = tmp_path / "half.aimodel", tmp_path / "whole.aimodel"
+    TARGET.lower(Half(form), INFO, path, int8=False)
+    TARGET.lower(form, INFO, whole, int8=False)
+    TARGET.check(path, form, IMAGES)
+    assert 50 < sqnr_db(floats(form), TARGET.load(path).run_many(IMAGES)) < 90
+    assert first_parting(TARGET, path, form, form, IMAGES[:1]) is None
+    graph, weights = TARGET.read_graph(path), []
+    for node in graph.nodes:
+        if node.op in ("conv", "depthwise_conv"):
+            weights += [graph.tensors[name].dtype for name in node.inputs[1:]]
+    assert set(weights) == {"float16"}
+    assert {graph.tensors[n].dtype for n in (*graph.inputs, *graph.outputs)} == {"float32"}
+    sizes = [sum(f.stat().st_size for f in p.iterdir()) for p in (path, whole)]
+    assert sizes[0] < 0.75 * sizes[1]
+    for file, precision in ((path, "float16"), (whole, "float32")):
+        TARGET.label(file, INFO, tmp_path / "named.aimodel", int8=False)
+        said = json.loads((tmp_path / "named.aimodel" / "metadata.json").read_text())
+        assert said["creatorDefinedMetadata"]["precision"] == precision
+        assert said["description"].endswith(f"32 x 32 pixels, {precision}")
+        shutil.rmtree(tmp_path / "named.aimodel")
+
+
+def loud_form(by: float) -> nn.Module:
+    """The small network's form, whose norm reads values of `by` times as much."""
+    form = small_form(FACTS)
+    deep = next(m for m in form.modules() if getattr(m, "tensor", "") == "deep:weight")
+    with torch.no_grad():
+        deep.weight *= by
+        deep.bias *= by
+    return form
+
+
+class Whole(nn.Module):
+    """A network in float16, its norms too."""
+
+    def __init__(self, form: nn.Module):
+        super().__init__()
+        self.form = copy.deepcopy(form).half()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.form(x.half()).float()
+
+
+@here
+def test_squares_within_norms_may_pass_what_float16_holds(tmp_path):
+    form = loud_form(3000.0)
+    TARGET.lower(Half(form), INFO, tmp_path / "half.aimodel", int8=False)
+    TARGET.check(tmp_path / "half.aimodel", form, IMAGES)
+    TARGET.lower(Whole(form), INFO, tmp_path / "whole.aimodel", int8=False)
+    with pytest.raises(Parting, match="dB in float16, 40 dB wanted"):
+        TARGET.check(tmp_path / "whole.aimodel", form, IMAGES)
+    assert first_parting(TARGET, tmp_path / "whole.aimodel", form, form, IMAGES[:1])
 
 
 @here
