@@ -1,6 +1,6 @@
 """The tensors of an `.aimodel`, read and replaced while Apple's runtime runs it.
 
-The runtime hands out what a function gives alone, so the file's program is changed in memory: a
+The runtime puts no other value in a tensor's place, so the file's program is changed in memory: a
 tensor to read becomes an output, a tensor to replace a second input that all its readers take.
 """
 
