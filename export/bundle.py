@@ -20,6 +20,7 @@ from export.auditing.audit import OTHERS_FIGURES, Audit, audit_graph, require_in
 from export.auditing.explain import explained, float_tensors
 from export.auditing.modules import Names
 from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
+from export.checking import MEND
 from export.form_check import checked_forms
 from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
@@ -219,7 +220,7 @@ def _lower_all(
             except UserError as error:
                 if not jobs[futures[future]].half:
                     raise
-                left_out.append(f"left out: {error}")
+                left_out.append(f"left out: {str(error).partition(MEND)[0]}")
     return [(job, done[i]) for i, job in enumerate(jobs) if i in done], left_out
 
 

@@ -19,6 +19,8 @@ from mobilemod.forms.form import Form
 from mobilemod.forms.naming import KEEPS_RANGE, ROLES
 from mobilemod.forms.ops import Call
 
+MEND = "; compute it in another way"
+
 
 def check_lowered(
     target: Target,
@@ -49,8 +51,8 @@ def check_lowered(
         where = "; ".join(found) or suspected(form, str(error)) or "the file"
         why = str(error).removeprefix(f"{path}: ").partition("; ")[0]
         raise UserError(
-            f"{name or path.name}: {target.facts.name} can't run {where} ({why}); compute it in "
-            f"another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name or path.name}: {target.facts.name} can't run {where} ({why})"
+            f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         ) from error
     # Core ML's own check is op by op, within what float16 rounds.
     if runs and target.facts.twin == "float32":
@@ -64,8 +66,8 @@ def check_lowered(
     if how or where:
         said = "; ".join(filter(None, (how, where and f"the first tensor that parts: {where}")))
         raise UserError(
-            f"{name or path.name}: the file doesn't compute what its program does: {said}; compute "
-            f"it in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name or path.name}: the file doesn't compute what its program does: {said}"
+            f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.checking import check_lowered, suspected
+from export.checking import MEND, check_lowered, suspected
 from export.half import Half
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
@@ -184,8 +184,8 @@ def refused_ops(target: Target, form: Form, name: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         where, kind = suspected(form, text) or "it", type(error).__name__
         raise UserError(
-            f"{name}: {target.facts.name} can't hold {where} ({kind}: {text[:WORDS]}); compute it "
-            f"in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name}: {target.facts.name} can't hold {where} ({kind}: {text[:WORDS]})"
+            f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         ) from error
 
 

@@ -68,12 +68,13 @@ class CoreaiTaps:
         if key not in self.loaded:
             self.loaded[key] = self._load(shown, list(given))
         names = [image, *(f"given{i}" for i in range(len(given)))]
-        found = self.loaded[key](
-            {
+        held = ({image: x} | given).items()
+        with np.errstate(over="ignore"):  # beyond float16 is infinite there too
+            inputs = {
                 name: np.ascontiguousarray(values, self.graph.tensors[tensor].dtype)
-                for name, (tensor, values) in zip(names, ({image: x} | given).items(), strict=True)
+                for name, (tensor, values) in zip(names, held, strict=True)
             }
-        )
+        found = self.loaded[key](inputs)
         results = {name: found[f"read{i}"] for i, name in enumerate(shown)}
         half = {n: v.astype(np.float32) for n, v in results.items() if v.dtype == np.float16}
         return results | half | ({image: x} if image in wanted else {})
