@@ -20,6 +20,7 @@ from export.auditing.audit import OTHERS_FIGURES, Audit, audit_graph, require_in
 from export.auditing.explain import explained, float_tensors
 from export.auditing.modules import Names
 from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
+from export.checking import MEND
 from export.form_check import checked_forms
 from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_versions
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
@@ -136,7 +137,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     values = _manifest(source, recipe, prepared, preprocess)
     check_draft(values)
     images = _golden_images(config, source, preprocess)
-    results = _lower_all(source, prepared, config, tables, info, images)
+    results, left_out = _lower_all(source, prepared, config, tables, info, images)
     with atomic_folder(config.out) as folder:
         share = recipe.min_int8_share
         left = source.canonical.left
@@ -149,7 +150,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         "bundle": str(config.out),
         "model": source.name,
         "checkpoint": source.summary,
-        "notes": list(source.notes),
+        "notes": [*source.notes, *left_out],
         "form": explained(source.canonical),
         "floats": {n: float_tensors(f, tables[n], recipe) for n, f in forms.items()},
         "recipe": recipe.name,
@@ -196,7 +197,9 @@ def _lower_all(
     tables: dict[str, ParameterTable],
     info: ModelInfo,
     images: list[GoldenImage],
-) -> list[tuple[LoweringJob, LoweringResult]]:
+) -> tuple[list[tuple[LoweringJob, LoweringResult]], list[str]]:
+    """The files, and what is said of float16 twins that are left out: not every network keeps
+    within what that holds, and the other files are right without."""
     structure = source.canonical.to_dict()
     own, quantized = (
         {name: value.numpy() for name, value in state.items()}
@@ -213,16 +216,24 @@ def _lower_all(
             info,
             config.check,
             np.stack(pixels) if pixels else None,
+            half,
         )
         for target in config.targets
-        for table in (tables[TARGETS[target].form], None)
+        for table, half in ((tables[TARGETS[target].form], False), (None, True), (None, False))
+        if TARGETS[target].half_twin or not half
     ]
     done: dict[int, LoweringResult] = {}
+    left_out: list[str] = []
     with worker_pool() as pool:
         futures = {pool.submit(lower, job): i for i, job in enumerate(jobs)}
         for future in progress(as_completed(futures), "lowering", len(jobs), "file"):
-            done[futures[future]] = future.result()
-    return [(job, done[i]) for i, job in enumerate(jobs)]
+            try:
+                done[futures[future]] = future.result()
+            except UserError as error:
+                if not jobs[futures[future]].half:
+                    raise
+                left_out.append(f"left out: {str(error).partition(MEND)[0]}")
+    return [(job, done[i]) for i, job in enumerate(jobs) if i in done], left_out
 
 
 def _add_file(

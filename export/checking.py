@@ -19,6 +19,8 @@ from mobilemod.forms.form import Form
 from mobilemod.forms.naming import KEEPS_RANGE, ROLES
 from mobilemod.forms.ops import Call
 
+MEND = "; compute it in another way"
+
 
 def check_lowered(
     target: Target,
@@ -28,13 +30,15 @@ def check_lowered(
     program: nn.Module,
     images: np.ndarray,
     name: str = "",
+    probe: bool = True,
 ) -> None:
     """`UserError` where the file at `path`, called `name`, doesn't compute what `program` does.
 
     info: as it was lowered with. form: the float form that `program` is or quantizes. images:
     float32 (N, 3, H, W), normalized; the outputs are compared on each, and on the first every
     tensor that the file tells by name: one wrong scale among many disappears in what int8 outputs
-    differ by anyway.
+    differ by anyway. probe: seek the op by lowering `program` in parts, where the file isn't of
+    another precision.
     """
     how, where, runs = "", None, True
     try:
@@ -47,8 +51,8 @@ def check_lowered(
         where = "; ".join(found) or suspected(form, str(error)) or "the file"
         why = str(error).removeprefix(f"{path}: ").partition("; ")[0]
         raise UserError(
-            f"{name or path.name}: {target.facts.name} can't run {where} ({why}); compute it in "
-            f"another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name or path.name}: {target.facts.name} can't run {where} ({why})"
+            f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         ) from error
     # Core ML's own check is op by op, within what float16 rounds.
     if runs and target.facts.twin == "float32":
@@ -57,13 +61,13 @@ def check_lowered(
             where = first_parting(target, path, form, program, images[:1])
         except NotNamed as error:
             why = str(error).removeprefix(f"{path}: ")
-        if how and where is None:
+        if how and where is None and probe:
             where = _probed(target, info, program, images[:1], program is not form, why)
     if how or where:
         said = "; ".join(filter(None, (how, where and f"the first tensor that parts: {where}")))
         raise UserError(
-            f"{name or path.name}: the file doesn't compute what its program does: {said}; compute "
-            f"it in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name or path.name}: the file doesn't compute what its program does: {said}"
+            f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         )
 
 

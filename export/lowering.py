@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from export.checking import check_lowered, suspected
+from export.checking import MEND, check_lowered, suspected
+from export.half import Half
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
 from export.targets.target import Target, get_target
@@ -45,8 +47,8 @@ class LoweringJob:
     form: a canonical form as `Canonical.to_dict` has it. state: its weights, of a float twin the
     checkpoint's, else those prepared for quantization; arrays, as tensors would go to a worker by
     file descriptors, which break where one is stopped. weights: their digest. table: None for the
-    float twin. check: compare the file with its program, on the drawn card and `images`, uint8
-    (N, H, W, 3).
+    float twins; half: the float16 one of a target that has it beside another. check: compare the
+    file with its program, on the drawn card and `images`, uint8 (N, H, W, 3).
     """
 
     target: str
@@ -57,13 +59,14 @@ class LoweringJob:
     info: ModelInfo
     check: bool = True
     images: np.ndarray | None = field(default=None, compare=False)
+    half: bool = False
 
     @property
     def precision(self) -> str:
         """ "int8", or the float twin's format."""
         if self.table is not None:
             return "int8"
-        return TARGETS[self.target].twin
+        return "float16" if self.half else TARGETS[self.target].twin
 
     @property
     def file_name(self) -> str:
@@ -84,6 +87,7 @@ class LoweringJob:
             "form": self.form,
             "weights": self.weights,
             "table": self.table and self.table.to_dict(),
+            "half": self.half,
             "labels": self.info.labels,
             "preprocess": self.info.preprocess.to_dict(),
             "name": self.info.name,
@@ -146,17 +150,20 @@ def lower(job: LoweringJob) -> LoweringResult:
         state = {name: torch.from_numpy(value) for name, value in job.state.items()}
         canonical = Canonical.from_dict(job.form, state)
         form = canonical.form(FORMS[target.facts.form])
-        module: torch.nn.Module = form
+        module: nn.Module = form
         if program.table is not None:
             module = quantize(form, program.table, target.facts.fold)
         if not cached:
             source.parent.mkdir(parents=True, exist_ok=True)
             with refused_ops(target, form, job.file_name):
-                target.lower(module, program.info, source, int8=int8)
+                lowered = Half(module) if job.half else module
+                target.lower(lowered, program.info, source, int8=int8)
         if needs_check:
             with quiet():
                 images = job.info.preprocess.normalize(pixels)
-                check_lowered(target, program.info, source, form, module, images, job.file_name)
+                check_lowered(
+                    target, program.info, source, form, module, images, job.file_name, not job.half
+                )
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,8 +184,8 @@ def refused_ops(target: Target, form: Form, name: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         where, kind = suspected(form, text) or "it", type(error).__name__
         raise UserError(
-            f"{name}: {target.facts.name} can't hold {where} ({kind}: {text[:WORDS]}); compute it "
-            f"in another way, or leave {target.facts.name} out of --targets (TARGETS=…)"
+            f"{name}: {target.facts.name} can't hold {where} ({kind}: {text[:WORDS]})"
+            f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         ) from error
 
 

@@ -137,7 +137,9 @@ def _code_rounding(sides: list[_Side]) -> Cause:
 
 def _rule(side: _Side) -> str:
     """How one file computes, in words."""
-    return f"{side.named.label} {side.named.taps.graph.facts.arithmetic}"
+    facts = side.named.taps.graph.facts
+    half = side.named.half and not side.named.int8
+    return f"{side.named.label} {(half and facts.half_twin) or facts.arithmetic}"
 
 
 def _structure(sides: list[_Side], extra: list[list[str]], figures: dict[str, Any]) -> Cause:

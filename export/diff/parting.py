@@ -40,6 +40,7 @@ MAX_PAST_MIDDLE = 0.05
 MIN_SQNR_DB = 60.0
 # 16-bit kernels interpolate in tables: a right softmax stands at 40 to 50 dB.
 MIN_WIDE_SQNR_DB = 35.0
+HALF_NOISE = 2.0**-11  # what float16 rounds by
 
 
 Tensors = Mapping[str, TappedTensor]
@@ -79,7 +80,8 @@ def first_parting(
             parts = True
         else:
             near = found.sqnr_db is None or found.sqnr_db >= MIN_SQNR_DB
-            parts = not near and not _lost(own, tensor, image, values, forced)
+            noise = HALF_NOISE if file.half else NOISE
+            parts = not near and not _lost(own, tensor, image, values, forced, noise)
         if parts:
             return f"{tensor} ({_in_words(found, coded)})"
     return None
@@ -95,13 +97,20 @@ def _nearest(
     return float(result.past_middle(codes).max()) <= MAX_PAST_MIDDLE
 
 
-def _lost(own: NamedTaps, name: str, image: np.ndarray, values: Tensors, forced: Tensors) -> bool:
-    """Whether nothing but float32's last bits is left of `name`, as of a mean of what has none: the
-    file is no farther from the exact values than inputs with a little noise bring them."""
+def _lost(
+    own: NamedTaps,
+    name: str,
+    image: np.ndarray,
+    values: Tensors,
+    forced: Tensors,
+    noise: float,
+) -> bool:
+    """Whether nothing but the format's last bits is left of `name`, as of a mean of what has none:
+    the file is no farther from the exact values than inputs with a little noise bring them."""
     rng = np.random.default_rng(0)
 
     def noisy(x: np.ndarray) -> np.ndarray:
-        return x * (1 + NOISE * rng.standard_normal(x.shape))
+        return x * (1 + noise * rng.standard_normal(x.shape))
 
     inputs = {n: values[n] for n in inputs_of(own, name, set(values))}
     shaken = {n: dataclasses.replace(t, values=noisy(t.values)) for n, t in inputs.items()}

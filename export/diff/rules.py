@@ -124,7 +124,7 @@ def conv_bias(named: NamedTaps, node: FileNode) -> np.ndarray | None:
     tensors = named.taps.graph.tensors
     bias = real_constant(named.taps, node.inputs[2])
     if bias is None or tensors[node.inputs[2]].dtype not in ("int32", "int64"):
-        return bias
+        return None if bias is None else bias.ravel()
     x, weight = (tensors[name] for name in node.inputs[:2])
     return bias * np.float64(x.scale[0]) * np.array(weight.scale, np.float64)
 

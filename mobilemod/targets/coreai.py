@@ -11,9 +11,9 @@ FACTS = Facts(
     packages=("coreai", "coreai_torch"),
     installed_by="make coreai",
     arithmetic="computes in float32 on codes that were read back",
+    half_twin="rounds to float16 but within norms, as its weights and biases are",
     relatives=(".aimodelc", ".aimodelx"),
     lacks={
-        "taps": "Core AI's runtime takes no tensor's place while it runs: no diff of its files",
         "cut": "no profile of Core AI files here: its runtime on this system is no phone's",
         "gpu": "Core AI files run on a Mac's and an iPhone's GPU alone",
     },

@@ -43,12 +43,13 @@ class Facts:
     place: where its files stand among those of a bundle, the least first. suffix: of its files;
     relatives: of files of its family that nothing here reads. form: the mobile form that it is
     lowered from; fold: whether int8 weights are folded into their codes before. twin: the
-    precision of its float file. searched_first: whether a search for a recipe takes it where a
-    bundle holds several. packages: what writes its files; not every machine has a build of
-    them. installed_by: the command that installs them, "" where they come with the environment;
-    else the target is lowered to only where it is asked for, as with on_request. lacks: part of
-    `export.targets.target.Target` that it doesn't have -> what a user is told. holds: the targets
-    whose parts its files are made of. uses: where its files are shipped to.
+    precision of its float file; half_twin: how a float16 one that is written beside it computes, in
+    words that follow a file's name, "" where none is. searched_first: whether a search for a
+    recipe takes it where a bundle holds several. packages: what writes its files; not every machine
+    has a build of them. installed_by: the command that installs them, "" where they come with the
+    environment; else the target is lowered to only where it is asked for, as with on_request.
+    lacks: part of `export.targets.target.Target` that it doesn't have -> what a user is told.
+    holds: the targets whose parts its files are made of. uses: where its files are shipped to.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -80,6 +81,7 @@ class Facts:
     npu: bool = False
     searched_first: bool = False
     on_request: bool = False
+    half_twin: str = ""
     holds: tuple[str, ...] = ()
 
     @property

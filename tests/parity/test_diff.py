@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from export.diff.compare import SCHEMA, DiffConfig, diff_files
 from export.diff.rules import exact, inputs_of
 from export.diff.taps import BundleTaps
 from export.targets.base import FORMS, ModelInfo
+from export.targets.comparison import Parting
 from export.targets.coreml.reader import WEIGHTS_FOLDER
 from export.targets.executorch.taps import PteTaps
 from export.targets.executorch.xnnpack.pack import pack_delegate
@@ -35,6 +37,7 @@ from mobilemod.networks.efficientmod import Variant
 from mobilemod.networks.registry import network as published
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.results.diff.text import text
+from mobilemod.targets.coreai import FACTS as COREAI
 from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
@@ -48,10 +51,17 @@ FILES = {
     "tflite": ("tiny_int8.tflite", get_target("tflite")),
     "mlpackage": ("tiny_int8.mlpackage", get_target("coreml")),
 }
+if all(importlib.util.find_spec(package) for package in COREAI.packages):
+    FILES["aimodel"] = ("tiny_int8.aimodel", get_target("coreai"))
+needs_coreai = pytest.mark.skipif(
+    "aimodel" not in FILES, reason=f"needs Core AI: '{COREAI.installed_by}' installs it"
+)
+MOST = {"pte": 1e-4, "tflite": 1e-4, "mlpackage": 0.2, "aimodel": 1e-4}
 FLOAT = "tiny_float16.mlpackage"
 # One block of each kind, for lowering's sake.
 TINY = Variant("efficientmod_tiny", (16, 24, 32, 64), (2, 0, 0, 0), (0, 0, 0, 1), 6)
 MLP = "layers.0.blocks.1.mlp"
+INFO = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
 
 
 @dataclass(frozen=True)
@@ -78,13 +88,12 @@ def lower(
     backend: Target, canonical: Canonical, folder: Path, name: str, calibration: Calibration | None
 ) -> None:
     """One file, and its table beside it; the float twin without a calibration."""
-    info = ModelInfo("tiny", tuple(f"c{i}" for i in range(10)), Preprocess(size=SIZE))
     module = canonical.form(FORMS[backend.facts.form])
     if calibration is not None:
         table = make_table(module, backend.facts.form, load_recipe("cpu"), calibration)
         table.save(folder / f"parameters-{backend.facts.form}.json")
         module = quantize(module, table, backend.facts.fold)
-    backend.lower(module, info, folder / name, int8=calibration is not None)
+    backend.lower(module, INFO, folder / name, int8=calibration is not None)
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +161,8 @@ def test_reading_and_replacing_changes_nothing(made, network, x, suffix):
         assert np.array_equal(tensor.values, values[name].values), name
 
 
-@pytest.mark.parametrize(("suffix", "most"), [("pte", 1e-4), ("tflite", 1e-4), ("mlpackage", 0.2)])
-def test_each_op_is_the_programs_up_to_its_runtimes_rounding(made, network, x, suffix, most):
+@pytest.mark.parametrize("suffix", FILES)
+def test_each_op_is_the_programs_up_to_its_runtimes_rounding(made, network, x, suffix):
     """Names and layouts in one: another tensor's values, or turned ones, are far off."""
     named = network.file(made.file(suffix))
     values, known = named.tensors(x, named.names), set(named.names)
@@ -164,7 +173,7 @@ def test_each_op_is_the_programs_up_to_its_runtimes_rounding(made, network, x, s
             error = np.abs(tensor.real - result.values).max() / np.abs(result.values).max()
             assert error < (5e-3 if suffix == "mlpackage" else 1e-5), name
         else:
-            assert result.past_middle(tensor.values.astype(float)).max() < most, name
+            assert result.past_middle(tensor.values.astype(float)).max() < MOST[suffix], name
 
 
 def test_replacing_a_tensor_reaches_what_follows_alone(made, network, x):
@@ -340,6 +349,31 @@ def tampered_pte(made: Made, folder: Path, name: str) -> Path:
     path = folder / "tampered.pte"
     path.write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
     return path
+
+
+@needs_coreai
+def test_a_wrong_scale_of_an_aimodel_is_named(made, canonical, tmp_path):
+    """In the file alone: a quantize and what reads its codes hold another scale than the table."""
+    name, path = f"{MLP}.fc1:out", tmp_path / "tampered.aimodel"
+    backend = get_target("coreai")
+    form = canonical.form(FORMS[COREAI.form])
+    table = ParameterTable.load(made.folder / f"parameters-{COREAI.form}.json")
+    program = quantize(form, table, COREAI.fold)
+    tap = next(m for m in program.modules() if getattr(m, "tensor", "") == name)
+    right, tap.args = tap.args[0], (tap.args[0] * 1.05, *tap.args[1:])
+    backend.lower(program, INFO, path, int8=True)
+    for other in (made.file("aimodel"), made.file("pte"), Path("program")):
+        first, second = (other, path) if other.exists() else (path, other)
+        record = made.diff(first, second)
+        differing = {p["parameter"]: p["text"] for p in record["parameters"]}
+        assert set(differing) == {f"{name} scale", f"{name}, as read, scale"}
+        assert all(f"{right:.9g}" in text for text in differing.values())
+        row = next(r for r in record["images"][0]["tensors"] if r["tensor"] == name)
+        assert row["own"]["share"] > 0.1
+    found, kind, why = causes(made.diff(made.file("aimodel"), path))
+    assert (found, kind) == (name, "parameter") and f"{name} scale: " in why
+    with pytest.raises(Parting, match=f"{name} has scale"):
+        backend.check(path, quantize(form, table, COREAI.fold), pictures(1).numpy())
 
 
 def no_bias(spec, weights: bytearray) -> None:

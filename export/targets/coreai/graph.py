@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ NAMES = {
     "batch_matmul": ops.MATMUL,
     "matmul": ops.MATMUL,
 }
+# Ops that the converter writes as functions of their own, which say what they are.
+COMPOSITES = {"avg_pool_2d": "avg_pool2d"}
+COMPOSITE = re.compile(r'composite_declaration<"(\w+)"')
 # Prefixes of an op's name that say how it is written, not what it computes.
 WRITTEN = ("coreai.", "decomposable.", "broadcasting_")
 DATA = {CONV: (0, 1), QUANTIZE: (0,), DEQUANTIZE: (0,)}
@@ -45,7 +49,13 @@ def read_graph(path: Path) -> FileGraph:
     A convolution's weight appears as the constant that it is stored as, its codes with their
     scales. `UserError` for a file that is missing or damaged.
     """
-    return _Reading(open_asset(path)).graph()
+    return read_values(open_asset(path))[0]
+
+
+def read_values(asset: Asset) -> tuple[FileGraph, dict[str, Any]]:
+    """The graph of an opened asset, and the value in its function that each tensor is; those
+    inside a function that it calls are none of its own."""
+    return _Reading(asset).graph()
 
 
 class _Reading:
@@ -57,15 +67,17 @@ class _Reading:
         self.nodes: list[FileNode] = []
         self.folded: list[Any] = []  # sums of a convolution and its bias
 
-    def graph(self) -> FileGraph:
+    def graph(self) -> tuple[FileGraph, dict[str, Any]]:
         block = self.asset.graph.regions[0].blocks[0]
-        names = {}
+        names: dict[Any, str] = {}
         for name, argument in zip(self.asset.names, block.arguments, strict=True):
             names[argument] = self._add(name, argument)
         outputs = self._read(self.asset.graph, names, "")
-        return FileGraph(
+        graph = FileGraph(
             FACTS.name, self.tensors, tuple(self.nodes), self.asset.names, tuple(outputs)
         )
+        # What is padded for a convolution goes by the name of what it was before, the first.
+        return graph, {name: value for value, name in reversed(names.items())}
 
     def _add(self, name: str, value: Any, **changes: Any) -> str:
         shape, dtype = tensor_type(value)
@@ -93,6 +105,8 @@ class _Reading:
                 values = self.asset.constant(op.results[0])
                 fill = None if values is None else fill_of(values)
                 names[op.results[0]] = self._add(name, op.results[0], constant=True, fill=fill)
+            elif op.name == INVOKE and (whole := _composite(self.asset.called[_callee(op)])):
+                self._node(op, whole, f"{prefix}{whole}.{number}", names)
             elif op.name == INVOKE:
                 inner = self.asset.called[_callee(op)]
                 arguments = inner.regions[0].blocks[0].arguments
@@ -175,6 +189,14 @@ class _Reading:
 
 def _callee(op: Any) -> str:
     return str(op.attributes["callee"]).partition("@")[2].partition(">")[0].strip('"')
+
+
+def _composite(function: Any) -> str:
+    """The op that a function is as a whole, "" for none that is known."""
+    if "composite_decl" not in function.attributes:
+        return ""
+    found = COMPOSITE.search(str(function.attributes["composite_decl"]))
+    return COMPOSITES.get(found.group(1), "") if found else ""
 
 
 def quantization(asset: Asset, op: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from export.targets.coreai.reader import (
     LABELS,
     METADATA,
     OWN,
+    PRECISION,
     PREPROCESS,
     PROGRAM,
     QUANTIZE,
@@ -43,7 +44,8 @@ HASH = "main.hash"
 def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:
     """Write `module` as `.aimodel`, for iOS and macOS 27.
 
-    int8: `module` is a quantized program with folded weights. The converter names its functions and
+    int8: `module` is a quantized program with folded weights; a float one may hold float16 weights,
+    and computes in them then. The converter names its functions and
     blobs by chance: two files of one program compute the same and differ in bytes.
     """
     coreai_torch = package("coreai_torch")
@@ -64,14 +66,20 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
             made = folder / f"model{FACTS.suffix}"
             converted.save_asset(made)
             names = _tensor_names(module, program, converted)
-            _write(folder, made, info, names, int8)
+            _write(folder, made, info, names, _precision(module, int8))
 
 
 def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
     """Write the model at `source` to `path` with other labels and name: the same program."""
-    names = read_metadata(source)[TENSORS]
+    del int8  # the model says it
+    own = read_metadata(source)
     with atomic_folder(path) as folder:
-        _write(folder, source, info, names, int8)
+        _write(folder, source, info, own[TENSORS], own[PRECISION])
+
+
+def _precision(module: nn.Module, int8: bool) -> str:
+    half = any(v.dtype == torch.float16 for v in module.state_dict().values())
+    return "int8" if int8 else "float16" if half else FACTS.twin
 
 
 def _codes(name: str, values: dict[str, Any], node: torch.fx.Node, location: Any) -> Any:
@@ -131,20 +139,23 @@ def _tensor(module: nn.Module, node: torch.fx.Node) -> str:
     return getattr(module.get_submodule(path), "tensor", "")
 
 
-def _write(folder: Path, source: Path, info: ModelInfo, names: dict[str, str], int8: bool) -> None:
+def _write(
+    folder: Path, source: Path, info: ModelInfo, names: dict[str, str], precision: str
+) -> None:
     """The asset in `folder`: the program of the one at `source`, and what it says of itself."""
     for name in (PROGRAM, HASH):
         (folder / name).write_bytes((source / name).read_bytes())
     taken = info.preprocess
-    precision = "int8 weights and activations" if int8 else FACTS.twin
+    held = "int8 weights and activations" if precision == "int8" else precision
     kind = f"image classifier, {len(info.labels)} classes" if info.classifier else "image network"
     values = json.loads((source / METADATA).read_text("utf-8"))
     values = {k: values[k] for k in ("assetVersion", "producer")} | {
         "author": info.origin.author,
         "license": info.origin.license,
-        "description": f"{info.name}: {kind}, {taken.pixels_text} pixels, {precision}",
+        "description": f"{info.name}: {kind}, {taken.pixels_text} pixels, {held}",
         OWN: {
             "version": info.origin.version,
+            PRECISION: precision,
             LABELS: list(info.labels),
             PREPROCESS: taken.to_dict(),
             TENSORS: names,

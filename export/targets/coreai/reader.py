@@ -18,11 +18,14 @@ from mobilemod.errors import UserError
 
 PROGRAM, METADATA = "main.mlirb", "metadata.json"
 # Where the metadata holds keys of our own; TENSORS: names by the number of the op that makes them.
-OWN, TENSORS, LABELS, PREPROCESS = "creatorDefinedMetadata", "tensors", "labels", "preprocessing"
-CONSTANT, GRAPH, OUTPUT, INVOKE, QUANTIZE, DEQUANTIZE, CONV, PAD = (
+OWN, TENSORS, LABELS = "creatorDefinedMetadata", "tensors", "labels"
+PREPROCESS, PRECISION = "preprocessing", "precision"
+CONSTANT, GRAPH, OUTPUT, INVOKE, QUANTIZE, DEQUANTIZE, CONV, PAD, GELU = (
     f"coreai.{n}"
-    for n in ("constant", "graph", "output", "invoke", "quantize", "dequantize", "conv2d", "pad")
-)
+    for n in (
+        "constant", "graph", "output", "invoke", "quantize", "dequantize", "conv2d", "pad", "gelu",
+    )
+)  # fmt: skip
 PRIVATE = "priv"
 PARSER = "coreai.authoring.asset"
 DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i1": "bool"}
@@ -33,10 +36,12 @@ OP_ID = re.compile(r'"op_id": \{type = "coreai", value = (\d+)')
 
 @dataclass(frozen=True)
 class Asset:
-    """An opened `.aimodel`. graph: the function; called: the others, by name. names: of its
-    inputs; tensors: our names, by `op_id`; constant: what it stores."""
+    """An opened `.aimodel`. program: the runtime's own object; graph: the function in it; called:
+    the others, by name. names: of its inputs; tensors: our names, by `op_id`; constant: what it
+    stores."""
 
     path: Path
+    program: Any
     graph: Any
     called: dict[str, Any]
     names: tuple[str, ...]
@@ -57,7 +62,7 @@ def open_asset(path: Path) -> Asset:
         raise UserError(
             f"{path}: damaged Core AI model ({words(error)}); export it again"
         ) from None
-    public, called = _graphs(program)
+    public, called = functions(program)
     if len(public) != 1:
         raise UserError(f"{path}: not supported: {len(public)} functions; give one")
     arguments = [
@@ -66,7 +71,7 @@ def open_asset(path: Path) -> Asset:
     names = tuple(n[0] if n else f"input{i}" for i, n in enumerate(arguments))
     tensors = own.get(TENSORS, {})
     tensors = tensors if isinstance(tensors, dict) else {}
-    return Asset(path, public[0], called, names, tensors, Constants(program))
+    return Asset(path, program, public[0], called, names, tensors, Constants(program))
 
 
 def _parse(asset: Any, path: Path) -> Any:
@@ -79,7 +84,7 @@ def _parsed(asset: Any, path: Path) -> bool:
     return _parse(asset, path) is not None
 
 
-def _graphs(program: Any) -> tuple[list[Any], dict[str, Any]]:
+def functions(program: Any) -> tuple[list[Any], dict[str, Any]]:
     """The functions of a program, and what they call, by name."""
     graphs = [op for op in program._module._mlir_module.body.operations if op.name == GRAPH]
     public = [g for g in graphs if PRIVATE not in g.attributes]
@@ -89,7 +94,7 @@ def _graphs(program: Any) -> tuple[list[Any], dict[str, Any]]:
 
 def operations(program: Any) -> tuple[Any, ...]:
     """The operations of a program's first function, in order, without what it calls."""
-    return body(_graphs(program)[0][0])
+    return body(functions(program)[0][0])
 
 
 def body(graph: Any) -> tuple[Any, ...]:
