@@ -14,6 +14,7 @@ FIGURES = (
     "figures of instructions and time are of efficientmod_xxs (docs/advice.md): measure your own "
     "with 'mobilemod bench', on the phone with 'mobilemod validate --device'"
 )
+MIXED = "-mixed"  # how a search for a recipe calls what it makes of one
 NOT_MEASURED = "not measured: mobilemod validate"
 
 
@@ -33,7 +34,8 @@ def advise(bundle: Bundle) -> dict[str, Any]:
              if use.place == place),
             key=lambda pair: pair[0].rank,
         )  # fmt: skip
-        choices = [_choice(use, name, files, measured, metric) for use, name in uses]
+        recipe = bundle.manifest.recipe.name
+        choices = [_choice(use, name, files, measured, metric, recipe) for use, name in uses]
         places.append({"place": place, "words": words, "choices": choices})
     return {
         "schema": SCHEMA,
@@ -44,12 +46,16 @@ def advise(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _choice(use: Use, target: str, files: dict, measured: dict, metric: Metric) -> dict[str, Any]:
+def _choice(
+    use: Use, target: str, files: dict, measured: dict, metric: Metric, recipe: str
+) -> dict[str, Any]:
     file = files.get((target, use.int8))
     found = measured.get(file)
+    fits = not use.int8 or recipe in (use.recipe, f"{use.recipe}{MIXED}")
+    make = f"mobilemod export … --targets {target}"
     return {
         "file": file,
-        "make": None if file else f"mobilemod export … --targets {target}",
+        "make": None if file and fits else make if fits else f"{make} --recipe {use.recipe}",
         "target": target,
         "int8": use.int8,
         "engine": use.engine,
@@ -73,6 +79,8 @@ def advice_text(record: dict[str, Any]) -> str:
                 f"    {choice['why']} (run on: {choice['ran']})",
             ]
             if choice["file"]:
+                if choice["make"]:
+                    lines.append(f"    another recipe is the faster one here: {choice['make']}")
                 lines.append(f"    {_measured(choice, record['images'])}")
                 break
     return "\n".join([*lines, FIGURES])

@@ -23,7 +23,8 @@ PLACES = {
 class Use:
     """That a target's files serve at a place of `PLACES`.
 
-    rank: 1 is the first choice there. int8: else the float twin. engine: what runs it there.
+    rank: 1 is the first choice there. int8: else the float twin. recipe: the int8 file's, by which
+    it is fastest there. engine: what runs it there.
     why: with the figures that speak for it; ran: whether that engine was run on such a machine, or
     what stood in for it.
     """
@@ -34,6 +35,7 @@ class Use:
     why: str
     ran: str
     int8: bool = True
+    recipe: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ FACTS = Facts(
             "android-npu",
             1,
             "LiteRT's NPU accelerator, on the file that `compile` made",
-            "one partition on the NPU, which computes int8 alone fast",
+            "one partition on the NPU, all of it in whole numbers but reciprocal roots",
             "compiled on Linux, no phone ran it",
+            recipe="npu16",
         ),
         Use(
             "android-dot",
@@ -59,8 +60,9 @@ FACTS = Facts(
             "x86-vnni",
             1,
             "LiteRT with XNNPACK",
-            "2.0 to 2.3 times as fast as float; recipe cpu-x86 is the faster one",
+            "2.0 to 2.3 times as fast as float",
             "such a machine",
+            recipe="cpu-x86",
         ),
         Use(
             "x86",

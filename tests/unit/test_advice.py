@@ -38,6 +38,30 @@ def test_the_best_file_that_is_there_is_named(bundle, capsys):
     assert NOT_MEASURED in said and "--targets" in said
 
 
+def test_a_recipe_that_is_for_another_place_is_told(bundle):
+    """A file for an NPU is none for a phone's processor, and the other way round."""
+    loaded = load_bundle(bundle)
+    recipe = loaded.manifest.recipe
+
+    def told(name: str) -> dict[str, list]:
+        manifest = loaded.manifest.model_copy(
+            update={"recipe": recipe.model_copy(update={"name": name})}
+        )
+        record = advise(dataclasses.replace(loaded, manifest=manifest))
+        assert "another recipe is the faster one here" in advice_text(record)
+        return {
+            p["place"]: [c["make"] for c in p["choices"] if c["file"] and c["target"] == "tflite"]
+            for p in record["places"]
+        }
+
+    assert told("cpu-mixed") == told("cpu")
+    assert told("cpu")["android-dot"] == [None]
+    assert told("cpu")["android-npu"][0].endswith("--targets tflite --recipe npu16")
+    assert told("npu16")["android-npu"] == [None]
+    assert told("npu16")["android-dot"][0].endswith("--recipe cpu")
+    assert told("npu16")["x86"] == [None]  # where float is shipped
+
+
 def test_measured_figures_are_told(bundle):
     loaded = load_bundle(bundle)
     file = loaded.manifest.files[0].file
