@@ -14,8 +14,6 @@ BUFFER_ALIGNMENT = 16
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 # What XNNPACK delegates in float alone.
 FLOAT_ALONE = ("GELU", "AVERAGE_POOL_2D", "HARD_SWISH")
-# Whose 16-bit kernel interpolates between 513 values: 40 % off where codes are small.
-FLOAT_IF_WIDE = ("RSQRT",)
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -92,17 +90,10 @@ class TfliteModel:
         The converter fuses exactly these three into the int8 op, so values stay the same up to
         the rounding of ties.
         """
-        self._in_float(FLOAT_ALONE, schema.TensorType.INT8)
-
-    def wide_in_float(self) -> None:
-        """Every 16-bit op of `FLOAT_IF_WIDE` likewise."""
-        self._in_float(FLOAT_IF_WIDE, schema.TensorType.INT16)
-
-    def _in_float(self, kinds: tuple[str, ...], codes: int) -> None:
         operators = []
         for op in self.graph.operators:
             source, target = int(op.inputs[0]), int(op.outputs[0])
-            if self.op_name(op) not in kinds or self.graph.tensors[source].type != codes:
+            if self.op_name(op) not in FLOAT_ALONE or not self._is_int8(source):
                 operators.append(op)
                 continue
             real = self._add_float(f"{self._name(source)}.float", source)

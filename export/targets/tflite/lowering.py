@@ -53,7 +53,6 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
         edited.float_edges()
         if edited.has_float_compute():
             edited.float_alone()
-        edited.wide_in_float()
     edited.name_edges(INPUT_NAME, OUTPUT_NAME)
     _write(edited, info, path)
 

@@ -11,6 +11,8 @@ from export.targets.tflite.edit import WEIGHTED, TfliteModel
 from quantization.params import WIDE_MAX, WIDE_MIN, constant_params
 
 MARK = "CEIL"
+# What `widths` marks to give it 16 bits; whatever else it marks stays float.
+WIDENED = ("ADD", "SUB", "MUL", "CONCATENATION")
 
 
 def take_marks(model: TfliteModel) -> None:
@@ -24,8 +26,8 @@ def take_marks(model: TfliteModel) -> None:
 
 
 def _widen(model: TfliteModel) -> None:
-    """Every float op between two marks, 16-bit codes outside, as one on codes; its constants get
-    the least scale that holds them, which is the table's."""
+    """Every float op of `WIDENED` between marks, 16-bit codes outside, as one on codes; its
+    constants get the least scale that holds them, which is the table's."""
     maker = {int(op.outputs[0]): op for op in model.graph.operators}
     readers: dict[int, list[schema.OperatorT]] = {}
     for op in model.graph.operators:
@@ -36,14 +38,17 @@ def _widen(model: TfliteModel) -> None:
         return op is not None and model.op_name(op) == MARK
 
     for op in model.graph.operators:
-        data = [int(i) for i in op.inputs if not model.is_constant(int(i))]
+        read = [int(i) for i in op.inputs if int(i) >= 0]
+        data = [i for i in read if not model.is_constant(i)]
         behind = readers.get(int(op.outputs[0]), [])
         if marks(op) or len(behind) != 1 or not marks(behind[0]):
             continue
         if not all(marks(maker.get(i)) for i in data):
             continue
+        if model.op_name(op) not in WIDENED:
+            continue
         codes = {i: int(maker[int(maker[i].inputs[0])].inputs[0]) for i in data}
-        op.inputs = [codes[i] if i in codes else _wide(model, i) for i in map(int, op.inputs)]
+        op.inputs = [codes[i] if i in codes else _wide(model, i) for i in read]
         (quantize,) = readers[int(behind[0].outputs[0])]
         op.outputs, quantize.outputs = quantize.outputs, op.outputs
         if hasattr(op.builtinOptions, "potScaleInt16"):
@@ -64,12 +69,15 @@ def _wide(model: TfliteModel, index: int) -> int:
 
 
 def _join(model: TfliteModel) -> None:
-    """Every DEQUANTIZE, mark, QUANTIZE as one QUANTIZE between codes."""
+    """Without marks: DEQUANTIZE and QUANTIZE around one are one QUANTIZE between codes."""
     maker = {int(op.outputs[0]): op for op in model.graph.operators}
+    passed = {out: int(op.inputs[0]) for out, op in maker.items() if model.op_name(op) == MARK}
     for op in model.graph.operators:
-        mark = maker.get(int(op.inputs[0]))
-        if model.op_name(op) == "QUANTIZE" and mark is not None and model.op_name(mark) == MARK:
-            op.inputs = maker[int(mark.inputs[0])].inputs
+        marked = [int(i) for i in op.inputs if int(i) in passed]
+        op.inputs = [passed.get(int(i), int(i)) for i in op.inputs]
+        if marked and model.op_name(op) == "QUANTIZE":
+            before = maker[int(op.inputs[0])]
+            op.inputs = before.inputs if model.op_name(before) == "DEQUANTIZE" else op.inputs
     model.drop_unread()
 
 

@@ -24,6 +24,13 @@ MARK = torch.ops.aten.ceil.default
 # How torch.export begins the names of parameters, buffers and constants.
 HELD = ("p_", "b_", "c_")
 ATEN = torch.ops.aten
+# Ops with 16-bit kernels that compute them well. Others stay float: none has one but rsqrt, whose
+# kernel interpolates between 513 values and is 40 % off where codes are small.
+WIDE = (
+    ATEN.add.Tensor, ATEN.sub.Tensor, ATEN.mul.Tensor, ATEN.bmm.default, ATEN.mm.default,
+    ATEN.matmul.default, ATEN._softmax.default, ATEN.softmax.int, ATEN.conv2d.default,
+    ATEN.convolution.default, ATEN.mean.dim, ATEN.cat.default,
+)  # fmt: skip
 # Ops that move values, whatever their format.
 MOVES = (
     ATEN.view.default, ATEN.permute.default, ATEN.reshape.default, ATEN.expand.default,
@@ -71,7 +78,10 @@ def fit_widths(graph: Graph) -> None:
             if read and node.target in MOVES:
                 _keep_width(graph, node, *read.values(), results)
             elif torch.int16 in {pair.args[-1] for pair in (*read.values(), *results)}:
-                _widen(graph, node, read, results)
+                if node.target in WIDE and results:
+                    _widen(graph, node, read, results)
+                elif results:
+                    _frame(graph, node, results)
 
 
 def _keep_width(graph: Graph, node: Node, held: Node, results: list[Node]) -> None:
@@ -101,10 +111,15 @@ def _widen(graph: Graph, node: Node, read: dict[Node, Node], results: list[Node]
         if narrow:
             _mark(graph, result, made)
     if framed:
-        for source in [n for n in node.all_input_nodes if not _constant(dequantized(n))]:
-            node.replace_input_with(source, _marked(graph, node, source))
-        for result in [user for user in node.users if user.target is QUANTIZE]:
-            _mark(graph, result, node)
+        _frame(graph, node, [user for user in node.users if user.target is QUANTIZE])
+
+
+def _frame(graph: Graph, node: Node, results: list[Node]) -> None:
+    """Marks around an op: it stays float as it is converted."""
+    for source in [n for n in node.all_input_nodes if not _constant(dequantized(n))]:
+        node.replace_input_with(source, _marked(graph, node, source))
+    for result in results:
+        _mark(graph, result, node)
 
 
 def _constant(pair: Node | None) -> bool:
