@@ -26,6 +26,7 @@ from mobilemod.results.device.table import (
     self_test_text,
     threads_text,
 )
+from mobilemod.results.device.units import WRONG, sentence, tested, unit_rows
 from mobilemod.results.markup import Html, document, join, table, tag
 from mobilemod.results.parts import gate_list, header, section, tiles
 from mobilemod.results.table import drop_text, measured_lines
@@ -73,6 +74,7 @@ def page(latest: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], mo
     """The page's HTML. latest: the record that each device is shown by; records: all of them."""
     parts = [
         _headline(latest, model),
+        _units(latest),
         _accuracy_over_latency(latest),
         _accuracy(latest),
         _latency(latest),
@@ -118,10 +120,44 @@ def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
     return header(
         "mobilemod on devices",
         model,
+        _units_verdict(latest),
         tag("div", badge, class_=f"badge {kind}"),
         tag("ul", *devices, class_="gates"),
         _tiles(latest),
         tag("details", inner, open=None if kind == PASS else "open"),
+    )
+
+
+def _units_verdict(latest: Sequence[dict[str, Any]]) -> Html:
+    """What each device's units came to in the self-test: the page's first lines."""
+    return tag("ul", *(
+        tag("li", tag("b", f"{r['device']['name']}: "), sentence(r),
+            class_="fail" if any(t.verdict in WRONG for t in tested(r)) else None)
+        for r in latest
+    ), class_="gates")  # fmt: skip
+
+
+def _units(latest: Sequence[dict[str, Any]]) -> Html | None:
+    """The self-test of every configuration."""
+    rows: list[list[object]] = []
+    head: list[str] = []
+    for r in latest:
+        head, *found = unit_rows(r)
+        for (file, threads, unit, verdict, *rest, where), t in zip(found, tested(r), strict=True):
+            kind = {"right": "pass", **dict.fromkeys((*WRONG, "failed"), "fail")}.get(t.verdict)
+            rows.append([
+                join(file, tag("small", f"{r['device']['name']}, {threads_text(int(threads))}")),
+                tag("td", unit, class_="text"), tag("td", verdict, class_=kind or "text"), *rest,
+                tag("td", where, class_="text"),
+            ])  # fmt: skip
+    if not rows:
+        return None
+    note = (
+        "The golden images on every unit that the device offers; nothing else is measured on those "
+        "beyond a file's first. Largest difference: in steps of an int8 output, else in dB."
+    )
+    return section(
+        "Self-test by unit", note, table([h for h in head if h != "threads"], rows, "wide")
     )
 
 
