@@ -66,9 +66,10 @@ class Target:
     def open_taps(self, path: Path, unit: str | None = None) -> Taps:
         """The file's tensors, to be read and replaced while it runs.
 
-        unit: what it is run on, of those that the harness runs its files on here; None: as usual.
+        unit: what it is run on, of those that the harness runs its files on here; None: as usual,
+        and where there is only one.
         """
-        return self._part("taps", path).open_taps(path, *filter(None, (unit,)))
+        return self._part("taps", path).open_taps(path, unit)
 
     def open_cutter(self, path: Path, threads: int = 1) -> Cutter:
         """The file's ops as programs of their own."""

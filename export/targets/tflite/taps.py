@@ -26,10 +26,10 @@ CONSTANTS = {
 }
 
 
-def open_taps(path: Path, unit: str = XNNPACK) -> TfliteTaps:
+def open_taps(path: Path, unit: str | None = None) -> TfliteTaps:
     """The taps of a file, run with XNNPACK or by LiteRT's own kernels ("cpu"); `UserError` where it
     is damaged."""
-    return TfliteTaps(path, unit)
+    return TfliteTaps(path, unit or XNNPACK)
 
 
 class TfliteTaps:
