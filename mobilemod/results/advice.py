@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mobilemod.manifest import Bundle
+from mobilemod.results.device.page import latest_records, read_records
+from mobilemod.results.device.units import sentence
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import PLACES, Use
 from mobilemod.tasks.task import Metric
@@ -14,6 +16,7 @@ FIGURES = (
     "figures of instructions and time are of efficientmod_xxs (docs/advice.md): measure your own "
     "with 'mobilemod bench', on the phone with 'mobilemod validate --device'"
 )
+DEVICES = "devices"  # the bundle's folder of records
 NOT_MEASURED = "not measured: mobilemod validate"
 
 
@@ -41,7 +44,14 @@ def advise(bundle: Bundle) -> dict[str, Any]:
         "recipe": bundle.manifest.recipe.name,
         "images": accuracy.get("images"),
         "places": places,
+        "devices": _devices(bundle),
     }
+
+
+def _devices(bundle: Bundle) -> dict[str, str]:
+    """What the self-test of every unit came to, by device that the bundle was measured on."""
+    latest = latest_records(read_records(bundle.folder / DEVICES))
+    return {name: sentence(record) for name, record in latest.items()}
 
 
 def _choice(use: Use, target: str, files: dict, measured: dict, metric: Metric) -> dict[str, Any]:
@@ -75,6 +85,7 @@ def advice_text(record: dict[str, Any]) -> str:
             if choice["file"]:
                 lines.append(f"    {_measured(choice, record['images'])}")
                 break
+    lines += [f"self-test, {name}: {said}" for name, said in record["devices"].items()]
     return "\n".join([*lines, FIGURES])
 
 

@@ -11,6 +11,8 @@ import pytest
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.record.junit import junit
 from mobilemod.harness.run.validate import validate_devices
+from mobilemod.manifest import load_bundle
+from mobilemod.results.advice import advice_text, advise
 from mobilemod.results.device.spec import validate_device_record
 from mobilemod.results.device.table import text_table
 from mobilemod.results.device.units import placement_text, sentence
@@ -71,8 +73,9 @@ def test_a_machine_that_is_right_says_so_first(tiny, images):
     assert record["warnings"] == [] and first.removeprefix("host: ") in report.read_text()
 
 
-def test_a_wrong_unit_is_named_with_how_wrong_it_is(measure):
+def test_a_wrong_unit_is_named_with_how_wrong_it_is(measure, tiny):
     record, page = measure("wrong")
+    assert f"self-test, host: {sentence(record)}" in advice_text(advise(load_bundle(tiny)))
     measured_is_untouched(record)
     tests = self_tests(record)
     assert {t["verdict"] for t in tests.values()} == {"runtime"}
@@ -132,7 +135,7 @@ def test_a_record_of_an_older_version_is_still_read_and_shown(measure):
         del planned["self_test_only"]
     old["files"][0]["self_test"] |= {"verdict": "runtime", "pixels_error": 2.5}
     validate_device_record(old, "old", "")
-    assert text_table(old).splitlines()[0] == "host: Wrong on CPU (XNNPACK): 2.5"
+    assert text_table(old).splitlines()[0] == "host: Wrong on CPU (XNNPACK) for 1 of 2 files: 2.5"
 
 
 @pytest.mark.parametrize("placement,text", [

@@ -26,7 +26,7 @@ from mobilemod.results.device.table import (
     self_test_text,
     threads_text,
 )
-from mobilemod.results.device.units import WRONG, sentence, tested, unit_rows
+from mobilemod.results.device.units_page import unit_section, verdict_lines
 from mobilemod.results.markup import Html, document, join, table, tag
 from mobilemod.results.parts import gate_list, header, section, tiles
 from mobilemod.results.table import drop_text, measured_lines
@@ -45,13 +45,18 @@ def write_pages(folder: Path, model: str) -> Path:
     the network's name. The page's path.
     """
     records = read_records(folder)
-    # What was measured isn't hidden by a later run without images.
-    by_worth = sorted(records, key=lambda r: bool(r["counts"]["sent"]))
-    latest = {r["device"]["name"]: r for r in by_worth}
+    latest = latest_records(records)
     write_json(folder / "report.json", {"schema": RECORDS_SCHEMA, "records": list(latest.values())})
     write_text(folder / "report.csv", csv_text(records))
     write_text(folder / "report.html", page(list(latest.values()), records, model))
     return folder / "report.html"
+
+
+def latest_records(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By device the record that it is shown by, of all in their order."""
+    # What was measured isn't hidden by a later run without images.
+    by_worth = sorted(records, key=lambda r: bool(r["counts"]["sent"]))
+    return {r["device"]["name"]: r for r in by_worth}
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -74,7 +79,7 @@ def page(latest: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], mo
     """The page's HTML. latest: the record that each device is shown by; records: all of them."""
     parts = [
         _headline(latest, model),
-        _units(latest),
+        unit_section(latest),
         _accuracy_over_latency(latest),
         _accuracy(latest),
         _latency(latest),
@@ -120,44 +125,11 @@ def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
     return header(
         "mobilemod on devices",
         model,
-        _units_verdict(latest),
+        verdict_lines(latest),
         tag("div", badge, class_=f"badge {kind}"),
         tag("ul", *devices, class_="gates"),
         _tiles(latest),
         tag("details", inner, open=None if kind == PASS else "open"),
-    )
-
-
-def _units_verdict(latest: Sequence[dict[str, Any]]) -> Html:
-    """What each device's units came to in the self-test: the page's first lines."""
-    return tag("ul", *(
-        tag("li", tag("b", f"{r['device']['name']}: "), sentence(r),
-            class_="fail" if any(t.verdict in WRONG for t in tested(r)) else None)
-        for r in latest
-    ), class_="gates")  # fmt: skip
-
-
-def _units(latest: Sequence[dict[str, Any]]) -> Html | None:
-    """The self-test of every configuration."""
-    rows: list[list[object]] = []
-    head: list[str] = []
-    for r in latest:
-        head, *found = unit_rows(r)
-        for (file, threads, unit, verdict, *rest, where), t in zip(found, tested(r), strict=True):
-            kind = {"right": "pass", **dict.fromkeys((*WRONG, "failed"), "fail")}.get(t.verdict)
-            rows.append([
-                join(file, tag("small", f"{r['device']['name']}, {threads_text(int(threads))}")),
-                tag("td", unit, class_="text"), tag("td", verdict, class_=kind or "text"), *rest,
-                tag("td", where, class_="text"),
-            ])  # fmt: skip
-    if not rows:
-        return None
-    note = (
-        "The golden images on every unit that the device offers; nothing else is measured on those "
-        "beyond a file's first. Largest difference: in steps of an int8 output, else in dB."
-    )
-    return section(
-        "Self-test by unit", note, table([h for h in head if h != "threads"], rows, "wide")
     )
 
 

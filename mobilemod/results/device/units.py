@@ -80,7 +80,8 @@ def sentence(record: dict[str, Any]) -> str:
         good = [t for t in entries if t.verdict == "right"]
         missing = next((t for t in entries if t.verdict in ("failed", "not available")), None)
         if bad:
-            wrong.append(f"{_placed(unit, bad)}: {_files(bad)}")
+            of = f" for {len(bad)} of {len(entries)} files" if good else ""
+            wrong.append(f"{_placed(unit, bad)}{of}: {_files(bad)}")
         elif good:
             of = "" if missing is None else f" ({len(good)} of {len(entries)} files)"
             right.append(_placed(unit, good) + of)
@@ -102,14 +103,14 @@ def wrong_units(record: dict[str, Any]) -> list[Tested]:
 
 def unit_rows(record: dict[str, Any]) -> list[list[str]]:
     """Rows of text, one a configuration; the first is the heading."""
-    rows = [["file", "threads", "on", "self-test", "largest difference", "dB", "golden image",
-             "where it ran"]]  # fmt: skip
+    rows = [["file", "threads", "on", "largest difference", "dB", "golden image", "where it ran",
+             "self-test"]]  # fmt: skip
     for t in tested(record):
         sqnr, image = t.test.get("sqnr_db"), t.test.get("image")
         rows.append([
-            t.file, str(t.threads), t.unit, verdict_text(t.test), _difference(t.test) or "–",
+            t.file, str(t.threads), t.unit, _difference(t.test) or "–",
             "–" if sqnr is None else f"{sqnr:.1f}", "–" if image is None else str(image),
-            placement_text(t.placement) or "not told",
+            placement_text(t.placement) or "not told", verdict_text(t.test),
         ])  # fmt: skip
     return rows
 
