@@ -2,7 +2,8 @@
 runs with one weight in four lost.
 
 `BROKEN_UNIT`: "wrong", or what happens instead of a wrong answer: "absent", "refuses" (it loads
-no file), "fails" (the second inference), "dies" (the process, as of a driver that crashes).
+no file), "fails" (the second inference), "dies" (the process, as of a driver that crashes); or
+"no float": there is nothing to run float files on; or "phone": it runs `.vulkan.pte` files too.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def spoiled(content: bytes) -> bytes:
 def load(path: Path, threads: int, delegate: str) -> Loaded:
     """As `load_tflite`, but for "cpu"."""
     how = os.environ[VARIABLE]
-    if delegate != "cpu":
+    if how == "no float" and "float" in path.name:
+        raise Unavailable("no float arithmetic here")
+    if delegate != "cpu" or how in ("no float", "phone"):
         return load_tflite(path, threads, delegate)
     if how == "absent":
         raise Unavailable("no such unit here")
@@ -66,4 +69,8 @@ def load(path: Path, threads: int, delegate: str) -> Loaded:
 
 if __name__ == "__main__":
     execute.RUNTIMES["tflite"] = dataclasses.replace(RUNTIMES["tflite"], load=load)
+    if os.environ[VARIABLE] == "phone":
+        # As an app does that has another delegate; what it runs is a `.tflite` under another name.
+        gpu = dataclasses.replace(RUNTIMES["tflite"], load=lambda path, n, _: load_tflite(path, n))
+        execute.RUNTIMES["executorch:vulkan"] = gpu
     sys.exit(worker.main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from html import escape
 
@@ -11,19 +12,20 @@ import pytest
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.record.junit import junit
 from mobilemod.harness.run.validate import validate_devices
-from mobilemod.manifest import load_bundle
+from mobilemod.manifest import load_bundle, seal_bundle
 from mobilemod.results.advice import advice_text, advise
 from mobilemod.results.device.spec import validate_device_record
 from mobilemod.results.device.table import text_table
 from mobilemod.results.device.units import placement_text, sentence
 from mobilemod.results.verdict import state_of
 from tests.harness.broken_worker import VARIABLE
-from tests.harness.conftest import Host
+from tests.harness.conftest import IMAGES, Host
 from tests.harness.test_session import config, nothing_lost
+from tests.manifests import model_entry, read_manifest
 
 pytestmark = pytest.mark.alone
 
-INT8, FLOAT = "tiny_int8.tflite", "tiny_float32.tflite"
+INT8, FLOAT, VULKAN = "tiny_int8.tflite", "tiny_float32.tflite", ".vulkan.pte"
 CPU = "CPU (built-in kernels"
 
 
@@ -117,6 +119,53 @@ def test_a_unit_that_fails_within_warns(measure):
     assert all("lost its memory" in e["message"] for e in record["errors"])
     assert len(record["errors"]) == len(record["warnings"]) == 2
     assert f"failed on {CPU}): " in sentence(record)
+
+
+def test_a_file_that_nothing_runs_is_left_out_and_undecided(measure):
+    record, page = measure("no float")
+    assert record["complete"] and record["errors"] == [] and record["warnings"] == []
+    counts = record["counts"]
+    assert (counts["expected"], counts["answered"], counts["missing"]) == (IMAGES, IMAGES, 0)
+    int8, other = record["files"]
+    assert int8["self_test"]["verdict"] == "right" and int8["configurations"][0]["latency"]
+    assert other["self_test"]["reason"] == "no float arithmetic here" and other["accuracy"] is None
+    mine = [v for v in record["verdicts"] if FLOAT in v["name"]]
+    assert [(v["name"], state_of(v)) for v in mine] == [(f"self-test: {FLOAT}", "undecided")]
+    assert "(1 of 2 files)" in sentence(record) and escape(sentence(record)) in page
+    assert f"not available on CPU (XNNPACK) of {FLOAT}: no float" in sentence(record)
+
+
+class Phone(Broken):
+    """It takes files that nothing here runs."""
+
+    def suffixes(self):
+        return (*super().suffixes(), VULKAN)
+
+    def delegates(self, target):
+        return super().delegates(target) or ("vulkan",)
+
+
+@pytest.mark.parametrize("how,verdict,gate", [
+    ("phone", "right", "pass"), ("wrong", "not available", "undecided"),
+])  # fmt: skip
+def test_a_file_that_runs_on_a_phone_alone(tiny, images, monkeypatch, how, verdict, gate):
+    """Its golden outputs are all that there is to hold it against."""
+    name = f"tiny_float16{VULKAN}"
+    shutil.copyfile(tiny / FLOAT, tiny / name)
+    values = read_manifest(tiny)
+    values["files"].append(model_entry(tiny / name, "executorch:vulkan", "float16"))
+    for golden in values["golden"]:
+        golden["logits"][name] = golden["logits"][FLOAT]
+    seal_bundle(tiny, values)
+    monkeypatch.setenv(VARIABLE, how)
+    (record,), _ = validate_devices(config(tiny, images), Host, lambda _: Phone())
+    assert record["complete"] and record["errors"] == []
+    file = next(f for f in record["files"] if f["file"] == name)
+    assert file["self_test"]["verdict"] == verdict
+    assert [c["delegate"] for c in file["configurations"]] == ["vulkan"]
+    assert [state_of(v) for v in record["verdicts"] if name in v["name"]] == [gate]
+    on = "right on" if gate == "pass" else "not available on"
+    assert f"{on} " in sentence(record).lower() and "GPU (Vulkan" in sentence(record)
 
 
 def test_a_record_of_an_older_version_is_still_read_and_shown(measure):
