@@ -21,7 +21,7 @@ EXEMPT = {
         "mobilemod/harness/protocol/job_read.py",
         "mobilemod/harness/protocol/lines.py",
         "mobilemod/harness/record/answers.py",
-        "mobilemod/harness/record/merge.py",
+        "mobilemod/harness/record/units.py",
         "mobilemod/harness/run/job_build.py",
         "mobilemod/harness/run/job_schema.py",
         "mobilemod/harness/worker/digest.py",

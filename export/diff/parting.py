@@ -51,17 +51,22 @@ class NotNamed(Exception):
 
 
 def first_parting(
-    target: Target, path: Path, form: Form, program: nn.Module, image: np.ndarray
+    target: Target,
+    path: Path,
+    form: Form,
+    program: nn.Module,
+    image: np.ndarray,
+    unit: str | None = None,
 ) -> str | None:
     """Where the file parts from `program` on `image`, in words; None where it doesn't.
 
-    form: the float form that `program` is or quantizes. image: float32 (1, 3, H, W). Raises
-    `NotNamed` for a file that isn't laid open.
+    form: the float form that `program` is or quantizes. image: float32 (1, 3, H, W). unit: what the
+    file is run on, as `Target.open_taps`. Raises `NotNamed` for a file that isn't laid open.
     """
     name = target.facts.form
     try:
         recorded = ProgramTaps(program, form)
-        file = name_file(path.name, name, target.open_taps(path), recorded)
+        file = name_file(path.name, name, target.open_taps(path, unit), recorded)
     except (NoMatch, UserError) as error:
         raise NotNamed(str(error)) from None
     own = name_program(name, recorded)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from export.bundle_parts import OpenedBundle
+from export.diff.parting import NotNamed, first_parting
 from export.measure.validation import candidates, predict
 from export.quiet import quiet
 from export.targets.base import Runner
@@ -13,6 +15,7 @@ from export.targets.target import get_target
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.harness.record.host_side import HostAnswers
+from mobilemod.harness.worker.runtimes import delegates_of
 from mobilemod.manifest import Bundle
 
 
@@ -46,3 +49,20 @@ class BundleHost:
                 runner = get_target(entry.target).load(self._bundle.folder / file)
             self._runners[file] = runner
         return self._runners[file].run_many(x)
+
+    def parts_at(self, file: str, delegate: str, x: np.ndarray) -> str | None:
+        """As `HostSide.parts_at`; an op at a time, each given the inputs of what it was lowered
+        from, so that the one that is wrong is found and not what follows from it."""
+        entry, opened = self._bundle.model_file(file), OpenedBundle(self._bundle)
+        target, int8 = get_target(entry.target), entry.precision == "int8"
+        # What parts in float16 and what is rounding can't be told apart by the same limits.
+        if target.facts.twin != "float32":
+            return None
+        unit = delegate if delegate in delegates_of(entry.target)[1:] else None
+        name, path = target.facts.form, self._bundle.folder / file
+        try:
+            form = opened.mobile(name, int8)
+            program = opened.program(name) if int8 else form
+            return first_parting(target, path, form, program, x, unit)
+        except (NotNamed, UserError):
+            return None

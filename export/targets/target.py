@@ -63,9 +63,13 @@ class Target:
         """The file's graph, from the file alone."""
         return self._part("graph").read_graph(path)
 
-    def open_taps(self, path: Path) -> Taps:
-        """The file's tensors, to be read and replaced while it runs."""
-        return self._part("taps", path).open_taps(path)
+    def open_taps(self, path: Path, unit: str | None = None) -> Taps:
+        """The file's tensors, to be read and replaced while it runs.
+
+        unit: what it is run on, of those that the harness runs its files on here; None: as usual,
+        and where there is only one.
+        """
+        return self._part("taps", path).open_taps(path, unit)
 
     def open_cutter(self, path: Path, threads: int = 1) -> Cutter:
         """The file's ops as programs of their own."""

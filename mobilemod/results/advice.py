@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mobilemod.manifest import Bundle
+from mobilemod.results.device.page import latest_records, read_records
+from mobilemod.results.device.units import sentence
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import PLACES, Use
 from mobilemod.tasks.task import Metric
@@ -15,6 +17,7 @@ FIGURES = (
     "with 'mobilemod bench', on the phone with 'mobilemod validate --device'"
 )
 MIXED = "-mixed"  # how a search for a recipe calls what it makes of one
+DEVICES = "devices"  # the bundle's folder of records
 NOT_MEASURED = "not measured: mobilemod validate"
 
 
@@ -43,7 +46,14 @@ def advise(bundle: Bundle) -> dict[str, Any]:
         "recipe": bundle.manifest.recipe.name,
         "images": accuracy.get("images"),
         "places": places,
+        "devices": _devices(bundle),
     }
+
+
+def _devices(bundle: Bundle) -> dict[str, str]:
+    """What the self-test of every unit came to, by device that the bundle was measured on."""
+    latest = latest_records(read_records(bundle.folder / DEVICES))
+    return {name: sentence(record) for name, record in latest.items()}
 
 
 def _choice(
@@ -83,6 +93,7 @@ def advice_text(record: dict[str, Any]) -> str:
                     lines.append(f"    another recipe is the faster one here: {choice['make']}")
                 lines.append(f"    {_measured(choice, record['images'])}")
                 break
+    lines += [f"self-test, {name}: {said}" for name, said in record["devices"].items()]
     return "\n".join([*lines, FIGURES])
 
 

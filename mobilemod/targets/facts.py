@@ -87,6 +87,11 @@ class Facts:
     holds: tuple[str, ...] = ()
 
     @property
+    def runs_here(self) -> bool:
+        """Whether its files run on the machine that they are made on, by whatever runs them."""
+        return "running" not in self.lacks
+
+    @property
     def folder(self) -> str:
         """What its module here and its folder in `export.targets` are called."""
         return self.name.replace(":", "_")

@@ -1,4 +1,4 @@
-"""A model file for the Kotlin core's tests: `python -m tests.android.engine FILE`.
+"""A model file for the Kotlin core's tests: `python -m tests.android.engine FILE [DELEGATE]`.
 
 Over standard streams, big-endian: a count and so many float32 in, the input in its own order of the
 file; a count and so many float32 out, the logits.
@@ -15,10 +15,10 @@ import numpy as np
 from mobilemod.harness.worker.runtimes import RUNTIMES
 
 
-def main(path: Path) -> None:
+def main(path: Path, delegate: str = "xnnpack") -> None:
     """Answers until the input ends."""
     target = "tflite" if path.suffix == ".tflite" else "executorch"
-    loaded = RUNTIMES[target].load(path, 1, "xnnpack")
+    loaded = RUNTIMES[target].load(path, 1, delegate)
     channels_last = _channels_last(path)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while head := source.read(4):
@@ -43,4 +43,4 @@ def _channels_last(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

@@ -9,8 +9,12 @@ import pytest
 
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DRIVERS, DeviceLost, get_driver, kind_of
+from mobilemod.harness.drivers.adb.runners import App
 from mobilemod.harness.drivers.process import stream_process
+from mobilemod.harness.protocol.job import DELEGATES
 from mobilemod.harness.run.validate import folder_name
+from mobilemod.results.device.units import unit_words
+from mobilemod.targets import TARGETS
 
 
 def test_an_unknown_device_lists_the_known_ones():
@@ -33,6 +37,17 @@ def test_there_is_one_host():
     driver.check()
     assert {".tflite", ".pte"} >= set(driver.suffixes()) >= {".tflite"}
     assert set(DRIVERS) == {"host", "arm64-emulated", "adb", "iphone", "browser"}
+
+
+@pytest.mark.parametrize("runs,expected", [
+    (get_driver("iphone").runs, {".mlpackage": 4, ".pte": 1, ".coreml.pte": 1}),
+    (App.runs, {".tflite": 3, ".pte": 1, ".vulkan.pte": 1}),
+    (get_driver("browser").runs, {".tflite": 2}),
+])  # fmt: skip
+def test_phones_take_the_files_of_their_engines_on_every_unit(runs, expected):
+    assert {TARGETS[name].suffix: len(units) for name, units in runs.items()} == expected
+    assert {unit for units in runs.values() for unit in units} <= set(DELEGATES)
+    assert all(unit_words(unit) != unit for units in runs.values() for unit in units)
 
 
 def test_names_of_folders():

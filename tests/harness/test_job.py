@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,22 @@ def test_int8_has_its_twin_and_threads_are_swept(tiny, images, tmp_path):
     plan = Plan(threads=(1, 2))
     job = build_job(load_bundle(tiny), images, HostDriver(), plan, tmp_path / "job").folder.job
     assert job.file("tiny_int8.tflite").twin == "tiny_float32.tflite"
-    assert [c.threads for c in job.configurations] == [1, 1, 2, 2]
-    assert [job.twin_of(i) for i in range(4)] == [1, None, 3, None]
+    assert [job.configurations[i].threads for i in job.measured] == [1, 1, 2, 2]
+    assert [job.twin_of(i) for i in range(6)] == [1, None, 3, None, None, None]
     assert [job.first_configuration(f.name) for f in job.files] == [0, 1]
     assert job.configurations[3] == Configuration("tiny_float32.tflite", 2, "xnnpack")
+
+
+def test_every_unit_of_a_device_has_its_self_test(tiny, images, tmp_path):
+    plan, bundle = Plan(threads=(2, 1)), load_bundle(tiny)
+    job = build_job(bundle, images, HostDriver(), plan, tmp_path / "job").folder.job
+    assert [job.configurations[i] for i in job.tested] == [
+        Configuration(f.name, 2, "cpu", self_test_only=True) for f in job.files
+    ]
+    assert set(job.tested).isdisjoint(i for group in job.timed_groups() for i in group)
+    (tmp_path / "bare").mkdir()
+    bare = replace(bundle, manifest=bundle.manifest.model_copy(update={"golden": []}))
+    assert not build_job(bare, None, HostDriver(), plan, tmp_path / "bare/job").folder.job.tested
 
 
 def test_pixels_are_what_the_host_would_feed(tiny, images, tmp_path):

@@ -30,7 +30,9 @@ FACTS = {"protocol": PROTOCOL, "device": {"kind": "host"}, "app": {}, "runtimes"
 GOOD = {
     "hello": {**FACTS, "wall": "2026-01-01T00:00:00+00:00"},
     "load": {"configuration": 0, "seconds": 0.5, "cold": 0, "first_inference_ms": 3, "runtime": "x",
-             "partitions": 1, "fallback": {"SOFTMAX": 2}},
+             "partitions": 1, "fallback": {"SOFTMAX": 2}, "accelerated": False,
+             "placed": {"GPU": 40, "CPU": 2}},
+    "unavailable": {"configuration": 0, "message": "x"},
     "golden": {"configuration": 0, "image": 0, "source": "image", "logits": [0.5, None]},
     "image": {"configuration": 0, "image": 1, "top": [[3, 0.5], [1, None]], "inference_ms": 2.5,
               "logits_sha256": "a" * 64, "logits": [1, 2.5], "preprocess_ms": 1},

@@ -28,8 +28,8 @@ def of(name: str, kind: str, *keys: str) -> list[tuple]:
 def test_every_kind_of_line_is_in_some_case():
     kinds = {line["type"] for c in CASES.values() for line in c["lines"]}
     assert kinds == {
-        "hello", "load", "golden", "image", "unreadable", "times", "state", "finished", "error",
-        "done",
+        "hello", "load", "golden", "image", "unreadable", "unavailable", "times", "state",
+        "finished", "error", "done",
     }  # fmt: skip
 
 
@@ -67,6 +67,25 @@ def test_what_is_timed_is_the_first_golden_image_or_grey(case):
     inputs = {value for _, value, _ in case["calls"]}
     assert timed in inputs or not inputs
     assert GREY not in inputs or timed == GREY
+
+
+def test_units_that_nothing_is_measured_on_come_last_with_their_self_test_alone():
+    lines = CASES["units beyond the first: the self-test alone, last"]["lines"]
+    first = next(n for n, line in enumerate(lines) if line.get("configuration", 0) > 1)
+    assert {line.get("configuration") for line in lines[first:]} == {2, 3, 4, None}
+    kinds = {line["type"] for line in lines[first:]}
+    assert kinds == {"load", "golden", "state", "finished", "done"}
+    assert {line.get("source") for line in lines[first:]} == {"pixels", None}
+
+
+@pytest.mark.parametrize("name,told", [
+    ("a unit that isn't there", [2]), ("a unit that refuses a file", [3]),
+    ("a unit whose first inference fails", [2]), ("a measured unit that isn't there", [0]),
+])  # fmt: skip
+def test_what_a_device_cannot_run_is_no_error(name, told):
+    assert [i for (i,) in of(name, "unavailable", "configuration")] == told
+    assert of(name, "error") == [] and of(name, "done", "errors") == [(0,)]
+    assert not [p for p in of(name, "finished", "configuration") if p[0] in told]
 
 
 def test_states_stand_at_the_beginning_and_before_what_ends():

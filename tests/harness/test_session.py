@@ -65,7 +65,8 @@ def nothing_lost(record, runs: int | None = None) -> None:
     )
     assert counts["missing"] == counts["unreadable"] == counts["answered_differently"] == 0
     for file in record["files"]:
-        (c,) = file["configurations"]
+        c, *units = file["configurations"]
+        assert {u["self_test"]["verdict"] for u in units} == {"right"}
         assert c["latency"]["runs"] >= 70
         host = file["accuracy"]["host"]
         assert (host["identical"], host["images"], host["top1_percent"]) == (IMAGES, IMAGES, 100.0)

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,14 @@ from export.bundle_parts import REFERENCE_FILE
 from export.diff.compare import SCHEMA, DiffConfig, diff_files
 from export.diff.rules import exact, inputs_of
 from export.diff.taps import BundleTaps
+from export.measure.device_host import BundleHost
 from export.targets.base import FORMS, ModelInfo
 from export.targets.comparison import Parting
 from export.targets.coreml.reader import WEIGHTS_FOLDER
 from export.targets.executorch.taps import PteTaps
 from export.targets.executorch.xnnpack.pack import pack_delegate
 from export.targets.target import Target, get_target, target_of_file
+from export.targets.tflite import taps
 from export.targets.tflite.edit import TfliteModel
 from export.verbs.main import main
 from export.verbs.options import EXIT_OK, EXIT_USER
@@ -32,6 +34,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.manifest import load_bundle, seal_bundle, write_manifest
+from mobilemod.manifest_schema import ModelFile
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import Variant
 from mobilemod.networks.registry import network as published
@@ -42,7 +45,14 @@ from quantization.calibration import Calibration, observe, weights_digest
 from quantization.params import ParameterTable
 from quantization.program import make_table, quantize
 from quantization.recipe import load_recipe
-from tests.manifests import accept, checkpoint, manifest_values, read_manifest, write_float
+from tests.manifests import (
+    accept,
+    checkpoint,
+    manifest_values,
+    model_entry,
+    read_manifest,
+    write_float,
+)
 from tests.parity.test_coreml import change, edited, nth, set_mode, weight_scale
 
 SIZE = 64
@@ -503,3 +513,47 @@ def test_one_changed_code_spreads(network, made):
     changed = 1 - found.same / 100
     assert 10 * changed <= found.differ["head:out"] <= 100 * changed
     assert one_code(taps, pictures(6).numpy(), 0) == [found]
+
+
+# --- a self-test that finds a wrong file, or unit: where it parts ---
+
+
+def parts_at(folder: Path, suffix: str, x: np.ndarray, delegate: str = "xnnpack") -> str | None:
+    """What the record of a device says of a bundle's file."""
+    name, backend = FILES[suffix]
+    entry = ModelFile.model_validate(model_entry(folder / name, backend.facts.name, "int8"))
+    bundle = load_bundle(folder, verify=False)
+    known = bundle.manifest.model_copy(update={"files": [entry]})
+    return BundleHost(replace(bundle, manifest=known), None).parts_at(name, delegate, x)
+
+
+@pytest.mark.parametrize(("suffix", "delegate"), [
+    ("tflite", "xnnpack"), ("tflite", "cpu"), ("tflite", "gpu"), ("pte", "xnnpack"),
+    ("mlpackage", "all"),
+])  # fmt: skip
+def test_a_right_file_parts_nowhere(made, x, suffix, delegate):
+    assert parts_at(made.folder, suffix, x, delegate) is None
+
+
+@pytest.mark.parametrize("delegate", ["xnnpack", "cpu", "gpu"])
+@pytest.mark.parametrize("edit", TAMPERED)
+def test_a_wrong_file_parts_at_the_tensor_that_is_wrong(made, x, tmp_path, edit, delegate):
+    folder = Path(shutil.copytree(made.folder, tmp_path / "bundle"))
+    (folder / FILES["tflite"][0]).write_bytes(tampered_tflite(made, tmp_path, edit).read_bytes())
+    assert parts_at(folder, "tflite", x, delegate).startswith(f"{TAMPERED[edit][0]} (")
+
+
+def test_a_unit_that_is_wrong_by_itself_is_named_where_it_is(made, x, monkeypatch):
+    """Kernels that are wrong though the file is right: XNNPACK's are not."""
+    right = taps.open_interpreter
+
+    def broken(path, threads, changed=None, unit="xnnpack"):
+        if unit == "cpu":
+            model = TfliteModel(changed)
+            wrong_weight(model)
+            changed = model.pack()
+        return right(path, threads, changed, unit)
+
+    monkeypatch.setattr(taps, "open_interpreter", broken)
+    assert parts_at(made.folder, "tflite", x, "cpu").startswith(f"{MLP}.fc1:out (")
+    assert parts_at(made.folder, "tflite", x) is None

@@ -23,7 +23,7 @@ import numpy as np
 from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE, RESUME_SCHEMA, job_id
 from mobilemod.harness.protocol.lines import encode
 from mobilemod.harness.worker import execute as worker
-from mobilemod.harness.worker.runtimes import Loaded
+from mobilemod.harness.worker.runtimes import Loaded, Unavailable
 from tests.vectors import png
 
 SIZE, CLASSES = 32, 3
@@ -94,6 +94,14 @@ def hashed(path: str) -> dict[str, str]:
     return {"path": path, "sha256": sha256(FILES[path])}
 
 
+def configuration(
+    file: str, threads: int, delegate: str = DELEGATE, self_test_only: bool = False
+) -> dict[str, Any]:
+    return {
+        "file": file, "threads": threads, "delegate": delegate, "self_test_only": self_test_only,
+    }  # fmt: skip
+
+
 def job(
     names: tuple[str, ...] = (INT8, FLOAT),
     threads: tuple[int, ...] = (1,),
@@ -123,8 +131,7 @@ def job(
         ],
         "inputs": inputs, "golden": [hashed(path) for path in tuple(GOLDEN)[:golden]],
         "configurations": [
-            {"file": name, "threads": count, "delegate": DELEGATE}
-            for count in threads for name in names
+            configuration(name, count) for count in threads for name in names
         ],
         "accuracy": inputs["count"] > 0, "latency": None, "sustained_seconds": 0, "logits": True,
         **changes,
@@ -132,16 +139,24 @@ def job(
     return {**values, "id": job_id(values)}
 
 
+def with_units(values: dict[str, Any], *units: tuple[str, str]) -> dict[str, Any]:
+    """A job with the self-test of files on further units: (file, delegate)."""
+    more = [configuration(name, 1, delegate, True) for name, delegate in units]
+    rest = {**values, "configurations": [*values["configurations"], *more]}
+    return {**rest, "id": job_id(rest)}
+
+
 def engine(
     refuses: Iterable[int] = (),
     fails: Iterable[tuple[int, int | None]] = (),
     ms: Iterable[float] = (FRAME,),
     logits: list[float | None] = LOGITS,
+    lacks: Iterable[int] = (),
 ) -> dict[str, Any]:
     """A script; see README.md."""
     return {
-        "refuses": list(refuses), "fails": [list(pair) for pair in fails], "ms": list(ms),
-        "logits": logits,
+        "refuses": list(refuses), "lacks": list(lacks), "fails": [list(pair) for pair in fails],
+        "ms": list(ms), "logits": logits,
     }  # fmt: skip
 
 
@@ -195,10 +210,7 @@ def order_cases() -> list[dict[str, Any]]:
         sustained_seconds=0.25,
     )
     threads = job(threads=(1, 2), images=1, latency=PLAN)
-    apart = [
-        {"file": name, "threads": count, "delegate": DELEGATE}
-        for name, count in ((FLOAT, 1), (INT8, 2), (INT8, 1))
-    ]
+    apart = [configuration(name, count) for name, count in ((FLOAT, 1), (INT8, 2), (INT8, 1))]
     return [
         case("everything", whole),
         case("two thread counts", threads),
@@ -311,6 +323,35 @@ def resume_cases() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def unit_cases() -> list[dict[str, Any]]:
+    """Units that nothing is measured on, and what a device can't run."""
+    whole = job(golden=2, images=2, latency=PLAN, sustained_seconds=0.25)
+    on_gpu = with_units(whole, (INT8, "gpu"), (FLOAT, "gpu"), (INT8, "npu"))
+    one = with_units(job(names=(INT8,), images=1, latency=PLAN), (INT8, "gpu"))
+    first = {**one, "configurations": one["configurations"][::-1]}
+    first["id"] = job_id(first)
+    without = with_units(job(golden=0, latency=PLAN), (INT8, "gpu"))
+    never = engine(lacks=range(9))
+    nothing = {"type": "unavailable", "configuration": 0, "message": "no such unit"}
+    alone = {"type": "unavailable", "configuration": 2, "message": "no such unit"}
+    return [
+        case("units beyond the first: the self-test alone, last", on_gpu,
+             {2: engine(logits=[9.0, -2.0, 0.0])}),
+        case("a unit listed first is tested last all the same", first),
+        case("units without golden images", without),
+        case("a unit that isn't there", on_gpu, {2: never}),
+        case("a unit that refuses a file", on_gpu, {3: engine(refuses=range(9))}),
+        case("a unit whose first inference fails", on_gpu, {2: engine(fails=[(0, None)])}),
+        case("a unit whose self-test fails", on_gpu, {2: engine(fails=[(2, 2)])}),
+        case("a measured unit that isn't there", on_gpu, {0: never}),
+        case("a measured unit that goes", whole, {0: engine(lacks=[1])}),
+        case("units that weren't there before aren't tried again", on_gpu,
+             held=[nothing, alone, finished(3, "golden")]),
+        case("a unit that was tested isn't tested again", on_gpu,
+             resume={"answered": {}, "finished": [[2, "golden"], [4, "golden"]]}),
+    ]  # fmt: skip
+
+
 class Scripted:
     """The engines of a case: a clock that they alone move, and a log of what they are fed."""
 
@@ -321,11 +362,14 @@ class Scripted:
         self.calls: list[list[int]] = []
 
     def load(self, path: Path, threads: int, delegate: str) -> Loaded:
-        wanted = {"file": path.name, "threads": threads, "delegate": delegate}
-        index = self.configurations.index(wanted)
+        wanted = (path.name, threads, delegate)
+        keys = ("file", "threads", "delegate")
+        index = [tuple(c[k] for k in keys) for c in self.configurations].index(wanted)
         script = self.engines[index]
         number = self.loads[index]
         self.loads[index] += 1
+        if number in script["lacks"]:
+            raise Unavailable("no such unit")
         if number in script["refuses"]:
             raise RuntimeError("refused")
         since = 0
@@ -393,7 +437,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
 
 def contents() -> dict[str, Any]:
     """Files of every job, the grey of those that are images, and the cases."""
-    cases = [*order_cases(), *timing_cases(), *failure_cases(), *resume_cases()]
+    cases = [*order_cases(), *timing_cases(), *failure_cases(), *resume_cases(), *unit_cases()]
     shades = {path: 17 * (1 + n) for n, path in enumerate((*GOLDEN, *IMAGES))}
     return {
         "files": {path: base64.b64encode(data).decode() for path, data in FILES.items()},

@@ -23,7 +23,7 @@ from export.targets.coreml.reader import (
 from export.targets.coreml.running import EVALUATOR, pixels_of
 
 
-def open_taps(path: Path) -> CoremlTaps:
+def open_taps(path: Path, unit: str | None = None) -> CoremlTaps:
     """The taps of a package; `UserError` where it is damaged."""
     package = open_package(path)
     return CoremlTaps(read_graph(path), package, lambda x: pixels_of(x, package.preprocess))

@@ -31,7 +31,7 @@ from export.targets.executorch.xnnpack.reader import INVALID_ID
 from mobilemod.errors import UserError
 
 
-def open_taps(path: Path) -> PteTaps:
+def open_taps(path: Path, unit: str | None = None) -> PteTaps:
     """The taps of a file; `UserError` where it is damaged, or not XNNPACK's alone."""
     return PteTaps(path)
 

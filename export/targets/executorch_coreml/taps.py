@@ -12,7 +12,7 @@ from export.targets.executorch_coreml.program import program_in
 from mobilemod.targets.executorch_coreml import FACTS
 
 
-def open_taps(path: Path) -> CoremlTaps:
+def open_taps(path: Path, unit: str | None = None) -> CoremlTaps:
     """The taps of a file; `UserError` where it is damaged."""
     with opened_package(path) as package:
         graph, program = read_graph(package), program_in(package, path)

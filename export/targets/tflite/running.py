@@ -6,12 +6,19 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export.quiet import quiet
 from export.targets.base import Runner
 from export.targets.tflite.reader import read_model
 from mobilemod.errors import UserError
+
+# By the harness's names of what a file runs on.
+XNNPACK = "xnnpack"
+RESOLVERS = {
+    XNNPACK: OpResolverType.AUTO,
+    "cpu": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+}
 
 
 def load(path: Path, threads: int = 1) -> Runner:
@@ -40,8 +47,10 @@ def load(path: Path, threads: int = 1) -> Runner:
     return Runner(f"LiteRT {version}, XNNPACK, {threads} thread{'s'[: threads != 1]}", run)
 
 
-def open_interpreter(path: Path, threads: int, changed: bytes | None = None) -> Interpreter:
-    """An interpreter with the default XNNPACK delegate, ready to run.
+def open_interpreter(
+    path: Path, threads: int, changed: bytes | None = None, unit: str = XNNPACK
+) -> Interpreter:
+    """An interpreter, ready to run. unit: with the default XNNPACK delegate, else without any.
 
     changed: what was made of the file, to be run in its place.
     """
@@ -50,7 +59,9 @@ def open_interpreter(path: Path, threads: int, changed: bytes | None = None) -> 
     source = {"model_content": changed} if changed else {"model_path": str(path)}
     try:
         with quiet():
-            interpreter = Interpreter(**source, num_threads=threads)
+            interpreter = Interpreter(
+                **source, num_threads=threads, experimental_op_resolver_type=RESOLVERS[unit]
+            )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

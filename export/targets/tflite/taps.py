@@ -1,4 +1,4 @@
-"""The tensors of a `.tflite`, read and replaced while LiteRT runs it with XNNPACK.
+"""The tensors of a `.tflite`, read and replaced while LiteRT runs it.
 
 The interpreter keeps only what lies outside the delegate, so the file is changed: a tensor to read
 becomes an output of the graph, a tensor to replace a second input that all its readers take.
@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.targets.tflite.edit import TfliteModel
 from export.targets.tflite.graph import read_graph
-from export.targets.tflite.running import open_interpreter
+from export.targets.tflite.running import XNNPACK, open_interpreter
 
 CONSTANTS = {
     schema.TensorType.INT8: np.int8,
@@ -28,9 +28,10 @@ CONSTANTS = {
 }
 
 
-def open_taps(path: Path) -> TfliteTaps:
-    """The taps of a file; `UserError` where it is damaged."""
-    return TfliteTaps(path)
+def open_taps(path: Path, unit: str | None = None) -> TfliteTaps:
+    """The taps of a file, run with XNNPACK or by LiteRT's own kernels ("cpu"); `UserError` where it
+    is damaged."""
+    return TfliteTaps(path, unit or XNNPACK)
 
 
 class TfliteTaps:
@@ -38,13 +39,14 @@ class TfliteTaps:
 
     as_is = False
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, unit: str):
+        self.path, self.unit = path, unit
         self.graph = read_graph(path)
         self.content = path.read_bytes()
         self.model = TfliteModel(self.content)
         self.place = {name: i for i, name in enumerate(self.graph.tensors)}
-        self.description = f"LiteRT {metadata.version('ai-edge-litert')}, XNNPACK"
+        by = "XNNPACK" if unit == XNNPACK else "built-in kernels"
+        self.description = f"LiteRT {metadata.version('ai-edge-litert')}, {by}"
         self.loaded: dict[tuple, tuple[Interpreter, dict[str, int]]] = {}
 
     def run(
@@ -82,7 +84,7 @@ class TfliteTaps:
         shown = {self.place[name] for name in wanted if name not in self.graph.inputs}
         graph.outputs = [*graph.outputs, *sorted(shown - {int(i) for i in graph.outputs})]
         changed.model.signatureDefs = None
-        return open_interpreter(self.path, 1, changed.pack()), inputs
+        return open_interpreter(self.path, 1, changed.pack(), self.unit), inputs
 
     def constant(self, name: str) -> np.ndarray | None:
         """A stored tensor's values, codes or float32; None for any other."""

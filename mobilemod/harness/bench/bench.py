@@ -22,7 +22,7 @@ from mobilemod.harness.run.validate import folder_name
 from mobilemod.results.schema import json_ready
 from mobilemod.results.table import aligned
 from mobilemod.results.verdict import Verdict
-from mobilemod.targets import SUFFIXES, suffix_of
+from mobilemod.targets import SUFFIXES, facts_of_file, suffix_of
 
 SCHEMA = "mobilemod/bench/1"
 RECORD_FOLDER = "bench"
@@ -52,9 +52,11 @@ def bench(
     tool = own() if own else get_driver(device)
     tool.check()
     there = find_files(path)
-    taken = tuple(f for f in there.files if suffix_of(f.path) in tool.suffixes())
+    # What a device gives is held against what this machine does.
+    suffixes = [s for s in tool.suffixes() if facts_of_file(Path(f"x{s}")).runs_here]
+    taken = tuple(f for f in there.files if suffix_of(f.path) in suffixes)
     if not taken:
-        kinds = ", ".join(tool.suffixes())
+        kinds = ", ".join(suffixes)
         raise UserError(f"{path}: {device} runs {kinds} files, and here is none")
     check_threads(tool, threads)
     found = replace(there, files=taken)

@@ -37,8 +37,9 @@ def measure(
         session = Session(driver, folder, Path(name, "run"), say)
         result = session.run()
         lines, *_ = read_lines(session.path, folder.job)
-        if session.held.failed or not result.complete:
-            said = [line["message"] for line in lines if line.type == "error"]
+        if session.held.failed or session.held.unavailable or not result.complete:
+            kinds = ("error", "unavailable")
+            said = [line["message"] for line in lines if line.type in kinds]
             raise UserError(printable(said[0] if said else result.reason))
         extra = driver.extra(folder)
     entries, series = [], series_of(lines)

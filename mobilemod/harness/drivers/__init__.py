@@ -91,8 +91,8 @@ class Driver(Protocol):
         return suffixes_of(self.runs)
 
     def delegates(self, target: str) -> tuple[str, ...]:
-        """What a target can run on there, by the protocol's names; the first is used unless the
-        user chooses another."""
+        """What a target may run on there, by the protocol's names: its files are measured on the
+        first, and the others have their self-test. Not every device of the kind need have them."""
         return self.runs.get(target, ())
 
     def environment(self) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from mobilemod.targets import suffixes_of
 
 
 class HostDriver(Driver):
-    """LiteRT and ExecuTorch, whichever is installed."""
+    """LiteRT and ExecuTorch, whichever is installed. worker: the module that runs jobs."""
+
+    worker = MODULE
 
     @property
     def most_threads(self) -> int:
@@ -44,7 +46,14 @@ class HostDriver(Driver):
         # The package that runs here, wherever the command was given.
         source = str(Path(mobilemod.__file__).parents[1])
         path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", MODULE, str(folder.folder.resolve()), "--kind", "host"]
+        command = [
+            sys.executable,
+            "-m",
+            self.worker,
+            str(folder.folder.resolve()),
+            "--kind",
+            "host",
+        ]
         stream_process(command, receive, {**os.environ, "PYTHONPATH": path})
 
 

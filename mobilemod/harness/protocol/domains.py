@@ -45,6 +45,7 @@ DOMAINS: Mapping[str, Mapping[str, Range]] = {
         "cold": Range(0, 10_000),
         "partitions": Range(0, 1_000_000),
         "fallback": Range(0, 1_000_000),
+        "placed": Range(0, 1_000_000),
     },
     "image": {"preprocess_ms": Range(0, 1e3 * DAY, "ms"), "inference_ms": _INFERENCE},
     "times": {"first": _COUNT, "ms": _INFERENCE, "at": Range(0, MONTH, "s")},
@@ -98,11 +99,12 @@ class Domains:
         inputs = len(job.golden) if line.type == "golden" else job.inputs.count
         if image is not None and image >= inputs:
             return "an image that the job doesn't have"
-        if line.type == "image" and not job.accuracy:
+        alone = index is not None and job.configurations[index].self_test_only
+        if line.type == "image" and (alone or not job.accuracy):
             return "an answer that the job doesn't ask for"
         if line.type == "times":
             sustained = line["phase"] == "sustained"
-            if not (job.sustained_seconds if sustained else job.latency is not None):
+            if alone or not (job.sustained_seconds if sustained else job.latency is not None):
                 return "times that the job doesn't ask for"
         if line.type == "done" and line["answered"] > job.inputs.count * len(job.configurations):
             return "more answers than the job asks for"

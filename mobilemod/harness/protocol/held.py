@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mobilemod.harness.protocol.job import Job, Resume
-from mobilemod.harness.protocol.lines import Line
+from mobilemod.harness.protocol.lines import PHASES, Line
 
 
 @dataclass
@@ -13,7 +13,8 @@ class Held:
     """The answers and phases of a job that its lines hold.
 
     answered: indices of inputs by file name. unreadable: inputs that the device couldn't decode;
-    they count as answered for every file. failed: configurations with an error that wasn't fatal,
+    they count as answered for every file. unavailable: configurations that the device can't run,
+    and why; nothing more is asked of them. failed: configurations with an error that wasn't fatal,
     since the last `hello`. fatal: message of a fatal error since the last `hello`.
     """
 
@@ -21,6 +22,7 @@ class Held:
     answered: dict[str, set[int]] = field(default_factory=dict)
     unreadable: set[int] = field(default_factory=set)
     finished: set[tuple[int, str]] = field(default_factory=set)
+    unavailable: dict[int, str] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
     fatal: str | None = None
     done: bool = False
@@ -47,6 +49,8 @@ class Held:
             self.unreadable.add(image)
         elif line.type == "finished":
             self.finished.add((index, line["phase"]))
+        elif line.type == "unavailable":
+            self.unavailable.setdefault(index, line["message"])
         elif line.type == "error" and line["fatal"]:
             self.fatal = line["message"]
         elif line.type == "error" and index is not None:
@@ -58,8 +62,13 @@ class Held:
     def resume(self) -> Resume:
         """As the device is told. A phase that is said to be finished while answers of it are
         missing (their lines were damaged) has to run again."""
+        count = self.job.inputs.count
         answered = {
-            f.name: frozenset(self.answered.get(f.name, set()) | self.unreadable)
+            f.name: frozenset(
+                range(count)
+                if self.is_unavailable(f.name)
+                else self.answered.get(f.name, set()) | self.unreadable
+            )
             for f in self.job.files
         }
         finished = {
@@ -67,11 +76,16 @@ class Held:
             for index, phase in self.finished
             if phase != "accuracy" or not self.missing(self.job.configurations[index].file)
         }
+        finished |= {(index, phase) for index in self.unavailable for phase in PHASES}
         return Resume(self.job.id, answered, frozenset(finished))
 
+    def is_unavailable(self, file: str) -> bool:
+        """Whether the device can't run a file where its images would be answered."""
+        return self.job.first_configuration(file) in self.unavailable
+
     def missing(self, file: str) -> set[int]:
-        """Inputs of a file without an answer."""
-        if not self.job.accuracy:
+        """Inputs of a file without an answer that the device can give."""
+        if not self.job.accuracy or self.is_unavailable(file):
             return set()
         there = self.answered.get(file, set()) | self.unreadable
         return set(range(self.job.inputs.count)) - there
@@ -79,10 +93,9 @@ class Held:
     def open_phases(self) -> set[tuple[int, str]]:
         """(configuration, phase) that the job asks for and that aren't finished."""
         job = self.job
-        wanted = set()
-        for index, c in enumerate(job.configurations):
-            wanted.add((index, "golden"))
-            if job.accuracy and job.first_configuration(c.file) == index:
+        wanted = {(index, "golden") for index in range(len(job.configurations))}
+        for index in job.measured:
+            if job.accuracy and job.first_configuration(job.configurations[index].file) == index:
                 wanted.add((index, "accuracy"))
             if job.latency is not None:
                 wanted.add((index, "latency"))
@@ -92,4 +105,5 @@ class Held:
 
     def size(self) -> int:
         """Grows with everything that is new."""
-        return sum(map(len, self.answered.values())) + len(self.unreadable) + len(self.finished)
+        settled = len(self.unreadable) + len(self.finished) + len(self.unavailable)
+        return sum(map(len, self.answered.values())) + settled

@@ -15,8 +15,8 @@ SCHEMA, RESUME_SCHEMA = "mobilemod/job/1", "mobilemod/resume/1"
 JOB_FILE, RESUME_FILE, MANIFEST_FILE = "job.json", "resume.json", "manifest.json"
 KINDS = ("images", "pixels")
 DELEGATES = (
-    "cpu", "xnnpack", "gpu", "nnapi",
-    "all", "cpu_only", "cpu_and_ne", "cpu_and_gpu",
+    "cpu", "xnnpack", "gpu", "nnapi", "npu", "vulkan",
+    "all", "cpu_only", "cpu_and_ne", "cpu_and_gpu", "coreml",
     "wasm", "webgpu",
 )  # fmt: skip
 MAX_FILES, MAX_GOLDEN, MAX_CONFIGURATIONS, MAX_ITEMS = 256, 1000, 4096, 1_000_000
@@ -75,11 +75,15 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One unit of work: a file by its name, threads, and what it runs on."""
+    """One unit of work: a file by its name, threads, and what it runs on.
+
+    self_test_only: its answers on the golden images are all that is asked for.
+    """
 
     file: str
     threads: int
     delegate: str
+    self_test_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,14 +117,25 @@ class Job:
         """A model file by its name."""
         return next(f for f in self.files if f.name == name)
 
-    def first_configuration(self, name: str) -> int:
-        """Index of a file's first configuration: the one whose accuracy is taken."""
-        return next(i for i, c in enumerate(self.configurations) if c.file == name)
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """Indices of the configurations that aren't there for their self-test alone."""
+        return tuple(i for i, c in enumerate(self.configurations) if not c.self_test_only)
+
+    @property
+    def tested(self) -> tuple[int, ...]:
+        """Indices of those that are."""
+        return tuple(i for i, c in enumerate(self.configurations) if c.self_test_only)
+
+    def first_configuration(self, name: str) -> int | None:
+        """Index of a file's first measured configuration: the one whose accuracy is taken."""
+        own = (i for i in self.measured if self.configurations[i].file == name)
+        return next(own, None)
 
     def twin_of(self, index: int) -> int | None:
         """Index of the configuration that `index` is timed against in turns, or None."""
         own = self.configurations[index]
-        twin = self.file(own.file).twin
+        twin = None if own.self_test_only else self.file(own.file).twin
         wanted = None if twin is None else Configuration(twin, own.threads, own.delegate)
         return self.configurations.index(wanted) if wanted in self.configurations else None
 
@@ -132,12 +147,12 @@ class Job:
         """
         taken: set[int] = set()
         groups: list[tuple[int, ...]] = []
-        for index in range(len(self.configurations)):
+        for index in self.measured:
             twin = self.twin_of(index)
             if twin is not None and taken.isdisjoint((index, twin)):
                 groups.append((index, twin))
                 taken |= {index, twin}
-        groups += [(i,) for i in range(len(self.configurations)) if i not in taken]
+        groups += [(i,) for i in self.measured if i not in taken]
         return sorted(groups, key=min)
 
     def to_dict(self) -> dict[str, Any]:

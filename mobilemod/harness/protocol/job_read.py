@@ -63,6 +63,8 @@ def parse_job(raw: bytes, where: str = JOB_FILE) -> Job:
     for c in job.configurations:
         if c.file not in names:
             raise UserError(f"{where}: a configuration of {short(c.file)}, which isn't a file")
+        if job.first_configuration(c.file) is None:
+            raise UserError(f"{where}: {short(c.file)} has no configuration that is measured")
     return job
 
 
@@ -119,7 +121,8 @@ def _inputs(v: Values) -> Inputs:
 
 def _configuration(v: Values) -> Configuration:
     threads = v.whole("threads", 1, MAX_THREADS)
-    return Configuration(v.text("file", most=255), threads, v.text("delegate", DELEGATES))
+    file, delegate = v.text("file", most=255), v.text("delegate", DELEGATES)
+    return Configuration(file, threads, delegate, v.flag("self_test_only"))
 
 
 def _latency(v: Values) -> LatencyPlan:

@@ -23,6 +23,8 @@ from typing import Any
 PROTOCOL = "mobilemod/harness/1"
 MAX_LINE = 1 << 20
 TIMES_PER_LINE = 64
+# Of lines that the harness itself adds to a stream.
+OWN_RUN = "0" * 16
 PHASES = ("golden", "accuracy", "latency", "sustained")
 TIMED_PHASES = ("warm-up", "steady", "sustained")
 THERMAL = ("nominal", "fair", "serious", "critical")
@@ -92,10 +94,15 @@ def _facts(v: Any) -> bool:
     return isinstance(v, dict) and len(v) <= 64 and all(map(_scalar, v.values()))
 
 
+def _counts(v: Any) -> bool:
+    """How many by name."""
+    return isinstance(v, dict) and len(v) <= 256 and all(map(_index, v.values()))
+
+
 def _fallback(v: Any) -> bool:
     """How many ops, or how many by their names, or their names."""
     if isinstance(v, dict):
-        return len(v) <= 256 and all(map(_index, v.values()))
+        return _counts(v)
     return _index(v) or _list(_text, 256)(v)
 
 
@@ -144,6 +151,7 @@ REQUIRED: dict[str, dict[str, Callable[[Any], bool]]] = {
         "logits_sha256": _digest,
     },
     "unreadable": {"image": _index, "message": _text},
+    "unavailable": {"configuration": _index, "message": _text},
     "times": {
         "configuration": _index,
         "phase": _one_of(*TIMED_PHASES),
@@ -163,6 +171,8 @@ OPTIONAL: dict[str, dict[str, Callable[[Any], bool]]] = {
         "runtime": _text,
         "partitions": _index,
         "fallback": _fallback,
+        "accelerated": _flag,
+        "placed": _counts,
     },
     "image": {"logits": _logits, "preprocess_ms": _duration, "inference_ms": _duration},
     "state": {
@@ -282,8 +292,9 @@ class Writer:
         send: Callable[[bytes], object],
         clock: Callable[[], float] = time.monotonic,
         run: str | None = None,
+        seq: int = 0,
     ):
-        self.job, self.run, self.seq = job[:16], run or secrets.token_hex(8), 0
+        self.job, self.run, self.seq = job[:16], run or secrets.token_hex(8), seq
         self._send, self._clock, self._begin = send, clock, clock()
 
     def now(self) -> float:

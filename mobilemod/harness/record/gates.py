@@ -12,10 +12,12 @@ from typing import Any
 
 from mobilemod import ranges
 from mobilemod.errors import UserError, unknown
-from mobilemod.harness.record.selftest import RIGHT
+from mobilemod.harness.record.selftest import FAILED, NOT_AVAILABLE, RIGHT, UNKNOWN
 from mobilemod.results.device.table import threads_text
+from mobilemod.results.device.units import wrong_text, wrong_units
 from mobilemod.results.gates import Gates, judge_file
-from mobilemod.results.verdict import FAIL, PASS, Verdict, word
+from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
+from mobilemod.targets import TARGETS
 from mobilemod.tasks import task_of
 
 LIMITS = {
@@ -73,6 +75,9 @@ def check_record(record: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
     """A verdict for every limit and file; the first says whether everything was answered."""
     verdicts = [_complete(record)]
     for file in record["files"]:
+        if file["self_test"]["verdict"] == NOT_AVAILABLE:
+            verdicts.append(_unavailable(file))
+            continue
         if gates.self_test:
             verdicts.append(_self_test(file, task_of(record).output))
         if record["counts"]["sent"]:
@@ -89,11 +94,22 @@ def _complete(record: dict[str, Any]) -> Verdict:
     what = f"{counts['answered']} of {counts['expected']} answers"
     if counts["unreadable"]:
         what += f", {counts['unreadable']} images unreadable"
-    if record["complete"] and not counts["missing"] and not record["errors"]:
+    planned = record["job"]["configurations"]
+    # Of a unit that nothing is measured on an error is a warning, as a wrong answer is.
+    tested = {i for i, c in enumerate(planned) if c.get("self_test_only")}
+    errors = [e["message"] for e in record["errors"] if e.get("configuration") not in tested]
+    if record["complete"] and not counts["missing"] and not errors:
         return Verdict("complete", PASS, f"complete: {what}: pass")
-    why = record["reason"] or next((e["message"] for e in record["errors"]), "")
+    why = record["reason"] or next(iter(errors), "")
     line = f"complete: {what}, {counts['missing']} missing: fail" + (f"; {why}" if why else "")
     return Verdict("complete", FAIL, line, "presence", counts["missing"], 0)
+
+
+def _unavailable(file: dict[str, Any]) -> Verdict:
+    """Of a file that the device has nothing to run on."""
+    name, reason = f"self-test: {file['file']}", file["self_test"]["reason"]
+    line = f"{name}: not available: {reason}: undecided"
+    return Verdict(name, UNDECIDED, line, "self-test", reason=reason)
 
 
 def _self_test(file: dict[str, Any], output: str) -> Verdict:
@@ -102,10 +118,26 @@ def _self_test(file: dict[str, Any], output: str) -> Verdict:
         largest, limit = test["pixels_error"], test["tolerance"]
         line = f"{name}: {output} within {largest:.2g} of the golden ones, gate {limit:.2g}"
         return Verdict(name, PASS, f"{line}: pass", "self-test", largest, limit)
-    what = f": {test['fault']}" if test["fault"] else ""
-    said = "not run" if test["pixels_error"] is None and not test["fault"] else test["verdict"]
-    line = f"{name}: {said if said == 'not run' else f'{said} fault'}{what}: fail"
+    said = test["verdict"] if test["verdict"] in (UNKNOWN, FAILED) else f"{test['verdict']} fault"
+    why = (test["fault"], test.get("reason"), _first(test))
+    line = ": ".join(filter(None, (name, said, *why, "fail")))
     return Verdict(name, FAIL, line, "self-test", test["pixels_error"], test["tolerance"])
+
+
+def _first(test: dict[str, Any]) -> str:
+    """The first tensor that parts, in words."""
+    return f"first {test['parts_at']}" if test.get("parts_at") else ""
+
+
+def warnings(record: dict[str, Any]) -> list[dict[str, str]]:
+    """`name` and `line` of each unit that nothing is measured on and that is wrong: it fails no
+    gate, as nothing that was measured ran there."""
+    found = []
+    for t in wrong_units(record):
+        name = f"self-test: {t.file} on {t.unit}"
+        said = "" if t.verdict == FAILED else "wrong: "
+        found.append({"name": name, "line": f"{name}: {said}{wrong_text(t)}: warning"})
+    return found
 
 
 def _accuracy(record: dict[str, Any], file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
@@ -118,7 +150,7 @@ def _accuracy(record: dict[str, Any], file: dict[str, Any], gates: DeviceGates) 
         verdicts.append(
             judge_file(name, found.get("drop"), paired, limits, reference, task.counted)
         )
-    if gates.min_agreement is not None:
+    if gates.min_agreement is not None and TARGETS[file["target"]].runs_here:
         host = found.get("host") or {}
         what = f"{name}: agreement with the host"
         value = host.get(task.agreement.key)
@@ -129,6 +161,8 @@ def _accuracy(record: dict[str, Any], file: dict[str, Any], gates: DeviceGates) 
 def _speed(file: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
     verdicts = []
     for c in file["configurations"]:
+        if c.get("self_test_only"):
+            continue
         name = f"{file['file']}, {threads_text(c['threads'])}, {c['delegate']}"
         if gates.max_p90_ms is not None:
             value = (c["latency"] or {}).get("p90_ms")

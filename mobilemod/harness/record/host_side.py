@@ -33,3 +33,11 @@ class HostSide(Protocol):
 
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
         """float32 logits (N, K) of one file on x, float32 (N, 3, H, W), normalized."""
+
+    def parts_at(self, file: str, delegate: str, x: np.ndarray) -> str | None:
+        """The first tensor at which a file, run here, parts from what it was lowered from, in
+        words; None where none does, or where that can't be told.
+
+        delegate: what it is run on, where this machine has that; else what is usual here. x:
+        float32 (1, 3, H, W), normalized.
+        """

@@ -14,22 +14,24 @@ _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def junit(records: Sequence[dict[str, Any]]) -> str:
-    """One suite per record, one case per verdict; an undecided one is skipped, with its line."""
+    """One suite per record, one case per verdict and warning; an undecided one and a warning are
+    skipped, with their line."""
     root = ET.Element("testsuites")
     for record in records:
-        verdicts = record["verdicts"]
-        states = [state_of(v) for v in verdicts]
+        warned = record.get("warnings", ())
+        cases = [*record["verdicts"], *warned]
+        states = [state_of(v) for v in record["verdicts"]] + [UNDECIDED] * len(warned)
         name = _text(record["device"]["name"])
         suite = ET.SubElement(
             root,
             "testsuite",
             name=f"mobilemod validate {name}",
-            tests=str(len(verdicts)),
+            tests=str(len(cases)),
             failures=str(states.count(FAIL)),
             skipped=str(states.count(UNDECIDED)),
             timestamp=_text(record["started"]),
         )
-        for v, state in zip(verdicts, states, strict=True):
+        for v, state in zip(cases, states, strict=True):
             case = ET.SubElement(suite, "testcase", classname=name, name=_text(v["name"]))
             if state != PASS:
                 outcome = "failure" if state == FAIL else "skipped"

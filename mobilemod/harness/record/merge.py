@@ -8,28 +8,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from mobilemod.harness.drivers import kind_of
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import Job, JobFile, ranges
+from mobilemod.harness.protocol.job import Job, ranges
 from mobilemod.harness.protocol.job_folder import JobFolder
-from mobilemod.harness.protocol.lines import THERMAL, Line, Reader, printable
+from mobilemod.harness.protocol.lines import OWN_RUN, THERMAL, Line, Reader, printable
 from mobilemod.harness.record.answers import accuracy_entry, by_file
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
-from mobilemod.harness.record.selftest import PREPROCESSING, RIGHT, RUNTIME, UNKNOWN, judge
 from mobilemod.harness.record.statistics import Distribution
 from mobilemod.harness.record.times import (
     Series,
     comparisons,
     gaps,
-    latency_entry,
     series_of,
-    sustained_entry,
 )
+from mobilemod.harness.record.units import Units, placement_entry, worst
 from mobilemod.manifest import Bundle
-from mobilemod.manifest_schema import Audit
 from mobilemod.results.device.spec import RECORD_SCHEMA
 from mobilemod.results.schema import json_ready
 from mobilemod.tasks import task_field
@@ -73,12 +67,14 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
     measured = [f.name for f in job.files if answers[f.name].lines]
     host_answers = host.answers(measured) if host is not None and measured else None
     hello = next((line for line in reversed(lines) if line.type == "hello"), None)
-    goldens = _goldens(sources.folder)
+    units = Units(sources.folder, bundle, sources.held, lines, host)
     all_loads = [line for line in lines if line.type == "load"]
     files = []
     for f in job.files:
         configurations = [i for i, c in enumerate(job.configurations) if c.file == f.name]
-        loads = [line for line in all_loads if line["configuration"] in configurations]
+        own = [i for i in job.measured if job.configurations[i].file == f.name]
+        loads = [line for line in all_loads if line["configuration"] in own]
+        tests = {i: units.self_test(i) for i in configurations}
         files.append({
             "file": f.name,
             "target": f.target,
@@ -87,13 +83,13 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "bytes": f.bytes,
             "twin": f.twin,
             "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
-            "placement": _placement(loads, bundle.model_file(f.name).audit),
-            "self_test": _self_test(f, configurations, lines, goldens, bundle, host),
+            "placement": placement_entry(loads, bundle.model_file(f.name).audit),
+            "self_test": asdict(worst(tests[i] for i in own)),
             "accuracy": accuracy_entry(
                 job, f.name, answers[f.name], outputs, host_answers, task
             ),
             "per_image": _per_image(answers[f.name].lines.values()),
-            "configurations": [_configuration(job, i, series, loads) for i in configurations],
+            "configurations": [units.entry(i, tests[i], series, all_loads) for i in configurations],
             **sources.extra.get(f.name, {}),
         })  # fmt: skip
     record = {
@@ -147,14 +143,15 @@ def _job_entry(job: Job, sources: Sources) -> dict[str, Any]:
 
 
 def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) -> dict[str, int]:
-    """Where every image and every line is: `sent` times files is `answered` and `missing` and, for
-    each file, `unreadable`."""
+    """Where every image and every line is: `sent` times the files that the device has something to
+    run on is `answered` and `missing` and, for each of them, `unreadable`."""
     job, reader = sources.folder.job, sources.reader.counts
     asked = job.inputs.count if job.accuracy else 0
+    files = [f for f in job.files if not sources.held.is_unavailable(f.name)]
     return {
         "chosen": asked + len(sources.damaged),
         "sent": asked,
-        "expected": asked * len(job.files),
+        "expected": asked * len(files),
         "answered": sum(len(a.lines) for a in answers.values()),
         "unreadable": len(sources.held.unreadable),
         "missing": sum(len(sources.held.missing(f.name)) for f in job.files),
@@ -162,7 +159,7 @@ def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) ->
         "answered_differently": sum(a.differing for a in answers.values()),
         "timed": sum(map(len, series.values())),
         "timed_missing": gaps(series),
-        "runs": len({line.run for line in lines}),
+        "runs": len({line.run for line in lines} - {OWN_RUN}),
         "lines": reader["lines"],
         "repeated_lines": reader["repeated"],
         "damaged_lines": reader["damaged"],
@@ -172,35 +169,6 @@ def _counts(sources: Sources, lines: Sequence[Line], series: Series, answers) ->
     }
 
 
-def _configuration(job: Job, index: int, series: Series, loads: Sequence[Line]) -> dict[str, Any]:
-    c = job.configurations[index]
-    keys = ("cold", "seconds", "first_inference_ms")
-    own = [line for line in loads if line["configuration"] == index]
-    return {
-        "threads": c.threads,
-        "delegate": c.delegate,
-        "loads": [{key: line[key] for key in keys} for line in own],
-        "latency": latency_entry(series, index),
-        "sustained": sustained_entry(series, index),
-    }
-
-
-def _placement(loads: Sequence[Line], audit: Audit) -> dict[str, Any]:
-    """Where ops ran. source: "device" where it said so, else "file": what the audit of the file
-    expects of a delegate."""
-    for line in reversed(loads):
-        if line["partitions"] is not None or line["fallback"] is not None:
-            fallback = _named(line["fallback"])
-            return {"source": "device", "partitions": line["partitions"], "fallback": fallback}
-    return {"source": "file", "partitions": audit.partitions, "fallback": audit.outside}
-
-
-def _named(fallback: Any) -> Any:
-    if isinstance(fallback, dict):
-        return {printable(op): count for op, count in fallback.items()}
-    return [printable(op) for op in fallback] if isinstance(fallback, list) else fallback
-
-
 def _per_image(lines) -> dict[str, Any]:
     """Times of the accuracy run: preprocessing apart from inference, one image after the other."""
     found = {}
@@ -208,42 +176,6 @@ def _per_image(lines) -> dict[str, Any]:
         values = [line[key] for line in lines if line[key] is not None]
         found[key] = asdict(Distribution.of(values)) if values else None
     return found
-
-
-def _goldens(folder: JobFolder) -> list[Image.Image]:
-    images = []
-    for golden in folder.job.golden:
-        with Image.open(folder.path(golden.path)) as image:
-            images.append(image.convert("RGB"))
-    return images
-
-
-def _self_test(
-    file: JobFile,
-    configurations: Sequence[int],
-    lines: Sequence[Line],
-    images: Sequence[Image.Image],
-    bundle: Bundle,
-    host: HostSide | None,
-) -> dict[str, Any]:
-    """The worst verdict over a file's configurations, by the manifest's logits of golden images."""
-    entries = bundle.manifest.golden
-    expected = np.array([golden.logits[file.name] for golden in entries] or [[0.0]])
-
-    def run(x: np.ndarray) -> np.ndarray:
-        return host.run(file.name, x)
-
-    found = []
-    for index in configurations:
-        answered: dict[str, dict[int, np.ndarray]] = {}
-        for line in lines if entries and host is not None else ():
-            if line.type == "golden" and line["configuration"] == index:
-                values = [np.nan if v is None else v for v in line["logits"]]
-                outputs = np.array(values, np.float32)
-                answered.setdefault(line["source"], {})[line["image"]] = outputs
-        found.append(judge(expected, file.precision, answered, images, bundle.preprocess, run))
-    order = (UNKNOWN, RIGHT, PREPROCESSING, RUNTIME)
-    return asdict(max(found, key=lambda test: order.index(test.verdict)))
 
 
 def _state(lines: Sequence[Line]) -> dict[str, Any]:
@@ -275,6 +207,7 @@ def _errors(job: Job, lines: Sequence[Line]) -> list[dict[str, Any]]:
             "file": None
             if line["configuration"] is None
             else job.configurations[line["configuration"]].file,
+            "configuration": line["configuration"],
             "fatal": line["fatal"],
         }
         for line in lines

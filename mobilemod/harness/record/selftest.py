@@ -11,22 +11,29 @@ import numpy as np
 from PIL import Image
 
 from mobilemod.data.preprocess import INTERPOLATIONS, Preprocess
+from mobilemod.evaluation.agreement import sqnr_db
 
 ABSOLUTE = 1e-3
 INT8_STEPS = 3
 # A half-precision network rounds every value to 11 bits; how that adds up differs by processor.
 FLOAT16_SHARE = 0.02
 RUNTIME, PREPROCESSING, RIGHT, UNKNOWN = "runtime", "preprocessing", "right", "not run"
+NOT_AVAILABLE, FAILED = "not available", "failed"
 
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """verdict: "right", "runtime" or "preprocessing" (where the fault is), or "not run".
+    """verdict: "right", "runtime" or "preprocessing" (where the fault is), "not available" (the
+    device has nothing to run it on), "failed" (an error ended it), or "not run".
 
     fault: what explains it, for people; None where nothing does. pixels_error, image_error:
     largest difference from the expected outputs over all golden images; tolerance: of the first.
+    image: the golden image of `pixels_error`, or one whose outputs aren't finite; steps: that
+    difference in steps of an int8 output; sqnr_db: of that image's outputs; None where equal or not
+    finite. reason: why it isn't available, or failed. parts_at: the first tensor of the file that
+    parts from what it was lowered from, where that can be told.
     """
 
     verdict: str
@@ -34,6 +41,11 @@ class SelfTest:
     pixels_error: float | None
     image_error: float | None
     tolerance: float
+    image: int | None = None
+    steps: float | None = None
+    sqnr_db: float | None = None
+    reason: str | None = None
+    parts_at: str | None = None
 
 
 def tolerance(expected: np.ndarray, precision: str) -> float:
@@ -107,26 +119,31 @@ def judge(
     answered: Mapping[str, Mapping[int, np.ndarray]],
     images: Sequence[Image.Image],
     preprocess: Preprocess,
-    run: Run,
+    run: Run | None,
 ) -> SelfTest:
     """The verdict on one configuration.
 
     expected: the manifest's outputs of the file (N, K). answered: by source ("pixels", "image") and
     number of the golden image the device's outputs (K,). images: the N golden images. run: the same
-    file on this machine, x (n, 3, H, W) to (n, K).
+    file on this machine, x (n, 3, H, W) to (n, K); None where nothing here runs it: no fault is
+    explained then, nor the device's own preprocessing judged.
     """
     limit = tolerance(expected, precision)
     pixels, own = answered.get("pixels", {}), answered.get("image", {})
     if not pixels:
         return SelfTest(UNKNOWN, None, None, None, limit)
-    pixels_error = _largest(pixels, expected)
-    image_error, image_fault, image_right = None, None, True
-    if own:
+    image, pixels_error = _largest(pixels, expected)
+    step = output_step(expected) if precision == "int8" else 0.0
+    steps = pixels_error / step if step and pixels_error is not None else None
+    sqnr = _finite(sqnr_db(expected[image][None], pixels[image][None]))
+    found = SelfTest(RUNTIME, None, pixels_error, None, limit, image, steps, sqnr)
+    image_fault, image_right = None, True
+    if own and run is not None:
         numbers = sorted(own)
         chosen = [images[n] for n in numbers]
         observed = np.stack([own[n] for n in numbers])
         right = run(np.stack([_right(i, preprocess) for i in chosen]))
-        image_error = _finite(np.abs(observed - right).max())
+        found = replace(found, image_error=_finite(np.abs(observed - right).max()))
         if not np.abs(observed - right).max() <= limit:
             faults = {
                 k: v
@@ -136,21 +153,23 @@ def judge(
             image_right, image_fault = _explain(observed, right, chosen, faults, preprocess, run)
     if pixels_error is not None and pixels_error <= limit:
         verdict = RIGHT if image_right else PREPROCESSING
-        return SelfTest(verdict, image_fault, pixels_error, image_error, limit)
+        return replace(found, verdict=verdict, fault=image_fault)
+    if run is None:
+        return found
     # The crop is done: an image that is as large as the input goes through the other steps alone.
     numbers = sorted(pixels)
     cropped = replace(preprocess, crop_fraction=1.0)
     observed = np.stack([pixels[n] for n in numbers])
     chosen = [images[n] for n in numbers]
     _, fault = _explain(observed, expected[numbers], chosen, VALUE_FAULTS, cropped, run)
-    if fault is not None:
-        return SelfTest(PREPROCESSING, fault, pixels_error, image_error, limit)
-    return SelfTest(RUNTIME, None, pixels_error, image_error, limit)
+    return found if fault is None else replace(found, verdict=PREPROCESSING, fault=fault)
 
 
-def _largest(answers: Mapping[int, np.ndarray], expected: np.ndarray) -> float | None:
-    """None where an answer isn't finite."""
-    return _finite(max(np.abs(outputs - expected[n]).max() for n, outputs in answers.items()))
+def _largest(answers: Mapping[int, np.ndarray], expected: np.ndarray) -> tuple[int, float | None]:
+    """(the image that is farthest off, by how much); None for one that isn't finite."""
+    errors = {n: float(np.abs(outputs - expected[n]).max()) for n, outputs in answers.items()}
+    worst = max(errors, key=lambda n: errors[n] if np.isfinite(errors[n]) else np.inf)
+    return worst, _finite(errors[worst])
 
 
 def _finite(value: float) -> float | None:

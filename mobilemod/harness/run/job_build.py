@@ -106,11 +106,7 @@ def build_job(
             files=files,
             inputs=inputs,
             golden=tuple(golden),
-            configurations=tuple(
-                Configuration(f.name, threads, driver.delegates(f.target)[0])
-                for threads in plan.threads
-                for f in files
-            ),
+            configurations=_configurations(files, plan, driver, bool(golden)),
             accuracy=plan.accuracy and inputs.count > 0,
             latency=plan.latency if driver.latency else None,
             sustained_seconds=plan.sustained_seconds if driver.latency else 0,
@@ -118,6 +114,24 @@ def build_job(
         )
         job = write_job(job, folder).job
     return Built(JobFolder(out, job), damaged)
+
+
+def _configurations(
+    files: Sequence[JobFile], plan: Plan, driver: Driver, golden: bool
+) -> tuple[Configuration, ...]:
+    """What is measured, on what the device usually runs each file on, then the self-test of each
+    file on everything else that it may run on there. golden: whether there are golden images."""
+    measured = [
+        Configuration(f.name, threads, driver.delegates(f.target)[0])
+        for threads in plan.threads
+        for f in files
+    ]
+    tested = [
+        Configuration(f.name, plan.threads[0], delegate, self_test_only=True)
+        for f in files
+        for delegate in driver.delegates(f.target)[1:]
+    ]
+    return (*measured, *(tested if golden else ()))
 
 
 def check_threads(driver: Driver, threads: int) -> None:

@@ -93,11 +93,12 @@ class Pixels(HashedEntry):
 
 
 class ConfigurationEntry(Open):
-    """One unit of work."""
+    """One unit of work. self_test_only: its answers on the golden images are all that is asked."""
 
     file: Name
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
     delegate: Literal[*DELEGATES]
+    self_test_only: bool
 
 
 class Latency(Open):
@@ -136,6 +137,8 @@ class JobSchema(Open):
         for i, c in enumerate(self.configurations):
             if c.file not in names:
                 raise ValueError(f"configurations[{i}].file must be one of files")
+            if all(d.self_test_only for d in self.configurations if d.file == c.file):
+                raise ValueError(f"configurations[{i}]: no configuration of its file is measured")
         return self
 
 

@@ -22,12 +22,14 @@ from mobilemod.harness.protocol.domains import Domains
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import RESUME_FILE, Job
 from mobilemod.harness.protocol.job_folder import JobFolder
-from mobilemod.harness.protocol.lines import Line, Reader, printable
+from mobilemod.harness.protocol.lines import OWN_RUN, Line, Reader, Writer, printable
 from mobilemod.manifest import load_bundle
 
 LINES_FILE = "lines.jsonl"
 # Starts in a row that brought nothing new before the harness gives up, and seconds between them.
 STALLS, PAUSES = 3, (1.0, 3.0, 10.0)
+# As many before a unit that nothing is measured on is given up, which may take the app down.
+TEST_STALLS = 1
 
 Say = Callable[[str], None]
 
@@ -133,6 +135,10 @@ class Session:
             if self.domains.refused:
                 (said, count), *_ = self.domains.refused.most_common(1)
                 why += f", {self.domains.refused.total()} lines refused ({count} times {said})"
+            if stalls >= TEST_STALLS and not self.held.done and self._only_tests_left():
+                self._give_up(why)
+                stalls = 0
+                continue
             if stalls >= STALLS:
                 return Result(False, f"{why}; {self._what_is_missing()}", starts, tuple(lost))
             self.say(f"{why}; trying again from where it was")
@@ -202,6 +208,20 @@ class Session:
         """Whether something is missing that a configuration without an error could give."""
         failed = self.held.failed
         return any(index not in failed for index, _ in self.held.open_phases())
+
+    def _only_tests_left(self) -> bool:
+        """Whether all that is left is the self-test of units that nothing is measured on."""
+        return all(index in self.folder.job.tested for index, _ in self.held.open_phases())
+
+    def _give_up(self, why: str) -> None:
+        """Note in the stream that a unit can't be tested: the one that the device is lost at."""
+        index = min(i for i, _ in self.held.open_phases() if i not in self.held.failed)
+        message = f"the device was lost at it: {why}"
+        Writer(self.folder.job.id, self._receive, run=OWN_RUN, seq=index).line(
+            "unavailable", configuration=index, message=message
+        )
+        c = self.folder.job.configurations[index]
+        self.say(f"{c.file} on {c.delegate}: {message}; going on without it")
 
     def _what_is_missing(self) -> str:
         job = self.folder.job

@@ -17,7 +17,7 @@ from mobilemod.files import only_one, write_json, write_text
 from mobilemod.harness.drivers import Driver, get_driver
 from mobilemod.harness.protocol.domains import Domains
 from mobilemod.harness.protocol.job import JOB_FILE, LatencyPlan
-from mobilemod.harness.record.gates import DeviceGates, check_record
+from mobilemod.harness.record.gates import DeviceGates, check_record, warnings
 from mobilemod.harness.record.host_side import HostSide
 from mobilemod.harness.record.junit import junit
 from mobilemod.harness.record.merge import RECORD_FILE, Sources, build_record
@@ -214,6 +214,7 @@ def _finish(
     record, series = build_record(sources, host)
     record["data"] = config.measured
     record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
+    record["warnings"] = warnings(record) if config.gates.self_test else []
     record = sealed(record)
     write_series(folder.job, series, out / SERIES_FILE)
     write_text(out / JUNIT_FILE, junit([record]))

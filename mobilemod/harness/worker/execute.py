@@ -21,7 +21,7 @@ from mobilemod.harness.protocol.lines import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
 from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.harness.worker.inputs import Feed
-from mobilemod.harness.worker.runtimes import RUNTIMES, Loaded, versions
+from mobilemod.harness.worker.runtimes import RUNTIMES, Loaded, Unavailable, versions
 from mobilemod.harness.worker.timing import Series, run_in_turns, warmed_up
 
 STATE_SECONDS = 5.0
@@ -88,15 +88,17 @@ class _Run:
     def all(self) -> None:
         """Everything that isn't finished, then `done`."""
         self._state()
-        everyone = range(len(self.job.configurations))
-        for index in everyone:
+        for index in self.job.measured:
             self._check_and_answer(index)
         if self.job.latency is not None:
             for group in self.job.timed_groups():
                 self._latency(group)
         if self.job.sustained_seconds:
-            for index in everyone:
+            for index in self.job.measured:
                 self._sustained(index)
+        # Last: a unit that takes the process down costs nothing that is measured.
+        for index in self.job.tested:
+            self._check_and_answer(index)
         self._state()
         self.writer.line("done", **{k: self.counts[k] for k in ("answered", "timed", "errors")})
 
@@ -120,6 +122,22 @@ class _Run:
         except Exception as error:
             self._end(where, index, error)
 
+    @contextmanager
+    def _loading(self, index: int) -> Iterator[None]:
+        """As `_ending`; what the device can't run is told as that, and is no error."""
+        alone = self.job.configurations[index].self_test_only
+        with self._ending("load", index):
+            try:
+                yield
+            except OSError:
+                raise
+            except Exception as error:
+                if not alone and not isinstance(error, Unavailable):
+                    raise
+                self.ended.add(index)
+                message = f"{error}".splitlines()[0][:500] if f"{error}" else type(error).__name__
+                self.writer.line("unavailable", configuration=index, message=message)
+
     def _end(self, where: str, index: int, error: Exception) -> None:
         self._fail(where, index, error)
         self.ended.add(index)
@@ -133,9 +151,9 @@ class _Run:
         """A fresh load and its line; None where it failed. cold: as the line has it."""
         c = self.job.configurations[index]
         file = self.job.file(c.file)
-        with self._ending("load", index):
+        with self._loading(index):
             if file.target not in RUNTIMES:
-                raise UserError(f"this device runs no {file.target} files")
+                raise Unavailable(f"this device runs no {file.target} files")
             runtime = RUNTIMES[file.target]
             runtime.prepare()
             begin = self.writer.now()
@@ -153,6 +171,7 @@ class _Run:
                 runtime=loaded.description,
                 partitions=loaded.partitions,
                 fallback=loaded.fallback,
+                accelerated=loaded.accelerated,
             )
             return loaded
         return None
@@ -188,6 +207,9 @@ class _Run:
     def _golden(self, index: int, loaded: Loaded) -> None:
         for number in range(len(self.job.golden)):
             for source, pixels in self.feed.golden(number).items():
+                # What an image goes through before it is the same on every unit.
+                if self.job.configurations[index].self_test_only and source != "pixels":
+                    continue
                 logits = loaded.infer(loaded.prepare(self.feed.normalize(pixels)))
                 self.writer.line(
                     "golden",

@@ -16,6 +16,10 @@ from mobilemod.harness.worker.pte_native import Calls, native_folder, native_lib
 from mobilemod.targets import facts_of_file, suffixes_of
 
 
+class Unavailable(Exception):
+    """This device has nothing that a configuration could run on; its message says what lacks."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A file that is ready to run.
@@ -31,6 +35,11 @@ class Loaded:
     description: str
     partitions: int | None = None
     fallback: dict[str, int] | None = None
+
+    @property
+    def accelerated(self) -> bool | None:
+        """Whether a delegate took all of it; None where the runtime doesn't say, or has none."""
+        return None if self.fallback is None or not self.partitions else not self.fallback
 
     def infer(self, prepared: Any) -> np.ndarray:
         """One inference from input to outputs: what latency is taken of."""

@@ -15,21 +15,29 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Placement(Closed):
-    """Where ops ran, as the device said or as the file's audit expects."""
+    """Where ops ran, as the device said or as the file's audit expects; older records lack what has
+    a default. accelerated: all of them on the unit that was asked for; placed: how many by unit."""
 
     source: Literal["device", "file"]
     partitions: Count | None
     fallback: dict[str, Count] | list[str] | Count | None
+    accelerated: bool | None = None
+    placed: dict[str, Count] | None = None
 
 
 class SelfTestEntry(Closed):
     """As of `mobilemod.harness.record.selftest.SelfTest`."""
 
-    verdict: Literal["right", "preprocessing", "runtime", "not run"]
+    verdict: Literal["right", "preprocessing", "runtime", "not available", "failed", "not run"]
     fault: str | None
     pixels_error: float | None
     image_error: float | None
     tolerance: float | None
+    image: Count | None = None
+    steps: float | None = None
+    sqnr_db: float | None = None
+    reason: str | None = None
+    parts_at: str | None = None
 
 
 class ReferenceEntry(Closed):
@@ -122,10 +130,17 @@ class Sustained(Closed):
 
 
 class ConfigurationEntry(Closed):
-    """What one configuration of a file took."""
+    """What one configuration of a file took. self_test_only: it is there for its self-test alone.
+
+    Older records lack what has a default. placement: None where the device tells nothing of it.
+    """
 
     threads: Count
     delegate: str
+    self_test_only: bool = False
+    runtime: str | None = None
+    self_test: SelfTestEntry | None = None
+    placement: Placement | None = None
     loads: list[Load]
     latency: Latency | None
     sustained: Sustained | None

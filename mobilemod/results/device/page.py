@@ -26,6 +26,7 @@ from mobilemod.results.device.table import (
     self_test_text,
     threads_text,
 )
+from mobilemod.results.device.units_page import unit_section, verdict_lines
 from mobilemod.results.markup import Html, document, join, table, tag
 from mobilemod.results.parts import gate_list, header, section, tiles
 from mobilemod.results.table import drop_text, measured_lines
@@ -44,13 +45,18 @@ def write_pages(folder: Path, model: str) -> Path:
     the network's name. The page's path.
     """
     records = read_records(folder)
-    # What was measured isn't hidden by a later run without images.
-    by_worth = sorted(records, key=lambda r: bool(r["counts"]["sent"]))
-    latest = {r["device"]["name"]: r for r in by_worth}
+    latest = latest_records(records)
     write_json(folder / "report.json", {"schema": RECORDS_SCHEMA, "records": list(latest.values())})
     write_text(folder / "report.csv", csv_text(records))
     write_text(folder / "report.html", page(list(latest.values()), records, model))
     return folder / "report.html"
+
+
+def latest_records(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By device the record that it is shown by, of all in their order."""
+    # What was measured isn't hidden by a later run without images.
+    by_worth = sorted(records, key=lambda r: bool(r["counts"]["sent"]))
+    return {r["device"]["name"]: r for r in by_worth}
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -73,6 +79,7 @@ def page(latest: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], mo
     """The page's HTML. latest: the record that each device is shown by; records: all of them."""
     parts = [
         _headline(latest, model),
+        unit_section(latest),
         _accuracy_over_latency(latest),
         _accuracy(latest),
         _latency(latest),
@@ -118,6 +125,7 @@ def _headline(latest: Sequence[dict[str, Any]], model: str) -> Html:
     return header(
         "mobilemod on devices",
         model,
+        verdict_lines(latest),
         tag("div", badge, class_=f"badge {kind}"),
         tag("ul", *devices, class_="gates"),
         _tiles(latest),

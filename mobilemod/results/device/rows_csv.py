@@ -43,7 +43,7 @@ def csv_text(records: Sequence[dict[str, Any]]) -> str:
             "top5_percent": a.get("top5_percent"), "drop": drop.get("points"),
             "drop_low": drop.get("low"), "drop_high": drop.get("high"),
             "host_identical": host.get("identical"), "host_top1_percent": host.get("top1_percent"),
-            "self_test": f["self_test"]["verdict"],
+            "self_test": (c.get("self_test") or f["self_test"])["verdict"],
             **{k: t.get(k) for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "runs")},
             "load_ms": cold and cold[0], "first_inference_ms": cold and cold[1],
             "preprocess_ms": (f["per_image"]["preprocess_ms"] or {}).get("p50_ms"),

@@ -42,6 +42,7 @@ class PlannedConfiguration(Closed):
     file: str
     threads: Count
     delegate: str
+    self_test_only: bool = False
 
 
 class JobEntry(Closed):
@@ -119,11 +120,12 @@ class State(Closed):
 
 
 class ErrorEntry(Closed):
-    """An error that the device said."""
+    """An error that the device said. configuration: its index in the job."""
 
     where: str
     message: str
     file: str | None
+    configuration: Count | None = None
     fatal: bool
 
 
@@ -139,6 +141,13 @@ class ComparableParts(Closed):
 
     accuracy: Comparable
     latency: Comparable
+
+
+class WarningEntry(Closed):
+    """What is wrong and fails no gate: a unit that nothing is measured on."""
+
+    name: str
+    line: str
 
 
 class MeasuredOn(Closed):
@@ -170,6 +179,7 @@ class DeviceRecord(Closed):
     errors: list[ErrorEntry]
     comparable: ComparableParts
     verdicts: list[VerdictEntry]
+    warnings: list[WarningEntry] = []
     data: MeasuredOn | None = None
     digest: str | None = None
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from mobilemod.results.device.units import sentence, tested, unit_rows
 from mobilemod.results.table import aligned, drop_text, measured_lines
 from mobilemod.tasks import task_of
 
 
 def text_table(record: dict[str, Any]) -> str:
     """What was measured by file, ratios, counts and verdicts; no trailing newline."""
-    lines = [device_text(record)]
+    lines = [f"{record['device']['name']}: {sentence(record)}", device_text(record)]
     lines += aligned(accuracy_rows(record))
+    if any(t.only for t in tested(record)):
+        lines += ["", *aligned(unit_rows(record))]
     times = latency_rows(record)
     if len(times) > 1:
         lines += ["", *aligned(times)]
@@ -23,7 +26,8 @@ def text_table(record: dict[str, Any]) -> str:
     lines += map(comparison_text, record["comparisons"])
     lines += ["", counts_text(record["counts"])]
     lines += measured_lines(record.get("data"), record["job"]["images"])
-    return "\n".join([*lines, *(v["line"] for v in record["verdicts"])])
+    said = (*record["verdicts"], *record.get("warnings", ()))
+    return "\n".join([*lines, *(v["line"] for v in said)])
 
 
 def device_text(record: dict[str, Any]) -> str:
@@ -51,8 +55,8 @@ def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
 
 
 def self_test_text(test: dict[str, Any]) -> str:
-    """ "right", "not run", or the fault."""
-    if test["verdict"] in ("right", "not run"):
+    """ "right", that there is no answer, or the fault."""
+    if test["verdict"] in ("right", "not run", "not available", "failed"):
         return test["verdict"]
     return test["fault"] or f"{test['verdict']} fault"
 

@@ -1,5 +1,5 @@
 /** The harness page: runs a job of `mobilemod harness serve` and sends the lines back. */
-import { InputError, messageOf } from "../core/errors";
+import { InputError, messageOf, Unavailable } from "../core/errors";
 import { parseJob, Progress, type Configuration, type Job } from "../core/job";
 import { parseManifest, type Preprocess } from "../core/manifest";
 import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
@@ -114,12 +114,12 @@ class BrowserDevice implements Device {
     first: Uint8Array | null,
   ): Promise<Session> {
     if (this.job.files.find((f) => f.name === name)?.target !== "tflite") {
-      throw new InputError(`${name} is no .tflite file, and a browser runs no other`);
+      throw new Unavailable(`${name} is no .tflite file, and a browser runs no other`);
     }
     if (delegate !== "wasm" && delegate !== "webgpu") {
-      throw new InputError(`a browser has no ${delegate}; it has wasm and webgpu`);
+      throw new Unavailable(`a browser has no ${delegate}; it has wasm and webgpu`);
     }
-    if (delegate === "webgpu" && !hasWebGpu()) throw new InputError("this browser has no WebGPU");
+    if (delegate === "webgpu" && !hasWebGpu()) throw new Unavailable("this browser has no WebGPU");
     if (threads > mostThreads()) {
       const why = crossOriginIsolated ? "as many as cores" : "the page is not cross-origin isolated";
       throw new InputError(`${threads} threads: this browser gives at most ${mostThreads()} (${why})`);

@@ -7,3 +7,8 @@ export class InputError extends Error {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** This device has nothing that a configuration could run on. */
+export class Unavailable extends Error {
+  override readonly name = "Unavailable";
+}

@@ -5,6 +5,7 @@ import { decodeLine, isJobId, isSafePath, type Values } from "./protocol";
 
 export const JOB_SCHEMA = "mobilemod/job/1";
 export const RESUME_SCHEMA = "mobilemod/resume/1";
+const PHASES = ["golden", "accuracy", "latency", "sustained"];
 
 export interface JobFile {
   readonly name: string;
@@ -29,6 +30,14 @@ export interface Configuration {
   readonly file: string;
   readonly threads: number;
   readonly delegate: string;
+  /** Its answers on the golden images are all that is asked for. */
+  readonly selfTestOnly: boolean;
+}
+
+/** Whether accuracy is taken of a configuration: the first of its file that is measured. */
+export function isFirstMeasured(configurations: readonly Configuration[], index: number): boolean {
+  const { file } = configurations[index]!;
+  return configurations.findIndex((c) => c.file === file && !c.selfTestOnly) === index;
 }
 
 export interface LatencyPlan {
@@ -75,7 +84,8 @@ export function parseJob(text: string): Job {
       throw new InputError(`job.json: configurations[${i}] names no file of the job`);
     }
     const threads = asNumber(entry.threads, `configurations[${i}].threads`);
-    return { file, threads, delegate: asString(entry.delegate, `configurations[${i}].delegate`) };
+    const delegate = asString(entry.delegate, `configurations[${i}].delegate`);
+    return { file, threads, delegate, selfTestOnly: entry.self_test_only === true };
   });
   return {
     id,
@@ -187,8 +197,21 @@ export class Progress {
       const file = this.job.configurations[line.configuration]?.file;
       if (file !== undefined && typeof line.image === "number") this.of(file).add(line.image);
     }
+    if (line.type === "unavailable" && typeof line.configuration === "number") {
+      this.addUnavailable(line.configuration);
+    }
     if (line.type === "unreadable" && typeof line.image === "number") this.unreadable.add(line.image);
     if (line.type === "finished") this.over.add(`${String(line.configuration)} ${String(line.phase)}`);
+  }
+
+  /** A configuration that can't be run here: nothing more of it is asked for. */
+  private addUnavailable(index: number): void {
+    for (const phase of PHASES) this.over.add(`${index} ${phase}`);
+    const { configurations, inputs } = this.job;
+    const file = configurations[index]?.file;
+    if (file !== undefined && isFirstMeasured(configurations, index)) {
+      this.addRange(file, 0, inputs.count - 1);
+    }
   }
 
   addUnreadable(image: number): void {
@@ -207,13 +230,13 @@ export class Progress {
 
   /** Whether nothing of the job is left to do. */
   isComplete(job: Job): boolean {
-    return job.configurations.every(({ file }, index) => {
-      const first = job.configurations.findIndex((c) => c.file === file) === index;
+    return job.configurations.every(({ selfTestOnly }, index) => {
+      const first = isFirstMeasured(job.configurations, index);
       const phases = [
         "golden",
         ...(job.accuracy && first ? ["accuracy"] : []),
-        ...(job.latency !== null ? ["latency"] : []),
-        ...(job.sustainedSeconds > 0 ? ["sustained"] : []),
+        ...(job.latency !== null && !selfTestOnly ? ["latency"] : []),
+        ...(job.sustainedSeconds > 0 && !selfTestOnly ? ["sustained"] : []),
       ];
       return phases.every((phase) => this.isFinished(index, phase));
     });

@@ -2,8 +2,8 @@
  * Runs a harness job in the protocol's order, on whatever runs models here: the self-test and accuracy
  * of each configuration, then latency, then sustained runs (docs/harness-protocol.md).
  */
-import { InputError, messageOf } from "./errors";
-import type { Configuration, HashedPath, Job, JobFile, Progress } from "./job";
+import { InputError, messageOf, Unavailable } from "./errors";
+import { isFirstMeasured, type Configuration, type HashedPath, type Job, type JobFile, type Progress } from "./job";
 import { round, type LineWriter, type Values } from "./protocol";
 import { sha256, sha256OfFloats } from "./sha256";
 import * as timing from "./timing";
@@ -31,6 +31,8 @@ export interface Session {
   readonly seconds: number;
   readonly firstInferenceMs: number;
   readonly runtime: string;
+  /** Whether all of it runs on what was asked for; null where the runtime doesn't say. */
+  readonly accelerated: boolean | null;
   /** An encoded image through the app's preprocessing; throws `UnreadableImage`. */
   image(encoded: Uint8Array): Promise<ImageAnswer>;
   /** uint8 (height, width, 3), fed as they are. */
@@ -49,7 +51,10 @@ export interface Device {
   read(path: string): Promise<Uint8Array>;
   /** Takes in the bundle's manifest; throws where it can't be used. */
   begin(manifest: string): void;
-  /** first: the PNG whose values, as they are, the first inference is fed; grey where null. */
+  /**
+   * first: the PNG whose values, as they are, the first inference is fed; grey where null. Throws
+   * `Unavailable` where there is nothing here that the configuration could run on.
+   */
   load(file: Uint8Array, configuration: Configuration, first: Uint8Array | null): Promise<Session>;
   /** The keys of `state`. */
   state(): Promise<Values>;
@@ -149,13 +154,22 @@ class Run {
     return bytes;
   }
 
-  /** A fresh load and its line; null where it failed. */
+  /** A fresh load and its line; null where it failed, or can't be run here, which is no error. */
   async load(index: number, cold: number): Promise<Session | null> {
     const configuration = this.job.configurations[index]!;
     const bytes = await this.read(fileOf(this.job, configuration), true);
     const [golden] = this.job.golden;
     const first = golden === undefined ? null : await this.read(golden);
-    const session = await this.guarded("load", index, () => this.device.load(bytes, configuration, first));
+    const session = await this.guarded("load", index, async () => {
+      try {
+        return await this.device.load(bytes, configuration, first);
+      } catch (error) {
+        if (!configuration.selfTestOnly && !(error instanceof Unavailable)) throw error;
+        this.lines.emit("unavailable", { configuration: index, message: messageOf(error) });
+        this.end(index);
+        return null;
+      }
+    });
     if (session === null) return null;
     this.lines.emit("load", {
       configuration: index,
@@ -165,6 +179,7 @@ class Run {
       runtime: session.runtime,
       partitions: null,
       fallback: null,
+      accelerated: session.accelerated,
     });
     return session;
   }
@@ -202,10 +217,15 @@ async function runPhases(run: Run): Promise<void> {
   for (const file of job.files) await run.read(file, true);
   if (job.inputs.kind === "pixels") await run.read(job.inputs.packed, true);
   await run.state();
-  for (const index of job.configurations.keys()) await check(run, index);
+  const measured = measuredOf(job);
+  for (const index of measured) await check(run, index);
   if (job.latency !== null) for (const group of groups(job)) await latency(run, group);
   if (job.sustainedSeconds > 0) {
-    for (const index of job.configurations.keys()) await sustained(run, index);
+    for (const index of measured) await sustained(run, index);
+  }
+  // Last: a unit that takes the page down costs nothing that is measured.
+  for (const [index, { selfTestOnly }] of job.configurations.entries()) {
+    if (selfTestOnly) await check(run, index);
   }
   await run.state();
   const { answered, timed, errors } = run;
@@ -215,8 +235,7 @@ async function runPhases(run: Run): Promise<void> {
 /** The self-test and, with a file's first configuration, accuracy. */
 async function check(run: Run, index: number): Promise<void> {
   const { job } = run;
-  const { file } = job.configurations[index]!;
-  const first = job.configurations.findIndex((c) => c.file === file) === index;
+  const first = isFirstMeasured(job.configurations, index);
   const golden = run.wants(index, "golden");
   const accuracy = job.accuracy && first && run.wants(index, "accuracy");
   if (!golden && !accuracy) return;
@@ -231,12 +250,15 @@ async function check(run: Run, index: number): Promise<void> {
 }
 
 async function selfTest(run: Run, index: number, session: Session): Promise<void> {
+  const { selfTestOnly } = run.job.configurations[index]!;
   for (const [image, entry] of run.job.golden.entries()) {
     const png = await run.read(entry);
     const ways: [string, () => Promise<Answer>][] = [
       ["pixels", () => session.exactPixels(png)],
       ["image", () => session.image(png)],
     ];
+    // What an image goes through before it is the same on every unit.
+    if (selfTestOnly) ways.length = 1;
     for (const [source, act] of ways) {
       const result = await run.guarded("golden", index, act);
       if (result === null) return;
@@ -299,6 +321,11 @@ async function inputOf(run: Run, session: Session, image: number): Promise<() =>
   return async () => ({ ...(await session.pixels(pixels)), preprocessMs: 0 });
 }
 
+/** Indices of the configurations that aren't there for their self-test alone. */
+function measuredOf({ configurations }: Job): number[] {
+  return [...configurations.keys()].filter((index) => !configurations[index]!.selfTestOnly);
+}
+
 /** Configurations that are timed together: an int8 file's and its twin's, others alone. */
 export function groups(job: Job): number[][] {
   const { configurations } = job;
@@ -308,16 +335,22 @@ export function groups(job: Job): number[][] {
     const { twin } = fileOf(job, c);
     return configurations.findIndex(
       (d, i) =>
-        d.file === twin && d.threads === c.threads && d.delegate === c.delegate && !taken.has(i),
+        d.file === twin &&
+        d.threads === c.threads &&
+        d.delegate === c.delegate &&
+        !d.selfTestOnly &&
+        !taken.has(i),
     );
   };
-  for (const [i, c] of configurations.entries()) {
+  const measured = measuredOf(job);
+  for (const i of measured) {
+    const c = configurations[i]!;
     const twin = taken.has(i) ? -1 : twinOf(c);
     if (twin < 0) continue;
     taken.add(i).add(twin);
     found.push([i, twin]);
   }
-  for (const i of configurations.keys()) if (!taken.has(i)) found.push([i]);
+  for (const i of measured) if (!taken.has(i)) found.push([i]);
   return found.sort((a, b) => Math.min(...a) - Math.min(...b));
 }
 

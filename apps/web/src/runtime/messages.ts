@@ -20,6 +20,8 @@ export interface Loaded {
   readonly seconds: number;
   readonly firstInferenceMs: number;
   readonly runtime: string;
+  /** Whether a GPU takes all of it; null where none is asked for. */
+  readonly accelerated: boolean | null;
   readonly classes: number;
   /** Addresses of the runtime's files that were fetched. */
   readonly fetched: readonly string[];

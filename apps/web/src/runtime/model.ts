@@ -50,6 +50,10 @@ export class Model implements Session {
     return this.loaded!.runtime;
   }
 
+  get accelerated(): boolean | null {
+    return this.loaded!.accelerated;
+  }
+
   get classes(): number {
     return this.loaded!.classes;
   }

@@ -53,6 +53,7 @@ async function load(request: LoadRequest): Promise<Loaded> {
   return {
     seconds,
     firstInferenceMs: first.inferenceMs,
+    accelerated: request.delegate === "webgpu" ? model.isFullyAccelerated : null,
     runtime: `LiteRT.js ${LITERT_VERSION}, ${on}`,
     classes: first.logits.length,
     fetched: performance.getEntriesByType("resource").map((entry) => entry.name),

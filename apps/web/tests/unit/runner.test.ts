@@ -71,6 +71,7 @@ class CountingDevice extends QuietDevice {
       seconds: 0.5,
       firstInferenceMs: 3,
       runtime: "counting",
+      accelerated: null,
       image: async (bytes) => {
         if (new TextDecoder().decode(bytes) === "broken") throw new UnreadableImage("no image");
         return { ...answer(bytes), preprocessMs: 1 };

@@ -1,5 +1,6 @@
 /** Jobs with scripted models: lines and inferences are those that every runner must give. */
 import { expect, test } from "vitest";
+import { Unavailable } from "../../src/core/errors";
 import { parseJob, Progress, type Configuration, type Job } from "../../src/core/job";
 import { decodeLine, LineWriter, type Values } from "../../src/core/protocol";
 import { runJob, UnreadableImage, type Answer, type Session, type Times } from "../../src/core/runner";
@@ -8,6 +9,7 @@ import { vectors } from "./vectors";
 
 interface Script {
   refuses: number[];
+  lacks: number[];
   fails: [number, number | null][];
   ms: number[];
   logits: (number | null)[];
@@ -66,10 +68,15 @@ class ScriptedDevice extends QuietDevice {
 
   async load(_: Uint8Array, configuration: Configuration, first: Uint8Array | null): Promise<Session> {
     const index = this.job.configurations.findIndex(
-      (c) => c.file === configuration.file && c.threads === configuration.threads,
+      (c) =>
+        c.file === configuration.file &&
+        c.threads === configuration.threads &&
+        c.delegate === configuration.delegate,
     );
     const script = this.one.engines[index]!;
-    if (script.refuses.includes(this.loads[index]!++)) throw new Error("refused");
+    const number = this.loads[index]!++;
+    if (script.lacks.includes(number)) throw new Unavailable("no such unit");
+    if (script.refuses.includes(number)) throw new Error("refused");
     let since = 0;
     let last = first === null ? GREY : decode(first);
     const infer = (shade: number): Answer => {
@@ -102,6 +109,7 @@ class ScriptedDevice extends QuietDevice {
       seconds: 0,
       firstInferenceMs,
       runtime: "scripted",
+      accelerated: null,
       image: async (encoded) => ({ ...infer(decode(encoded)), preprocessMs: 0 }),
       pixels: async (rgb) => infer(rgb[0]!),
       exactPixels: async (png) => infer(decode(png)),

@@ -82,7 +82,11 @@ class App:
     the one place that both it and adb may use."""
 
     device: Device
-    runs: ClassVar = {"tflite": ("xnnpack", "gpu"), "executorch": ("xnnpack",)}
+    runs: ClassVar = {
+        "tflite": ("xnnpack", "gpu", "npu"),
+        "executorch": ("xnnpack",),
+        "executorch:vulkan": ("vulkan",),
+    }
 
     def luggage(self) -> dict[str, Path]:
         return {}

@@ -44,8 +44,12 @@ def create(device_id: str | None) -> IPhoneDriver:
 class IPhoneDriver(Driver):
     """One iPhone or iPad. Its app preprocesses the images itself, Core ML chooses its threads."""
 
-    # Core ML's compute units.
-    runs = {"coreml": ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")}
+    # Core ML's compute units; ExecuTorch's files say themselves what runs them.
+    runs = {
+        "coreml": ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"),
+        "executorch": ("xnnpack",),
+        "executorch:coreml": ("coreml",),
+    }
 
     def __init__(self, udid: str | None, tool: Tool | None = None, pace: Pace = Pace()) -> None:
         self._wanted, self._tool, self._pace = udid, tool, pace

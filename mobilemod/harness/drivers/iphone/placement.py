@@ -30,7 +30,8 @@ def placement_by_file(folder: JobFolder, udid: str) -> dict[str, dict[str, Any]]
     team = os.environ.get(TEAM_VARIABLE)
     if sys.platform != "darwin" or not team:
         return {}
-    files = folder.job.files
+    # Of packages alone: coremltools opens no other file.
+    files = [f for f in folder.job.files if folder.path(f.path).is_dir()]
     card = draw_card(*Feed(folder).preprocess.sides)
     placed = place_on_phone([folder.path(f.path) for f in files], card, udid, team)
     return {

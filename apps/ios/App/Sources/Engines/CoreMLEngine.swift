@@ -47,8 +47,8 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
         runtime = "Core ML, \(units.title)"
     }
 
-    var fallback: Int? {
-        get async throws { try await ComputePlan.fallback(compiled: compiled, units: units) }
+    var placed: [String: Int]? {
+        get async throws { try await ComputePlan.placed(compiled: compiled, units: units) }
     }
 
     func prepare(_ pixels: PixelImage) throws {
@@ -106,22 +106,31 @@ enum ComputeUnits: String, CaseIterable, Identifiable {
 
 /// Where Core ML would run each op.
 enum ComputePlan {
-    /// Ops that Core ML prefers the CPU for though it may use another processor; nil where the CPU
+    /// Ops by the processor that Core ML prefers for them, of those that it may use; nil where the CPU
     /// alone was asked for, and before iOS 17.4, which doesn't tell.
-    static func fallback(compiled url: URL, units: ComputeUnits) async throws -> Int? {
+    static func placed(compiled url: URL, units: ComputeUnits) async throws -> [String: Int]? {
         guard units != .cpuOnly, #available(iOS 17.4, *) else { return nil }
         let configuration = MLModelConfiguration()
         configuration.computeUnits = units.value
         let plan = try await MLComputePlan.load(contentsOf: url, configuration: configuration)
         guard case .program(let program) = plan.modelStructure else { return nil }
-        var count = 0
+        var counts: [String: Int] = [:]
         for function in program.functions.values {
             for operation in function.block.operations {
                 // Constants have no usage.
                 guard let usage = plan.deviceUsage(for: operation) else { continue }
-                if case .cpu = usage.preferred { count += 1 }
+                counts[name(usage.preferred), default: 0] += 1
             }
         }
-        return count
+        return counts
+    }
+
+    private static func name(_ device: MLComputeDevice) -> String {
+        switch device {
+        case .cpu: return "CPU"
+        case .gpu: return "GPU"
+        case .neuralEngine: return "Neural Engine"
+        @unknown default: return "another"
+        }
     }
 }

@@ -28,14 +28,14 @@ enum EngineLoader {
     /// delegate: Core ML's compute units by the protocol's names, "xnnpack" for ExecuTorch, "coreml"
     /// for its Core ML delegate, which runs on all units and chooses its threads.
     /// threads: for ExecuTorch; 0 leaves it the choice. sha256: names the compiled package.
-    /// Throws `BadInput` for a target or delegate that doesn't exist here, and what runtimes throw.
+    /// Throws `Unavailable` for a target or delegate that doesn't exist here, and what runtimes throw.
     static func load(
         _ url: URL, target: String, sha256: String, delegate: String, threads: Int, manifest: Manifest
     ) async throws -> Engine {
         switch target {
         case "coreml":
             guard let units = ComputeUnits(rawValue: delegate) else {
-                throw BadInput("Core ML has no compute units '\(delegate)'")
+                throw Unavailable("Core ML has no compute units '\(delegate)'")
             }
             let compiled = try await CompiledModels.compiled(url, sha256: sha256)
             return try CoreMLEngine(
@@ -44,23 +44,23 @@ enum EngineLoader {
         case "executorch":
             #if canImport(ExecuTorch)
             guard delegate == "xnnpack" || delegate == "cpu" else {
-                throw BadInput("ExecuTorch runs on 'xnnpack' here, not '\(delegate)'")
+                throw Unavailable("ExecuTorch runs on 'xnnpack' here, not '\(delegate)'")
             }
             return try ExecuTorchEngine(url, threads: threads, preprocess: manifest.preprocess)
             #else
-            throw BadInput("this build has no ExecuTorch")
+            throw Unavailable("this build has no ExecuTorch")
             #endif
         case executorchCoreML:
             #if canImport(ExecuTorch)
             guard delegate == "coreml" else {
-                throw BadInput("ExecuTorch runs this file on 'coreml', not '\(delegate)'")
+                throw Unavailable("ExecuTorch runs this file on 'coreml', not '\(delegate)'")
             }
             return try ExecuTorchEngine(url, threads: 0, preprocess: manifest.preprocess, delegate: "Core ML")
             #else
-            throw BadInput("this build has no ExecuTorch")
+            throw Unavailable("this build has no ExecuTorch")
             #endif
         default:
-            throw BadInput("this app runs no \(target) files")
+            throw Unavailable("this app runs no \(target) files")
         }
     }
 }

@@ -7,7 +7,6 @@ import MobilemodCore
 final class ExecuTorchEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
-    let fallback: Int? = nil
     private let module: Module
     private let preprocess: Preprocess
     private var input: Tensor<Float>?

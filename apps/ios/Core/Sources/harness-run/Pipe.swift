@@ -65,7 +65,6 @@ struct PipedDevice: Device {
 final class PipedEngine: Engine, @unchecked Sendable {
     let runtime: String
     let partitions: Int? = nil
-    let fallback: Int? = nil
     private let model: Int
     private let preprocess: Preprocess
     private var tensor = Data()

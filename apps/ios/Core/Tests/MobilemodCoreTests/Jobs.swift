@@ -57,7 +57,6 @@ enum Jobs {
 final class QuarterEngine: Engine, @unchecked Sendable {
     let runtime = "quarters"
     let partitions: Int? = nil
-    let fallback: Int? = nil
     var damage: (PixelImage) -> PixelImage = { $0 }
     private let preprocess: Preprocess
     private let classes: Int

@@ -4,12 +4,14 @@ import XCTest
 /// A model file's script, by tests/vectors/README.md.
 private struct Script {
     let refuses: Set<Int>
+    let lacks: Set<Int>
     let fails: [(first: Int, last: Int?)]
     let milliseconds: [Double]
     let logits: [Float]
 
     init(_ value: JSON) throws {
         refuses = Set(try Vectors.list(value, "refuses").compactMap(\.int))
+        lacks = Set(try Vectors.list(value, "lacks").compactMap(\.int))
         fails = try Vectors.list(value, "fails").map { range in
             let ends = try XCTUnwrap(range.array)
             return (try XCTUnwrap(ends[0].int), ends[1].int)
@@ -56,6 +58,7 @@ private final class ScriptedDevice: Device, @unchecked Sendable {
     ) async throws -> Engine {
         let index = try XCTUnwrap(job.configurations.firstIndex(of: configuration))
         loads[index] += 1
+        if scripts[index].lacks.contains(loads[index] - 1) { throw Unavailable("no such unit") }
         if scripts[index].refuses.contains(loads[index] - 1) { throw BadInput("refused") }
         return ScriptedEngine(self, index)
     }
@@ -80,7 +83,6 @@ private final class ScriptedDevice: Device, @unchecked Sendable {
 private final class ScriptedEngine: Engine, @unchecked Sendable {
     let runtime = "scripted"
     let partitions: Int? = nil
-    let fallback: Int? = nil
     private let device: ScriptedDevice
     private let index: Int
     private var since = 0

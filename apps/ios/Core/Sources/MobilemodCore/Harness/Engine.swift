@@ -7,14 +7,28 @@ public protocol Engine: AnyObject, Sendable {
     var runtime: String { get }
     /// Subgraphs that went to the delegate; nil where the runtime doesn't tell.
     var partitions: Int? { get }
-    /// Ops left to the CPU; nil where the runtime doesn't tell. Finding out may take as long as a load.
-    var fallback: Int? { get async throws }
+    /// Ops by what runs them ("CPU", "GPU", "Neural Engine"); nil where the runtime doesn't tell, or
+    /// may use the CPU alone. Finding out may take as long as a load.
+    var placed: [String: Int]? { get async throws }
 
     /// Keeps the next input: uint8 (height, width, 3). Normalizes or copies as the runtime takes it, so
     /// that `run` is the inference alone.
     func prepare(_ pixels: PixelImage) throws
     /// Logits, float32 (K,), of the input that was prepared last.
     func run() throws -> [Float]
+}
+
+extension Engine {
+    public var placed: [String: Int]? { get async throws { nil } }
+}
+
+/// This device has nothing that a configuration could run on: no error, but told as that.
+public struct Unavailable: Error, CustomStringConvertible {
+    public let description: String
+
+    public init(_ description: String) {
+        self.description = description
+    }
 }
 
 /// A device as its first line describes it; what isn't known is nil.
@@ -107,7 +121,8 @@ public protocol Device {
     func decode(_ data: Data) throws -> PixelImage
     /// What has to be done once before a file can be loaded, compiling say: no part of a load's time.
     func install(_ file: Job.ModelFile, at url: URL) async throws
-    /// A fresh load. Throws where the file, its target or the delegate can't be used here.
+    /// A fresh load. Throws where the file can't be used here; `Unavailable` where nothing here could
+    /// run it.
     func load(
         _ file: Job.ModelFile, at url: URL, configuration: Job.Configuration, manifest: Manifest
     ) async throws -> Engine

@@ -40,6 +40,20 @@ public struct Job: Codable, Equatable, Sendable {
         public let file: String
         public let threads: Int
         public let delegate: String
+        /// Its answers on the golden images are all that is asked for.
+        public let selfTestOnly: Bool
+
+        enum CodingKeys: String, CodingKey {
+            case file, threads, delegate, selfTestOnly = "self_test_only"
+        }
+
+        public init(from decoder: Decoder) throws {
+            let values = try decoder.container(keyedBy: CodingKeys.self)
+            file = try values.decode(String.self, forKey: .file)
+            threads = try values.decode(Int.self, forKey: .threads)
+            delegate = try values.decode(String.self, forKey: .delegate)
+            selfTestOnly = try values.decodeIfPresent(Bool.self, forKey: .selfTestOnly) ?? false
+        }
     }
 
     public struct Latency: Codable, Equatable, Sendable {
@@ -81,12 +95,18 @@ public struct Job: Codable, Equatable, Sendable {
         files.first { $0.name == configuration.file }
     }
 
-    /// Index of the first configuration of each file: where its accuracy is measured.
+    /// Indices of the configurations that aren't there for their self-test alone.
+    public var measured: [Int] { configurations.indices.filter { !configurations[$0].selfTestOnly } }
+
+    /// Index of a file's first measured configuration.
+    public func firstMeasured(_ file: String) -> Int? {
+        configurations.firstIndex { $0.file == file && !$0.selfTestOnly }
+    }
+
+    /// Index of the first measured configuration of each file: where its accuracy is measured.
     public var accuracyConfigurations: [Int] {
         guard accuracy else { return [] }
-        return configurations.indices.filter { index in
-            configurations.firstIndex { $0.file == configurations[index].file } == index
-        }
+        return measured.filter { firstMeasured(configurations[$0].file) == $0 }
     }
 
     /// Configurations that are timed together: an int8 file's with its float twin's of the same
@@ -94,10 +114,10 @@ public struct Job: Codable, Equatable, Sendable {
     public var timedGroups: [[Int]] {
         var groups: [[Int]] = []
         var taken: Set<Int> = []
-        for index in configurations.indices {
+        for index in measured {
             guard let twin = file(of: configurations[index])?.twin else { continue }
             let own = configurations[index]
-            let other = configurations.indices.first {
+            let other = measured.first {
                 configurations[$0].file == twin && configurations[$0].threads == own.threads
                     && configurations[$0].delegate == own.delegate && !taken.contains($0)
             }
@@ -106,7 +126,7 @@ public struct Job: Codable, Equatable, Sendable {
                 taken.formUnion([index, other])
             }
         }
-        groups += configurations.indices.filter { !taken.contains($0) }.map { [$0] }
+        groups += measured.filter { !taken.contains($0) }.map { [$0] }
         return groups.sorted { $0.min()! < $1.min()! }
     }
 

@@ -53,12 +53,16 @@ public final class JobRunner {
             throw error
         }
         try lines.state()
-        for index in job.configurations.indices { try await answer(index) }
+        for index in job.measured { try await answer(index) }
         if let latency = job.latency {
             for group in job.timedGroups { try await time(group, "latency", latency) }
         }
         if job.sustainedSeconds > 0 {
-            for index in job.configurations.indices { try await time([index], "sustained", nil) }
+            for index in job.measured { try await time([index], "sustained", nil) }
+        }
+        // Last: a unit that takes the app down costs nothing that is measured.
+        for index in job.configurations.indices where job.configurations[index].selfTestOnly {
+            try await answer(index)
         }
         try lines.state()
         try lines.done()
@@ -104,11 +108,13 @@ public final class JobRunner {
         for (number, file) in job.golden.enumerated() {
             guard let image = try guarded("golden", index, { try device.decode(folder.data(file.path)) })
             else { return }
+            // What an image goes through before it is the same on every unit.
+            let own = !job.configurations[index].selfTestOnly
             let ways: [(String, () throws -> PixelImage)] = [
                 ("pixels", { try self.exact(image, file.path) }),
                 ("image", { self.manifest.preprocess.pixels(image) }),
             ]
-            for (source, pixels) in ways {
+            for (source, pixels) in own ? ways : [ways[0]] {
                 let logits = try guarded("golden", index) {
                     try engine.prepare(pixels())
                     return try engine.run()
@@ -252,8 +258,8 @@ public final class JobRunner {
         return engine
     }
 
-    /// A fresh load and its line; nil where it fails, which ends the configuration. cold: as the line
-    /// has it.
+    /// A fresh load and its line; nil where it fails, or can't be run here, either of which ends the
+    /// configuration. cold: as the line has it.
     private func load(_ index: Int, cold: Int) async throws -> Engine? {
         let configuration = job.configurations[index]
         guard let file = job.file(of: configuration) else { return nil }
@@ -267,7 +273,14 @@ public final class JobRunner {
             try await loadLine(index, cold, device.now() - began, engine)
             return engine
         } catch let error where !error.endsRun {
-            try end("load", index, error)
+            if configuration.selfTestOnly || error is Unavailable {
+                try lines.write("unavailable", [
+                    .init("configuration", .integer(index)), .init("message", .string("\(error)")),
+                ])
+                ended.insert(index)
+            } else {
+                try end("load", index, error)
+            }
             return nil
         }
     }
@@ -281,12 +294,15 @@ public final class JobRunner {
             throw BadInput("\(logits.count) logits for \(manifest.classCount) classes")
         }
         // Once: the plan may leave in a cache what a cold start would have to load.
-        let fallback = cold == 0 ? try await engine.fallback : nil
+        let placed = cold == 0 ? try await engine.placed : nil
+        let fallback = placed.map { $0["CPU"] ?? 0 }
+        let counts = placed?.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .integer($0.value)) }
         try lines.write("load", [
             .init("configuration", .integer(index)), .init("seconds", .real(seconds)),
             .init("first_inference_ms", .real(milliseconds)), .init("cold", .integer(cold)),
             .init("runtime", .string(engine.runtime)), .init("partitions", .integer(engine.partitions)),
-            .init("fallback", .integer(fallback)),
+            .init("fallback", .integer(fallback)), .init("accelerated", fallback.map { .bool($0 == 0) } ?? .null),
+            .init("placed", counts.map { .object($0) } ?? .null),
         ])
     }
 

@@ -37,6 +37,10 @@ public struct Remaining: Equatable, Sendable {
             if let image = value["image"]?.int {
                 for file in job.files { answered[file.name, default: []].insert(image) }
             }
+        case "unavailable":
+            if let index = value["configuration"]?.int, job.configurations.indices.contains(index) {
+                addUnavailable(index)
+            }
         case "finished":
             if let index = value["configuration"]?.int, let phase = value["phase"]?.string {
                 finished.insert(Resume.Finished(configuration: index, phase: phase))
@@ -44,6 +48,15 @@ public struct Remaining: Equatable, Sendable {
         default:
             break
         }
+    }
+
+    /// A configuration that can't be run here: nothing more of it is asked for.
+    private mutating func addUnavailable(_ index: Int) {
+        for phase in ["golden", "accuracy", "latency", "sustained"] {
+            finished.insert(Resume.Finished(configuration: index, phase: phase))
+        }
+        let file = job.configurations[index].file
+        if job.firstMeasured(file) == index { answered[file] = Set(0..<job.inputs.count) }
     }
 
     /// Input indices that a file hasn't answered, ascending.

@@ -2,7 +2,9 @@ package io.mobilemod.app
 
 import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.harness.UnavailableException
 import org.pytorch.executorch.EValue
+import org.pytorch.executorch.ExecuTorchRuntime
 import org.pytorch.executorch.Module
 import org.pytorch.executorch.Tensor
 import java.io.File
@@ -16,6 +18,8 @@ class ExecuTorchEngine(
     private val module = Module.load(model.path, Module.LOAD_MODE_MMAP, threads)
 
     init {
+        val lacking = module.getMethodMetadata(METHOD).backends.filter { it !in ExecuTorchRuntime.getRegisteredBackends() }
+        if (lacking.isNotEmpty()) throw UnavailableException("this app's ExecuTorch has no ${lacking.joinToString()}")
         module.loadMethod(METHOD)
     }
 

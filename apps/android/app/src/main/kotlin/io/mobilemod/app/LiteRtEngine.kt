@@ -6,7 +6,7 @@ import io.mobilemod.core.TfliteFile
 import io.mobilemod.core.harness.Engine
 import java.io.File
 
-/** A `.tflite` file in LiteRT. The GPU is asked for alone: a model that it can't take whole fails. */
+/** A `.tflite` file in LiteRT. GPU and NPU are asked for alone: a model that they can't take whole fails. */
 class LiteRtEngine(
     model: File,
     threads: Int,
@@ -16,9 +16,10 @@ class LiteRtEngine(
     private val inputs = compiled.createInputBuffers()
     private val outputs = compiled.createOutputBuffers()
 
-    override val runtime = "LiteRT ${BuildConfig.LITERT}, ${if (delegate == GPU) "GPU" else "XNNPACK"}"
+    override val runtime = "LiteRT ${BuildConfig.LITERT}, ${if (delegate in ACCELERATORS) delegate.uppercase() else "XNNPACK"}"
     override val partitions: Int? = null
     override val fallback: Int? = null
+    override val accelerated = if (delegate in ACCELERATORS) true else null
     override val layout = TfliteFile.layout(model)
 
     override fun run(input: FloatArray): FloatArray {
@@ -33,7 +34,7 @@ class LiteRtEngine(
     }
 
     private fun options(threads: Int): CompiledModel.Options {
-        if (delegate == GPU) return CompiledModel.Options(Accelerator.GPU)
+        ACCELERATORS[delegate]?.let { return CompiledModel.Options(it) }
         val options = CompiledModel.Options(Accelerator.CPU)
         options.cpuOptions = CompiledModel.CpuOptions(numThreads = threads)
         return options
@@ -41,6 +42,8 @@ class LiteRtEngine(
 
     companion object {
         const val GPU = "gpu"
+        const val NPU = "npu"
+        private val ACCELERATORS = mapOf(GPU to Accelerator.GPU, NPU to Accelerator.NPU)
 
         /** LiteRT's CPU kernels are XNNPACK's. */
         val DELEGATES = listOf("xnnpack", GPU)

@@ -124,7 +124,7 @@ class LinearEngine(
     override fun close() = Unit
 }
 
-/** This machine as a device; [open] is told what to load. A [clock] in ns can be put in for time. */
+/** This machine as a device; [engine] gets the file and the delegate. A [clock] in ns can be put in for time. */
 open class TestDevice(
     private val clock: () -> Long = System::nanoTime,
     private val engine: (File, String) -> Engine = { file, _ ->
@@ -154,7 +154,7 @@ open class TestDevice(
 
     override fun open(request: LoadRequest): Engine {
         opened.add("${request.model.name} ${request.threads} ${request.delegate}")
-        return engine(request.model, request.target)
+        return engine(request.model, request.delegate)
     }
 
     override fun decode(image: File): DecodedImage = TestBundle.decodePng(image)

@@ -16,6 +16,12 @@ class LoadRequest(
     val shape: LongArray,
 )
 
+/** This device has nothing that a configuration could run on; the message says what lacks. */
+class UnavailableException(
+    message: String,
+    cause: Throwable? = null,
+) : Exception(message, cause)
+
 /** A loaded model. */
 interface Engine : AutoCloseable {
     /** What runs it, for people. */
@@ -26,6 +32,9 @@ interface Engine : AutoCloseable {
 
     /** Ops left to the CPU, null where the runtime doesn't say. */
     val fallback: Int?
+
+    /** Whether all of it runs on what was asked for, null where the runtime doesn't say. */
+    val accelerated: Boolean? get() = null
 
     /** How the file takes its input, whatever the manifest says of the network. */
     val layout: PreprocessSpec.Layout
@@ -42,7 +51,10 @@ interface Device {
     /** `state`'s members: `thermal`, `temperature_c`, `battery`, `memory_bytes`, `frequencies_hz`. */
     fun state(): Map<String, Any?>
 
-    /** Loads a model afresh; any exception's message becomes an `error` line. */
+    /**
+     * Loads a model afresh; any exception's message becomes an `error` line, that of an
+     * [UnavailableException] an `unavailable` one.
+     */
     fun open(request: LoadRequest): Engine
 
     /** Decodes an image file, orientation read and not applied; throws where it can't. */

@@ -41,12 +41,13 @@ data class Inputs(
     val count: Int,
 )
 
-/** One way to run one file: a unit of work. */
+/** One way to run one file: a unit of work; [selfTestOnly] asks for its golden images alone. */
 data class Configuration(
     val index: Int,
     val file: JobFile,
     val threads: Int,
     val delegate: String,
+    val selfTestOnly: Boolean,
 )
 
 /** How latency is measured. */
@@ -74,6 +75,9 @@ data class Job(
     /** The id as lines carry it. */
     val shortId: String get() = id.take(SHORT)
 
+    /** Configurations that aren't there for their self-test alone. */
+    val measured: List<Configuration> get() = configurations.filter { !it.selfTestOnly }
+
     /**
      * Configurations that are timed in turns, an int8 file's and its twin's of the same threads and
      * delegate, and others alone; in the order of the groups' first configurations.
@@ -81,16 +85,16 @@ data class Job(
     fun timedGroups(): List<List<Configuration>> {
         val taken = HashSet<Configuration>()
         val groups = ArrayList<List<Configuration>>()
-        for (one in configurations) {
+        for (one in measured) {
             val twin =
-                configurations.find {
+                measured.find {
                     it.file.name == one.file.twin && it.threads == one.threads && it.delegate == one.delegate && it !in taken
                 }
             if (twin == null || one in taken) continue
             groups.add(listOf(one, twin))
             taken.addAll(listOf(one, twin))
         }
-        configurations.filter { it !in taken }.mapTo(groups) { listOf(it) }
+        measured.filter { it !in taken }.mapTo(groups) { listOf(it) }
         return groups.sortedBy { group -> group.minOf { it.index } }
     }
 
@@ -163,7 +167,8 @@ data class Job(
         ): Configuration {
             val name = json.text("file")
             val file = files.find { it.name == name } ?: throw JobException("$FILE: configuration $index: no file '$name'")
-            return Configuration(index, file, json.whole("threads", atLeast = 1), json.text("delegate"))
+            val (threads, delegate) = json.whole("threads", atLeast = 1) to json.text("delegate")
+            return Configuration(index, file, threads, delegate, json.flag("self_test_only"))
         }
 
         private fun latency(json: JsonObject) =

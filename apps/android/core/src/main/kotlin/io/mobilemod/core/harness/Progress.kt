@@ -63,9 +63,17 @@ class Progress(
             val configuration = job.configurations.find { it.index.toLong() == index } ?: continue
             when (values["type"]) {
                 "image" -> (values["image"] as? Long)?.let { mark(configuration.file.name, it, it) }
+                "unavailable" -> addUnavailable(configuration)
                 "finished" -> (values["phase"] as? String)?.let { finished.add(configuration.index to it) }
             }
         }
+    }
+
+    /** [configuration] can't be run here: nothing more of it is asked for. */
+    private fun addUnavailable(configuration: Configuration) {
+        PHASES.mapTo(finished) { configuration.index to it }
+        val first = job.measured.find { it.file == configuration.file }
+        if (first == configuration) answered.getValue(configuration.file.name).fill(true)
     }
 
     private fun markRange(
@@ -101,6 +109,7 @@ class Progress(
     companion object {
         const val SCHEMA = "mobilemod/resume/1"
         const val RESUME = "resume.json"
+        private val PHASES = listOf("golden", "accuracy", "latency", "sustained")
 
         /** From `resume.json` in the job's [folder] and the device's own [stream], where they exist. */
         fun read(

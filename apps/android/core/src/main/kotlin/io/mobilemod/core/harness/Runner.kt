@@ -51,9 +51,11 @@ class Runner(
             return false
         }
         state()
-        job.configurations.forEach { if (!stopped()) answer(it) }
+        job.measured.forEach { if (!stopped()) answer(it) }
         if (job.latency != null) for (group in job.timedGroups()) if (!stopped()) latency(group, job.latency)
-        if (job.sustainedSeconds > 0) job.configurations.forEach { if (!stopped()) sustained(it) }
+        if (job.sustainedSeconds > 0) job.measured.forEach { if (!stopped()) sustained(it) }
+        // Last: a unit that takes the app down costs nothing that is measured.
+        job.configurations.filter { it.selfTestOnly }.forEach { if (!stopped()) answer(it) }
         if (stopped()) return false
         state()
         out.write("done", "answered" to out.answered, "timed" to out.timed, "errors" to out.errors)
@@ -149,7 +151,7 @@ class Runner(
                 mapOf(
                     "pixels" to { preprocessor.normalize(preprocessor.asIs(image), engine.layout) },
                     "image" to { preprocessor.tensor(image, engine.layout) },
-                )
+                ).filterKeys { !configuration.selfTestOnly || it == "pixels" }
             for ((source, input) in inputs) {
                 val logits = guarded(GOLDEN, configuration) { engine.run(input()) } ?: return
                 out.write(
@@ -299,11 +301,24 @@ class Runner(
         going.forEach { finish(it.configuration, where) }
     }
 
-    /** A fresh load and its line; null where it failed, or where the run is stopped. */
+    /**
+     * A fresh load and its line; null where it failed, where the run is stopped, or where the device
+     * can't run it, which is told as that and is no error.
+     */
     private fun load(
         configuration: Configuration,
         cold: Int,
-    ): Engine? = if (stopped()) null else guarded(LOAD, configuration) { loaded(configuration, cold) }
+    ): Engine? {
+        if (stopped()) return null
+        return attempt({ loaded(configuration, cold) }) {
+            if (configuration.selfTestOnly || it is UnavailableException) {
+                out.write("unavailable", "configuration" to configuration.index, "message" to describe(it).take(LONGEST_MESSAGE))
+                ended.add(configuration.index)
+            } else {
+                end(LOAD, configuration, it)
+            }
+        }
+    }
 
     private fun loaded(
         configuration: Configuration,
@@ -333,6 +348,7 @@ class Runner(
                 "runtime" to engine.runtime,
                 "partitions" to engine.partitions,
                 "fallback" to engine.fallback,
+                "accelerated" to engine.accelerated,
             )
         } catch (error: Throwable) {
             engine.close()
@@ -354,7 +370,7 @@ class Runner(
     }
 
     private fun isFirstOfFile(configuration: Configuration) =
-        job.configurations.first { it.file.name == configuration.file.name } === configuration
+        job.measured.find { it.file.name == configuration.file.name } === configuration
 
     private fun stateIfDue() {
         if (device.nanos() - lastState > STATE_EVERY * NANOS_PER_S) state()
@@ -378,6 +394,7 @@ class Runner(
         private const val STATE_EVERY = 5.0
         private const val FAILURES_IN_A_ROW = 3
         private const val GREY = 128
+        private const val LONGEST_MESSAGE = 500
 
         private fun describe(error: Throwable): String = error.message ?: error.javaClass.simpleName
 

@@ -9,9 +9,9 @@ import java.io.File
 
 /**
  * Runs a job folder on the JVM: `RunJobKt FOLDER STREAM [COMMAND…]`. With a command, the model runs in
- * that process, which gets the model's path as last argument and then, big-endian over its standard
- * streams: a count and so many float32 in, a count and so many float32 out. Without one, the tests'
- * linear engine stands in.
+ * that process, which gets the model's path and the delegate as last arguments and then, big-endian
+ * over its standard streams: a count and so many float32 in, a count and so many float32 out. Without
+ * one, the tests' linear engine stands in.
  */
 fun main(arguments: Array<String>) {
     val folder = File(arguments[0])
@@ -23,9 +23,9 @@ fun main(arguments: Array<String>) {
         } else {
             TestDevice(engine = {
                 file,
-                _,
+                delegate,
                 ->
-                ProcessEngine(command + file.path, layoutOf(file))
+                ProcessEngine(command + file.path + delegate, layoutOf(file))
             })
         }
     val job = Job.read(folder)

@@ -91,9 +91,13 @@ class RunsTest {
         }
 
         override fun open(request: LoadRequest): Engine {
-            val one = job.configurations.single { it.file.name == request.model.name && it.threads == request.threads }
+            val one =
+                job.configurations.single {
+                    it.file.name == request.model.name && it.threads == request.threads && it.delegate == request.delegate
+                }
             val script = scripts[one.index]
             val number = loads[one.index]++
+            if (number.toDouble() in script.numbers("lacks")) throw UnavailableException("no such unit")
             check(number.toDouble() !in script.numbers("refuses")) { "refused" }
             open++
             return ScriptedEngine(one.index, script)

@@ -1,0 +1,5 @@
+package org.pytorch.executorch;
+
+public class ExecuTorchRuntime {
+    public static native String[] getRegisteredBackends();
+}
