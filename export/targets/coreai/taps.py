@@ -33,7 +33,7 @@ NAME = "coreai.name"
 KIND = re.compile(r"<(\w+)>")
 
 
-def open_taps(path: Path) -> CoreaiTaps:
+def open_taps(path: Path, unit: str | None = None) -> CoreaiTaps:
     """The taps of a file; `UserError` where it is damaged."""
     return CoreaiTaps(path)
 
