@@ -21,6 +21,7 @@ import torch
 from export.checking import check_lowered, suspected
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
+from export.targets.environment import recipe_of
 from export.targets.target import Target, get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
@@ -46,7 +47,8 @@ class LoweringJob:
     checkpoint's, else those prepared for quantization; arrays, as tensors would go to a worker by
     file descriptors, which break where one is stopped. weights: their digest. table: None for the
     float twin. check: compare the file with its program, on the drawn card and `images`, uint8
-    (N, H, W, 3).
+    (N, H, W, 3). asked: the precision, where the table doesn't tell. observed: for a target with
+    ranges of its own, uint8 (N, H, W, 3), what it observes them on.
     """
 
     target: str
@@ -57,13 +59,15 @@ class LoweringJob:
     info: ModelInfo
     check: bool = True
     images: np.ndarray | None = field(default=None, compare=False)
+    asked: str = ""
+    observed: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def precision(self) -> str:
-        """ "int8", or the float twin's format."""
-        if self.table is not None:
-            return "int8"
-        return TARGETS[self.target].twin
+        """ "int8", or the float file's format."""
+        if self.asked or self.table is None:
+            return self.asked or TARGETS[self.target].twin
+        return "int8"
 
     @property
     def file_name(self) -> str:
@@ -74,13 +78,28 @@ class LoweringJob:
     def program(self) -> LoweringJob:
         """The job without its labels and name, which change nothing in the lowered program."""
         labels = tuple(f"class {i}" for i in range(len(self.info.labels)))
-        info = dataclasses.replace(self.info, name="model", labels=labels, origin=Origin())
+        info = dataclasses.replace(
+            self.info,
+            name="model",
+            labels=labels,
+            origin=Origin(),
+            precision=self.precision,
+            images=self.observed,
+        )
         return dataclasses.replace(self, info=info)
+
+    @property
+    def observed_digest(self) -> str:
+        """sha256 of `observed`, "" where there is none."""
+        return "" if self.observed is None else hashlib.sha256(self.observed.tobytes()).hexdigest()
 
     def key(self) -> str:
         """sha256 of everything that decides the file's bytes."""
+        environment = TARGETS[self.target].environment
         parts = {
             "target": self.target,
+            "precision": self.precision,
+            "observed": self.observed_digest,
             "form": self.form,
             "weights": self.weights,
             "table": self.table and self.table.to_dict(),
@@ -89,6 +108,7 @@ class LoweringJob:
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
+            "elsewhere": environment and recipe_of(environment),
             "code": code_digest(*made_by(self.target)),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -141,7 +161,7 @@ def lower(job: LoweringJob) -> LoweringResult:
     cached = source.exists()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    int8 = job.table is not None
+    int8 = job.precision == "int8"
     if not cached or needs_check:
         state = {name: torch.from_numpy(value) for name, value in job.state.items()}
         canonical = Canonical.from_dict(job.form, state)

@@ -34,7 +34,8 @@ class Gates:
 
 
 def check(record: dict, gates: Gates) -> list[Verdict]:
-    """A verdict for each int8 file's drop, each pair of int8 files, and each file on a GPU.
+    """A verdict for each int8 file's drop, each pair of int8 files of the same ranges, and each
+    file on a GPU.
 
     A record without predictions has nothing to judge: the list is empty. A record with
     predictions but without an int8 file or without the torch float reference fails, so that a
@@ -51,12 +52,24 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
     verdicts = [
         judge_file(p["name"], p["drop"], images, gates, reference, task.counted) for p in int8
     ]
-    pairs = int8_pairs(record)
+    ranges = _ranges(record)
+    pairs = [p for p in int8_pairs(record) if ranges[p[0]] == ranges[p[1]]]
     verdicts += [_agreement(task, a, b, pair, gates.min_agreement) for a, b, pair in pairs]
     checked = record.get("gpu") or {"images": 0, "files": []}
     return verdicts + [
         judge_gpu(entry, checked["images"], gates.min_agreement) for entry in checked["files"]
     ]
+
+
+def _ranges(record: dict) -> dict[str, str | None]:
+    """Name of an int8 file -> whose ranges it has: None for the table's, else its own.
+
+    Only files of the same are promised to agree.
+    """
+    files = record["bundle"].get("files")
+    known = files if isinstance(files, dict) else {}
+    own = {name for name, entry in known.items() if entry.get("own_ranges")}
+    return {p["name"]: p["file"] if p["file"] in own else None for p in record["predictions"]}
 
 
 def judged(record: dict, verdicts: Sequence[Verdict]) -> dict:

@@ -37,6 +37,24 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """A Python environment of its own, for packages that can't stand beside this kit's.
+
+    package: the one that it is for; python: the version of Python that it has builds for. folder:
+    where it is set up, variable: the environment variable that names another one. installed_by: the
+    command that sets it up. code: the package in `export.targets` that speaks with it, and holds
+    its requirements.txt.
+    """
+
+    package: str
+    python: str
+    folder: str
+    variable: str
+    installed_by: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """One runtime.
 
@@ -48,7 +66,10 @@ class Facts:
     them. installed_by: the command that installs them, "" where they come with the environment;
     else the target is lowered to only where it is asked for, as with on_request. lacks: part of
     `export.targets.target.Target` that it doesn't have -> what a user is told. holds: the targets
-    whose parts its files are made of. uses: where its files are shipped to.
+    whose parts its files are made of. uses: where its files are shipped to. environment: what its
+    files are written in, None for this one. own_ranges: its int8 file's scales aren't the table's:
+    what writes it observes its own, on the images that the table was made of. more_floats: the
+    precisions of further float files. runtimes: what else runs its files on this machine.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -81,6 +102,10 @@ class Facts:
     searched_first: bool = False
     on_request: bool = False
     holds: tuple[str, ...] = ()
+    environment: Environment | None = None
+    own_ranges: bool = False
+    more_floats: tuple[str, ...] = ()
+    runtimes: tuple[Environment, ...] = ()
 
     @property
     def folder(self) -> str:
