@@ -124,9 +124,7 @@ def test_what_is_lacking_is_told(name, part, tmp_path):
 def test_names_and_suffixes_that_nothing_here_knows(tmp_path):
     with pytest.raises(UserError, match="known: executorch, tflite, coreml, coreai"):
         get_target("tflit")
-    with pytest.raises(
-        UserError, match=r"give .pte, .*, .vulkan.pte or .onnx2tf.tf"
-    ):
+    with pytest.raises(UserError, match=r"give .pte, .*, .vulkan.pte or .onnx2tf.tf"):
         target_of_file(tmp_path / "a.mlmodel")
     with pytest.raises(UserError, match="no known model file; expected .pte, .tflite, .mlp"):
         target_of_file(tmp_path / "a.onnx")

@@ -41,7 +41,7 @@ def load(path: Path, threads: int = 1) -> Runner:
 @dataclass(frozen=True)
 class Opened:
     """A file that is ready. timed: float32 (1, 3, H, W) -> logits, float32 (K,), and the seconds
-    that the runtime computed, without what handing over costs."""
+    that the runtime took, without the way to its process and back."""
 
     description: str
     timed: Callable[[np.ndarray], tuple[np.ndarray, float]]

@@ -2,7 +2,7 @@
 
 Says on the first line of standard output, as JSON, what it runs and takes, or why it doesn't. After
 that each input's bytes on standard input are answered by a byte, 0 where it went well, and then by
-the seconds that computing took, a double, and the output's bytes.
+the seconds that it took from input to output, a double, and the output's bytes.
 """
 
 import json
@@ -46,18 +46,19 @@ def main(path: str, threads: int) -> None:
     dtype, shape = np.dtype(inputs[0]["dtype"]), inputs[0]["shape"]
     size = dtype.itemsize * int(np.prod(shape))
     while len(given := sys.stdin.buffer.read(size)) == size:
-        interpreter.set_tensor(inputs[0]["index"], np.frombuffer(given, dtype).reshape(shape))
+        image = np.frombuffer(given, dtype).reshape(shape)
         start = time.perf_counter()
         try:
+            interpreter.set_tensor(inputs[0]["index"], image)
             interpreter.invoke()
+            output = interpreter.get_tensor(outputs[0]["index"])
         except Exception as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             answers.write(b"\1")
             answers.flush()
             return
         seconds = time.perf_counter() - start
-        output = np.ascontiguousarray(interpreter.get_tensor(outputs[0]["index"]))
-        answers.write(b"\0" + struct.pack("<d", seconds) + output.tobytes())
+        answers.write(b"\0" + struct.pack("<d", seconds) + np.ascontiguousarray(output).tobytes())
         answers.flush()
 
 
