@@ -9,7 +9,7 @@ from typing import Any
 
 from mobilemod.evaluation.statistics import images_needed, upper_end
 from mobilemod.results.gpu import outcome_text
-from mobilemod.results.schema import int8_pairs, validate_record
+from mobilemod.results.schema import int8_pairs, own_ranges, validate_record
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Reference, Task
@@ -52,24 +52,14 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
     verdicts = [
         judge_file(p["name"], p["drop"], images, gates, reference, task.counted) for p in int8
     ]
-    ranges = _ranges(record)
-    pairs = [p for p in int8_pairs(record) if ranges[p[0]] == ranges[p[1]]]
+    own = own_ranges(record)
+    # Only what has the same ranges is promised to agree.
+    pairs = [p for p in int8_pairs(record) if own.get(p[0]) == own.get(p[1])]
     verdicts += [_agreement(task, a, b, pair, gates.min_agreement) for a, b, pair in pairs]
     checked = record.get("gpu") or {"images": 0, "files": []}
     return verdicts + [
         judge_gpu(entry, checked["images"], gates.min_agreement) for entry in checked["files"]
     ]
-
-
-def _ranges(record: dict) -> dict[str, str | None]:
-    """Name of an int8 file -> whose ranges it has: None for the table's, else its own.
-
-    Only files of the same are promised to agree.
-    """
-    files = record["bundle"].get("files")
-    known = files if isinstance(files, dict) else {}
-    own = {name for name, entry in known.items() if entry.get("own_ranges")}
-    return {p["name"]: p["file"] if p["file"] in own else None for p in record["predictions"]}
 
 
 def judged(record: dict, verdicts: Sequence[Verdict]) -> dict:

@@ -46,6 +46,8 @@ from mobilemod.manifest import load_bundle
 from mobilemod.results.advice import advise
 from mobilemod.results.gates import Gates, check
 from mobilemod.results.schema import build_record
+from mobilemod.results.table import text_table
+from mobilemod.results.validation.page import write_report
 from mobilemod.targets import RUNTIMES, TARGETS
 from tests.conftest import TEST_DATA
 from tests.gpus import unit_op
@@ -300,7 +302,7 @@ def test_codes_at_the_edges_are_real_numbers_here():
 # What is judged
 
 
-def test_files_of_other_ranges_are_not_promised_to_agree(tiny):
+def test_files_of_other_ranges_are_not_promised_to_agree(tmp_path):
     logits = np.eye(4, dtype=np.float32)[np.arange(400) % 4]
     other = np.roll(logits, 1, axis=0)
     rows = [
@@ -318,6 +320,10 @@ def test_files_of_other_ranges_are_not_promised_to_agree(tiny):
     assert judged == ["a / a, older", "b / b, older"]
     assert verdicts["drop: b"] == "fail" and verdicts["drop: a, older"] == "pass"
     assert len(record["agreement"]) == 10
+    said = "not by the parameter table: b, b, older; how it agrees with the others is told, not"
+    assert said in text_table(record)
+    write_report(record, [], tmp_path / "report.html", None)
+    assert said in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_advice_is_of_a_file_s_own_runtime(tiny):

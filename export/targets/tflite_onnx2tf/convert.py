@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -95,9 +93,8 @@ def _run(command: list[str], path: Path, programs: Path) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
     ) as process:
-        ends = threading.Timer(SECONDS, _kill, (process,))
+        ends = threading.Timer(SECONDS, process.kill)
         ends.start()
         try:
             for line in process.stdout:
@@ -107,15 +104,10 @@ def _run(command: list[str], path: Path, programs: Path) -> str:
         finally:
             late = not ends.is_alive()
             ends.cancel()
-            _kill(process)
+            process.kill()
     if late:
         raise UserError(f"onnx2tf took longer than {SECONDS} s")
     return "".join(lines)
-
-
-def _kill(process: subprocess.Popen) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def made_file(folder: Path, precision: str) -> Path:
