@@ -176,7 +176,7 @@ bench-setup: onnx2tf
 	$(PIP) -r benchmarks/requirements.txt
 
 bench-latency: setup
-	$(BIN)/python -m benchmarks.latency --models $(BENCH_MODELS) $(DATA_OPTION) --out "$(BENCH_OUT)"
+	MOBILEMOD_ONNX2TF="$(ONNX2TF)" $(BIN)/python -m benchmarks.latency --models $(BENCH_MODELS) $(DATA_OPTION) --out "$(BENCH_OUT)"
 
 # The web app, built into apps/web/dist; `harness serve` hands it out.
 web: $(WEB)/node_modules/.done

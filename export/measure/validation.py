@@ -97,10 +97,14 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         if not target.has(RUNNING):
             print(f"{entry.file}: left out: {target.facts.lacks[RUNNING]}", file=sys.stderr)
             continue
-        role = "int8" if entry.precision == "int8" else "float"
-        name = f"{entry.target} {entry.precision}"
-        found.append(Candidate(name, role, entry.file, entry.target, sha256=entry.sha256))
+        found.append(_of_file(entry))
     return found
+
+
+def _of_file(entry: ModelFile, runtime: str | None = None) -> Candidate:
+    role = "int8" if entry.precision == "int8" else "float"
+    name = ", ".join(filter(None, (f"{entry.target} {entry.precision}", runtime)))
+    return Candidate(name, role, entry.file, entry.target, None, entry.sha256, runtime)
 
 
 def in_runtime(bundle: Bundle, runtime: str) -> list[Candidate]:
@@ -109,11 +113,8 @@ def in_runtime(bundle: Bundle, runtime: str) -> list[Candidate]:
     `UserError` where it isn't set up, or takes no file of the bundle.
     """
     programs_in(RUNTIMES[runtime])
-    found = [
-        dataclasses.replace(c, name=f"{c.name}, {runtime}", runtime=runtime)
-        for c in candidates(bundle)
-        if c.target and get_target(c.target).runtime_code(runtime)
-    ]
+    entries = bundle.manifest.files
+    found = [_of_file(e, runtime) for e in entries if get_target(e.target).runtime_code(runtime)]
     if not found:
         names = (n for n in TARGETS if get_target(n).runtime_code(runtime))
         suffixes = " and ".join(suffixes_of(names))
