@@ -19,7 +19,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import require_replaceable
-from mobilemod.harness.stamp import read_stamp, stamped
+from mobilemod.stamp import read_stamp, stamped
 from mobilemod.targets import RUNTIMES, TARGETS
 from mobilemod.targets.facts import Environment
 

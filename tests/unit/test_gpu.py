@@ -23,12 +23,12 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.harness.gpu import install, places
 from mobilemod.harness.gpu.places import GpuPlace, gpu_places
-from mobilemod.harness.stamp import STAMP
 from mobilemod.manifest import Bundle
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.table import text_table
 from mobilemod.results.validation.page import write_report
+from mobilemod.stamp import STAMP
 from tests.gpus import probe, unit_op
 from tests.tiny_bundle import SIZE, draw_data, make_bundle, network
 

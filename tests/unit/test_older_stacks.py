@@ -33,6 +33,7 @@ from export.targets.base import ModelInfo
 from export.targets.environment import folder_of, last_error, programs_in, recipe_of, set_up
 from export.targets.target import get_target, require_packages, target_of_file
 from export.targets.tflite.older import running as older
+from export.targets.tflite.placement.partitions import RuntimeRefusal
 from export.targets.tflite.running import Edge
 from export.targets.tflite_onnx2tf import convert as onnx2tf
 from export.targets.tflite_onnx2tf.check import precision_of
@@ -41,13 +42,13 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import write_json
-from mobilemod.harness.stamp import STAMP
 from mobilemod.manifest import load_bundle
 from mobilemod.results.advice import advise
 from mobilemod.results.gates import Gates, check
 from mobilemod.results.schema import build_record
 from mobilemod.results.table import text_table
 from mobilemod.results.validation.page import write_report
+from mobilemod.stamp import STAMP
 from mobilemod.targets import RUNTIMES, TARGETS
 from tests.conftest import TEST_DATA
 from tests.gpus import unit_op
@@ -287,6 +288,17 @@ def test_a_file_of_onnx2tf_is_read_and_run(tmp_path, capsys):
     assert logits.dtype == np.float32 and logits.shape == (4,) and logits.std() > 0
     with pytest.raises(UserError, match="no diff of its files"):
         target.open_taps(FILE)
+
+
+def test_a_file_that_litert_crashes_on_is_refused(monkeypatch):
+    from export.targets.tflite_onnx2tf import running
+
+    def crashes(path: str):
+        raise RuntimeRefusal("crashes with SIGABRT")
+
+    monkeypatch.setattr(running, "ask_partitions", crashes)
+    with pytest.raises(UserError, match="doesn't load the file: crashes with SIGABRT$"):
+        target_of_file(FILE).load(FILE)
 
 
 def test_codes_at_the_edges_are_real_numbers_here():
