@@ -33,6 +33,11 @@ SOC        ?= SM8750
 # Where SwiftShader lies; WITH_GPU=1: `validate` runs files on a GPU too.
 GPU        ?= $(or $(MOBILEMOD_GPU),.gpu)
 WITH_GPU   ?=
+# Environments of their own, for packages that need others' older versions.
+ONNX2TF    ?= $(or $(MOBILEMOD_ONNX2TF),.venv-onnx2tf)
+TFLITE_RUNTIME ?= $(or $(MOBILEMOD_TFLITE_RUNTIME),.venv-tflite-runtime)
+# tflite-runtime: `validate` runs `.tflite` files in it too.
+RUNTIME    ?=
 BENCH_MODELS ?= efficientmod_xxs
 BENCH_OUT  ?= build/latency
 APPS       ?= web,android,ios
@@ -62,7 +67,7 @@ DATA_OPTION := $(if $(DATA),--data "$(DATA)" $(if $(CLASSES),--classes "$(CLASSE
 MEASURED    := $(DATA_OPTION) $(if $(SPLIT),--split "$(SPLIT)")
 
 .PHONY: all setup data train export validate stress search inspect report bench arm64 gpu swift coreai qnn \
-  compile bench-setup bench-latency web apps test-apps test test-slow test-long lint clean
+  onnx2tf tflite-runtime compile bench-setup bench-latency web apps test-apps test test-slow test-long lint clean
 .DELETE_ON_ERROR:
 
 all:
@@ -102,13 +107,14 @@ train: setup
 	  $(if $(CONFIG),--config "$(CONFIG)")
 
 export: setup
-	$(CLI) export $(if $(NETWORK),--network "$(NETWORK)",--model $(MODEL)) \
+	MOBILEMOD_ONNX2TF="$(ONNX2TF)" $(CLI) export $(if $(NETWORK),--network "$(NETWORK)",--model $(MODEL)) \
 	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(DATA_OPTION) \
 	  --targets $(TARGETS) --recipe $(RECIPE) --out "$(OUT)"
 
 # DEVICE has a default for `bench`; here it counts where it was given.
 validate: setup
-	MOBILEMOD_ARM64="$(ARM64)" MOBILEMOD_GPU="$(GPU)" $(AROUND) $(CLI) validate "$(OUT)" $(MEASURED) \
+	MOBILEMOD_ARM64="$(ARM64)" MOBILEMOD_GPU="$(GPU)" MOBILEMOD_TFLITE_RUNTIME="$(TFLITE_RUNTIME)" \
+	  $(AROUND) $(CLI) validate "$(OUT)" $(MEASURED) $(if $(RUNTIME),--runtime $(RUNTIME)) \
 	  $(if $(AUDIT_ONLY),--audit-only) $(if $(LIMIT),--limit $(LIMIT)) $(if $(WITH_GPU),--gpu) \
 	  $(if $(filter-out file,$(origin DEVICE)),--device "$(DEVICE)" $(if $(GATES),--gates "$(GATES)") \
 	    $(if $(filter-out file,$(origin THREADS)),--threads $(THREADS)) \
@@ -155,15 +161,22 @@ qnn: setup
 compile: setup
 	$(CLI) compile "$(OUT)" --soc "$(SOC)" --qnn "$(QNN)"
 
-# What `bench-latency` compares with: ONNX Runtime, and onnx2tf in an environment of its own.
-bench-setup: setup
+# onnx2tf for TARGETS=tflite:onnx2tf, in an environment of its own, and what writes its ONNX; few
+# need it.
+onnx2tf: setup
+	$(PIP) --no-deps -r export/targets/tflite_onnx2tf/requirements-onnx.txt
+	$(BIN)/python -m export.targets.environment onnx2tf --out "$(ONNX2TF)"
+
+# tflite-runtime for RUNTIME=tflite-runtime, in an environment of its own.
+tflite-runtime: setup
+	$(BIN)/python -m export.targets.environment tflite-runtime --out "$(TFLITE_RUNTIME)"
+
+# What `bench-latency` compares with: ONNX Runtime, and onnx2tf.
+bench-setup: onnx2tf
 	$(PIP) -r benchmarks/requirements.txt
-	$(PYTHON) -m venv .venv-onnx2tf
-	.venv-onnx2tf/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  -r benchmarks/requirements-onnx2tf.txt
 
 bench-latency: setup
-	$(BIN)/python -m benchmarks.latency --models $(BENCH_MODELS) $(DATA_OPTION) --out "$(BENCH_OUT)"
+	MOBILEMOD_ONNX2TF="$(ONNX2TF)" $(BIN)/python -m benchmarks.latency --models $(BENCH_MODELS) $(DATA_OPTION) --out "$(BENCH_OUT)"
 
 # The web app, built into apps/web/dist; `harness serve` hands it out.
 web: $(WEB)/node_modules/.done

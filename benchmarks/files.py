@@ -7,6 +7,10 @@ versions of a runtime, a process each: each file here and with the Python packag
 
 pip install --target DIR --no-deps executorch==1.4.1
 python -m benchmarks.files net_int8.pte net_float32.pte --other DIR
+
+Or each `.tflite` file here and in tflite-runtime (`make tflite-runtime`):
+
+python -m benchmarks.files net_int8.tflite net_float32.tflite --tflite-runtime
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure.machine import machine
-from benchmarks.measure.rounds import Round, Timer, examine, measure, take_rounds
+from benchmarks.measure.rounds import ElsewhereTimer, Round, Timer, examine, measure, take_rounds
 from benchmarks.measure.series import per_round, ratio, spread
 from benchmarks.reports.command import command
 from benchmarks.reports.latency_report import aligned
@@ -36,12 +40,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=40, help="rounds that count")
     parser.add_argument("--patience", type=float, default=1, help="minutes for quieter rounds")
     parser.add_argument("--other", type=Path, help="folder of another version of the runtime")
+    parser.add_argument("--tflite-runtime", action="store_true", help="also in tflite-runtime")
     args = parser.parse_args(argv)
     for path in args.files:
         if not path.is_file():
             raise UserError(f"{path}: no such file")
     if min(args.rounds, args.size) < 1 or args.patience < 0:
         raise UserError("--rounds and --size must be 1 or more, --patience 0 or more")
+    if args.tflite_runtime and (args.other or any(p.suffix != ".tflite" for p in args.files)):
+        raise UserError("--tflite-runtime runs .tflite files, and doesn't go with --other")
     if args.other and not args.other.is_dir():
         raise UserError(f"{args.other}: no such folder; pip install --target makes one")
     return args
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     """Load, compare, time; a table on standard output."""
     drawn = np.random.default_rng(0).normal(size=(IMAGES, 3, args.size, args.size))
     images = drawn.astype(np.float32)
-    if args.other:
+    if args.other or args.tflite_runtime:
         return versions(args, images[:1])
     seen = [examine(path, images) for path in args.files]
     for path, quality in zip(args.files, seen, strict=True):
@@ -74,7 +81,12 @@ def run(args: argparse.Namespace) -> None:
 
 def versions(args: argparse.Namespace, image: np.ndarray) -> None:
     """Time each file in both versions of its runtime; a table on standard output."""
-    here, there = (Timer(1, args.files, image, 3, p) for p in (None, args.other.resolve()))
+    there = (
+        Timer(1, args.files, image, 3, args.other.resolve())
+        if args.other
+        else ElsewhereTimer(args.files, image, 3)
+    )
+    here = Timer(1, args.files, image, 3)
     timers = {"here": here, "there": there}
     rounds = take_rounds(timers, len(args.files), args.rounds, 60 * args.patience)
     table = [["file", "here", "ms", "other", "ms", "time ×, here over other", "95 %"]]

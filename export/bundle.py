@@ -26,6 +26,7 @@ from export.lowering import LoweringJob, LoweringResult, copy_into, lower, tool_
 from export.source import Source, checkpoint_record, find_prepared, open_source, source_of
 from export.tables import table_file
 from export.targets.base import ModelInfo
+from export.targets.environment import version_of
 from export.targets.target import get_target, require_packages
 from mobilemod import __version__
 from mobilemod.data.dataset import DataSet
@@ -50,6 +51,7 @@ from mobilemod.progress import progress
 from mobilemod.targets import DEFAULTS, TARGETS
 from mobilemod.tasks import DEFAULT, task_field
 from mobilemod.workers import peak_memory, worker_pool
+from quantization.calibration import CalibrationImages
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import CALIBRATION_FILE, Prepared
 from quantization.program import make_table, quantize
@@ -88,6 +90,11 @@ class ExportConfig:
         for target in self.targets:
             get_target(target)
             require_packages(target)
+            if TARGETS[target].own_ranges and self.data is None:
+                raise UserError(
+                    f"target {target} observes ranges of its own, on images: give --data DIR "
+                    "(DATA=… with make)"
+                )
         if not self.targets:
             raise UserError(f"no target given; known: {', '.join(TARGETS)}")
 
@@ -134,7 +141,7 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
     labels = tuple(e["label"] for e in source.labels)
     classifier = source.task.name == DEFAULT
     info = ModelInfo(source.name, labels, preprocess, source.origin, classifier)
-    values = _manifest(source, recipe, prepared, preprocess)
+    values = _manifest(source, recipe, prepared, config.targets)
     check_draft(values)
     images = _golden_images(config, source, preprocess)
     results, left_out = _lower_all(source, prepared, config, tables, info, images)
@@ -206,22 +213,25 @@ def _lower_all(
         for state in (source.canonical.state(), prepared.state)
     )
     pixels = [image.pixels for image in images[1 : 1 + CHECKED_IMAGES]]
-    jobs = [
-        LoweringJob(
-            target,
-            structure,
-            own if table is None else quantized,
-            source.weights if table is None else prepared.calibration.weights,
-            table,
-            info,
-            config.check,
-            np.stack(pixels) if pixels else None,
-            half,
-        )
-        for target in config.targets
-        for table, half in ((tables[TARGETS[target].form], False), (None, True), (None, False))
-        if TARGETS[target].half_twin or not half
-    ]
+    observed = _observed(source, config)
+    jobs = []
+    for facts in (TARGETS[target] for target in config.targets):
+        for precision in ("int8", facts.twin, *facts.more_floats):
+            ours = precision == "int8" and not facts.own_ranges
+            jobs.append(
+                LoweringJob(
+                    facts.name,
+                    structure,
+                    quantized if ours else own,
+                    prepared.calibration.weights if ours else source.weights,
+                    tables[facts.form] if ours else None,
+                    info,
+                    config.check,
+                    np.stack(pixels) if pixels else None,
+                    precision,
+                    observed if facts.own_ranges else None,
+                )
+            )
     done: dict[int, LoweringResult] = {}
     left_out: list[str] = []
     with worker_pool() as pool:
@@ -236,6 +246,15 @@ def _lower_all(
     return [(job, done[i]) for i, job in enumerate(jobs) if i in done], left_out
 
 
+def _observed(source: Source, config: ExportConfig) -> np.ndarray | None:
+    """The images that the table is made of, uint8 (N, H, W, 3), where a target wants them too."""
+    if not any(TARGETS[target].own_ranges for target in config.targets):
+        return None
+    count = load_recipe(config.recipe_name).calibration_images
+    folder = source.read(config.data, "train").spread(count)
+    return CalibrationImages(folder, source.preprocess).pixels
+
+
 def _add_file(
     folder: Path,
     job: LoweringJob,
@@ -248,7 +267,7 @@ def _add_file(
     copy_into(result.path, path)
     names = Names(list(tables.values()))
     audit = audit_graph(get_target(job.target).read_graph(path), path, names)
-    if job.table is not None:
+    if job.precision == "int8":
         require_int8(audit, min_int8_share, left)
     return {
         "file": path.name,
@@ -360,10 +379,12 @@ def _origin(target: str, precision: str) -> str:
 
 
 def _manifest(
-    source: Source, recipe: Recipe, prepared: Prepared, preprocess: Preprocess
+    source: Source, recipe: Recipe, prepared: Prepared, targets: tuple[str, ...]
 ) -> dict[str, Any]:
     """The manifest's values before there are files."""
     observed = prepared.calibration
+    elsewhere = (e for e in (TARGETS[name].environment for name in targets) if e is not None)
+    tools = tool_versions() | {e.package: version_of(e) for e in elsewhere}
     return {
         "schema": SCHEMA,
         "model": source.name,
@@ -371,7 +392,7 @@ def _manifest(
         "num_classes": source.num_classes,
         **dataclasses.asdict(source.origin),
         "labels": list(source.labels),
-        "preprocess": preprocess.to_dict(),
+        "preprocess": source.preprocess.to_dict(),
         "recipe": {"name": recipe.name, "file": RECIPE_FILE},
         "form": {"file": FORM_FILE, **explained(source.canonical)},
         "checkpoint": checkpoint_record(source),
@@ -382,7 +403,7 @@ def _manifest(
             "weights": observed.weights,
             "doubts": list(observed.doubts),
         },
-        "tools": {"mobilemod": __version__, **tool_versions()},
+        "tools": {"mobilemod": __version__, **tools},
         "files": [],
         "golden": [],
         "accuracy": None,

@@ -23,6 +23,7 @@ from export.checking import MEND, check_lowered, suspected
 from export.half import Half
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
+from export.targets.environment import recipe_of
 from export.targets.target import Target, get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
@@ -47,8 +48,9 @@ class LoweringJob:
     form: a canonical form as `Canonical.to_dict` has it. state: its weights, of a float twin the
     checkpoint's, else those prepared for quantization; arrays, as tensors would go to a worker by
     file descriptors, which break where one is stopped. weights: their digest. table: None for the
-    float twins; half: the float16 one of a target that has it beside another. check: compare the
-    file with its program, on the drawn card and `images`, uint8 (N, H, W, 3).
+    float files. check: compare the file with its program, on the drawn card and `images`, uint8
+    (N, H, W, 3). asked: the precision, where the table doesn't tell. observed: for a target with
+    ranges of its own, uint8 (N, H, W, 3), what it observes them on.
     """
 
     target: str
@@ -59,14 +61,20 @@ class LoweringJob:
     info: ModelInfo
     check: bool = True
     images: np.ndarray | None = field(default=None, compare=False)
-    half: bool = False
+    asked: str = ""
+    observed: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def precision(self) -> str:
-        """ "int8", or the float twin's format."""
-        if self.table is not None:
-            return "int8"
-        return "float16" if self.half else TARGETS[self.target].twin
+        """ "int8", or the float file's format."""
+        if self.asked or self.table is None:
+            return self.asked or TARGETS[self.target].twin
+        return "int8"
+
+    @property
+    def half(self) -> bool:
+        """Whether it is lowered from the network in float16, beside a float twin."""
+        return self.precision == "float16" and bool(TARGETS[self.target].half_arithmetic)
 
     @property
     def file_name(self) -> str:
@@ -77,22 +85,37 @@ class LoweringJob:
     def program(self) -> LoweringJob:
         """The job without its labels and name, which change nothing in the lowered program."""
         labels = tuple(f"class {i}" for i in range(len(self.info.labels)))
-        info = dataclasses.replace(self.info, name="model", labels=labels, origin=Origin())
+        info = dataclasses.replace(
+            self.info,
+            name="model",
+            labels=labels,
+            origin=Origin(),
+            precision=self.precision,
+            images=self.observed,
+        )
         return dataclasses.replace(self, info=info)
+
+    @property
+    def observed_digest(self) -> str:
+        """sha256 of `observed`, "" where there is none."""
+        return "" if self.observed is None else hashlib.sha256(self.observed.tobytes()).hexdigest()
 
     def key(self) -> str:
         """sha256 of everything that decides the file's bytes."""
+        environment = TARGETS[self.target].environment
         parts = {
             "target": self.target,
+            "precision": self.precision,
+            "observed": self.observed_digest,
             "form": self.form,
             "weights": self.weights,
             "table": self.table and self.table.to_dict(),
-            "half": self.half,
             "labels": self.info.labels,
             "preprocess": self.info.preprocess.to_dict(),
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
             "tools": tool_versions(),
+            "elsewhere": environment and recipe_of(environment),
             "code": code_digest(*made_by(self.target)),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -145,7 +168,7 @@ def lower(job: LoweringJob) -> LoweringResult:
     cached = source.exists()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    int8 = job.table is not None
+    int8 = job.precision == "int8"
     if not cached or needs_check:
         state = {name: torch.from_numpy(value) for name, value in job.state.items()}
         canonical = Canonical.from_dict(job.form, state)
@@ -161,9 +184,11 @@ def lower(job: LoweringJob) -> LoweringResult:
         if needs_check:
             with quiet():
                 images = job.info.preprocess.normalize(pixels)
-                check_lowered(
-                    target, program.info, source, form, module, images, job.file_name, not job.half
-                )
+                # Where a float file parts, no ranges decide.
+                one = None if job.observed is None else job.observed[:1]
+                info = dataclasses.replace(program.info, images=one)
+                whole = not job.half
+                check_lowered(target, info, source, form, module, images, job.file_name, whole)
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -152,6 +152,18 @@ def make_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def draw_data(root: Path, count: int) -> Path:
+    """A data folder for the bundle: `count` drawn images of each class, some darker."""
+    rng = np.random.default_rng(1)
+    for i, wnid in enumerate(IDS):
+        folder = root / "val" / wnid
+        folder.mkdir(parents=True)
+        for j in range(count):
+            pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) // (1 + (i + j) % 3)
+            Image.fromarray(pixels).save(folder / f"{j}.png")
+    return root
+
+
 # What a shell would take for commands, and what some file systems would not take.
 HOSTILE_NAMES = (
     "it's", 'a "b" c', "$(touch x)", "`id`; rm -rf .", "-rf", "é 漢", "a&b|c>d", "\\ *",

@@ -95,7 +95,9 @@ def measure(
     return take_rounds(timers, len(paths), rounds, patience)
 
 
-def take_rounds(timers: dict[Any, Timer], files: int, rounds: int, patience: float) -> list[Round]:
+def take_rounds(
+    timers: dict[Any, Timer | ElsewhereTimer], files: int, rounds: int, patience: float
+) -> list[Round]:
     """As `measure`, of timers that have `files` files each; they are closed at the end."""
     taken: list[Round] = []
     try:
@@ -123,7 +125,7 @@ def quietest(taken: list[Round], count: int) -> list[Round]:
     return [taken[i] for i in sorted(ranked[:count])]
 
 
-def _round(timers: dict[Any, Timer], order: list[int]) -> Round:
+def _round(timers: dict[Any, Timer | ElsewhereTimer], order: list[int]) -> Round:
     start, busy, own = time.perf_counter(), busy_seconds(), 0.0
     runs = {}
     for n, timer in timers.items():
@@ -179,6 +181,36 @@ class Timer:
         self.connection.close()
         self.process.terminate()
         self.process.join()
+
+
+class ElsewhereTimer:
+    """As `Timer`, of `.tflite` files in tflite-runtime, a process each, on one thread."""
+
+    def __init__(self, paths: list[Path], image: np.ndarray, runs: int):
+        from export.targets.tflite.older.running import open_file
+
+        self.files, self.image, self.runs = [open_file(path) for path in paths], image, runs
+        self.runtimes: list[str] = []
+
+    def wait(self, seconds: float) -> list[str]:
+        """What runs the files: they are loaded."""
+        del seconds
+        return [file.description for file in self.files]
+
+    def round(self, order: list[int]) -> tuple[list[list[float]], float]:
+        """One round, as `Timer.round`; a thread that computes all the while keeps one core busy."""
+        start = time.perf_counter()
+        taken = []
+        for file in (self.files[i] for i in order):
+            begin = time.perf_counter()
+            while time.perf_counter() - begin < WARM_UP_MS / 1e3:
+                file.timed(self.image)
+            taken.append([file.timed(self.image)[1] * 1e3 for _ in range(self.runs)])
+        return taken, time.perf_counter() - start
+
+    def close(self) -> None:
+        """End the processes."""
+        self.files.clear()
 
 
 def _serve(

@@ -1,39 +1,21 @@
-"""The routes through ONNX: ONNX Runtime, and onnx2tf to TFLite.
-
-onnx2tf needs TensorFlow and an older NumPy, so it runs in an environment of its own.
-"""
+"""The routes through ONNX: ONNX Runtime, and onnx2tf to TFLite."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from mobilemod.errors import UserError
+from export.targets.environment import folder_of
+from export.targets.tflite_onnx2tf.convert import INPUT, convert, made_file, write_onnx
+from mobilemod.targets.tflite_onnx2tf import FACTS
 
 if TYPE_CHECKING:
     # Not part of what these files are made by: a cache would lose them with each change of ours.
     from benchmarks.routes.network import CalibratedNetwork
-
-INPUT, OUTPUT = "image", "logits"
-# From 20 on ONNX has Gelu as one op. Before, it is spelled out with Erf: onnx2tf's file then asks
-# for TensorFlow's own Erf, which LiteRT lacks, and ONNX Runtime is slower.
-OPSET = 20
-ONNX2TF_SECONDS = 1800
-ONNX2TF_ENV = "MOBILEMOD_ONNX2TF"
-# The name under which onnx2tf looks for calibration images before it tries to download some.
-ONNX2TF_IMAGES = "calibration_image_sample_data_20x128x128x3_float32.npy"
-ONNX2TF_FILES = {
-    "float32": "model_float32.tflite",
-    "int8": "model_full_integer_quant.tflite",
-    "dynamic": "model_dynamic_range_quant.tflite",
-}
 
 
 def onnx_published(network: CalibratedNetwork, path: Path) -> None:
@@ -47,16 +29,7 @@ def onnx_mobile(network: CalibratedNetwork, path: Path) -> None:
 
 
 def _write_onnx(module: nn.Module, network: CalibratedNetwork, path: Path) -> None:
-    torch.onnx.export(
-        module,
-        network.sample(),
-        str(path),
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        opset_version=OPSET,
-        external_data=False,
-        verbose=False,
-    )
+    write_onnx(module, network.sample(), path)
 
 
 def ort_int8(network: CalibratedNetwork, path: Path, source: Path) -> None:
@@ -107,64 +80,17 @@ def _quantize_onnx(network: CalibratedNetwork, path: Path, source: Path, **optio
 
 def onnx2tf_environment() -> Path:
     """The folder of onnx2tf's virtual environment; it need not exist."""
-    return Path(os.environ.get(ONNX2TF_ENV, Path(__file__).parents[2] / ".venv-onnx2tf"))
+    return folder_of(FACTS.environment)
 
 
 def onnx2tf_folder(network: CalibratedNetwork, path: Path, source: Path) -> None:
-    """A folder with onnx2tf's float, dynamic-range and full-integer files (option -oiqt).
-
-    Raises `UserError` where the environment is absent or onnx2tf fails.
-    """
-    programs = (onnx2tf_environment() / "bin").absolute()
-    if not (programs / "onnx2tf").exists():
-        raise UserError(f"no onnx2tf in {programs.parent}; run 'make bench-setup'")
-    path.mkdir()
-    (path / "model.onnx").write_bytes(source.read_bytes())
-    # onnx2tf normalizes by itself. Given by -cind instead, the images also go into its check of
-    # axis orders, which then picks wrong ones.
+    """A folder with all files that onnx2tf makes; raises as `convert`."""
     mean, std = (np.array(v, np.float32)[:, None, None] for v in (network.mean, network.std))
     pixels = np.moveaxis((network.images * std + mean).clip(0, 1), 1, -1)
-    np.save(path / ONNX2TF_IMAGES, np.ascontiguousarray(pixels))
-    command = ["onnx2tf", "-v", "error", "-i", "model.onnx", "-o", "out", "-oiqt"]
-    for option, values in (("-qnm", network.mean), ("-qns", network.std)):
-        command += [option, f"[[[[{','.join(map(str, values))}]]]]"]
-    # It starts onnxsim by name, and converts wrongly without it.
-    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    command[0] = str(programs / command[0])
-    try:
-        done = subprocess.run(
-            command,
-            cwd=path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=ONNX2TF_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"onnx2tf took longer than {ONNX2TF_SECONDS} s") from None
-    # It goes on after a failed precision, so that the float file may be all there is.
-    if not (path / "out" / ONNX2TF_FILES["float32"]).exists():
-        raise UserError(f"onnx2tf: {last_error(done.stdout + done.stderr)}")
-    for name in ONNX2TF_FILES.values():
-        if (path / "out" / name).exists():
-            os.replace(path / "out" / name, path / name)
-    shutil.rmtree(path / "out")
-    for name in ("model.onnx", ONNX2TF_IMAGES):
-        (path / name).unlink()
-
-
-def last_error(output: str) -> str:
-    """The line that says most in a failed program's output: the last one that names an error."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "Error:" in line]
-    return (errors or lines or ["no output"])[-1][:300]
+    convert(source, path, pixels, network.mean, network.std)
 
 
 def onnx2tf_file(precision: str, network: CalibratedNetwork, path: Path, folder: Path) -> None:
     """One precision out of `onnx2tf_folder`'s folder; `UserError` where onnx2tf didn't write it."""
     del network
-    source = folder / ONNX2TF_FILES[precision]
-    if not source.exists():
-        raise UserError(f"onnx2tf wrote no {source.name}")
-    os.link(source, path)
+    os.link(made_file(folder, precision), path)

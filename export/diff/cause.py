@@ -139,7 +139,7 @@ def _rule(side: _Side) -> str:
     """How one file computes, in words."""
     facts = side.named.taps.graph.facts
     half = side.named.half and not side.named.int8
-    return f"{side.named.label} {(half and facts.half_twin) or facts.arithmetic}"
+    return f"{side.named.label} {(half and facts.half_arithmetic) or facts.arithmetic}"
 
 
 def _structure(sides: list[_Side], extra: list[list[str]], figures: dict[str, Any]) -> Cause:

@@ -179,7 +179,9 @@ def _outcome(
 
 
 def _target(bundle: Bundle, config: SearchConfig) -> str:
-    there = {entry.target for entry in bundle.manifest.files}
+    # A recipe says nothing to what observes ranges of its own.
+    targets = {entry.target for entry in bundle.manifest.files}
+    there = {target for target in targets if not TARGETS[target].own_ranges}
     known = sorted((t for t in TARGETS if t in there), key=lambda t: not TARGETS[t].searched_first)
     target = config.target or next(iter(known), None)
     if target is None or target not in there:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from export.bundle_parts import BundleKey, OpenedBundle, open_bundle
 from export.lowering import tool_versions
 from export.measure.batches import Batch, cached, over_batches
 from export.quiet import quiet
+from export.targets.environment import programs_in, version_of
 from export.targets.target import get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.corruptions import Condition
@@ -34,11 +35,15 @@ from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.validation.page import write_report
 from mobilemod.results.verdict import Verdict
 from mobilemod.sealed import KEY, read_sealed, sealed
+from mobilemod.targets import RUNTIMES, TARGETS, suffixes_of
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Task
 from mobilemod.workers import worker_pool
 from quantization.calibration import cache_path, weights_digest
 from quantization.program import quantize
+
+if TYPE_CHECKING:
+    from mobilemod.manifest_schema import ModelFile
 
 CHUNK = 32
 # Images that torch and the evaluator compute at once: few, so that their tensors stay in the cache.
@@ -51,7 +56,8 @@ REPORT_FOLDER, RECORD_FILE = "report", "validation.json"
 class Candidate:
     """One thing whose predictions are taken: the network, its quantized program, or a file.
 
-    sha256: of a file, as the manifest has it.
+    sha256: of a file, as the manifest has it. runtime: what runs it where that isn't the target's
+    own, by package.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Candidate:
     target: str | None = None
     form: str | None = None
     sha256: str | None = None
+    runtime: str | None = None
 
 
 # Of one chunk by candidate's name: what the task keeps of the outputs (n, …), what ran it.
@@ -90,9 +97,28 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         if not target.has(RUNNING):
             print(f"{entry.file}: left out: {target.facts.lacks[RUNNING]}", file=sys.stderr)
             continue
-        role = "int8" if entry.precision == "int8" else "float"
-        name = f"{entry.target} {entry.precision}"
-        found.append(Candidate(name, role, entry.file, entry.target, sha256=entry.sha256))
+        found.append(_of_file(entry))
+    return found
+
+
+def _of_file(entry: ModelFile, runtime: str | None = None) -> Candidate:
+    role = "int8" if entry.precision == "int8" else "float"
+    name = ", ".join(filter(None, (f"{entry.target} {entry.precision}", runtime)))
+    return Candidate(name, role, entry.file, entry.target, None, entry.sha256, runtime)
+
+
+def in_runtime(bundle: Bundle, runtime: str) -> list[Candidate]:
+    """The files that another runtime of this machine takes, by its package.
+
+    `UserError` where it isn't set up, or takes no file of the bundle.
+    """
+    programs_in(RUNTIMES[runtime])
+    entries = bundle.manifest.files
+    found = [_of_file(e, runtime) for e in entries if get_target(e.target).runtime_code(runtime)]
+    if not found:
+        names = (n for n in TARGETS if get_target(n).runtime_code(runtime))
+        suffixes = " and ".join(suffixes_of(names))
+        raise UserError(f"{bundle.folder} has no file for {runtime}: it runs {suffixes} files")
     return found
 
 
@@ -117,11 +143,16 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
     if candidate.target is not None:
         target = get_target(candidate.target)
         path = bundle.file(candidate.file)
+        runtime, code = candidate.runtime, target.code("running")
         with quiet():
-            runner = target.load(path)
+            runner = target.load_in(runtime, path) if runtime else target.load(path)
         # Looked at again: it may have been replaced while it was loaded.
         bundle.file(candidate.file)
-        read = bundle.hashes[candidate.file][0], code_digest(*target.code("running"))
+        read = [bundle.hashes[candidate.file][0]]
+        if runtime:
+            read += [runtime, version_of(RUNTIMES[runtime])]
+            code = target.runtime_code(runtime)
+        read.append(code_digest(*code))
         return _Predictor(runner.run_many, runner.description, " ".join(read))
     canonical = opened.canonical if candidate.form is None else opened.quantized_canonical
     read: list[Any] = [canonical.structure, weights_digest(canonical.state())]
@@ -224,27 +255,30 @@ def validate_bundle(
     gates: Gates,
     limit: int | None = None,
     gpu: dict[str, Any] | None = None,
+    runtimes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Measure a bundle on `data`'s validation images and write `report/` into it.
 
     `report/validation.json` is the record, `report/report.html` the page for people. Without
     `data` the report holds the audit and says that accuracy was not measured; a measured report
     is then left as it is. gpu: what `export.measure.gpu` found out, which goes into the record.
+    runtimes: packages of others that files are run in too.
     """
     bundle = load_bundle(folder)
+    further = [c for runtime in runtimes for c in in_runtime(bundle, runtime)]
     files = bundle.manifest.files
     audits = {f.file: {"bytes": f.bytes, **f.audit.model_dump()} for f in files}
     info = {
         "model": bundle.manifest.model,
         **bundle.origin,
         "manifest": bundle.identity,
-        "files": {f.file: {"bytes": f.bytes, "sha256": f.sha256} for f in files},
+        "files": {f.file: _file_info(f) for f in files},
     }
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
     reasons, left_out, about = [], {}, {}
     if data is not None:
         images = read_validation_images(bundle, data, limit)
-        answers = predict(bundle, images, candidates(bundle))
+        answers = predict(bundle, images, candidates(bundle) + further)
         predictions, damaged = answers.predictions[None], answers.damaged
         reasons, left_out = answers.reasons, images.left_out
         about = images.about(OpenedBundle(bundle).calibrated_on)
@@ -268,6 +302,11 @@ def validate_bundle(
     if predictions:
         record_accuracy(bundle, accuracy_record(record))
     return record, verdicts
+
+
+def _file_info(entry: ModelFile) -> dict[str, Any]:
+    own = {"own_ranges": True} if TARGETS[entry.target].own_ranges else {}
+    return {"bytes": entry.bytes, "sha256": entry.sha256, **own}
 
 
 def accuracy_record(record: dict[str, Any]) -> dict[str, Any]:

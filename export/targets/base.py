@@ -32,7 +32,8 @@ class Origin:
 class ModelInfo:
     """What a lowering writes into the file beside the network.
 
-    labels: of its outputs, in order. classifier: they are classes.
+    labels: of its outputs, in order. classifier: they are classes. For one that observes ranges of
+    its own: precision, the file's; images, uint8 (N, H, W, 3), what it observes them on.
     """
 
     name: str
@@ -40,6 +41,8 @@ class ModelInfo:
     preprocess: Preprocess
     origin: Origin = Origin()
     classifier: bool = True
+    precision: str = ""
+    images: np.ndarray | None = None
 
 
 def common_path(module: nn.Module) -> str:

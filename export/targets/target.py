@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.targets.environment import programs_in
 from mobilemod.errors import NOT_EVERYWHERE, UserError, unknown
 from mobilemod.targets import TARGETS, facts_of_file, suffixes_in_words
 from mobilemod.targets.facts import Facts
@@ -58,6 +59,15 @@ class Target:
     def load(self, path: Path, threads: int = 1) -> Runner:
         """What runs the file here."""
         return self._part("running", path).load(path, threads)
+
+    def load_in(self, runtime: str, path: Path, threads: int = 1) -> Runner:
+        """What runs the file in another of its runtimes, by package."""
+        return importlib.import_module(*self.runtime_code(runtime)).load(path, threads)
+
+    def runtime_code(self, runtime: str) -> tuple[str, ...]:
+        """The module of a further runtime, as `code`; none for one that doesn't run these files."""
+        found = (r.code for r in self.facts.runtimes if r.package == runtime)
+        return tuple(f"{__package__}.{code}.running" for code in found)
 
     def read_graph(self, path: Path) -> FileGraph:
         """The file's graph, from the file alone."""
@@ -124,10 +134,12 @@ def require_packages(name: str) -> None:
     """Raises `UserError` where what writes a target's files isn't installed here."""
     missing = [p for p in TARGETS[name].packages if importlib.util.find_spec(p) is None]
     if missing:
-        asked = (t for t in TARGETS.values() if not t.on_request)
+        asked = (t for t in TARGETS.values() if not (t.on_request or t.environment))
         rest = ",".join(t.name for t in asked if all(map(importlib.util.find_spec, t.packages)))
         install = TARGETS[name].installed_by or "make setup"
         raise UserError(
             f"target {name} needs {' and '.join(missing)}, not installed here: run '{install}', "
             f"or give --targets {rest} (TARGETS=…); {NOT_EVERYWHERE}"
         )
+    if (environment := TARGETS[name].environment) is not None:
+        programs_in(environment)

@@ -29,7 +29,9 @@ def advise(bundle: Bundle) -> dict[str, Any]:
     files = {(e.target, e.precision == "int8"): e.file for e in bundle.manifest.files}
     metric = bundle.task.metric
     accuracy = bundle.manifest.accuracy or {}
-    measured = {p["file"]: p for p in accuracy.get("predictions", ()) if p["file"]}
+    # A file's first row is of its own runtime.
+    rows = reversed(accuracy.get("predictions", ()))
+    measured = {p["file"]: p for p in rows if p["file"]}
     places = []
     for place, words in PLACES.items():
         uses = sorted(

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobilemod.evaluation.statistics import images_needed, upper_end
 from mobilemod.results.gpu import outcome_text
-from mobilemod.results.schema import int8_pairs, validate_record
+from mobilemod.results.schema import int8_pairs, own_ranges, validate_record
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Reference, Task
@@ -34,7 +34,8 @@ class Gates:
 
 
 def check(record: dict, gates: Gates) -> list[Verdict]:
-    """A verdict for each int8 file's drop, each pair of int8 files, and each file on a GPU.
+    """A verdict for each int8 file's drop, each pair of int8 files of the same ranges, and each
+    file on a GPU.
 
     A record without predictions has nothing to judge: the list is empty. A record with
     predictions but without an int8 file or without the torch float reference fails, so that a
@@ -51,7 +52,9 @@ def check(record: dict, gates: Gates) -> list[Verdict]:
     verdicts = [
         judge_file(p["name"], p["drop"], images, gates, reference, task.counted) for p in int8
     ]
-    pairs = int8_pairs(record)
+    own = own_ranges(record)
+    # Only what has the same ranges is promised to agree.
+    pairs = [p for p in int8_pairs(record) if own.get(p[0]) == own.get(p[1])]
     verdicts += [_agreement(task, a, b, pair, gates.min_agreement) for a, b, pair in pairs]
     checked = record.get("gpu") or {"images": 0, "files": []}
     return verdicts + [

@@ -21,7 +21,15 @@ from mobilemod.results.spec import SCHEMA_VERSION, validate_record
 from mobilemod.tasks import DEFAULT, get_task, task_field
 from mobilemod.tasks.task import Task
 
-__all__ = ["SCHEMA_VERSION", "build_record", "int8_pairs", "json_ready", "validate_record"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "build_record",
+    "int8_pairs",
+    "json_ready",
+    "own_ranges",
+    "own_ranges_text",
+    "validate_record",
+]
 
 MEASURES = ("int8", "float", "program")  # roles whose drop against the reference is taken
 
@@ -174,6 +182,23 @@ def int8_pairs(record: dict) -> list[tuple[str, str, dict | None]]:
     found = {frozenset((a["reference"], a["other"])): a for a in record["agreement"]}
     names = [p["name"] for p in record["predictions"] if p["role"] == "int8"]
     return [(a, b, found.get(frozenset((a, b)))) for a, b in combinations(names, 2)]
+
+
+def own_ranges(record: dict) -> dict[str, str]:
+    """Name of an int8 prediction whose ranges aren't the parameter table's -> its file."""
+    files = record["bundle"].get("files")
+    own = {n for n, e in files.items() if e.get("own_ranges")} if isinstance(files, dict) else ()
+    rows = record["predictions"]
+    return {p["name"]: p["file"] for p in rows if p["role"] == "int8" and p["file"] in own}
+
+
+def own_ranges_text(record: dict) -> str:
+    """A sentence on those; "" where there are none."""
+    names = ", ".join(own_ranges(record))
+    return names and (
+        f"int8 by ranges of its writer's own, not by the parameter table: {names}; how it agrees "
+        "with the others is told, not judged"
+    )
 
 
 def json_ready(value: Any) -> Any:

@@ -10,6 +10,7 @@ from mobilemod.results.axes import linear, nice_ticks, upright
 from mobilemod.results.gpu import ROWS_HEAD, gpu_rows
 from mobilemod.results.markup import Html, join, named, table, tag
 from mobilemod.results.parts import section
+from mobilemod.results.schema import own_ranges_text
 from mobilemod.results.table import drop_text, size_text, sqnr_text
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks import task_of
@@ -168,6 +169,7 @@ def agreement(record: dict) -> Html | None:
         f"being the signal; ∞ where the {task.output} are identical. Columns are numbered as "
         "the rows."
     )
+    note = ". ".join(filter(None, (note.removesuffix("."), capital(own_ranges_text(record))))) + "."
     return section("Agreement", note, table(["model", *range(1, len(names) + 1)], rows, "matrix"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mobilemod.data.listing import left_out_text
 from mobilemod.results.gpu import ROWS_HEAD, gpu_rows
-from mobilemod.results.schema import int8_pairs, validate_record
+from mobilemod.results.schema import int8_pairs, own_ranges_text, validate_record
 from mobilemod.tasks import task_of
 
 NOT_MEASURED = "Accuracy was not measured: no model was run on labelled images."
@@ -76,7 +76,7 @@ def text_table(record: dict) -> str:
         for a, b, pair in pairs:
             cells = [f"{pair[agreement.key]:.2f}", sqnr_text(pair)] if pair else ["–", "–"]
             rows.append([f"{a} / {b}", *cells])
-        lines += ["", *aligned(rows)]
+        lines += ["", *aligned(rows), *filter(None, [own_ranges_text(record)])]
     if checked := record.get("gpu"):
         table = [list(ROWS_HEAD), *gpu_rows(checked)]
         lines += ["", *aligned(table, left=frozenset({0, 1, len(ROWS_HEAD) - 1}))]

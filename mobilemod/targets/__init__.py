@@ -21,6 +21,10 @@ TARGETS: dict[str, Facts] = {f.name: f for f in sorted(_FACTS, key=lambda f: (f.
 DEFAULTS = tuple(n for n, facts in TARGETS.items() if not (facts.installed_by or facts.on_request))
 
 
+# What else runs files of theirs on this machine: package -> its environment.
+RUNTIMES = {r.package: r for facts in TARGETS.values() for r in facts.runtimes}
+
+
 def suffixes_of(names: Iterable[str]) -> tuple[str, ...]:
     """The suffixes of the files of these targets."""
     return tuple(TARGETS[name].suffix for name in names)

@@ -11,7 +11,8 @@ FACTS = Facts(
     packages=("coreai", "coreai_torch"),
     installed_by="make coreai",
     arithmetic="computes in float32 on codes that were read back",
-    half_twin="rounds to float16 but within norms, as its weights and biases are",
+    more_floats=("float16",),
+    half_arithmetic="rounds to float16 but within norms, as its weights and biases are",
     relatives=(".aimodelc", ".aimodelx"),
     lacks={
         "cut": "no profile of Core AI files here: its runtime on this system is no phone's",

@@ -39,19 +39,40 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """A Python environment of its own, for packages that can't stand beside this kit's.
+
+    package: the one that it is for; python: the version of Python that it has builds for. folder:
+    where it is set up, variable: the environment variable that names another one. installed_by: the
+    command that sets it up. code: the package in `export.targets` that speaks with it, and holds
+    its requirements.txt.
+    """
+
+    package: str
+    python: str
+    folder: str
+    variable: str
+    installed_by: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """One runtime.
 
     place: where its files stand among those of a bundle, the least first. suffix: of its files;
     relatives: of files of its family that nothing here reads. form: the mobile form that it is
     lowered from; fold: whether int8 weights are folded into their codes before. twin: the
-    precision of its float file; half_twin: how a float16 one that is written beside it computes, in
-    words that follow a file's name, "" where none is. searched_first: whether a search for a
-    recipe takes it where a bundle holds several. packages: what writes its files; not every machine
-    has a build of them. installed_by: the command that installs them, "" where they come with the
-    environment; else the target is lowered to only where it is asked for, as with on_request.
-    lacks: part of `export.targets.target.Target` that it doesn't have -> what a user is told.
-    holds: the targets whose parts its files are made of. uses: where its files are shipped to.
+    precision of its float file; more_floats: those of further ones; half_arithmetic: how a further
+    float16 file computes that is lowered from a network in float16, in words that follow a file's
+    name, "" where none is. searched_first: whether a search for a recipe takes it where a bundle
+    holds several. packages: what writes its files; not every machine has a build of them.
+    installed_by: the command that installs them, "" where they come with the environment;
+    else the target is lowered to only where it is asked for, as with on_request. lacks: part of
+    `export.targets.target.Target` that it doesn't have -> what a user is told. holds: the targets
+    whose parts its files are made of. uses: where its files are shipped to. environment: what its
+    files are written in, None for this one. own_ranges: its int8 file's scales aren't the table's:
+    what writes it observes its own, on the images that the table was made of. runtimes: what else runs its files on this machine.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -83,8 +104,12 @@ class Facts:
     npu: bool = False
     searched_first: bool = False
     on_request: bool = False
-    half_twin: str = ""
+    more_floats: tuple[str, ...] = ()
+    half_arithmetic: str = ""
     holds: tuple[str, ...] = ()
+    environment: Environment | None = None
+    own_ranges: bool = False
+    runtimes: tuple[Environment, ...] = ()
 
     @property
     def runs_here(self) -> bool:

@@ -1,6 +1,16 @@
 """TFLite: LiteRT with its default delegate, XNNPACK."""
 
-from mobilemod.targets.facts import Facts, Use
+from mobilemod.targets.facts import Environment, Facts, Use
+
+# LiteRT's predecessor, of apps that were never moved.
+TFLITE_RUNTIME = Environment(
+    package="tflite-runtime",
+    python="3.11",
+    folder=".venv-tflite-runtime",
+    variable="MOBILEMOD_TFLITE_RUNTIME",
+    installed_by="make tflite-runtime",
+    code="tflite.older",
+)
 
 FACTS = Facts(
     name="tflite",
@@ -18,6 +28,7 @@ FACTS = Facts(
     int16=True,
     npu=True,
     searched_first=True,
+    runtimes=(TFLITE_RUNTIME,),
     uses=(
         Use(
             "android-npu",

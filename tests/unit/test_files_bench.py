@@ -16,6 +16,7 @@ def test_bad_options_are_told(tmp_path):
         ([str(tmp_path / "b.pte")], "b.pte: no such file"),
         ([str(there), "--rounds", "0"], "--rounds"),
         ([str(there), "--patience", "-1"], "--patience"),
+        ([str(there), "--tflite-runtime", "--other", str(tmp_path)], "doesn't go with --other"),
     ):
         with pytest.raises(UserError, match=said):
             parse(words)

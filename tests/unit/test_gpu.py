@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from PIL import Image
 
 from export.measure import gpu as measure
 from export.measure.validation import Answers, Candidate
@@ -24,14 +23,14 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.harness.gpu import install, places
 from mobilemod.harness.gpu.places import GpuPlace, gpu_places
-from mobilemod.harness.stamp import STAMP
 from mobilemod.manifest import Bundle
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.table import text_table
 from mobilemod.results.validation.page import write_report
+from mobilemod.stamp import STAMP
 from tests.gpus import probe, unit_op
-from tests.tiny_bundle import IDS, SIZE, make_bundle, network
+from tests.tiny_bundle import SIZE, draw_data, make_bundle, network
 
 TARGET = get_target("tflite")
 LOG = """\
@@ -234,14 +233,7 @@ def test_records_of_before_are_read():
 def tiny(tmp_path_factory) -> tuple[Path, Path]:
     """A tiny bundle, and a folder of images for it."""
     root = tmp_path_factory.mktemp("gpu")
-    rng = np.random.default_rng(1)
-    for i, wnid in enumerate(IDS):
-        folder = root / "data" / "val" / wnid
-        folder.mkdir(parents=True)
-        for j in range(3):
-            pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) // (1 + (i + j) % 3)
-            Image.fromarray(pixels).save(folder / f"{j}.png")
-    return make_bundle(root / "bundle"), root / "data"
+    return make_bundle(root / "bundle"), draw_data(root / "data", 3)
 
 
 def test_wrong_answers_of_a_gpu_fail_the_gate(tiny, monkeypatch):

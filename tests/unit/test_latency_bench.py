@@ -18,7 +18,6 @@ from benchmarks.reports.latency_report import checks_table, missing_lines, row_r
 from benchmarks.routes import plain_routes
 from benchmarks.routes.candidates import Candidate, check_skip, plain_candidates
 from benchmarks.routes.network import CalibratedNetwork, bundle_network
-from benchmarks.routes.plain_onnx import last_error
 from benchmarks.routes.plain_routes import ROUTES, build, cached_path
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
@@ -379,12 +378,3 @@ def test_no_images(monkeypatch):
     monkeypatch.delenv("MOBILEMOD_DATA", raising=False)
     with pytest.raises(UserError, match="give --data DIR"):
         parse([])
-
-
-def test_last_error_of_a_failed_program():
-    output = (
-        "INFO fine\nTraceback:\n  File x\nValueError: Shape must be rank 4\n\nCall arguments:\n x"
-    )
-    assert last_error(output) == "ValueError: Shape must be rank 4"
-    assert last_error("killed\n") == "killed"
-    assert last_error("") == "no output"

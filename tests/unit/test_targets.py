@@ -32,6 +32,7 @@ RUNTIMES = {
     "coreai": {"coreai", "coreai_torch"},
     "executorch:coreml": {"executorch", "coremltools"},
     "executorch:vulkan": {"executorch"},
+    "tflite:onnx2tf": {"ai_edge_litert"},
 }
 SECONDS = 3.0
 
@@ -54,6 +55,7 @@ def test_rows_and_folders_are_the_same_in_the_order_of_a_bundle():
         ("a.coreml.pte", ".coreml.pte", "executorch:coreml"),
         ("a.b.vulkan.pte", ".vulkan.pte", "executorch:vulkan"),
         ("a.other.pte", ".pte", "executorch"),
+        ("a.onnx2tf.tflite", ".onnx2tf.tflite", "tflite:onnx2tf"),
         (".coreml.pte", ".pte", "executorch"),
         ("a.coreml", ".coreml", None),
         (".pte", "", None),
@@ -66,7 +68,7 @@ def test_a_file_is_of_the_target_with_the_longest_suffix(file, suffix, name):
     assert (facts and facts.name) == name
 
 
-@pytest.mark.parametrize("name", ["a.coreml.pte", "a.vulkan.pte"])
+@pytest.mark.parametrize("name", ["a.coreml.pte", "a.vulkan.pte", "a.onnx2tf.tflite"])
 def test_no_host_runs_what_another_s_delegate_is_for(name):
     """The suffix of what the host runs ends theirs."""
     assert suffix_of(Path(name)) not in get_driver("host").suffixes()
@@ -122,7 +124,7 @@ def test_what_is_lacking_is_told(name, part, tmp_path):
 def test_names_and_suffixes_that_nothing_here_knows(tmp_path):
     with pytest.raises(UserError, match="known: executorch, tflite, coreml, coreai"):
         get_target("tflit")
-    with pytest.raises(UserError, match="give .pte, .tflite, .*.aimodel, .coreml.pte or .vulkan"):
+    with pytest.raises(UserError, match=r"give .pte, .*, .vulkan.pte or .onnx2tf.tf"):
         target_of_file(tmp_path / "a.mlmodel")
     with pytest.raises(UserError, match="no known model file; expected .pte, .tflite, .mlp"):
         target_of_file(tmp_path / "a.onnx")

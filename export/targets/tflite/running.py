@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -19,29 +22,72 @@ RESOLVERS = {
     XNNPACK: OpResolverType.AUTO,
     "cpu": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
 }
+CODES = ("int8", "uint8")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A file's input or output. dtype: as NumPy calls it; scale, zero_point: of codes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def of(cls, detail: Mapping[str, Any]) -> Edge:
+        """From what the interpreter tells of a tensor."""
+        scale, zero_point = detail["quantization"]
+        shape = tuple(int(d) for d in detail["shape"])
+        return cls(shape, np.dtype(detail["dtype"]).name, float(scale), int(zero_point))
+
+    @property
+    def known(self) -> bool:
+        """Whether real numbers can be told from it."""
+        return self.dtype == "float32" or (self.dtype in CODES and self.scale > 0)
+
+    def taken(self, x: np.ndarray) -> np.ndarray:
+        """float32 (1, 3, H, W) in the file's layout and numbers."""
+        x = np.asarray(x, np.float32)
+        if self.shape[-1] == 3:
+            x = x.transpose(0, 2, 3, 1)
+        if self.dtype in CODES:
+            limits = np.iinfo(self.dtype)
+            x = np.rint(x / np.float32(self.scale)) + self.zero_point
+            x = x.clip(limits.min, limits.max)
+        return np.ascontiguousarray(x, self.dtype)
+
+    def given(self, y: np.ndarray) -> np.ndarray:
+        """float32 (K,) of what the file gives."""
+        y = y.reshape(-1).astype(np.float32)
+        return (y - self.zero_point) * np.float32(self.scale) if self.dtype in CODES else y
+
+
+def check_edges(path: Path, inputs: list[Edge], outputs: list[Edge]) -> tuple[Edge, Edge]:
+    """The one input and output; `UserError` where there are others."""
+    if len(inputs) != 1 or len(outputs) != 1 or not (inputs[0].known and outputs[0].known):
+        raise UserError(
+            f"{path}: not an image classifier with one input and one output, float32 or int8"
+        )
+    return inputs[0], outputs[0]
 
 
 def load(path: Path, threads: int = 1) -> Runner:
-    """A `Runner` of the file; takes float32 (1, 3, H, W) whatever the file's own layout is."""
+    """A `Runner` of the file; takes float32 (1, 3, H, W) whatever the file's own layout and
+    numbers are."""
     interpreter = open_interpreter(path, threads)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1 or inputs[0]["dtype"] != np.float32:
-        raise UserError(f"{path}: not an image classifier with one float32 input and one output")
+    image, answer = check_edges(path, [*map(Edge.of, inputs)], [*map(Edge.of, outputs)])
     source, target = inputs[0]["index"], outputs[0]["index"]
-    shape = tuple(int(d) for d in inputs[0]["shape"])
-    channels_last = shape[-1] == 3
 
     def run(x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, np.float32)
-        if channels_last:
-            x = x.transpose(0, 2, 3, 1)
-        interpreter.set_tensor(source, np.ascontiguousarray(x))
+        interpreter.set_tensor(source, image.taken(x))
         try:
             interpreter.invoke()
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: the TFLite runtime fails: {reason}") from None
-        return interpreter.get_tensor(target).reshape(-1).astype(np.float32)
+        return answer.given(interpreter.get_tensor(target))
 
     version = metadata.version("ai-edge-litert")
     return Runner(f"LiteRT {version}, XNNPACK, {threads} thread{'s'[: threads != 1]}", run)

@@ -20,6 +20,7 @@ from export.verbs.options import (
     refuse,
 )
 from mobilemod.errors import UserError
+from mobilemod.targets import RUNTIMES
 
 SUMMARY = "accuracy drop and agreement of a bundle's files"
 EXAMPLE = "mobilemod validate dist/efficientmod_xxs --data DIR"
@@ -36,19 +37,24 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gpu", action="store_true",
                    help="also run the files that a GPU of this machine takes there, on 20 images: "
                    "ops outside, agreement with the processor")  # fmt: skip
+    p.add_argument("--runtime", choices=RUNTIMES, metavar="NAME",
+                   help="also run the files that it takes in another runtime of this machine: "
+                   f"{', '.join(RUNTIMES)}")  # fmt: skip
     device_options(p, " (--device)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
     from export.measure.gpu import check_gpu
-    from export.measure.validation import measured_before, validate_bundle
+    from export.measure.validation import in_runtime, measured_before, validate_bundle
+    from mobilemod.manifest import load_bundle
     from mobilemod.results.gates import Gates
     from mobilemod.results.table import text_table
 
     if args.device is not None:
         if args.gpu:
             raise UserError("--gpu is of this machine; it doesn't go with --device")
+        refuse(args, ("runtime",), "is of this machine; it doesn't go with --device")
         return _run_validate_devices(args)
     refuse(args, ("gates", "threads", "sustained", "files"), "goes with --device")
     limits = given(args, ("max_drop", "max_upper", "min_agreement"))
@@ -60,9 +66,14 @@ def run(args: argparse.Namespace) -> int:
         )
     if data is None and args.gpu:
         raise UserError("--gpu needs images: give --data DIR, and no --audit-only")
+    if data is None and args.runtime:
+        raise UserError("--runtime needs images: give --data DIR, and no --audit-only")
+    runtimes = (args.runtime,) if args.runtime else ()
+    for runtime in runtimes:
+        in_runtime(load_bundle(args.bundle), runtime)
     # First: whether there is a GPU shows at once, the rest takes long.
     gpu = check_gpu(args.bundle, data, args.limit) if args.gpu else None
-    record, verdicts = validate_bundle(args.bundle, data, gates, args.limit, gpu)
+    record, verdicts = validate_bundle(args.bundle, data, gates, args.limit, gpu, runtimes)
     report = args.bundle / "report" / "report.html"
     lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
     if not record["measured"]:

@@ -16,8 +16,8 @@ import numpy as np
 from mobilemod.errors import UserError, unknown
 from mobilemod.harness.arm64.pins import PROCESSOR, PROCESSORS, PYTHON, Processor
 from mobilemod.harness.arm64.process import reason
-from mobilemod.harness.stamp import read_stamp
 from mobilemod.harness.worker import copy_to
+from mobilemod.stamp import read_stamp
 from mobilemod.targets import suffix_of
 
 HERE = Path(__file__).parent

@@ -25,8 +25,8 @@ from mobilemod.harness.arm64.emulator import (
     recipe_digest,
 )
 from mobilemod.harness.arm64.process import reason, run_tool
-from mobilemod.harness.stamp import stamped
 from mobilemod.harness.worker.pte_native import NATIVE
+from mobilemod.stamp import stamped
 
 
 def set_up(folder: Path) -> dict[str, Any]:

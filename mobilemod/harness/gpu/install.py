@@ -15,7 +15,7 @@ from mobilemod.harness.arm64 import debian
 from mobilemod.harness.arm64.debian import Debian
 from mobilemod.harness.arm64.pins import DEBIAN_MIRROR, DEBIAN_SUITE
 from mobilemod.harness.gpu.places import DRIVER, LOADER, SWIFTSHADER, is_whole
-from mobilemod.harness.stamp import stamped
+from mobilemod.stamp import stamped
 
 # Not Chromium itself: what its packages share, of which these files need nothing but the C library.
 PACKAGE = "chromium-common"
