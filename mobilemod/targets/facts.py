@@ -72,7 +72,8 @@ class Facts:
     `export.targets.target.Target` that it doesn't have -> what a user is told. holds: the targets
     whose parts its files are made of. uses: where its files are shipped to. environment: what its
     files are written in, None for this one. own_ranges: its int8 file's scales aren't the table's:
-    what writes it observes its own, on the images that the table was made of. runtimes: what else runs its files on this machine.
+    what writes it observes its own, on the images that the table was made of. runtimes: what else
+    runs its files on this machine.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,

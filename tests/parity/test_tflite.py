@@ -24,7 +24,7 @@ from export.targets.tflite.cut import TfliteCutter
 from export.targets.tflite.edit import BUFFER_ALIGNMENT, TfliteModel
 from export.targets.tflite.metadata import LABELS_FILE, METADATA_NAME, PREPROCESS_NAME
 from export.targets.tflite.running import open_interpreter
-from export.targets.tflite.taps import TfliteTaps
+from export.targets.tflite.taps import open_taps
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
@@ -100,7 +100,7 @@ def lowered(form, tmp_path_factory):
 
 def read_constants(path: Path) -> dict[str, np.ndarray]:
     """Tensor name -> value of every constant, in the file's shape."""
-    taps = TfliteTaps(path)
+    taps = open_taps(path)
     values = {name: taps.constant(name) for name in taps.graph.tensors}
     return {name: value for name, value in values.items() if value is not None}
 

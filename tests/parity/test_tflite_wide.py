@@ -16,7 +16,7 @@ from export.checking import check_lowered
 from export.graph import CONV, DEQUANTIZE, QUANTIZE
 from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target
-from export.targets.tflite.taps import TfliteTaps
+from export.targets.tflite.taps import open_taps
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
@@ -178,7 +178,7 @@ def test_a_network_s_own_ceil_is_no_mark(recipe, tmp_path):
 
 
 def test_taps_give_16_bit_codes(lowered):
-    taps = TfliteTaps(lowered.path)
+    taps = open_taps(lowered.path)
     wide = [n for n, t in taps.graph.tensors.items() if t.dtype == "int16" and not t.constant]
     found = taps.run(IMAGES[:1], wide[:3])
     assert {v.dtype for v in found.values()} == {np.dtype("int16")}

@@ -259,7 +259,7 @@ def test_the_published_network_of_a_bundle(known_narrow, narrow_model, narrow_fo
 def test_plain_file_is_lowered_from_the_published_form(litert_file, network, expected):
     """Its depthwise kernels are whole, its norms are there, and its logits are the network's."""
     from export.targets.tflite.graph import read_graph
-    from export.targets.tflite.taps import TfliteTaps
+    from export.targets.tflite.taps import open_taps
 
     depthwise = [
         graph.tensors[n.inputs[1]].shape
@@ -269,7 +269,7 @@ def test_plain_file_is_lowered_from_the_published_form(litert_file, network, exp
     ]
     blocks = sum(network.variant.blocks)
     assert [shape[1:3] for shape in depthwise] == [(7, 7)] * blocks
-    taps = TfliteTaps(litert_file)
+    taps = open_taps(litert_file)
     constants = filter(lambda v: v is not None, map(taps.constant, taps.graph.tensors))
     norm = network.state["norm.weight"].numpy()
     assert any(np.array_equal(norm, value.ravel()) for value in constants)
