@@ -26,7 +26,10 @@ MIN_SCALE = 2.0**-14
 # XNNPACK adds int8 tensors whose scale is at least 2^-10 of the result's (its binary elementwise
 # operator refuses others); half a bit is left for rounding.
 MIN_SUMMAND = 2.0**-9
-TINY = 2.0**-40  # the least range: of a tensor that is 0 on all images
+# TFLite adds 16-bit tensors whose scale is at most 2^13 times the result's (its kernel ends the
+# process otherwise), and the least scale of an operand is that of int8 codes, widened.
+MIN_WIDE_SUM = 2.0**-13
+MIN_WIDE_SCALE = MIN_SCALE * WIDENED * MIN_WIDE_SUM
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ def activation_params(
     """
     low, high = min(float(low), 0.0), max(float(high), 0.0)
     if dtype == "int16":
-        return _wide(tensor, max(-low, high, TINY) / WIDE_MAX, low, high, source)
+        scale = max(-low, high) / WIDE_MAX
+        return _wide(tensor, max(scale, MIN_WIDE_SCALE), low, high, source)
     levels = ACTIVATION_MAX - ACTIVATION_MIN
     scale = float(np.float32(max((high - low) / levels, MIN_SCALE)))
     zero_point = int(np.clip(round(ACTIVATION_MIN - low / scale), ACTIVATION_MIN, ACTIVATION_MAX))

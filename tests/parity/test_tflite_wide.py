@@ -177,6 +177,40 @@ def test_a_network_s_own_ceil_is_no_mark(recipe, tmp_path):
     assert any(n.op == "ceil" for n in TARGET.read_graph(path).nodes)
 
 
+def test_a_sum_that_would_end_the_process_is_refused(lowered, tmp_path):
+    """Its 16-bit kernel aborts where operands are too large for the result's scale."""
+    name = next(n for n in lowered.table.entries if n.endswith(":centered"))
+    entry = lowered.table.entries[name]
+    least = dataclasses.replace(entry, scale=(entry.scale[0] * 2.0**-14,))
+    table = dataclasses.replace(lowered.table, entries={**lowered.table.entries, name: least})
+    program = quantize(lowered.form, table, FACTS.fold)
+    with pytest.raises(ValueError, match="operands are over 8,192 times as large"):
+        TARGET.lower(program, INFO, tmp_path / "a.tflite", int8=True)
+
+
+class Dead(nn.Module):
+    """A residual stream that is 0 on every image, as an untrained network may have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 1)
+        self.last = nn.Linear(8, 2)
+        for parameter in (*self.first.parameters(), *self.second.parameters()):
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last((x + self.second(x)).mean((2, 3)))
+
+
+def test_a_stream_of_zeros_runs(tmp_path):
+    form = canonical_form(Dead().eval(), (3, SIZE, SIZE)).form(FORMS[FACTS.form])
+    path = tmp_path / "a.tflite"
+    program = quantize(form, small_table(form, FACTS, IMAGES, "npu16"), FACTS.fold)
+    TARGET.lower(program, INFO, path, int8=True)
+    TARGET.check(path, program, IMAGES)
+
+
 def test_taps_give_16_bit_codes(lowered):
     taps = open_taps(lowered.path)
     wide = [n for n, t in taps.graph.tensors.items() if t.dtype == "int16" and not t.constant]

@@ -23,6 +23,9 @@ def take_marks(model: TfliteModel) -> None:
     _widen(model)
     _join(model)
     _lengthen_biases(model)
+    for op in model.graph.operators:
+        if hasattr(op.builtinOptions, "potScaleInt16"):
+            op.builtinOptions.potScaleInt16 = False  # a kernel for powers of two is another one
 
 
 def _widen(model: TfliteModel) -> None:
@@ -51,8 +54,6 @@ def _widen(model: TfliteModel) -> None:
         op.inputs = [codes[i] if i in codes else _wide(model, i) for i in read]
         (quantize,) = readers[int(behind[0].outputs[0])]
         op.outputs, quantize.outputs = quantize.outputs, op.outputs
-        if hasattr(op.builtinOptions, "potScaleInt16"):
-            op.builtinOptions.potScaleInt16 = False  # scales are no powers of two
     model.drop_unread()
 
 

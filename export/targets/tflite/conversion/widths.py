@@ -16,7 +16,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
-from quantization.params import WIDE_MAX, WIDE_MIN, WIDENED
+from quantization.params import MIN_WIDE_SUM, WIDE_MAX, WIDE_MIN, WIDENED
 
 Q = torch.ops.quantized_decomposed
 QUANTIZE, DEQUANTIZE = Q.quantize_per_tensor.default, Q.dequantize_per_tensor.default
@@ -24,6 +24,7 @@ MARK = torch.ops.aten.ceil.default
 # How torch.export begins the names of parameters, buffers and constants.
 HELD = ("p_", "b_", "c_")
 ATEN = torch.ops.aten
+SUMS = (ATEN.add.Tensor, ATEN.sub.Tensor)
 # Ops with 16-bit kernels that compute them well. Others stay float: none has one but rsqrt, whose
 # kernel interpolates between 513 values and is 40 % off where codes are small.
 WIDE = (
@@ -99,19 +100,25 @@ def _widen(graph: Graph, node: Node, read: dict[Node, Node], results: list[Node]
     for source, held in read.items():
         if _constant(held):
             continue
-        args = held.args[1:] if held.args[-1] is torch.int16 else wide(held)
-        if joined:
-            args = results[0].args[1:] if results[0].args[-1] is torch.int16 else wide(results[0])
+        args = _wide_args(results[0] if joined else held)
         if args != held.args[1:]:
             marked = _marked(graph, node, source)
             node.replace_input_with(source, _pair(graph, node, marked, args))
+    if node.target in SUMS:
+        _require_summands(node, read, results)
     for result in results:
-        narrow = result.args[-1] is torch.int8
-        made = _pair(graph, result, node, wide(result)) if narrow else node
-        if narrow:
-            _mark(graph, result, made)
+        if result.args[-1] is torch.int8:
+            _mark(graph, result, _pair(graph, result, node, wide(result)))
     if framed:
         _frame(graph, node, [user for user in node.users if user.target is QUANTIZE])
+
+
+def _require_summands(node: Node, read: dict[Node, Node], results: list[Node]) -> None:
+    """`ValueError` for a sum so much smaller than its operands that its kernel ends the process."""
+    scales = [_wide_args(held)[0] for held in read.values()]
+    for result in results:
+        if max(scales, default=0.0) * MIN_WIDE_SUM > _wide_args(result)[0]:
+            raise ValueError(f"{node.name}: its operands are over 8,192 times as large as the sum")
 
 
 def _frame(graph: Graph, node: Node, results: list[Node]) -> None:
@@ -120,6 +127,11 @@ def _frame(graph: Graph, node: Node, results: list[Node]) -> None:
         node.replace_input_with(source, _marked(graph, node, source))
     for result in results:
         _mark(graph, result, node)
+
+
+def _wide_args(pair: Node) -> tuple[Any, ...]:
+    """The 16-bit parameters of a quantize or dequantize, or those that hold its int8 codes."""
+    return pair.args[1:] if pair.args[-1] is torch.int16 else wide(pair)
 
 
 def _constant(pair: Node | None) -> bool:
