@@ -30,6 +30,7 @@ from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import atomic_folder, write_json
 from mobilemod.forms.form import Form
 from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
+from mobilemod.results.advice import shipping
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.validation.page import write_report
@@ -273,6 +274,7 @@ def validate_bundle(
         **bundle.origin,
         "manifest": bundle.identity,
         "files": {f.file: _file_info(f) for f in files},
+        "shipping": shipping(bundle),
     }
     predictions, targets, names, damaged, paths = [], np.zeros(0, np.int64), [], [], None
     reasons, left_out, about = [], {}, {}

@@ -52,6 +52,18 @@ def advise(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def shipping(bundle: Bundle) -> list[dict[str, Any]]:
+    """Of each place the best file of the bundle: `where` in words, `file` and `engine` (null where
+    none serves there), `why`, `ran`, and `make`, as `advise` has them."""
+    found = []
+    for place in advise(bundle)["places"]:
+        held = (choice for choice in place["choices"] if choice["file"])
+        best = next(held, place["choices"][0])
+        keys = ("file", "engine", "why", "ran", "make")
+        found.append({"where": place["words"], **{k: best[k] for k in keys}})
+    return found
+
+
 def _devices(bundle: Bundle) -> dict[str, str]:
     """What the self-test of every unit came to, by device that the bundle was measured on."""
     latest = latest_records(read_records(bundle.folder / DEVICES))

@@ -8,7 +8,7 @@ import pytest
 
 from export.verbs.main import main
 from mobilemod.manifest import load_bundle
-from mobilemod.results.advice import NOT_MEASURED, advice_text, advise
+from mobilemod.results.advice import NOT_MEASURED, advice_text, advise, shipping
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import PLACES
 from tests.harness.conftest import make_bundle
@@ -60,6 +60,16 @@ def test_a_recipe_that_is_for_another_place_is_told(bundle):
     assert told("npu16")["android-npu"] == [None]
     assert told("npu16")["android-dot"][0].endswith("--recipe cpu")
     assert told("npu16")["x86"] == [None]  # where float is shipped
+
+
+def test_a_report_says_where_int8_pays(bundle):
+    """The best file there is of each place, and float where int8 isn't faster."""
+    rows = {row["where"]: row for row in shipping(load_bundle(bundle))}
+    assert set(rows) == set(PLACES.values())
+    held = {e.file: e.precision for e in load_bundle(bundle).manifest.files}
+    assert held[rows[PLACES["android-dot"]]["file"]] == "int8"
+    assert held[rows[PLACES["x86"]]["file"]] != "int8"
+    assert "1.05 times" in rows[PLACES["x86"]]["why"]
 
 
 def test_measured_figures_are_told(bundle):

@@ -43,7 +43,12 @@ AUDITS = {
     },
     "model.pte": {"int8_mac_share": np.float32(0.9913), "transposes": 0, "note": HOSTILE},
 }
-INFO = {"model": HOSTILE, "files": {"model.tflite": {"bytes": 5_400_000, "sha256": "0" * 64}}}
+SHIPPED = {"where": HOSTILE, "file": "model.tflite", "engine": "LiteRT", "why": "fast", "ran": "here"}
+INFO = {
+    "model": HOSTILE,
+    "files": {"model.tflite": {"bytes": 5_400_000, "sha256": "0" * 64}},
+    "shipping": [{**SHIPPED, "make": None}, {**SHIPPED, "make": "mobilemod export --recipe cpu"}],
+}
 
 
 def synthetic(noise: float = 0.35) -> tuple[list[Predictions], np.ndarray]:
@@ -427,6 +432,12 @@ def test_report_shows_the_figures(record: dict, tmp_path: Path):
     passed = page_of(record, tmp_path / "p.html", gates=Gates(50, 100, 10))
     assert "All 3 gates passed" in passed.text
     assert (tmp_path / "p.html").read_bytes() != (tmp_path / "r.html").read_bytes()
+
+
+def test_report_says_where_each_file_goes(record: dict, tmp_path: Path):
+    text = page_of(record, tmp_path / "report.html").text
+    assert "Where to ship which file" in text
+    assert "another recipe is the faster one here: mobilemod export --recipe cpu" in text
 
 
 def test_report_is_the_same_each_time(record: dict, tmp_path: Path):

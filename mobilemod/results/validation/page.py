@@ -50,6 +50,7 @@ def write_report(
             *task_of(record).sections(record, thumb),
             sections.audits(record),
             image_cards.worst(record, thumb),
+            _shipping(record),
         ]
     else:
         parts.append(sections.audits(record))
@@ -129,6 +130,23 @@ def _tiles(record: dict) -> Html | None:
     found.append((f"{record['data']['images']:,}", "images"))
     found.append((f"{len(record['disagreements']):,}", "images on which int8 differs"))
     return tiles(found)
+
+
+def _shipping(record: dict) -> Html | None:
+    """Which file goes where, so where int8 pays; older records don't tell."""
+    entries: list[Html] = []
+    for entry in record["bundle"].get("shipping", ()):
+        what = entry["file"] or f"none here: {entry['make']}"
+        why = f"{entry['why']} (run on: {entry['ran']})"
+        if entry["file"] and entry["make"]:
+            why += f"; another recipe is the faster one here: {entry['make']}"
+        told = tag("dd", tag("strong", what), f", {entry['engine']}: {why}")
+        entries += [tag("dt", entry["where"]), told]
+    note = (
+        "The best file of this bundle for each place, as mobilemod advise tells. Speed and "
+        "instructions are of efficientmod_xxs and weren't measured in this run."
+    )
+    return section("Where to ship which file", note, tag("dl", *entries)) if entries else None
 
 
 def _damaged(record: dict) -> Html | None:
