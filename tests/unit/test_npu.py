@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from export.graph import FileGraph, FileNode, FileTensor
 from export.npu.compile import inspect_npu, npu_target
 from export.npu.lists import LISTS
 from export.npu.qualcomm import LIBRARY, PACKAGE, VARIABLE, find_compiler, read_acceptance
+from export.targets.base import ModelInfo
+from export.targets.target import get_target
 from export.verbs.main import main
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from quantization.program import quantize
 from tests.commands import ROOT
+from tests.parity.small import SIZE, small_form, small_table
 
 MODELS = ROOT / "tests" / "data" / "models"
 DYNAMIC = MODELS / "t_dynamic_wi8_afp32.tflite"  # no NPU computes its convolutions
@@ -117,13 +123,26 @@ def test_a_damaged_file_is_one_line(compiler, capsys, tmp_path):
 
 def test_a_compiled_file_is_a_program_of_the_chips(compiler, tmp_path):
     """The float one whole: its ops are one call of what the compiler made."""
-    from export.targets.target import get_target
-
     out = tmp_path / "compiled.tflite"
     made = compiler.compile(MODELS / "lt_float.tflite", CHIP, out)
     assert made.acceptance.selected == made.acceptance.ops and made.size == out.stat().st_size
     assert made.float_products > 0
     assert [n.op for n in get_target(npu_target()).read_graph(out).nodes] == ["DISPATCH_OP"]
+
+
+@pytest.mark.parametrize("recipe, in_float", [("cpu", True), ("npu", False), ("npu16", False)])
+def test_recipes_for_npus_leave_no_product_in_float(compiler, recipe, in_float, tmp_path):
+    """A norm, attention and convolutions: every op is taken of each, in one partition."""
+    target = get_target(npu_target())
+    images = np.random.default_rng(0).standard_normal((4, 3, SIZE, SIZE), np.float32)
+    form = small_form(target.facts)
+    program = quantize(form, small_table(form, target.facts, images, recipe), target.facts.fold)
+    path = tmp_path / "small.tflite"
+    target.lower(program, ModelInfo("small", ("a", "b"), Preprocess(size=SIZE)), path, int8=True)
+    made = compiler.compile(path, CHIP, tmp_path / "compiled.tflite")
+    accepted = made.acceptance
+    assert (accepted.selected, accepted.partitions) == (accepted.ops, 1)
+    assert (made.float_products > 0) is in_float
 
 
 @pytest.mark.slow

@@ -43,7 +43,13 @@ AUDITS = {
     },
     "model.pte": {"int8_mac_share": np.float32(0.9913), "transposes": 0, "note": HOSTILE},
 }
-SHIPPED = {"where": HOSTILE, "file": "model.tflite", "engine": "LiteRT", "why": "fast", "ran": "here"}
+SHIPPED = {
+    "where": HOSTILE,
+    "file": "model.tflite",
+    "engine": "LiteRT",
+    "why": "fast",
+    "ran": "here",
+}
 INFO = {
     "model": HOSTILE,
     "files": {"model.tflite": {"bytes": 5_400_000, "sha256": "0" * 64}},
