@@ -36,7 +36,7 @@ from quantization.params import (
     weight_params,
     widened_params,
 )
-from quantization.placement import coded_modules
+from quantization.placement import FOLLOWS, coded_modules
 from quantization.recipe import Recipe
 
 Q = torch.ops.quantized_decomposed
@@ -155,7 +155,8 @@ def make_table(
 ) -> ParameterTable:
     """Parameters of every tensor of `form` that `recipe` makes codes."""
     entries: dict[str, TensorParams] = {}
-    unit = {m.tensor for m in form.modules() if isinstance(m, Tap) and m.role in UNIT}
+    roles = {m.tensor: m.role for m in form.modules() if isinstance(m, Tap)}
+    unit = {tensor for tensor, role in roles.items() if role in UNIT}
     for module, dtype in coded_modules(form, form_name, recipe):
         name, role = module.tensor, module.role
         if isinstance(module, NamedConv2d):
@@ -176,6 +177,8 @@ def make_table(
                 raise UserError(
                     f"the calibration table lacks the tensor {key}; calibrate again with images"
                 )
+            if role in FOLLOWS:
+                role = roles.get(key, role)  # else the copy would have another range
             low, high = calibration.observed[key].range(recipe.observer_of(key, form_name, role))
             entries[name] = activation_params(name, low, high, module.source, dtype)
     share_joined(form, entries)

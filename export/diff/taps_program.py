@@ -58,6 +58,10 @@ OPS = {
 Run = Callable[["Call", list[Any]], Tensor]
 
 
+# Roles of tensors that have another's parameters and values of their own.
+COMPUTED = ("pool", "maximum", "upsample")
+
+
 @dataclass(frozen=True)
 class Ref:
     """A tensor among a call's arguments, by name."""
@@ -139,7 +143,7 @@ class ProgramTaps:
 
     def _is_new(self, name: str, tap: Tap) -> bool:
         """Whether a tap's values are no moved copy of those at another, or of a constant."""
-        if tap.source is None:
+        if tap.source is None or tap.role in COMPUTED:
             return True
         source = self.names.get(tap.source)
         if source is None:

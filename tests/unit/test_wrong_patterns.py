@@ -219,6 +219,15 @@ def test_int8_average_pooling_stays_in_the_delegate(name, tmp_path):
     assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
 
 
+def test_a_pool_behind_the_stem_has_the_stem_s_parameters():
+    """Not those of another observer: its kernels take and give codes of one scale."""
+    form = canonical_form(Pooled().eval(), (3, SIZE, SIZE)).form(XNNPACK_FORM)
+    images = torch.from_numpy(IMAGES)
+    seen = Calibration("", "", len(images), observe(form, [images], 1))
+    entries = make_table(form, "xnnpack", load_recipe("cpu"), seen).entries
+    assert entries["first:pool"].scale == entries["first:out"].scale
+
+
 class Normalized(Pooled):
     """A vector over its norm, which is kept from zero; hard swish between convolutions."""
 
