@@ -30,7 +30,6 @@ from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.efficientmod import VARIANTS, Variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
-from quantization.recipe import load_recipe
 
 CAMERA_SIZE = (640, 480)
 CAMERA_IMAGES, FRAMES_EACH = 4, 30
@@ -56,11 +55,6 @@ def main() -> None:
         weights = args.out / f"{OTHER_MODEL}.safetensors"
         weights.parent.mkdir(parents=True, exist_ok=True)
         save_file(trained_like_state(VARIANTS[OTHER_MODEL], OTHER_CLASSES), weights)
-        # A drawn network spreads every flipped code; with plain ranges and codes its outputs stay
-        # on other processors within what a self-test allows.
-        plain = {"rounding": "nearest", "clipping_check": False}
-        recipe = weights.with_suffix(".recipe.json")
-        recipe.write_text(json.dumps(load_recipe("cpu").to_dict() | plain), "utf-8")
         export_bundle(
             ExportConfig(
                 model=OTHER_MODEL,
@@ -70,7 +64,6 @@ def main() -> None:
                     few_images(args.data, args.out / "few"), classes=ClassNames(sorted=True)
                 ),
                 targets=("tflite",),
-                recipe=str(recipe),
                 size=OTHER_SIZE,
                 check=False,
             )
