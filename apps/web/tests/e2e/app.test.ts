@@ -199,6 +199,7 @@ describe("another bundle", () => {
     expect(await page.textContent("header .chip")).toBe(manifest.model);
     // A drawn network spreads every flipped code: its int8 outputs part by more between processors
     // than a self-test allows.
+    await page.click(".settings summary");
     await page.selectOption("#model-file", fileOf(OTHER_BUNDLE, "float32"));
     await page.waitForSelector(`${READY}:has-text("float32")`);
     await page.click("text=Self-test");
