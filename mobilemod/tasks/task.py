@@ -102,7 +102,7 @@ class Task:
     metrics: the first decides, all are shown. output: what the network's outputs are called; each:
     one of them; truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
     class_folders: a data set has a folder for each class, whose name is an image's target.
-    maps: outputs are maps, (N, K, h, w), of which no file is made: `create_model` gives the network.
+    maps: outputs are maps, (N, K, h, w), of which no file is made.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike.
 
