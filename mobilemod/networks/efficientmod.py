@@ -190,10 +190,26 @@ class Stage(nn.Module):
         if index + 1 < len(variant.dims):
             self.downsample = PatchEmbed(dim, variant.dims[index + 1], 3, 2, channels_last=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """What the blocks make, before the downsampling."""
         for block in self.blocks:
             x = block(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
         return x if self.downsample is None else self.downsample(x)
+
+
+def make_stages(variant: Variant, drop_path: float) -> nn.ModuleList:
+    """The stages, stochastic depth rising to `drop_path` from the first block to the last."""
+    counts = [m + a for m, a in zip(variant.blocks, variant.attention_blocks, strict=True)]
+    rates = torch.linspace(0, drop_path, sum(counts), device="cpu").tolist()
+    stages = []
+    for index, count in enumerate(counts):
+        stages.append(Stage(variant, index, rates[:count]))
+        rates = rates[count:]
+    return nn.ModuleList(stages)
 
 
 class EfficientMod(nn.Module):
@@ -207,17 +223,11 @@ class EfficientMod(nn.Module):
         super().__init__()
         self.variant = variant
         self.num_classes = num_classes
-        counts = [m + a for m, a in zip(variant.blocks, variant.attention_blocks, strict=True)]
-        rates = torch.linspace(0, drop_path, sum(counts), device="cpu").tolist()
         self.patch_embed = PatchEmbed(3, variant.dims[0], KERNEL_SIZE, 4, channels_last=False)
-        stages = []
-        for index, count in enumerate(counts):
-            stages.append(Stage(variant, index, rates[:count]))
-            rates = rates[count:]
-        self.layers = nn.ModuleList(stages)
+        self.layers = make_stages(variant, drop_path)
         self.norm = nn.LayerNorm(variant.dims[-1])
         self.head = nn.Linear(variant.dims[-1], num_classes)
-        self.apply(_init_weights)
+        self.apply(init_weights)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Features before the head's norm, (B, H/32, W/32, C)."""
@@ -230,14 +240,15 @@ class EfficientMod(nn.Module):
         return self.head(self.norm(self.forward_features(x)).mean((1, 2)))
 
 
-def _init_weights(module: nn.Module) -> None:
+def init_weights(module: nn.Module) -> None:
+    """Start values of one layer."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-def _start(model: nn.Module, scale: float) -> None:
+def start(model: nn.Module, scale: float) -> None:
     """The context's last bias is 1, so that a modulation block begins as its value branch."""
     for name, parameter in model.named_parameters():
         if name.endswith("context_layer.g.bias"):
@@ -256,5 +267,5 @@ FAMILY = Family(
     bundled={
         "efficientmod_xxs": Bundled("efficientmod_xxs.safetensors", "mobilemod", "Apache-2.0")
     },
-    start=_start,
+    start=start,
 )

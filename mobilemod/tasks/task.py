@@ -102,6 +102,7 @@ class Task:
     metrics: the first decides, all are shown. output: what the network's outputs are called; each:
     one of them; truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
     class_folders: a data set has a folder for each class, whose name is an image's target.
+    maps: outputs are maps, (N, K, h, w), of which no file is made.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike.
 
@@ -117,6 +118,7 @@ class Task:
     loss: str = "error"
     loss_unit: str = "the outputs' unit"
     class_folders: bool = False
+    maps: bool = False
     counted: bool = False
     tolerance: float = 0.0
 

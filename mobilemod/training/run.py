@@ -14,6 +14,8 @@ from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_text
 from mobilemod.networks.checkpoints import save_checkpoint
+from mobilemod.networks.registry import family_of
+from mobilemod.tasks import get_task
 from mobilemod.training.config import TrainConfig, parse_phases, read_values
 from mobilemod.training.curve import draw_curve
 from mobilemod.training.device import choose_device
@@ -43,6 +45,9 @@ def train_and_save(
     if train.classes != val.classes:
         raise UserError(f"{data}: train and val hold different classes")
     config = make_config(config_file, overrides, len(train.classes))
+    task = get_task(family_of(config.model).task)
+    if task.maps:
+        raise UserError(f"{config.model} is for {task.name}: train makes classifiers of images")
     images = load_images(train, "reading train"), load_images(val, "reading val")
     trainer = Trainer(config, *images, out, device)
     trainer.resume()

@@ -87,7 +87,7 @@ def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes
     head = state.get(f"{family.head}.weight")
     if (
         head is not None
-        and head.ndim == 2
+        and head.ndim >= 2
         and not extra
         and not lacking(state, variant, head.shape[0])
     ):
@@ -133,7 +133,7 @@ def number_of_classes(state: Mapping[str, Any], variant: Variant, num_classes: i
     """The number of classes asked for, else that of the head."""
     head = state.get(f"{family_of(variant).head}.weight")
     if num_classes is None:
-        return head.shape[0] if isinstance(head, Tensor) and head.ndim == 2 else 1000
+        return head.shape[0] if isinstance(head, Tensor) and head.ndim >= 2 else 1000
     return num_classes
 
 
