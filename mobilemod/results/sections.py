@@ -164,10 +164,10 @@ def agreement(record: dict) -> Html | None:
             cells.append(tag("td", text, style=style, title=title))
         rows.append(cells)
     note = (
-        f"Above the diagonal: share of images with {task.agreement.same}, in percent. Below: "
-        f"signal-to-noise ratio of the {task.output} in dB, the model with the smaller number "
-        f"being the signal; ∞ where the {task.output} are identical. Columns are numbered as "
-        "the rows."
+        f"Above the diagonal: share of {task.agreement.of} with {task.agreement.same}, in percent. "
+        f"Below: signal-to-noise ratio of the {task.output} in dB, the model with the smaller "
+        f"number being the signal; ∞ where the {task.output} are identical. Columns are numbered "
+        "as the rows."
     )
     note = ". ".join(filter(None, (note.removesuffix("."), capital(own_ranges_text(record))))) + "."
     return section("Agreement", note, table(["model", *range(1, len(names) + 1)], rows, "matrix"))
