@@ -112,6 +112,13 @@ class Preprocess:
         scale = max(whole[0] / width, whole[1] / height)
         return max(whole[0], round(width * scale)), max(whole[1], round(height * scale))
 
+    def placed(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Width and height that an image of these is resized to, and the window (left, top, right,
+        bottom) of it that is cropped."""
+        target = self.resized(width, height)
+        left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
+        return target, (left, top, left + self.width, top + self.height)
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The resized and cropped image, uint8 (height, width, 3).
 
@@ -119,9 +126,7 @@ class Preprocess:
         known white (see `rgb_converter`).
         """
         upright = Upright(image)
-        target = self.resized(*upright.size)
-        left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
-        window = (left, top, left + self.width, top + self.height)
+        target, window = self.placed(*upright.size)
         return resize_window(upright, target, window, INTERPOLATIONS[self.interpolation])
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
