@@ -148,6 +148,22 @@ def grey_png(codes, bits):
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
+def test_changed_files_are_codes_or_damage(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "a.png"
+    for bits in (1, 4, 8, 16):
+        good = np.frombuffer(grey_png(some_codes(classes=2), bits), np.uint8)
+        for _ in range(100):
+            changed = good.copy()
+            changed[rng.integers(0, len(good), 3)] = rng.integers(0, 256, 3)
+            path.write_bytes(changed[: rng.integers(1, len(good) + 200)].tobytes())
+            try:
+                found = label_file.read_codes(path, bool(rng.integers(2)))
+            except DamagedImage as error:
+                assert "\n" not in str(error)
+            else:
+                assert found.dtype == np.uint8 and found.ndim == 2
+
+
 def test_deep_greys_are_codes_too(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(grey_png(some_codes(), 16))
@@ -589,6 +605,7 @@ def test_the_page_shows_maps_and_classes(record, tmp_path):
     assert "An int8 file gives more than 5 % of the pixels another class on 20 of 20" in html
     assert "IoU of torch float in percent" in html and "share of pixels with the same class" in html
     assert "mIoU" in html and "sky" in html
+    assert "∞ where all answers are identical" in html and "noise ratio" not in html
 
 
 def test_the_page_of_models_that_agree_says_so(tmp_path):
