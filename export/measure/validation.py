@@ -305,7 +305,7 @@ def validate_bundle(
     require_same(load_bundle(folder, verify=False), bundle.identity)
     with atomic_folder(folder / REPORT_FOLDER) as out:
         write_json(out / RECORD_FILE, sealed(record))
-        write_report(record, verdicts, out / "report.html", paths)
+        write_report(record, verdicts, out / "report.html", paths, bundle.preprocess)
     if predictions:
         record_accuracy(bundle, accuracy_record(record))
     return record, verdicts

@@ -119,6 +119,11 @@ class Preprocess:
         left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
         return target, (left, top, left + self.width, top + self.height)
 
+    def smaller(self, side: int) -> Preprocess:
+        """The same view of an image with `side` pixels on the longer side, or as few as can be."""
+        scale = min(1.0, max(side / max(self.sides), LEAST_SIZE / min(self.sides)))
+        return dataclasses.replace(self, size=tuple(round(s * scale) for s in self.sides))
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The resized and cropped image, uint8 (height, width, 3).
 

@@ -113,7 +113,8 @@ class Task:
     class_folders: a data set has a folder for each class, whose name is an image's target.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike. numeric: what `keep`
-    leaves are numbers whose distances mean something, not codes.
+    leaves are numbers whose distances mean something, not codes. placed: answers are of places in
+    the image, so pages show it as the network sees it.
 
     N images; outputs are float32 (N, K) for K named outputs, or what `keep` leaves of them.
     """
@@ -130,6 +131,7 @@ class Task:
     counted: bool = False
     tolerance: float = 0.0
     numeric: bool = True
+    placed: bool = False
 
     @property
     def metric(self) -> Metric:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import struct
 import time
 import zlib
@@ -606,6 +607,36 @@ def test_the_page_shows_maps_and_classes(record, tmp_path):
     assert "IoU of torch float in percent" in html and "share of pixels with the same class" in html
     assert "mIoU" in html and "sky" in html
     assert "∞ where all answers are identical" in html and "noise ratio" not in html
+
+
+def test_maps_are_laid_on_what_the_network_sees(record, tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(20)]
+    for path in paths:
+        photograph(path, 60, 40)
+    paths[record["disagreements"][0]["index"]].write_bytes(b"")
+    write_report(record, (), tmp_path / "report.html", paths, Preprocess((64, 320), 0.9))
+    html = (tmp_path / "report.html").read_text("utf-8")
+    photographs = re.findall('data:image/jpeg;base64,([^"]*)', html)
+    count = sum("pictures" in d for d in record["disagreements"][1:])
+    assert len(photographs) == count * (1 + 1 + 3 + 2)
+    assert Image.open(io.BytesIO(base64.b64decode(photographs[0]))).size == (160, 32)
+    write_report(record, (), tmp_path / "report.html", paths)
+    assert "data:image/jpeg" not in (tmp_path / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("size", [224, (512, 512), (128, 1000), (17, 90)])
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_a_smaller_view_shows_the_same(tmp_path, size, fit):
+    x, y = np.meshgrid(np.linspace(0, 255, 300), np.linspace(0, 255, 200))
+    image = Image.fromarray(np.stack([x, y, 0 * x], axis=2).astype(np.uint8))
+    whole = Preprocess(size, 0.8, fit=fit)
+    small = whole.smaller(64)
+    assert max(small.sides) == 64 or min(small.sides) == 16
+    shown, seen = small.pixels(image).astype(int), whole.pixels(image).astype(int)
+    rows, columns = (
+        label_file.nearest(a, b) for a, b in zip(whole.sides, small.sides, strict=True)
+    )
+    assert np.abs(shown - seen[rows[:, None], columns]).max() < 20
 
 
 def test_the_page_of_models_that_agree_says_so(tmp_path):

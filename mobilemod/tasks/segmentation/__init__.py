@@ -275,4 +275,5 @@ TASK = Segmentation(
     loss_unit="nats",
     tolerance=5.0,
     numeric=False,
+    placed=True,
 )

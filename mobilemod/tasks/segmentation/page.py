@@ -28,8 +28,8 @@ def differing(record: dict, thumb: Thumb) -> Html | None:
     count = f"{len(found):,} of {total:,} images ({100 * len(found) / total:.1f} %)"
     text = f"An int8 file gives more than {limit:g} % of the pixels another class on {count}."
     note = (
-        f"The {len(pictured)} that agree least. Labels and maps are of what the network sees, the "
-        "photograph is its centre. Red: another class than torch float's."
+        f"The {len(pictured)} that agree least, as the network sees them. Red: another class than "
+        "torch float's."
     )
     labels = record["data"]["labels"]
     cards = [_images(d, models, labels, thumb, key) for d in pictured]
@@ -48,34 +48,32 @@ def _images(d: dict, models: list, labels: list, thumb: Thumb, key: str) -> Html
     """A row of pictures of one image."""
     pictures = d["pictures"]
     names = ", ".join(labels[c] for c in d["target"]["classes"])
-    shown = [_figure(thumb(d["index"]), "photograph"), _figure(_uri(pictures["truth"]), "labels")]
+    photograph = thumb(d["index"])
+    shown = [] if photograph is None else [_figure("photograph", photograph)]
+    shown.append(_figure("labels", photograph, pictures["truth"]))
     maps = zip(models, pictures["answers"], pictures["differences"], d[key], strict=True)
     for model, answer, difference, alike in maps:
         if answer is not None:
-            shown.append(_figure(_uri(answer), model["name"]))
+            shown.append(_figure(model["name"], photograph, answer))
         if difference is not None:
-            shown.append(_figure(_uri(difference), f"{model['name']}: {alike:.1f} % alike"))
+            said = f"{model['name']}: {alike:.1f} % alike"
+            shown.append(_figure(said, photograph, difference))
     head = tag("h3", d["image"], " ", tag("small", names, class_="soft"))
     row = tag("div", *shown, style="display: flex; gap: .6rem; flex-wrap: wrap")
     return tag("div", head, row)
 
 
-def _figure(source: str | None, caption: str) -> Html:
-    picture = (
-        tag("img", src=source, alt=caption, width=_SIDE, style="image-rendering: pixelated")
-        if source
-        else tag("div", "no picture", class_="soft")
-    )
-    return tag(
-        "figure",
-        picture,
-        tag("figcaption", caption, class_="note"),
-        style=f"margin: 0; width: {_SIDE}px",
-    )
-
-
-def _uri(base64: str) -> str:
-    return f"data:image/png;base64,{base64}"
+def _figure(caption: str, photograph: str | None, codes: str | None = None) -> Html:
+    """A photograph, a map, or the map laid on the photograph. codes: base64 of a PNG."""
+    layers, over = [], "width: 100%; display: block; image-rendering: pixelated"
+    if photograph is not None:
+        layers.append(tag("img", src=photograph, alt="", style="width: 100%; display: block"))
+        over += "; position: absolute; inset: 0; height: 100%; opacity: .65"
+    if codes is not None:
+        layers.append(tag("img", src=f"data:image/png;base64,{codes}", alt=caption, style=over))
+    picture = tag("div", *layers, style="position: relative")
+    said = tag("figcaption", caption, class_="note")
+    return tag("figure", picture, said, style=f"margin: 0; width: {_SIDE}px")
 
 
 def _legend(classes: list[int], labels: list[str]) -> Html:
