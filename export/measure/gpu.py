@@ -42,9 +42,10 @@ def check_gpu(folder: Path, data: Path | DataSet, limit: int | None = None) -> d
     for candidate, run, expected in zip(able, runs, processor, strict=True):
         agreement = difference = None
         if run.outputs is not None:
-            outputs = bundle.task.keep(run.outputs)
+            outputs = bundle.task.keep(run.outputs, len(bundle.label_names))
             agreement = bundle.task.agreement_percent(expected.outputs, outputs)
-            difference = float(np.abs(outputs - expected.outputs).max())
+            if bundle.task.numeric:
+                difference = float(np.abs(outputs - expected.outputs).max())
         files.append(
             {
                 "file": candidate.file,

@@ -20,7 +20,7 @@ from export.measure.validation import (
 from mobilemod.data.corruptions import CONDITIONS, Condition
 from mobilemod.data.dataset import DataSet
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Predictions, mean_drop
+from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.gates import judge_drop, judged
@@ -120,7 +120,7 @@ def make_record(answers: Answers, targets: np.ndarray, task: Task) -> dict[str, 
     models = []
     for i, p in enumerate(first):
         now = np.stack([scored[c][i] for c in corrupted])
-        mean = asdict(mean_drop(task.worse_by(before, now), task.counted)) if i else None
+        mean = asdict(task.mean_drop(before, now)) if i else None
         models.append(
             {
                 "name": p.name,

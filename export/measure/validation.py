@@ -125,15 +125,19 @@ def in_runtime(bundle: Bundle, runtime: str) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """What answers (N, 3, H, W) with (N, K). digest: of all that was read to make it."""
+    """What answers (N, 3, H, W) with (N, K). digest: of all that was read to make it.
+
+    count: of the network's named outputs.
+    """
 
     run: Callable[[np.ndarray], np.ndarray]
     description: str
     digest: str
+    count: int
 
     def outputs(self, task: Task, x: np.ndarray) -> np.ndarray:
         """What the task keeps of float32 (N, K)."""
-        return task.keep(self.run(x).astype(np.float32))
+        return task.keep(self.run(x).astype(np.float32), self.count)
 
 
 @functools.cache
@@ -141,6 +145,7 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
     """Loaded once per worker."""
     opened = open_bundle(key)
     bundle = opened.bundle
+    count = len(bundle.label_names)
     if candidate.target is not None:
         target = get_target(candidate.target)
         path = bundle.file(candidate.file)
@@ -154,7 +159,7 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
             read += [runtime, version_of(RUNTIMES[runtime])]
             code = target.runtime_code(runtime)
         read.append(code_digest(*code))
-        return _Predictor(runner.run_many, runner.description, " ".join(read))
+        return _Predictor(runner.run_many, runner.description, " ".join(read), count)
     canonical = opened.canonical if candidate.form is None else opened.quantized_canonical
     read: list[Any] = [canonical.structure, weights_digest(canonical.state())]
     read.append(code_digest(Form.__module__))
@@ -170,7 +175,7 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
 
     digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
     run = functools.partial(in_batches, run_torch)
-    return _Predictor(run, f"PyTorch {torch.__version__}", digest)
+    return _Predictor(run, f"PyTorch {torch.__version__}", digest, count)
 
 
 def in_batches(run: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -300,7 +305,7 @@ def validate_bundle(
     require_same(load_bundle(folder, verify=False), bundle.identity)
     with atomic_folder(folder / REPORT_FOLDER) as out:
         write_json(out / RECORD_FILE, sealed(record))
-        write_report(record, verdicts, out / "report.html", paths)
+        write_report(record, verdicts, out / "report.html", paths, bundle.preprocess)
     if predictions:
         record_accuracy(bundle, accuracy_record(record))
     return record, verdicts

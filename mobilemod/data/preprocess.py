@@ -112,6 +112,18 @@ class Preprocess:
         scale = max(whole[0] / width, whole[1] / height)
         return max(whole[0], round(width * scale)), max(whole[1], round(height * scale))
 
+    def placed(self, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Width and height that an image of these is resized to, and the window (left, top, right,
+        bottom) of it that is cropped."""
+        target = self.resized(width, height)
+        left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
+        return target, (left, top, left + self.width, top + self.height)
+
+    def smaller(self, side: int) -> Preprocess:
+        """The same view of an image with `side` pixels on the longer side, or as few as can be."""
+        scale = min(1.0, max(side / max(self.sides), LEAST_SIZE / min(self.sides)))
+        return dataclasses.replace(self, size=tuple(round(s * scale) for s in self.sides))
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The resized and cropped image, uint8 (height, width, 3).
 
@@ -119,9 +131,7 @@ class Preprocess:
         known white (see `rgb_converter`).
         """
         upright = Upright(image)
-        target = self.resized(*upright.size)
-        left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
-        window = (left, top, left + self.width, top + self.height)
+        target, window = self.placed(*upright.size)
         return resize_window(upright, target, window, INTERPOLATIONS[self.interpolation])
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:

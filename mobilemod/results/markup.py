@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from mobilemod.data.image_file import DamagedImage, read_image
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.rgb import to_rgb
 from mobilemod.results.style import STYLE
 
@@ -89,10 +90,16 @@ def table(head: list[object], rows: list[list[object]], class_: str = "") -> Htm
     return tag("div", inner, class_="scroll", tabindex="0")
 
 
-def thumbnail(path: Path, size: int = 160) -> str | None:
-    """A data URI of `path`'s centre, `size` pixels square, as JPEG; None where it can't be read."""
+def thumbnail(path: Path, size: int = 160, seen: Preprocess | None = None) -> str | None:
+    """A data URI of `path`'s centre, `size` pixels square, as JPEG; None where it can't be read.
+
+    seen: of what a network sees of it, in the proportions of its input.
+    """
     try:
-        small = read_image(path, lambda image: _fitted(image, size), loaded=False)
+        if seen is None:
+            small = read_image(path, lambda image: _fitted(image, size), loaded=False)
+        else:
+            small = Image.fromarray(read_image(path, seen.smaller(size).pixels))
     except DamagedImage:
         return None
     buffer = io.BytesIO()

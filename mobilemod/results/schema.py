@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import ROLES, Predictions, finite
+from mobilemod.evaluation.accuracy import ROLES, Predictions
 from mobilemod.evaluation.agreement import sqnr_db, worst_images
 from mobilemod.results.spec import SCHEMA_VERSION, validate_record
 from mobilemod.tasks import DEFAULT, get_task, task_field
@@ -85,7 +85,7 @@ def build_record(
                 "runner": p.runner,
                 "bytes": _file_bytes(p.file, bundle_info, audits),
                 **kind.figures(p.outputs, targets),
-                "non_finite": int((~finite(p.outputs)).sum()),
+                "non_finite": int((~kind.finite(p.outputs)).sum()),
                 "drop": asdict(kind.drop(reference.outputs, p.outputs, targets, seed))
                 if reference and p.role in MEASURES
                 else None,
@@ -101,7 +101,7 @@ def build_record(
                 "identical": sqnr == math.inf,
             }
             for a, b in combinations(predictions, 2)
-            for sqnr in [sqnr_db(a.outputs, b.outputs)]
+            for sqnr in [_sqnr(kind, a.outputs, b.outputs)]
         ],
         "per_class": kind.rows(predictions, targets, labels),
         "disagreements": [
@@ -111,7 +111,7 @@ def build_record(
                 "target": kind.target_value(targets[i]),
                 **more,
             }
-            for i, more in kind.disagreements(predictions)
+            for i, more in kind.disagreements(predictions, targets)
         ],
         "worst_images": [
             {
@@ -127,7 +127,7 @@ def build_record(
                 ],
             }
             for p in predictions
-            if reference and p.role == "int8"
+            if reference and p.role == "int8" and kind.numeric
         ],
         "audits": json_ready(audits),
         "gpu": json_ready(gpu),
@@ -135,6 +135,13 @@ def build_record(
     }
     validate_record(record)
     return record
+
+
+def _sqnr(task: Task, a: np.ndarray, b: np.ndarray) -> float:
+    """dB; of codes only whether they are the same, inf, or not, NaN."""
+    if task.numeric:
+        return sqnr_db(a, b)
+    return math.inf if np.array_equal(a, b) else math.nan
 
 
 def _check_inputs(
@@ -159,7 +166,7 @@ def _check_inputs(
         if p.name in seen or (p.role == "reference" and "\0reference" in seen):
             raise UserError(f"{p.name}: a second one of this name or a second reference")
         seen |= {p.name, "\0reference"} if p.role == "reference" else {p.name}
-        if p.outputs.shape != (images, *task.shape(classes)):
+        if len(p.outputs) != images or not task.fits(p.outputs.shape[1:], classes):
             raise UserError(
                 f"{p.name}: {task.output} of shape {tuple(p.outputs.shape)}, expected {images} "
                 f"images by {classes} labels; the file belongs to another model or run"

@@ -14,6 +14,7 @@ from mobilemod.results.schema import own_ranges_text
 from mobilemod.results.table import drop_text, size_text, sqnr_text
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks import task_of
+from mobilemod.tasks.task import Task
 
 
 def accuracy(record: dict) -> Html | None:
@@ -164,13 +165,20 @@ def agreement(record: dict) -> Html | None:
             cells.append(tag("td", text, style=style, title=title))
         rows.append(cells)
     note = (
-        f"Above the diagonal: share of images with {task.agreement.same}, in percent. Below: "
-        f"signal-to-noise ratio of the {task.output} in dB, the model with the smaller number "
-        f"being the signal; ∞ where the {task.output} are identical. Columns are numbered as "
-        "the rows."
+        f"Above the diagonal: share of {task.agreement.of} with {task.agreement.same}, in percent. "
+        f"Below: {_below(task)}. Columns are numbered as the rows."
     )
     note = ". ".join(filter(None, (note.removesuffix("."), capital(own_ranges_text(record))))) + "."
     return section("Agreement", note, table(["model", *range(1, len(names) + 1)], rows, "matrix"))
+
+
+def _below(task: Task) -> str:
+    if not task.numeric:
+        return "∞ where all answers are identical"
+    return (
+        f"signal-to-noise ratio of the {task.output} in dB, the model with the smaller number "
+        f"being the signal; ∞ where the {task.output} are identical"
+    )
 
 
 def audits(record: dict) -> Html | None:

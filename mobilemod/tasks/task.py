@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mobilemod.errors import UserError
-from mobilemod.evaluation.accuracy import Drop, Predictions, drop_of, finite, loss_of
+from mobilemod.evaluation.accuracy import (
+    Drop,
+    MeanDrop,
+    Predictions,
+    drop_of,
+    finite,
+    loss_of,
+    mean_drop,
+)
 
 if TYPE_CHECKING:
     from mobilemod.data.dataset import DataSet
@@ -65,7 +73,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The percentage of images on which two models answer alike.
+    """The percentage of images (or what `of` says) on which two models answer alike.
 
     key: in records; effect_key: in those of a network's parts. head: of a table's column. same:
     what they have in common, in words.
@@ -75,6 +83,7 @@ class Agreement:
     head: str = "agreement %"
     same: str = "the same answer"
     effect_key: str = "agreement_percent"
+    of: str = "images"
 
     @property
     def short(self) -> str:
@@ -104,7 +113,9 @@ class Task:
     class_folders: a data set has a folder for each class, whose name is an image's target.
     maps: outputs are maps, (N, K, h, w), of which no file is made.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
-    it is their mean. tolerance: outputs that lie no farther apart are alike.
+    it is their mean. tolerance: outputs that lie no farther apart are alike. numeric: what `keep`
+    leaves are numbers whose distances mean something, not codes. placed: answers are of places in
+    the image, so pages show it as the network sees it.
 
     N images; outputs are float32 (N, K) for K named outputs, or what `keep` leaves of them.
     """
@@ -121,6 +132,8 @@ class Task:
     maps: bool = False
     counted: bool = False
     tolerance: float = 0.0
+    numeric: bool = True
+    placed: bool = False
 
     @property
     def metric(self) -> Metric:
@@ -164,8 +177,8 @@ class Task:
 
     # -- numbers
 
-    def keep(self, outputs: np.ndarray) -> np.ndarray:
-        """What is kept of a batch's outputs for all that follows."""
+    def keep(self, outputs: np.ndarray, count: int) -> np.ndarray:
+        """What is kept of a batch's outputs for all that follows; count: of the named outputs."""
         return outputs
 
     @property
@@ -173,15 +186,23 @@ class Task:
         """The module that decides what `keep` leaves; None where that is all."""
         return None if type(self).keep is Task.keep else type(self).__module__
 
-    def shape(self, outputs: int) -> tuple[int, ...]:
-        """Of what is kept of one image."""
-        return (outputs,)
+    def fits(self, shape: tuple[int, ...], outputs: int) -> bool:
+        """Whether what is kept of one image of a network with so many outputs has this shape."""
+        return shape == (outputs,)
+
+    def finite(self, outputs: np.ndarray) -> np.ndarray:
+        """bool (N,): the images whose outputs were all finite, from what is kept of them."""
+        return finite(outputs)
 
     def require_targets(self, targets: np.ndarray, outputs: int) -> None:
         """`UserError` where targets can't be those of a network with so many outputs."""
 
     def scores(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """(N,) of images whose outputs are finite: bool where `counted`, else float."""
+        """(N,) of images whose outputs are finite: bool where `counted`, else float.
+
+        A metric that is no mean over images overrides `scored` instead, with (N, …) of what it is
+        made of, and `figure`, `drop_of`, `mean_drop` and `worse_by`, which take that.
+        """
         raise NotImplementedError(self.name)
 
     def scored(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -193,7 +214,7 @@ class Task:
         return found
 
     def figure(self, scored: np.ndarray) -> float:
-        """The metric, from `scored` of at least one image."""
+        """The metric, from `scored` of at least one image; its mean over conditions of (C, N)."""
         return (100.0 if self.counted else 1.0) * float(np.mean(scored))
 
     def figures(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -211,6 +232,10 @@ class Task:
         if self.counted:
             return drop_of(before, now, seed)
         return loss_of(self.worse_by(before, now), seed)
+
+    def mean_drop(self, before: np.ndarray, now: np.ndarray) -> MeanDrop:
+        """The mean drop over conditions, from `scored` of the same images under each: (C, N)."""
+        return mean_drop(self.worse_by(before, now), self.counted)
 
     def worse_by(self, before: np.ndarray, now: np.ndarray) -> np.ndarray:
         """How much worse the scores became, image by image; a whole number where `counted`."""
@@ -283,7 +308,9 @@ class Task:
 
     # -- records and pages
 
-    def disagreements(self, predictions: Sequence[Predictions]) -> list[tuple[int, dict[str, Any]]]:
+    def disagreements(
+        self, predictions: Sequence[Predictions], targets: np.ndarray
+    ) -> list[tuple[int, dict[str, Any]]]:
         """The images on which int8 files differ from each other or the reference, by index.
 
         Each with what a record says of it.

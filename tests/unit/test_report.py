@@ -24,7 +24,7 @@ from mobilemod.results.gates import Gates, check, judge_file, judged
 from mobilemod.results.schema import SCHEMA_VERSION, build_record, json_ready, validate_record
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import text_table
-from mobilemod.results.validation import image_cards
+from mobilemod.results.validation import image_cards, per_class
 from mobilemod.results.validation.page import write_report
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks.classification import page as class_page
@@ -519,7 +519,7 @@ def test_many_classes_show_those_that_lose_most(tmp_path: Path):
     labels = [f"kind {i}" for i in range(count)]
     got = build_record(models, targets, labels, ["i"] * 200, [], {}, {})
     html = str(class_page.per_class(got))
-    assert html.count("<tr>") == class_page.MAX_CLASSES + 1
+    assert html.count("<tr>") == per_class.MAX_CLASSES + 1
     assert "The 40 of 100 classes" in html
     assert html.index("kind 42<") < html.index("kind 0<") and "-50.0" in html
 

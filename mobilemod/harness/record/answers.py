@@ -81,7 +81,8 @@ def accuracy_entry(
         entry["paired_images"] = int(paired.sum())
         doubt = task.reference(reference, right)
         entry["reference"] = None if doubt is None else asdict(doubt)
-    if file in host.files:
+    # Lines tell of whole outputs; of a part that a task keeps neither digest nor answer compares.
+    if file in host.files and task.kept_by is None:
         kept = host.files[file][there]
         entry["host"] = _against_host([lines[n] for n in own], kept, outputs, task)
     return entry

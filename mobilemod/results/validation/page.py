@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import write_text
 from mobilemod.results import sections
 from mobilemod.results.markup import Html, document, join, tag, thumbnail
@@ -22,12 +23,17 @@ _MAX_TEXT = 20_000  # characters of bundle information shown
 
 
 def write_report(
-    record: dict, verdicts: Sequence[Verdict], path: Path, image_paths: list[Path] | None
+    record: dict,
+    verdicts: Sequence[Verdict],
+    path: Path,
+    image_paths: list[Path] | None,
+    seen: Preprocess | None = None,
 ) -> None:
     """Write `record` as one self-contained HTML file at `path`, whole or not at all.
 
     image_paths: the record's N images in its order, for thumbnails; None shows none. An image
-    that can't be read gets a placeholder.
+    that can't be read gets a placeholder. seen: what the network sees of them, which a task of
+    places in the image needs for its thumbnails.
 
     Raises UserError for a record that doesn't fit the schema, ValueError for another number of
     paths than images.
@@ -36,9 +42,13 @@ def write_report(
     if image_paths is not None and len(image_paths) != record["data"]["images"]:
         raise ValueError(f"{len(image_paths)} paths for {record['data']['images']} images")
 
+    placed = task_of(record).placed
+
     @cache
     def thumb(index: int) -> str | None:
-        return None if image_paths is None else thumbnail(image_paths[index])
+        if image_paths is None or (placed and seen is None):
+            return None
+        return thumbnail(image_paths[index], seen=seen if placed else None)
 
     parts: list[Html | None] = [headline(record, verdicts)]
     if record["measured"]:

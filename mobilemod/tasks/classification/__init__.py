@@ -158,7 +158,9 @@ class Classification(Task):
         """The float network's top-1 as a device's record has it."""
         return Reference(**values)
 
-    def disagreements(self, predictions: Sequence[Predictions]) -> list[tuple[int, dict[str, Any]]]:
+    def disagreements(
+        self, predictions: Sequence[Predictions], targets: np.ndarray
+    ) -> list[tuple[int, dict[str, Any]]]:
         """With every model's class and margin."""
         return disagreements(predictions)
 
