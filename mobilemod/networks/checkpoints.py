@@ -31,9 +31,11 @@ from mobilemod.networks.reading.fit import (
     lacking,
     number_of_classes,
     parameter_names,
+    resemblance,
 )
 from mobilemod.networks.reading.sets import (
     WeightSet,
+    find_sets,
     listed,
     require_sets,
     unnamed_averages,
@@ -109,13 +111,16 @@ def load_checkpoint(
     """
     path = Path(path)
     known = variants()
-    modules = [module_of(variant_name)] if variant_name is not None else set(known.values())
+    if variant_name is not None:
+        module_of(variant_name)
     content, metadata = read_checkpoint(path)
-    sets = require_sets(path, content, map(beginnings, sorted(modules)))
+    modules = sorted(set(known.values()))
     if variant_name is None:
         said = (metadata or {}).get("model")
-        looks = (identify(s.tensors) for s in sets)
-        variant_name = said if said in known else next(filter(None, looks), None)
+        variant_name = said if said in known else _looks_like(content, modules)
+    if variant_name is not None:
+        modules = [module_of(variant_name)]
+    sets = require_sets(path, content, map(beginnings, modules))
     variant = None if variant_name is None else get_variant(variant_name)
     if variant is not None:
         family = family_of(variant)
@@ -131,7 +136,7 @@ def load_checkpoint(
         raise UserError(
             f"{path} looks like none of the known variants ({', '.join(known)}): "
             f"{len(chosen.tensors)} tensors, the first {first!r}; give a checkpoint of "
-            f"{' or '.join(load_family(m).title for m in sorted(modules))}"
+            f"{' or '.join(load_family(m).title for m in modules)}"
         )
     classes = number_of_classes(chosen.tensors, variant, num_classes)
     check_fit(path, chosen.tensors, variant, classes)
@@ -146,6 +151,18 @@ def load_checkpoint(
         metadata,
         taken,
     )
+
+
+def _looks_like(content: Mapping[Any, Any], modules: list[str]) -> str | None:
+    """The variant that the weights are most like, each family's names looked for on their own:
+    those of one network may be a part of another's."""
+    best, name = 0.0, None
+    for module in modules:
+        looks = (resemblance(s.tensors) for s in find_sets(content, [beginnings(module)]))
+        found, share = next((look for look in looks if look[0] is not None), (None, 0.0))
+        if share > best:
+            best, name = share, found
+    return name
 
 
 def choose(

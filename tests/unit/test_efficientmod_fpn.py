@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import mobilemod
+from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM
@@ -114,6 +115,16 @@ def test_other_numbers_of_classes_are_told(tmp_path):
 def test_it_is_told_from_its_relatives():
     for name in (S, S_CONV, XXS, "efficientmod_xs_fpn"):
         assert identify(build(name, 21).state_dict()) == name
+
+
+def test_no_files_are_made_of_it(tmp_path, capsys):
+    """Told in a line, before anything is written; training too."""
+    path = tmp_path / "a.pth"
+    torch.save(build(XXS, 11).state_dict(), path)
+    out = tmp_path / "out"
+    assert main(["export", "--model", XXS, "--checkpoint", str(path), "--out", str(out)]) == 2
+    assert f"{XXS} is for segmentation: no files are made of its maps" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_what_a_phone_feeds_it():

@@ -131,7 +131,10 @@ def test_a_new_family_is_loaded_strictly(toy, toy_file, tmp_path):
     with pytest.raises(RuntimeError, match="body.bias"):
         registry.network(toy, 3, few)
     save_checkpoint(path, {"conv.weight": torch.ones(1)}, {}, torch.float32)
-    with pytest.raises(UserError, match="EfficientFormerV2 or EfficientMod or Toy"):
+    with pytest.raises(
+        UserError,
+        match="EfficientFormerV2 or EfficientMod or EfficientMod with Semantic FPN or Toy",
+    ):
         load_checkpoint(path)
 
 

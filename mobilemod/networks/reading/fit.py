@@ -43,7 +43,12 @@ def at_size_of(state: Mapping[str, Any], variant: Variant) -> Variant:
 
 
 def identify(state: Mapping[str, Any]) -> str | None:
-    """The known variant with the most in common, of any family, or None.
+    """The known variant with the most in common, of any family, or None."""
+    return resemblance(state)[0]
+
+
+def resemblance(state: Mapping[str, Any]) -> tuple[str | None, float]:
+    """The known variant with the most in common, of any family, and how much it is.
 
     In common: the share of equal (name, shape) pairs among all of both (the Jaccard index), the
     head apart, which depends on the classes only. None where under a half of the variant's own
@@ -65,7 +70,7 @@ def identify(state: Mapping[str, Any]) -> str | None:
         share = common / len(found | expected)
         if common >= LOOKS_LIKE_SHARE * len(expected) and share >= best_share:
             best, best_share = name, share
-    return best
+    return best, best_share
 
 
 def check_fit(path: Path, state: Mapping[str, Tensor], variant: Variant, classes: int) -> None:

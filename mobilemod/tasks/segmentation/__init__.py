@@ -276,4 +276,5 @@ TASK = Segmentation(
     tolerance=5.0,
     numeric=False,
     placed=True,
+    maps=True,
 )
