@@ -23,12 +23,12 @@ class Look:
     """
 
     regions: tuple[int, int] = (1, 4)
-    side: Range = (0.3, 0.7)
-    taken: Range = (0.65, 0.95)
-    turn: float = 35.0
-    gain: Range = (0.75, 1.3)
-    gamma: Range = (0.75, 1.35)
-    colour: Range = (0.9, 1.1)
+    side: Range = (0.32, 0.75)
+    taken: Range = (0.8, 1.1)
+    turn: float = 20.0
+    gain: Range = (0.8, 1.25)
+    gamma: Range = (0.8, 1.25)
+    colour: Range = (0.93, 1.07)
     grain: Range = (0.0, 10.0)
     beneath: tuple[int, int] = (0, 2)
     over: tuple[int, int] = (0, 1)

@@ -18,7 +18,7 @@ from benchmarks.reports.command import command
 from benchmarks.scenes import making
 from benchmarks.scenes.__main__ import parse, run_command
 from benchmarks.scenes.compose import BACKGROUND, IGNORED, compose
-from benchmarks.scenes.folder import RECORD, WRITING
+from benchmarks.scenes.folder import RECORD, WRITING, SceneFolder
 from benchmarks.scenes.look import LEAST_SIDE, Look
 from benchmarks.scenes.making import make_scenes
 from benchmarks.scenes.photographs import read_sources
@@ -282,3 +282,22 @@ def test_bad_input_is_told_in_one_line(coloured, tmp_path, run, monkeypatch, opt
     assert code == 2 and error.count("\n") == 1
     assert error.startswith("error: ")
     assert re.search(message, error), error
+
+
+def test_files_hold_the_scene(data_dir, tmp_path):
+    """Labels to the bit, the image as near as JPEG has it."""
+    folder = SceneFolder(tmp_path)
+    for split in ("train", "val"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        (tmp_path / split / "labels").mkdir()
+    photographs = read_sources(data_dir).photographs["val"]
+    for index in range(4):
+        scene = compose(photographs, 0, "val", index, 256, Look())
+        folder.write("val", index, scene)
+        name = f"{index:06d}"
+        with Image.open(tmp_path / "val" / "labels" / f"{name}.png") as labels:
+            assert (np.asarray(labels) == scene.labels).all()
+        with Image.open(tmp_path / "val" / "images" / f"{name}.jpg") as image:
+            apart = np.abs(np.asarray(image).astype(int) - scene.image)
+        assert apart.mean() < 4
+    assert folder.missing("val", 5) == [4]
