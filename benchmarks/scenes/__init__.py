@@ -1,0 +1,3 @@
+"""Segmentation data composed of photographs, `python -m benchmarks.scenes`. Imports the product's
+`mobilemod.data` and what the benchmarks share.
+"""
