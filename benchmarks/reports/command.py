@@ -14,11 +14,14 @@ from mobilemod.errors import UserError, unknown
 def command(
     run: Callable[[argparse.Namespace], None], parse: Callable[[], argparse.Namespace]
 ) -> int:
-    """Run what was asked for: exit code 0, or 2 for bad input, said in one line."""
+    """Run what was asked for: exit code 0, or 2 for bad input and full disks, said in one line."""
     try:
         run(parse())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -23,8 +24,10 @@ from benchmarks.scenes.look import LEAST_SIDE, Look
 from benchmarks.scenes.making import make_scenes
 from benchmarks.scenes.photographs import read_sources
 from benchmarks.scenes.shapes import WHOLE, Cut
+from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
+from mobilemod.tasks import get_task
 
 PLAIN = replace(
     Look(), gain=(1.0, 1.0), gamma=(1.0, 1.0), colour=(1.0, 1.0), grain=(0.0, 0.0)
@@ -301,3 +304,29 @@ def test_files_hold_the_scene(data_dir, tmp_path):
             apart = np.abs(np.asarray(image).astype(int) - scene.image)
         assert apart.mean() < 4
     assert folder.missing("val", 5) == [4]
+
+
+def test_the_task_reads_what_is_made(coloured, tmp_path):
+    """Names in their order, and each scene's labels as they were written."""
+    out, task = tmp_path / "scenes", get_task("segmentation")
+    make_scenes(coloured, out, 128, {"train": 2, "val": 3}, 0, 1)
+    names = task.names(out, (), {}, 1 + len(COLOURS), out)
+    assert [n["label"] for n in names] == ["background", *COLOURS]
+    images = task.read(out, "val", [n["id"] for n in names], len(names))
+    taken = Preprocess(128, 1.0, "bilinear", fit="stretch")
+    found = task.targets(images, range(3), taken)
+    for i, sample in enumerate(images.samples):
+        with Image.open(out / "val" / "labels" / f"{sample.path.stem}.png") as label:
+            assert np.array_equal(found[i], np.asarray(label))
+
+
+def test_a_full_disk_is_one_line(coloured, tmp_path, monkeypatch, run):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.png"))
+
+    monkeypatch.setattr(making, "make_scenes", full)
+    monkeypatch.setattr("benchmarks.scenes.__main__.make_scenes", full)
+    code, _, err = run("--data", coloured, "--out", tmp_path / "out", "--train", 1, "--val", 1)
+    assert code == 2 and err.splitlines() == [
+        f"error: {tmp_path / 'a.png'}: No space left on device"
+    ]
