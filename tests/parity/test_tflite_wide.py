@@ -97,6 +97,8 @@ def test_every_op_has_one_width(lowered):
         assert len(dtypes) == 1, (node.op, node.outputs)
         wide += dtypes == {"int16"}
     assert wide > 5
+    floats = {n.op for n in graph.nodes if graph.tensors[n.outputs[0]].dtype == "float32"}
+    assert floats - {DEQUANTIZE} <= set(FLOAT)
     assert not any(node.op == "ceil" for node in graph.nodes)
 
 

@@ -49,9 +49,10 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     edited = TfliteModel(_convert(wrapped, info.preprocess.sides, int8))
     edited.rename(lambda name: published_module(wrapped, name))
     if int8:
-        take_marks(edited)
+        wide = take_marks(edited)
         edited.float_edges()
-        if edited.has_float_compute():
+        # A file with 16 bits is for NPUs, which compute what is int8 in int8.
+        if not wide and edited.has_float_compute():
             edited.float_alone()
     edited.name_edges(INPUT_NAME, OUTPUT_NAME)
     _write(edited, info, path)

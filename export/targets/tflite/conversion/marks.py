@@ -15,17 +15,18 @@ MARK = "CEIL"
 WIDENED = ("ADD", "SUB", "MUL", "CONCATENATION")
 
 
-def take_marks(model: TfliteModel) -> None:
+def take_marks(model: TfliteModel) -> bool:
     """Make of what is marked what the file holds: ops on 16-bit codes, and changes of width.
-    A file without 16-bit codes has no marks."""
+    Whether it has 16-bit codes; one without has no marks."""
     if all(t.type != schema.TensorType.INT16 for t in model.graph.tensors):
-        return
+        return False
     _widen(model)
     _join(model)
     _lengthen_biases(model)
     for op in model.graph.operators:
         if hasattr(op.builtinOptions, "potScaleInt16"):
             op.builtinOptions.potScaleInt16 = False  # a kernel for powers of two is another one
+    return True
 
 
 def _widen(model: TfliteModel) -> None:
