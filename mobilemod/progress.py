@@ -37,26 +37,32 @@ class _Work:
 
 
 class _Reporter:
-    """Prints a line for the innermost work of each thread, as long as there is any."""
+    """Prints a line for the innermost work of each thread, as long as there is any; the first one
+    `SECONDS` after the first of them began."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._works: list[tuple[int, _Work]] = []
-        self._thread: threading.Thread | None = None
+        self._ended: threading.Event | None = None
 
     @contextlib.contextmanager
     def __call__(self, work: _Work) -> Iterator[_Work]:
         entry = (threading.get_ident(), work)
         with self._lock:
             self._works.append(entry)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="progress")
-                self._thread.start()
+            if self._ended is None:
+                self._ended = threading.Event()
+                threading.Thread(
+                    target=self._run, args=(self._ended,), daemon=True, name="progress"
+                ).start()
         try:
             yield work
         finally:
             with self._lock:
                 self._works.remove(entry)
+                if not self._works:
+                    self._ended.set()
+                    self._ended = None
 
     def lines(self) -> list[str]:
         """What there is to tell now."""
@@ -67,13 +73,8 @@ class _Reporter:
             innermost = {k: w for k, w in innermost.items() if w.unit} or innermost
         return [work.line() for work in innermost.values()]
 
-    def _run(self) -> None:
-        while True:
-            time.sleep(SECONDS)
-            with self._lock:
-                if not self._works:
-                    self._thread = None
-                    return
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.wait(SECONDS):
             for line in self.lines():
                 print(line, file=sys.stderr, flush=True)
 

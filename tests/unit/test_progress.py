@@ -50,7 +50,7 @@ def test_nothing_is_told_after_the_end(said):
     with working("export"):
         wait_for(said, "export")
     end = time.monotonic() + 30
-    while module._report._thread:
+    while any(thread.name == "progress" for thread in threading.enumerate()):
         assert time.monotonic() < end, "the reporter goes on"
         time.sleep(0.01)
     told = said.getvalue()
@@ -86,3 +86,12 @@ def test_threads_tell_each_their_own_and_not_who_waits_for_them(said):
             thread.join()
         assert now() == ["validate: 0 s so far"]
     assert sorted(lines) == ["device 0: 0 of 1 job, 0 s", "device 1: 0 of 1 job, 0 s"]
+
+
+def test_what_just_began_is_not_told(monkeypatch, said):
+    """A line is due so long after a work's own beginning, whatever ran before it."""
+    monkeypatch.setattr(module, "SECONDS", 0.3)
+    for _ in range(6):
+        with working("short"):
+            time.sleep(0.1)
+    assert said.getvalue() == ""
