@@ -78,7 +78,7 @@ def first_parting(
         found = difference(values[tensor], forced[tensor])
         if str(values[tensor].values.dtype) == WIDE:
             left, right = (t[tensor].values.reshape(1, -1) for t in (values, forced))
-            parts = sqnr_db(left.astype(np.float64), right.astype(np.float64)) < MIN_WIDE_SQNR_DB
+            parts = sqnr_db(left, right) < MIN_WIDE_SQNR_DB
         elif coded and found.largest <= MAX_STEPS:
             parts = found.share > MAX_SHARE and not _nearest(own, tensor, image, values, forced)
         elif coded:

@@ -46,8 +46,8 @@ class TfliteModel:
 
     def add_metadata(self, name: str, content: bytes) -> None:
         """Append a named metadata buffer."""
-        self.model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
-        entry = schema.MetadataT(name=name, buffer=len(self.model.buffers) - 1)
+        buffer = self.add_buffer(np.frombuffer(content, np.uint8))
+        entry = schema.MetadataT(name=name, buffer=buffer)
         self.model.metadata = [*(self.model.metadata or []), entry]
 
     def drop_metadata(self, *names: str) -> None:

@@ -45,11 +45,8 @@ def _widen(model: TfliteModel) -> None:
         read = [int(i) for i in op.inputs if int(i) >= 0]
         data = [i for i in read if not model.is_constant(i)]
         behind = readers.get(int(op.outputs[0]), [])
-        if marks(op) or len(behind) != 1 or not marks(behind[0]):
-            continue
-        if not all(marks(maker.get(i)) for i in data):
-            continue
-        if model.op_name(op) not in WIDENED:
+        framed = len(behind) == 1 and all(marks(o) for o in (*behind, *map(maker.get, data)))
+        if model.op_name(op) not in WIDENED or not framed:
             continue
         codes = {i: int(maker[int(maker[i].inputs[0])].inputs[0]) for i in data}
         op.inputs = [codes[i] if i in codes else _wide(model, i) for i in read]

@@ -29,7 +29,7 @@ SUMS = (ATEN.add.Tensor, ATEN.sub.Tensor)
 # Ops with 16-bit kernels that compute them well. Others stay float: none has one but rsqrt, whose
 # kernel interpolates between 513 values and is 40 % off where codes are small.
 WIDE = (
-    ATEN.add.Tensor, ATEN.sub.Tensor, ATEN.mul.Tensor, ATEN.bmm.default, ATEN.mm.default,
+    *SUMS, ATEN.mul.Tensor, ATEN.bmm.default, ATEN.mm.default,
     ATEN.matmul.default, ATEN._softmax.default, ATEN.softmax.int, ATEN.conv2d.default,
     ATEN.convolution.default, ATEN.mean.dim, ATEN.cat.default,
 )  # fmt: skip
