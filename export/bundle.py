@@ -139,8 +139,11 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         name: make_table(form, name, recipe, prepared.calibration) for name, form in forms.items()
     }
     labels = tuple(e["label"] for e in source.labels)
-    classifier = source.task.name == DEFAULT
-    info = ModelInfo(source.name, labels, preprocess, source.origin, classifier)
+    task = source.task
+    info = ModelInfo(
+        source.name, labels, preprocess, source.origin, task.name == DEFAULT,
+        task.network_of(len(labels)),
+    )  # fmt: skip
     values = _manifest(source, recipe, prepared, config.targets)
     check_draft(values)
     images = _golden_images(config, source, preprocess)
@@ -341,7 +344,7 @@ def _golden(
     tables: dict[str, ParameterTable],
     files: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Preprocessed images as lossless PNG with logits, for a self-test on the device.
+    """Preprocessed images as lossless PNG with answers, for a self-test on the device.
 
     A file that nothing here runs is expected to give what it was lowered from does.
     """
@@ -357,9 +360,9 @@ def _golden(
         x = source.preprocess.normalize(image.pixels[None])
         with torch.no_grad():
             tensor = torch.from_numpy(x)
-            logits = {"reference": source.module(tensor)[0]}
-            logits |= {f"program-{k}": p(tensor)[0] for k, p in programs.items()}
-        values = {k: v.numpy() for k, v in logits.items()}
+            outputs = {"reference": source.module(tensor)[0]}
+            outputs |= {f"program-{k}": p(tensor)[0] for k, p in programs.items()}
+        values = {k: v.numpy() for k, v in outputs.items()}
         values |= {file: runner.run(x) for file, runner in runners.items()}
         values |= {file: values[origin] for file, origin in lowered_from.items()}
         entries.append(
@@ -367,7 +370,7 @@ def _golden(
                 "image": name,
                 "origin": image.origin,
                 "target": image.target,
-                "logits": {k: [round(float(f), 5) for f in v.ravel()] for k, v in values.items()},
+                **source.task.golden(values),
             }
         )
     return entries
@@ -390,6 +393,7 @@ def _manifest(
         "model": source.name,
         **task_field(source.task.name),
         "num_classes": source.num_classes,
+        **({} if source.canonical.map is None else {"map": list(source.canonical.map)}),
         **dataclasses.asdict(source.origin),
         "labels": list(source.labels),
         "preprocess": source.preprocess.to_dict(),

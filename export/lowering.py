@@ -111,6 +111,7 @@ class LoweringJob:
             "weights": self.weights,
             "table": self.table and self.table.to_dict(),
             "labels": self.info.labels,
+            "kind": [self.info.kind, self.info.classifier],
             "preprocess": self.info.preprocess.to_dict(),
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),

@@ -121,11 +121,6 @@ def open_source(
     own = family.bundled[variant] if checkpoint is None else Origin()
     loaded = load_checkpoint(path, variant)
     task = get_task(family.task)
-    if task.maps:
-        raise UserError(
-            f"{variant} is for {task.name}: no files are made of its maps; use the network in "
-            "PyTorch, by mobilemod.create_model"
-        )
     labels = task.names(path, family.labels, loaded.metadata, loaded.num_classes, data)
     model = network(variant, loaded.num_classes, loaded.state)
     origin = Origin(

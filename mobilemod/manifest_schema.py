@@ -27,6 +27,7 @@ from pydantic import (
 
 from mobilemod.data.preprocess import FITS
 from mobilemod.errors import UserError
+from mobilemod.evaluation.runs import MOST_CLASSES, NONE, from_runs
 from mobilemod.harness.protocol.values import check_path
 from mobilemod.ranges import SIDE
 from mobilemod.targets import TARGETS
@@ -69,9 +70,11 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Counts = dict[str, Count]
 Share = Annotated[float, Field(ge=0, le=1)]
 Logits = Annotated[list[float], FailFast()]
+Runs = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], FailFast()]
 Mean = Annotated[float, Field(ge=-1000, le=1000)]
 Std = Annotated[float, Field(ge=1e-6, le=1e6)]
 Side = Annotated[int, Field(ge=SIDE.low, le=SIDE.high)]
+MapSide = Annotated[int, Field(ge=1, le=SIDE.high)]
 Sides = Annotated[list[Side], Field(min_length=2, max_length=2)]
 
 
@@ -139,12 +142,17 @@ class ModelFile(Part):
 
 
 class Golden(Hashed):
-    """An image of the input's very pixels, and what each file and program answers, by name."""
+    """An image of the input's very pixels, and what each file and program answers, by name.
+
+    logits: where outputs are a score for each class; runs: where they are a map of classes, as
+    `mobilemod.evaluation.runs` has one.
+    """
 
     image: InBundle
     origin: Text
     target: Count | None
-    logits: dict[str, Logits]
+    logits: dict[str, Logits] = Field(default_factory=dict)
+    runs: dict[str, Runs] = Field(default_factory=dict)
 
 
 class Label(Open):
@@ -193,12 +201,14 @@ class CalibrationEntry(Open):
 
 
 class Manifest(Open):
-    """The whole."""
+    """The whole. map: height and width of the files' outputs where they are scores for each class
+    at each pixel of a map; None where they are scores for each class."""
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
     model: Annotated[Text, StringConstraints(max_length=200)]
     task: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")] = DEFAULT
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
+    map: Annotated[list[MapSide], Field(min_length=2, max_length=2)] | None = None
     labels: Annotated[list[Label], FailFast()]
     preprocess: Preprocess
     recipe: RecipeEntry
@@ -215,21 +225,43 @@ class Manifest(Open):
         classes = self.num_classes
         if len(self.labels) != classes:
             raise ValueError(f"labels: {len(self.labels)} for {classes} classes")
+        if self.map is not None and classes > MOST_CLASSES:
+            raise ValueError(f"num_classes: at most {MOST_CLASSES} in maps, not {classes}")
         _unique("labels", (label.id for label in self.labels))
         paths = [g.image for g in self.golden]
         paths += [part.file for part in (*self.files, *self.parts)]
         _unique("files, golden and parts", (path.casefold() for path in paths))
         for i, golden in enumerate(self.golden):
-            for name, logits in golden.logits.items():
-                if len(logits) != classes:
-                    where = f"golden[{i}].logits{_step(name)}"
-                    raise ValueError(f"{where}: {len(logits)} values for {classes} classes")
-            unknown = [f.file for f in self.files if f.file not in golden.logits]
+            where, answers = f"golden[{i}].{self.answer_key}", self.answers(golden)
+            for name, answer in answers.items():
+                if (wrong := self._wrong_answer(answer)) is not None:
+                    raise ValueError(f"{where}{_step(name)}: {wrong}")
+            unknown = [f.file for f in self.files if f.file not in answers]
             if unknown:
-                raise ValueError(f"golden[{i}].logits: lacks those of {unknown[0]}")
+                raise ValueError(f"{where}: lacks those of {unknown[0]}")
             if golden.target is not None and golden.target >= classes:
                 raise ValueError(f"golden[{i}].target: {golden.target} of {classes} classes")
         return self
+
+    @property
+    def answer_key(self) -> str:
+        """The key of a golden image's answers."""
+        return "logits" if self.map is None else "runs"
+
+    def answers(self, golden: Golden) -> dict[str, list[float]] | dict[str, list[int]]:
+        """What each file and program answers on a golden image, by name."""
+        return golden.logits if self.map is None else golden.runs
+
+    def _wrong_answer(self, answer: list[Any]) -> str | None:
+        if self.map is None:
+            wrong = len(answer) != self.num_classes
+            return f"{len(answer)} values for {self.num_classes} classes" if wrong else None
+        try:
+            found = from_runs(answer, self.map[0] * self.map[1])
+        except ValueError as error:
+            return str(error)
+        most = int(found.max(where=found != NONE, initial=0))
+        return f"class {most} of {self.num_classes}" if most >= self.num_classes else None
 
 
 def _unique(where: str, names: Iterable[str]) -> None:

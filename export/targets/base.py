@@ -32,7 +32,8 @@ class Origin:
 class ModelInfo:
     """What a lowering writes into the file beside the network.
 
-    labels: of its outputs, in order. classifier: they are classes. For one that observes ranges of
+    labels: of its outputs, in order. classifier: they are classes of the image; kind: of network,
+    for people. For one that observes ranges of
     its own: precision, the file's; images, uint8 (N, H, W, 3), what it observes them on.
     """
 
@@ -41,6 +42,7 @@ class ModelInfo:
     preprocess: Preprocess
     origin: Origin = Origin()
     classifier: bool = True
+    kind: str = "image classifier"
     precision: str = ""
     images: np.ndarray | None = None
 
@@ -59,7 +61,7 @@ def common_path(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Runner:
-    """A loaded file: `run` maps float32 (1, 3, H, W) to float32 logits (K,).
+    """A loaded file: `run` maps float32 (1, 3, H, W) to float32 logits (K,), of maps (K, h, w).
 
     description: what runs it, with version, as shown in reports.
     """
@@ -68,7 +70,7 @@ class Runner:
     run: Callable[[np.ndarray], np.ndarray]
 
     def run_many(self, x: np.ndarray) -> np.ndarray:
-        """float32 (N, 3, H, W) to float32 logits (N, K), an image at a time as on a phone."""
+        """float32 (N, 3, H, W) to float32 logits (N, K, …), an image at a time as on a phone."""
         return np.stack([self.run(image[None]) for image in x])
 
 

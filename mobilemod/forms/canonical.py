@@ -90,8 +90,13 @@ class Canonical:
 
     @property
     def num_classes(self) -> int:
-        """How many values the output has."""
-        return self.graph.output.shape[-1]
+        """How many values the output has, of maps at each of their places."""
+        return self.graph.output.shape[1]
+
+    @property
+    def map(self) -> tuple[int, ...] | None:
+        """Height and width of an output of maps, (B, K, height, width); else None."""
+        return tuple(self.graph.output.shape[2:]) or None
 
 
 @torch.no_grad()

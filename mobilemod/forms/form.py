@@ -80,13 +80,14 @@ class Segment(nn.Module):
 class Form(nn.Module):
     """A network's canonical form under options: `layers` one after the other, then `finish`.
 
-    Input float (B, C, H, W), normalized; output float (B, num_classes).
+    Input float (B, C, H, W), normalized; output float (B, num_classes), or maps (B, num_classes, h,
+    w).
     """
 
     def __init__(self, graph: Graph, options: FormOptions):
         super().__init__()
         self.options = options
-        self.num_classes = graph.output.shape[-1]
+        self.num_classes = graph.output.shape[1]
         self.image_shape = tuple(graph.input.shape[1:])
         segments = list(_segments(graph, options))
         self.layers = nn.ModuleList(segments[:-1])

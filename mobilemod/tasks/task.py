@@ -111,7 +111,7 @@ class Task:
     metrics: the first decides, all are shown. output: what the network's outputs are called; each:
     one of them; truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
     class_folders: a data set has a folder for each class, whose name is an image's target.
-    maps: outputs are maps, (N, K, h, w), of which no file is made.
+    maps: outputs are maps, (N, K, h, w).
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike. numeric: what `keep`
     leaves are numbers whose distances mean something, not codes. placed: answers are of places in
@@ -174,6 +174,10 @@ class Task:
         if not ids:
             return tuple({"id": str(i), "label": f"output {i}"} for i in range(count))
         return tuple({"id": i, "label": i} for i in ids)
+
+    def network_of(self, outputs: int) -> str:
+        """What a network of so many named outputs is, for people."""
+        return f"image network, {outputs} outputs"
 
     # -- numbers
 
@@ -284,6 +288,11 @@ class Task:
         return []
 
     # -- devices
+
+    def golden(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """What a manifest holds of models' outputs on one golden image, by model."""
+        rounded = {k: [round(float(f), 5) for f in v.ravel()] for k, v in outputs.items()}
+        return {"logits": rounded}
 
     def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
         """What a device's `image` lines are worth; targets: None where they aren't known."""

@@ -117,16 +117,6 @@ def test_it_is_told_from_its_relatives():
         assert identify(build(name, 21).state_dict()) == name
 
 
-def test_no_files_are_made_of_it(tmp_path, capsys):
-    """Told in a line, before anything is written; training too."""
-    path = tmp_path / "a.pth"
-    torch.save(build(XXS, 11).state_dict(), path)
-    out = tmp_path / "out"
-    assert main(["export", "--model", XXS, "--checkpoint", str(path), "--out", str(out)]) == 2
-    assert f"{XXS} is for segmentation: no files are made of its maps" in capsys.readouterr().err
-    assert not out.exists()
-
-
 def test_what_a_phone_feeds_it():
     taken = preprocess_of(XXS)
     assert (taken.sides, taken.fit, taken.interpolation) == ((512, 512), "stretch", "bilinear")

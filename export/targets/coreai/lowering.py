@@ -147,12 +147,11 @@ def _write(
         (folder / name).write_bytes((source / name).read_bytes())
     taken = info.preprocess
     held = "int8 weights and activations" if precision == "int8" else precision
-    kind = f"image classifier, {len(info.labels)} classes" if info.classifier else "image network"
     values = json.loads((source / METADATA).read_text("utf-8"))
     values = {k: values[k] for k in ("assetVersion", "producer")} | {
         "author": info.origin.author,
         "license": info.origin.license,
-        "description": f"{info.name}: {kind}, {taken.pixels_text} pixels, {held}",
+        "description": f"{info.name}: {info.kind}, {taken.pixels_text} pixels, {held}",
         OWN: {
             "version": info.origin.version,
             PRECISION: precision,

@@ -1,7 +1,8 @@
 """Core ML: a mobile form or its quantized program as an ML program, by coremltools.
 
-The package takes an RGB image, height x width, and is a classifier: Xcode previews it with its
-labels. Its outputs are the label, the probabilities by label and the logits, float32 (1, K).
+The package takes an RGB image, height x width. A classifier gives the label, the probabilities by
+label and the logits, float32 (1, K), and Xcode previews it with its labels; other networks give the
+logits alone, of maps float32 (1, K, h, w).
 The program computes in float16; int8 where the quantized program says so (iOS 17 and later).
 """
 
@@ -12,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,8 +29,8 @@ from mobilemod.files import atomic_folder
 LABEL = "classLabel"
 
 
-class ImageClassifier(nn.Module):
-    """A network whose input is RGB pixels (1, 3, H, W) in 0..255, output probabilities (1, K).
+class OfPixels(nn.Module):
+    """A network whose input is RGB pixels (1, 3, H, W) in 0..255.
 
     Core ML's own image scale is one number for all channels, so mean and std are ops here:
     subtract first, which in float16 loses least.
@@ -45,30 +47,33 @@ class ImageClassifier(nn.Module):
         self.register_buffer("gain", (1 / std).float())
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.softmax(self.network((image - self.mean) * self.gain), -1)
+        return self.network((image - self.mean) * self.gain)
+
+
+class ImageClassifier(OfPixels):
+    """The same with probabilities (1, K) as its output."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.softmax(super().forward(image), -1)
 
 
 def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:
     """Write `module` as `.mlpackage`, ML program for iOS 17, float16.
 
     int8: `module` is a quantized program with folded weights. The same inputs give the same
-    bytes. Raises `UserError` where labels and classes differ in number, and for no classifier.
+    bytes. Raises `UserError` where labels and classes differ in number.
     """
-    if not info.classifier:
-        raise UserError(
-            f"{info.name}: Core ML files are written of classifiers alone; leave coreml out of "
-            "--targets"
-        )
     if len(info.labels) != module.num_classes:
         raise UserError(
             f"{info.name}: {len(info.labels)} labels for {module.num_classes} classes; "
             f"give one label per class"
         )
     with quiet():
-        model = _converted(ImageClassifier(module, info.preprocess).eval(), info)
+        model = _converted(module, info)
         spec = model.get_spec()
         weights = Path(model.weights_dir)
-    _add_logits(spec)
+    if info.classifier:
+        _add_logits(spec)
     _write(spec, weights, info, path, int8)
 
 
@@ -78,11 +83,12 @@ def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
 
     with quiet():
         spec = ct.utils.load_spec(str(source))
-    names = _class_names(spec)
-    if len(names) != len(info.labels):
-        raise UserError(f"{info.name}: {len(info.labels)} labels for {len(names)} classes")
-    for name, text in zip(names, unique_labels(info.labels), strict=True):
-        name.immediateValue.tensor.strings.values[0] = text
+    if info.classifier:
+        names = _class_names(spec)
+        if len(names) != len(info.labels):
+            raise UserError(f"{info.name}: {len(info.labels)} labels for {len(names)} classes")
+        for name, text in zip(names, unique_labels(info.labels), strict=True):
+            name.immediateValue.tensor.strings.values[0] = text
     _write(spec, source / WEIGHTS_FOLDER, info, path, int8)
 
 
@@ -108,12 +114,15 @@ def _converted(module: nn.Module, info: ModelInfo) -> Any:
     import coremltools as ct
 
     shape = (1, *info.preprocess.shape)
-    return convert(
-        module,
-        shape,
-        inputs=[ct.ImageType(INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)],
-        classifier_config=ct.ClassifierConfig(unique_labels(info.labels), LABEL),
-    )
+    more: dict[str, Any]
+    if info.classifier:
+        wrapped: nn.Module = ImageClassifier(module, info.preprocess)
+        more = {"classifier_config": ct.ClassifierConfig(unique_labels(info.labels), LABEL)}
+    else:
+        wrapped = OfPixels(module, info.preprocess)
+        more = {"outputs": [ct.TensorType(LOGITS, dtype=np.float32)]}
+    image = ct.ImageType(INPUT_NAME, shape=shape, color_layout=ct.colorlayout.RGB)
+    return convert(wrapped.eval(), shape, inputs=[image], **more)
 
 
 def unique_labels(labels: tuple[str, ...]) -> list[str]:
@@ -153,14 +162,12 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
     precision = "int8 weights and activations" if int8 else "float16"
     taken = info.preprocess
     meta = description.metadata
-    meta.shortDescription = (
-        f"{info.name}: image classifier, {len(info.labels)} classes, {taken.pixels_text} pixels, "
-        f"{precision}"
-    )
+    meta.shortDescription = f"{info.name}: {info.kind}, {taken.pixels_text} pixels, {precision}"
     meta.versionString = info.origin.version
     meta.author, meta.license = info.origin.author, info.origin.license
     user = meta.userDefined
-    user["com.apple.coreml.model.preview.type"] = "imageClassifier"
+    if info.classifier:
+        user["com.apple.coreml.model.preview.type"] = "imageClassifier"
     user[PREPROCESS_KEY] = json.dumps(taken.to_dict(), sort_keys=True)
     user["labels"] = json.dumps(list(info.labels), ensure_ascii=False)
     texts = {

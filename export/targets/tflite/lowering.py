@@ -1,7 +1,7 @@
 """TFLite: a mobile form or its quantized program as a `.tflite`, by litert-torch.
 
-The file takes float32 (1, H, W, 3) and gives float32 logits (1, K): the layout that mobile image
-pipelines have, and the edges that LiteRT.js accepts.
+The file takes float32 (1, H, W, 3) and gives float32 logits (1, K), of maps (1, h, w, K): the
+layout that mobile image pipelines have, and the edges that LiteRT.js accepts.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from export.targets.tflite.metadata import (
 from mobilemod.files import atomic_path
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
+MAPS = 4  # dimensions of maps
 
 
 class ChannelsLast(nn.Module):
-    """A network whose input is (B, H, W, 3)."""
+    """A network whose input is (B, H, W, 3), and whose maps are (B, h, w, K)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image.permute(0, 3, 1, 2))
+        found = self.network(image.permute(0, 3, 1, 2))
+        return found.permute(0, 2, 3, 1) if found.ndim == MAPS else found
 
 
 def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:

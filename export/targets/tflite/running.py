@@ -58,17 +58,16 @@ class Edge:
         return np.ascontiguousarray(x, self.dtype)
 
     def given(self, y: np.ndarray) -> np.ndarray:
-        """float32 (K,) of what the file gives."""
-        y = y.reshape(-1).astype(np.float32)
+        """float32 (K,), or (K, h, w) of maps, which files hold channels last, of what one gives."""
+        y = np.moveaxis(y[0], -1, 0) if y.ndim == 4 else y.reshape(-1)
+        y = np.ascontiguousarray(y, np.float32)
         return (y - self.zero_point) * np.float32(self.scale) if self.dtype in CODES else y
 
 
 def check_edges(path: Path, inputs: list[Edge], outputs: list[Edge]) -> tuple[Edge, Edge]:
     """The one input and output; `UserError` where there are others."""
     if len(inputs) != 1 or len(outputs) != 1 or not (inputs[0].known and outputs[0].known):
-        raise UserError(
-            f"{path}: not an image classifier with one input and one output, float32 or int8"
-        )
+        raise UserError(f"{path}: not a network with one image and one output, float32 or int8")
     return inputs[0], outputs[0]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, MeanDrop, Predictions
+from mobilemod.evaluation.runs import to_runs
 from mobilemod.evaluation.statistics import mcnemar_exact
 from mobilemod.tasks.segmentation.label_file import IGNORED
 from mobilemod.tasks.segmentation.maps import answered, kept_maps, maps_of, same_percent
@@ -94,6 +95,10 @@ class Segmentation(Task):
         labels = class_names_in(data, count) if data is not None else []
         labels = labels or [f"class {i}" for i in range(count)]
         return tuple({"id": str(i), "label": label} for i, label in enumerate(labels))
+
+    def network_of(self, outputs: int) -> str:
+        """With its classes."""
+        return f"image segmenter, {outputs} classes"
 
     # -- numbers
 
@@ -175,6 +180,10 @@ class Segmentation(Task):
         return maps_of(reference)
 
     # -- devices
+
+    def golden(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The maps of classes, as their runs."""
+        return {"runs": {k: to_runs(maps_of(v[None])) for k, v in outputs.items()}}
 
     def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
         """Targets are labels, uint8 (H, W); of lines only those with all logits say something."""

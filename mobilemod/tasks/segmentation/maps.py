@@ -9,9 +9,8 @@ import math
 
 import numpy as np
 
-from mobilemod.tasks.segmentation.label_file import IGNORED, nearest
-
-NONE = IGNORED
+from mobilemod.evaluation.runs import NONE
+from mobilemod.tasks.segmentation.label_file import nearest
 
 
 def class_maps(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,38 @@
+"""A map of classes as the lengths of its runs: what manifests and devices' lines hold of one.
+
+A flat list of whole numbers, class, count, class, count, …, over the map's rows from the top, each
+from the left; neighbouring runs differ in class. A map of few regions takes some hundred numbers,
+the worst one two a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+NONE = 255  # no class: in an answer, of numbers that aren't all finite; in a truth, ignored
+MOST_CLASSES = 255
+
+
+def to_runs(classes: np.ndarray) -> list[int]:
+    """Of a map, uint8 of any shape with at least one pixel."""
+    flat = np.ascontiguousarray(classes, np.uint8).ravel()
+    begins = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
+    counts = np.diff(np.append(begins, flat.size))
+    return np.stack([flat[begins], counts], axis=1).ravel().tolist()
+
+
+def from_runs(runs: Sequence[int], pixels: int) -> np.ndarray:
+    """The flat map, uint8 (pixels,); ValueError for what aren't the runs of one."""
+    numbers = np.array(runs, dtype=object)
+    if len(runs) % 2 or not all(type(n) is int for n in runs):
+        raise ValueError("runs are pairs of whole numbers, class and count")
+    classes, counts = numbers[::2], numbers[1::2]
+    if any(not 0 <= c <= NONE for c in classes) or any(n < 1 for n in counts):
+        raise ValueError("a run has a class from 0 to 255 and a count of 1 or more")
+    if any(a == b for a, b in zip(classes, classes[1:], strict=False)):
+        raise ValueError("neighbouring runs have different classes")
+    if sum(counts) != pixels:
+        raise ValueError(f"runs of {sum(counts)} pixels, not of {pixels}")
+    return np.repeat(classes.astype(np.uint8), counts.astype(np.int64))
