@@ -72,7 +72,7 @@ class LabelledFolder(ImageFolder):
         bad: list[str] = []
         for n, i in enumerate(indices):
             try:
-                found[n] = placed(self._codes(i), preprocess)
+                found[n] = placed(self.codes(i), preprocess)
             except DamagedImage as error:
                 bad.append(f"{shown(self._path(i))}: {error}")
         _refuse(self.root, bad)
@@ -85,7 +85,8 @@ class LabelledFolder(ImageFolder):
             raise UserError(f"{shown(sample.path)} has no labels; {_MISSING}")
         return labels
 
-    def _codes(self, index: int) -> np.ndarray:
+    def codes(self, index: int) -> np.ndarray:
+        """uint8 (H, W): a sample's labels as they are; `DamagedImage` where they can't be read."""
         codes = read_codes(self._path(index), self.zero_ignored)
         wrong = codes[(codes >= self.outputs) & (codes != IGNORED)]
         if wrong.size:

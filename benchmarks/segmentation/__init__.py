@@ -1,0 +1,1 @@
+"""What segmentation networks are measured by beside their files."""
