@@ -94,10 +94,15 @@ class NamedTaps:
         return self.taps.graph.tensors[self.names[name]]
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
-        """float32 (K,), of the untouched graph."""
+        """float32 (K,), of maps (K, h, w), of the untouched graph."""
         outputs = self.taps.graph.outputs
         last = "logits" if "logits" in outputs else outputs[0]
-        return self.taps.run(x, {last})[last].reshape(-1).astype(np.float32)
+        values = self.taps.run(x, {last})[last].astype(np.float32)
+        own = self.program.graph
+        shape = own.tensors[own.outputs[0]].shape
+        if self._moved(shape, values.shape):
+            values = np.moveaxis(values, -1, 1)
+        return values.reshape(shape[1:])
 
     def _shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape in the form that the file was made from."""
@@ -112,7 +117,10 @@ class NamedTaps:
         return values.swapaxes(-1, -2) if turned else values
 
     def _channels_last(self, name: str) -> bool:
-        shape, held = self._shape(name), self.tensor(name).shape
+        return self._moved(self._shape(name), self.tensor(name).shape)
+
+    def _moved(self, shape: tuple[int, ...], held: tuple[int, ...]) -> bool:
+        """Whether values of `shape` in the form are held channels last."""
         moved = len(shape) == 4 and held == (shape[0], *shape[2:], shape[1])
         return moved and self.taps.graph.facts.channels_last
 

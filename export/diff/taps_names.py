@@ -27,6 +27,7 @@ from export.graph import (
     FileGraph,
     FileNode,
 )
+from mobilemod.forms.naming import CLAMPS
 
 NORM = "layer_norm"
 MOVES = (TRANSPOSE, RESHAPE, "pad", "staticconstantpad")
@@ -45,10 +46,18 @@ KINDS = {
     "negate": "neg",
     "globalavgpooling2d": "mean",
     "reduce_mean": "mean",
+    **dict.fromkeys(
+        ("upsample_nearest2d", "resize_nearest_neighbor", "upsample_nearest_neighbor"), "nearest"
+    ),
+    **dict.fromkeys(
+        ("upsample_bilinear2d", "resize_bilinear", "upsample_bilinear", "staticresizebilinear2d"),
+        "bilinear",
+    ),
     **dict.fromkeys(("max_pool2d_with_indices", "maxpooling2d", "max_pool_2d"), "max_pool"),
     **dict.fromkeys(("avg_pool2d", "averagepooling2d", "average_pool_2d"), "avg_pool"),
 }
 COMMUTATIVE = ("add", "mul", "concat")
+CLAMPED = (*CLAMPS, "clamp")
 Weight = Callable[[FileNode], np.ndarray]
 
 
@@ -144,6 +153,7 @@ def name_tensors(
     fused = {own.value[result]: own.value[source] for result, source in program.norms.items()}
     inside = _inside(own, fused)
     steps: dict[str, FileNode] = {}
+    unseen: set[str] = set()
 
     def take(mine: Computation, found: Computation) -> None:
         known[mine.output] = found.output
@@ -165,12 +175,16 @@ def name_tensors(
             if not whole:
                 raise NoMatch(f"no op for {_label(program, step)}")
             take(step, whole[0])
+        elif step.kind in CLAMPED and all(inputs):
+            # The op before clamps its own result: what it would be otherwise stands nowhere.
+            known[step.output] = inputs[0]
+            unseen.add(step.inputs[0])
         elif step.output not in inside:
             raise NoMatch(f"no op for {_label(program, step)}")
     names = {}
     for name, tensor in program.names.items():
         value = known.get(own.value[tensor])
-        if value is not None:
+        if value is not None and own.value[tensor] not in unseen:
             names[name] = _member(own, other, program.graph, graph, tensor, value)
     return Naming(names, steps)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Thumb = Callable[[int], str | None]  # image index -> data URI, None where there is no picture
 # What an output is called: `id` in data sets, `label` for people.
 Name = dict[str, str]
+SHOWN_OUTPUTS = 5  # of an image's, in text
 
 
 class Reference(Protocol):
@@ -280,12 +281,17 @@ class Task:
         return None
 
     def answered(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
-        """What a comparison's record says of two models' outputs (K,) on one image, by model."""
-        return {}
+        """What a comparison's record says of two models' outputs on one image, by "a" and "b"."""
+        return {self.output: {model: values.tolist() for model, values in outputs.items()}}
 
-    def answered_text(self, image: Mapping[str, Any]) -> list[str]:
-        """The same, from the record, in lines."""
-        return []
+    def answered_text(self, image: Mapping[str, Any], models: tuple[str, str]) -> list[str]:
+        """The same, from the record, in lines; models: what "a" and "b" are called."""
+        from mobilemod.results.table import aligned
+
+        values = list(zip(*(image[self.output][side] for side in "ab"), strict=True))
+        shown = sorted(range(len(values)), key=lambda i: -max(values[i]))[:SHOWN_OUTPUTS]
+        rows = [[str(i), *(f"{v:.4f}" for v in values[i])] for i in shown]
+        return aligned([[self.each, *models], *rows])
 
     # -- devices
 

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 
 import mobilemod
-from export.verbs.main import main
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM

@@ -6,7 +6,6 @@ from typing import Any
 
 from mobilemod.results.table import aligned
 from mobilemod.tasks import task_of
-from mobilemod.tasks.task import Task
 
 MAX_NAMES = 4
 
@@ -61,7 +60,7 @@ def _image(image: dict[str, Any], record: dict, a: str, b: str, every: bool) -> 
                 shown.add(part["tensor"])
     if image["exact"] is not None:
         lines += ["", *_exact(image["exact"], a, b)]
-    return [*lines, "", *_outputs(task_of(record), image, a, b)]
+    return [*lines, "", *task_of(record).answered_text(image, (a, b))]
 
 
 def _why(part: dict[str, Any]) -> str:
@@ -137,12 +136,3 @@ def _most(largest: float, codes: bool) -> str:
 
 def _decibel(value: float | None) -> str:
     return "∞" if value is None else f"{value:.1f}"
-
-
-def _outputs(task: Task, image: dict[str, Any], a: str, b: str) -> list[str]:
-    cells = [[task.each, a, b]]
-    values = list(zip(*(image[task.output][side] for side in "ab"), strict=True))
-    shown = sorted(range(len(values)), key=lambda i: -max(values[i]))[:5]
-    for i in shown:
-        cells.append([str(i), *(f"{v:.4f}" for v in values[i])])
-    return [*aligned(cells), *task.answered_text(image)]

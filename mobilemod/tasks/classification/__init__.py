@@ -125,16 +125,17 @@ class Classification(Task):
         return Reference(found[TOP1.key], data["images"], classes, len(data["labels"]))
 
     def answered(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
-        """The classes named."""
+        """With the classes named."""
         best = {model: int(values.argmax()) for model, values in outputs.items()}
-        return {"top1": {k: {"index": i, "label": names[i]} for k, i in best.items()}}
+        named = {k: {"index": i, "label": names[i]} for k, i in best.items()}
+        return {**super().answered(outputs, names), "top1": named}
 
-    def answered_text(self, image: Mapping[str, Any]) -> list[str]:
-        """Whether they are the same, and which."""
+    def answered_text(self, image: Mapping[str, Any], models: tuple[str, str]) -> list[str]:
+        """With whether they are the same, and which."""
         top = image["top1"]
         same = "the same" if top["a"] == top["b"] else "different"
         where = ", ".join(f"{top[s]['label']} ({top[s]['index']})" for s in "ab")
-        return [f"top-1 {same}: {where}"]
+        return [*super().answered_text(image, models), f"top-1 {same}: {where}"]
 
     def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
         """By the top five, which every line has."""

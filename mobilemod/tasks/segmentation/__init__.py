@@ -17,7 +17,7 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, MeanDrop, Predictions
-from mobilemod.evaluation.runs import to_runs
+from mobilemod.evaluation.runs import NONE, to_runs
 from mobilemod.evaluation.statistics import mcnemar_exact
 from mobilemod.tasks.segmentation.label_file import IGNORED
 from mobilemod.tasks.segmentation.maps import answered, kept_maps, maps_of, same_percent
@@ -49,6 +49,7 @@ PIXELS_ALIKE = Agreement(
 )
 CLASS_IOU = "iou_percent"  # of a row
 SHOWN_CLASSES = 3  # of an image's labels
+SHOWN_CHANGES = 5
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,29 @@ class Segmentation(Task):
         """The reference's maps."""
         return maps_of(reference)
 
+    def answered(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+        """The maps as runs, how much of them is alike, and what most other pixels became."""
+        a, b = (maps_of(outputs[model][None]) for model in "ab")
+        other, pixels = np.unique(np.stack([a[a != b], b[a != b]]), axis=1, return_counts=True)
+        most = np.argsort(-pixels, kind="stable")[:SHOWN_CHANGES]
+        return {
+            **self.golden(outputs),
+            PIXELS_ALIKE.key: float(same_percent(a, b)[0]),
+            "changes": [
+                {**{k: _name(c, names) for k, c in zip("ab", other[:, i], strict=True)},
+                 "pixels": int(pixels[i])}
+                for i in most
+            ],
+        }  # fmt: skip
+
+    def answered_text(self, image: Mapping[str, Any], models: tuple[str, str]) -> list[str]:
+        """How much is alike, and the changes in a table."""
+        from mobilemod.results.table import aligned
+
+        rows = [[c["a"], c["b"], f"{c['pixels']}"] for c in image["changes"]]
+        table = aligned([[*models, "pixels"], *rows]) if rows else []
+        return [f"{PIXELS_ALIKE.head}: {image[PIXELS_ALIKE.key]:.2f}", *table]
+
     # -- devices
 
     def golden(self, outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -256,6 +280,10 @@ class Segmentation(Task):
         from mobilemod.tasks.segmentation.page import differing, per_class
 
         return [differing(record, thumb), per_class(record)]
+
+
+def _name(code: int, names: Sequence[str]) -> str:
+    return "not finite" if code == NONE else names[code]
 
 
 def maps_told(lines: Sequence[Line], outputs: int) -> np.ndarray | None:
