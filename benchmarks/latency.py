@@ -73,7 +73,7 @@ def measure_model(name: str, folder: Path | None, args: argparse.Namespace) -> M
     for recipe in args.recipes:
         rows += our_candidates(load_bundle(our_bundle(name, args.data, recipe)), recipe)
     rows += plain_candidates(network, args.skip)
-    examine_all(rows, images, expected)
+    examine_all(rows, images, expected, bundle.task)
     others = time_all(rows, images[:1], args.threads, args.rounds, args.patience)
     checks = all_checks(rows, args.threads)
     weights = bundle.manifest.checkpoint.file

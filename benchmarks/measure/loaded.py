@@ -19,8 +19,9 @@ from mobilemod.errors import UserError
 class Loaded:
     """prepare(x): float32 (1, 3, S, S) to what the file takes: layout and number format.
 
-    run(prepared): one inference from there, giving float32 logits (K,). This is what is timed: it
-    includes handing the input over and fetching the output, for every runtime alike.
+    run(prepared): one inference from there, giving float32 logits (K,), of maps in the file's own
+    layout. This is what is timed: it includes handing the input over and fetching the output, for
+    every runtime alike.
     """
 
     runtime: str
@@ -28,7 +29,7 @@ class Loaded:
     run: Callable[[Any], np.ndarray]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """float32 (N, K) of float32 (N, 3, S, S)."""
+        """float32 (N, K), or maps (N, …), of float32 (N, 3, S, S)."""
         return np.stack([self.run(self.prepare(x[None])) for x in images])
 
 
@@ -67,7 +68,7 @@ def _load_tflite(path: Path, threads: int) -> Loaded:
     def run(x: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source["index"], x)
         interpreter.invoke()
-        y = interpreter.get_tensor(target["index"]).ravel()
+        y = interpreter.get_tensor(target["index"])[0]
         if target["dtype"] == np.float32:
             return y
         scale, zero_point = target["quantization"]
@@ -102,7 +103,7 @@ def load_onnx(path: Path, threads: int, entries: Mapping[str, str] | None = None
     name = session.get_inputs()[0].name
 
     def run(x: np.ndarray) -> np.ndarray:
-        return session.run(None, {name: x})[0].ravel()
+        return session.run(None, {name: x})[0][0]
 
     return Loaded(f"ONNX Runtime {onnxruntime.__version__}", np.ascontiguousarray, run)
 

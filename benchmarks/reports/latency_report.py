@@ -24,7 +24,7 @@ Table = list[list[str]]
 def times_table(rows: Sequence[Candidate], threads: int) -> Table:
     """One line per candidate, the fastest first, those without a file last."""
     heading = ["file", "ms", "p10–p90", "min", "× our int8 .pte", "× our int8 .tflite"]
-    table = [[*heading, "SQNR dB", "top-1 = torch", "MB", "delegate calls", "ops outside"]]
+    table = [[*heading, "SQNR dB", "alike torch", "MB", "delegate calls", "ops outside"]]
     timed = sorted(
         (r for r in rows if r.times.get(threads)), key=lambda r: r.spread(threads).median
     )

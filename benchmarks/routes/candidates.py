@@ -23,7 +23,8 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
-from mobilemod.tasks.classification import TASK
+from mobilemod.tasks.classification import TASK as CLASSES
+from mobilemod.tasks.task import Task
 from quantization.calibration import cache_path, weights_digest
 
 OURS = "mobilemod"
@@ -135,16 +136,30 @@ def time_all(
     return [r.others for r in rounds]
 
 
-def examine_all(rows: list[Candidate], images: np.ndarray, expected: np.ndarray) -> None:
-    """Fill in what each file consists of, and how near its logits are to `expected`, (N, K)."""
+def examine_all(
+    rows: list[Candidate], images: np.ndarray, expected: np.ndarray, task: Task = CLASSES
+) -> None:
+    """Fill in what each file consists of, and how near its outputs are to `expected`, (N, K) or
+    maps (N, K, h, w)."""
+    count = expected.shape[1]
     with_file = [row for row in rows if row.path is not None]
     for row in progress(with_file, "logits", len(with_file), "file"):
         assert row.path is not None
         quality = examine(row.path, images)
         row.facts, row.runtime, row.reason = quality.facts, quality.runtime, quality.reason
         if quality.logits is not None:
-            row.sqnr = sqnr_db(expected, quality.logits)
-            row.agreement = TASK.agreement_percent(expected, quality.logits)
+            found = as_expected(quality.logits, expected.shape)
+            row.sqnr = sqnr_db(expected.reshape(len(found), -1), found.reshape(len(found), -1))
+            row.agreement = task.agreement_percent(
+                task.keep(expected, count), task.keep(found, count)
+            )
+
+
+def as_expected(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A file's outputs with maps channels first, as `shape` has them."""
+    if found.shape != shape and np.moveaxis(found, -1, 1).shape == shape:
+        return np.moveaxis(found, -1, 1)
+    return found.reshape(shape)
 
 
 def our_bundle(name: str, data: Path, recipe: str = "cpu", checkpoint: Path | None = None) -> Path:

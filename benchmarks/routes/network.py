@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from export.source import open_source
-from mobilemod.data.imagefolder import read_split
+from mobilemod.data.imagefolder import Damage, iter_pixels
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import Bundle
 from mobilemod.networks.family import Variant
 from mobilemod.networks.registry import module_of, network
-from mobilemod.training.images import load_images
+from mobilemod.progress import progress
 from quantization.calibration import weights_digest
 
 
@@ -111,6 +111,7 @@ def test_images(bundle: Bundle, data: Path, count: int) -> np.ndarray:
 
 
 def _read(bundle: Bundle, data: Path, split: str, count: int) -> np.ndarray:
-    folder = read_split(data, split, bundle.label_ids, bundle.manifest.num_classes).spread(count)
-    images = load_images(folder, f"reading {split}", bundle.preprocess)
-    return bundle.preprocess.normalize(images.pixels)
+    folder = bundle.read(data, split).spread(count)
+    found = iter_pixels(folder, bundle.preprocess, Damage(len(folder.samples)))
+    pixels = [p for _, p in progress(found, f"reading {split}", len(folder.samples), "img")]
+    return bundle.preprocess.normalize(np.stack(pixels))
