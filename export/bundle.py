@@ -67,7 +67,7 @@ class ExportConfig:
     """What to export and where to; `data` None means no images.
 
     network: one that a user brings, instead of `model` and `checkpoint`.
-    recipe: None is that of `trained`, else "cpu". size: None is that of the network's family.
+    recipe: None is that of `trained`, else "cpu". size, fit: None is that of the network's family.
     check: compare each file with the program that it was lowered from. trained: the folder of a
     quantization-aware training run, whose weights and ranges are lowered. author, license: of the
     weights, for the files' own fields.
@@ -80,6 +80,7 @@ class ExportConfig:
     targets: tuple[str, ...] = DEFAULTS
     recipe: str | None = None
     size: int | None = None
+    fit: str | None = None
     check: bool = True
     trained: Path | None = None
     author: str = ""
@@ -196,8 +197,9 @@ def _opened(config: ExportConfig) -> Source:
     if config.network is not None:
         return source_of(config.network, config.data, config.author, config.license)
     return open_source(
-        config.model, config.checkpoint, config.data, config.author, config.license, config.size
-    )
+        config.model, config.checkpoint, config.data, config.author, config.license, config.size,
+        config.fit,
+    )  # fmt: skip
 
 
 def _lower_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -104,12 +105,13 @@ def open_source(
     author: str = "",
     license: str = "",
     size: int | None = None,
+    fit: str | None = None,
 ) -> Source:
     """Load `checkpoint` (or the bundled one) as `variant`, and find its outputs' names.
 
     These come from the checkpoint's own metadata, else as its task says: `Task.names`.
     author and license: of the weights; "" is what the checkpoint's metadata says. size: of images,
-    pixels; None is the network's own.
+    pixels, fit: how they are brought to it; None is the network's own.
     """
     family = family_of(variant)
     path = checkpoint or bundled_checkpoint(variant)
@@ -130,6 +132,8 @@ def open_source(
     )
     files = ((path, loaded.sha256),)
     preprocess = preprocess_of(model, size)
+    if fit is not None:
+        preprocess = dataclasses.replace(preprocess, fit=fit)
     return Source(variant, model, preprocess, files, labels, task, loaded.taken, origin)
 
 

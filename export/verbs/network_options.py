@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = "hf:"
 # What is told of a network that isn't ours; of ours it is known.
-TOLD = ("mean", "std", "crop_fraction", "interpolation", "fit", "labels")
+TOLD = ("mean", "std", "crop_fraction", "interpolation", "labels")
 
 
 def network_options(p: argparse.ArgumentParser) -> None:
@@ -34,12 +34,19 @@ def network_options(p: argparse.ArgumentParser) -> None:
         "--mean", type=numbers, metavar="R,G,B", help="of --network's images; ImageNet's"
     )
     p.add_argument("--std", type=numbers, metavar="R,G,B", help="of --network's images; ImageNet's")
-    p.add_argument("--crop-fraction", type=float, metavar="PART",
-                   help="of an image that --network sees; 0.9, stretched 1")  # fmt: skip
+    p.add_argument(
+        "--crop-fraction",
+        type=float,
+        metavar="PART",
+        help="of an image that --network sees; 0.9, or 1 where --fit isn't crop",
+    )
     p.add_argument("--interpolation", metavar="NAME",
                    help="of --network's images: nearest, bilinear, bicubic; bicubic")  # fmt: skip
-    p.add_argument("--fit", metavar="HOW",
-                   help="of --network's images: crop, or stretch to its sides; crop")  # fmt: skip
+    p.add_argument(
+        "--fit",
+        metavar="HOW",
+        help="crop, stretch or letterbox images; the network's own, else crop",
+    )
     p.add_argument("--labels", type=Path, metavar="FILE",
                    help="names of --network's outputs: a line each, or a JSON list")  # fmt: skip
 
@@ -79,7 +86,7 @@ def opened_of(args: argparse.Namespace) -> Opened | None:
         refuse(args, ("checkpoint",), f"doesn't go with {FOLDER}DIR, which holds its weights")
     from mobilemod.networks.foreign.opened import Asked
 
-    asked = Asked(**given(args, ("size", *TOLD)))
+    asked = Asked(**given(args, ("size", "fit", *TOLD)))
     if folder != args.network:
         from mobilemod.networks.foreign.hugging_face import open_folder
 

@@ -18,8 +18,9 @@ INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-# Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's.
-FITS = ("crop", "stretch")
+# Whether the image keeps its sides' ratio and loses what juts out, takes the input's, or keeps its
+# own with bars beside it.
+FITS = ("crop", "stretch", "letterbox")
 # Pixels of a square's side, or (height, width).
 Size = int | tuple[int, int]
 
@@ -30,9 +31,10 @@ class Preprocess:
 
     The image is resized to `round(side / crop_fraction)` pixels on each side with Pillow's
     antialiased `interpolation`; with `fit` "crop" it keeps the ratio of its sides and covers these,
-    so that one side may be longer. The centre `height` x `width` is cropped, 8-bit values are
-    divided by 255, then `(x - mean) / std` per channel, in `layout` order. `size` is an int where
-    the sides are equal.
+    so that one side may be longer, with "letterbox" it lies within, so that one may be shorter. The
+    centre `height` x `width` is cropped, where there is less the rest is filled with `bar`; 8-bit
+    values are divided by 255, then `(x - mean) / std` per channel, in `layout` order. `size` is an
+    int where the sides are equal.
     Source: the published network's evaluation (bicubic, crop fraction 0.9, ImageNet statistics).
     """
 
@@ -104,11 +106,19 @@ class Preprocess:
             values["size"] = tuple(values["size"])
         return cls(**values)
 
+    @property
+    def bar(self) -> tuple[int, ...]:
+        """The 8-bit colour beside a letterboxed image: what is nearest to 0 when normalized."""
+        return tuple(min(255, max(0, round(255 * m))) for m in self.mean)
+
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of an image of these, before the centre is cropped."""
         whole = [round(side / self.crop_fraction) for side in (self.width, self.height)]
         if self.fit == "stretch":
             return whole[0], whole[1]
+        if self.fit == "letterbox":
+            scale = min(whole[0] / width, whole[1] / height)
+            return max(1, round(width * scale)), max(1, round(height * scale))
         scale = max(whole[0] / width, whole[1] / height)
         return max(whole[0], round(width * scale)), max(whole[1], round(height * scale))
 
@@ -116,8 +126,22 @@ class Preprocess:
         """Width and height that an image of these is resized to, and the window (left, top, right,
         bottom) of it that is cropped."""
         target = self.resized(width, height)
-        left, top = (target[0] - self.width) // 2, (target[1] - self.height) // 2
-        return target, (left, top, left + self.width, top + self.height)
+        sides = self.width, self.height
+        left, top = (max(0, t - side) // 2 for t, side in zip(target, sides, strict=True))
+        right, bottom = min(left + self.width, target[0]), min(top + self.height, target[1])
+        return target, (left, top, right, bottom)
+
+    def set_in(self, window: np.ndarray, bar: tuple[int, ...] | int) -> np.ndarray:
+        """The window of `placed`, (h, w, …), in the middle of the input, (height, width, …), with
+        `bar` beside it; itself where there is nothing beside it."""
+        height, width = window.shape[:2]
+        if (height, width) == self.sides:
+            return window
+        whole = np.empty((*self.sides, *window.shape[2:]), window.dtype)
+        whole[:] = bar
+        top, left = (self.height - height) // 2, (self.width - width) // 2
+        whole[top : top + height, left : left + width] = window
+        return whole
 
     def smaller(self, side: int) -> Preprocess:
         """The same view of an image with `side` pixels on the longer side, or as few as can be."""
@@ -132,7 +156,8 @@ class Preprocess:
         """
         upright = Upright(image)
         target, window = self.placed(*upright.size)
-        return resize_window(upright, target, window, INTERPOLATIONS[self.interpolation])
+        found = resize_window(upright, target, window, INTERPOLATIONS[self.interpolation])
+        return self.set_in(found, self.bar)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (..., height, width, 3) to float32 (..., 3, height, width), normalized."""

@@ -51,9 +51,19 @@ def whole(spec: Preprocess, image: Image.Image) -> np.ndarray:
         square = round(spec.size / spec.crop_fraction) / min(width, height) if high == wide else 0
         scale = square or max(target[0] / width, target[1] / height)
         target = (max(target[0], round(width * scale)), max(target[1], round(height * scale)))
+    if spec.fit == "letterbox":
+        scale = min(target[0] / width, target[1] / height)
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
     resized = image.resize(target, INTERPOLATIONS[spec.interpolation])
-    left, top = (target[0] - wide) // 2, (target[1] - high) // 2
-    return np.asarray(resized.crop((left, top, left + wide, top + high)))
+    found = np.full((high, wide, 3), (124, 116, 104), np.uint8)
+    # From left and top on in the one, in the other where that is smaller.
+    (x, left), (y, top) = (
+        (max(0, side - t) // 2, max(0, t - side) // 2)
+        for t, side in zip(target, (wide, high), strict=True)
+    )
+    part = np.asarray(resized)[top : top + high, left : left + wide]
+    found[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return found
 
 
 def drawn(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> Image.Image:

@@ -115,6 +115,23 @@ def test_labels_lie_on_what_the_network_sees(tmp_path):
         assert np.mean(seen == targets_of(tmp_path, preprocess)[0]) > 0.99
 
 
+@pytest.mark.parametrize("sides", [(48, 96), (96, 48), (65, 64)])
+def test_bars_are_ignored(tmp_path, sides):
+    """144 x 112 pixels, letterboxed: what is beside them has no class and the mean's colour."""
+    big = np.kron(some_codes(5, 9, 7), np.ones((16, 16), np.uint8)) % 3
+    save(tmp_path / "val/images/a.png", np.repeat(big[..., None] * 10 + 5, 3, axis=2))
+    save(tmp_path / "val/labels/a.png", big)
+    preprocess = Preprocess(sides, 1.0, "nearest", fit="letterbox")
+    seen = load_pixels(tmp_path / "val/images/a.png", preprocess)
+    codes = targets_of(tmp_path, preprocess)[0]
+    bars = (seen == (124, 116, 104)).all(-1)
+    assert np.array_equal(codes == 255, bars) and codes.shape == sides
+    scale = min(sides[0] / 112, sides[1] / 144)
+    assert (~bars).sum() == round(144 * scale) * round(112 * scale)
+    assert np.mean(seen[~bars][:, 0] // 10 == codes[~bars]) > 0.99
+    assert np.abs(preprocess.normalize(seen)[:, bars]).max() < 0.01
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("kind", ["grey", "paletted"])
 def test_codes_of_any_depth_are_read_as_codes(tmp_path, bits, kind):
@@ -625,7 +642,7 @@ def test_maps_are_laid_on_what_the_network_sees(record, tmp_path):
 
 
 @pytest.mark.parametrize("size", [224, (512, 512), (128, 1000), (17, 90)])
-@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
 def test_a_smaller_view_shows_the_same(tmp_path, size, fit):
     x, y = np.meshgrid(np.linspace(0, 255, 300), np.linspace(0, 255, 200))
     image = Image.fromarray(np.stack([x, y, 0 * x], axis=2).astype(np.uint8))
@@ -636,7 +653,9 @@ def test_a_smaller_view_shows_the_same(tmp_path, size, fit):
     rows, columns = (
         label_file.nearest(a, b) for a, b in zip(whole.sides, small.sides, strict=True)
     )
-    assert np.abs(shown - seen[rows[:, None], columns]).max() < 20
+    alike = np.abs(shown - seen[rows[:, None], columns]) < 20
+    # A bar may begin a pixel earlier.
+    assert alike.mean() > 0.95 if fit == "letterbox" else alike.all()
 
 
 def test_the_page_of_models_that_agree_says_so(tmp_path):

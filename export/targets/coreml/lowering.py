@@ -184,5 +184,6 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
 def _seen(spec: Preprocess) -> str:
     """Which part of an image the network sees, for people."""
     square = "the shorter side" if spec.height == spec.width else "its height or width"
-    sides = "each side, stretched" if spec.fit == "stretch" else square
+    fits = {"stretch": "each side, stretched", "letterbox": "both sides, bars beside it"}
+    sides = fits.get(spec.fit, square)
     return f"centre crop of {spec.crop_fraction:g} of {sides}"

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         targets=listed(args.targets),
         recipe=args.recipe,
         size=args.size,
+        fit=args.fit,
         check=not args.skip_check,
         trained=args.prepared,
         author=args.author,

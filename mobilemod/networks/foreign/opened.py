@@ -74,8 +74,9 @@ class Asked:
             if values is None and told is None and channels == 1:
                 raise wrong(source, f"takes grey images, of which no --{option} is known; give one")
             said[option] = values and tuple(values) * (3 // channels)
-        # An image that is stretched is seen whole, where nothing else is said.
-        base = told or Preprocess(**({"crop_fraction": 1.0} if self.fit == "stretch" else {}))
+        # An image that isn't to be cropped is seen whole, where nothing else is said.
+        cropped = self.fit in (None, "crop")
+        base = told or Preprocess(**({} if cropped else {"crop_fraction": 1.0}))
         missing = [k for k, value in said.items() if value is None] if told is None else []
         assumed = ", ".join(f"{k} {getattr(base, k)}" for k in missing)
         notes = (f"assumed, as nothing is said: {assumed}",) if assumed else ()

@@ -78,11 +78,13 @@ def _codes(image: Image.Image) -> np.ndarray:
 def placed(codes: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """The codes (height, width) at the pixels of the network's input, by the nearest one.
 
-    Resized and cropped as the image is, so that they lie on what the network sees.
+    Resized and cropped as the image is, so that they lie on what the network sees; `IGNORED` beside
+    it.
     """
     height, width = codes.shape
     (wide, high), (left, top, right, bottom) = preprocess.placed(width, height)
-    return codes[nearest(height, high, top, bottom)[:, None], nearest(width, wide, left, right)]
+    rows, columns = nearest(height, high, top, bottom), nearest(width, wide, left, right)
+    return preprocess.set_in(codes[rows[:, None], columns], IGNORED)
 
 
 def nearest(source: int, target: int, begin: int = 0, end: int | None = None) -> np.ndarray:
