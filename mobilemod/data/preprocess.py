@@ -108,8 +108,11 @@ class Preprocess:
 
     @property
     def bar(self) -> tuple[int, ...]:
-        """The 8-bit colour beside a letterboxed image: what is nearest to 0 when normalized."""
-        return tuple(min(255, max(0, round(255 * m))) for m in self.mean)
+        """The 8-bit colour beside a letterboxed image: what is nearest to 0 when normalized.
+
+        Of the mean as float32, as normalizing has it and every reader of a manifest.
+        """
+        return tuple(min(255, max(0, round(255 * float(np.float32(m))))) for m in self.mean)
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of an image of these, before the centre is cropped."""

@@ -144,6 +144,18 @@ def preprocess_cases() -> list[dict[str, Any]]:
              interpolation="nearest"),
         case("stretched, turned", 97, 61, orientation=6, size=(24, 40), fit="stretch"),
         case("stretched, 60000 x 1", 60000, 1, "noise", fit="stretch"),
+        case("letterboxed", 97, 61, "noise", fit="letterbox", crop_fraction=1.0),
+        case("letterboxed, high", 61, 97, fit="letterbox", crop_fraction=1.0,
+             interpolation="bilinear"),
+        case("letterboxed, odd bars", 80, 70, size=(24, 40), fit="letterbox", crop_fraction=1.0),
+        case("letterboxed, own ratio", 80, 48, size=(24, 40), fit="letterbox",
+             crop_fraction=1.0),
+        case("letterboxed, cropped across", 97, 61, "noise", fit="letterbox", crop_fraction=0.7),
+        case("letterboxed, turned", 97, 61, orientation=6, size=(24, 40), fit="letterbox",
+             crop_fraction=1.0),
+        case("letterboxed, larger", 9, 5, "noise", fit="letterbox", crop_fraction=1.0,
+             interpolation="nearest"),
+        case("letterboxed, 60000 x 1", 60000, 1, "noise", fit="letterbox", crop_fraction=1.0),
     ]  # fmt: skip
     found += [case(f"orientation {o}", 53, 37, "ramp", 3, o) for o in range(1, 9)]
     return found

@@ -48,7 +48,8 @@ export class ClassifyView implements View {
     const stage = h("div", { class: "stage" }, this.message, this.video, this.photo, this.crop);
     // The picture as the network sees it, with the margin around it.
     stage.style.setProperty("--ratio", String(width / height));
-    stage.style.setProperty("--fit", fit === "stretch" ? "fill" : "cover");
+    const shown = { crop: "cover", stretch: "fill", letterbox: "contain" }[fit];
+    stage.style.setProperty("--fit", shown);
     stage.style.setProperty("--fraction", String(cropFraction));
     stage.addEventListener("dragover", (event) => {
       event.preventDefault();

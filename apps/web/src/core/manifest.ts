@@ -4,7 +4,7 @@ import { InputError } from "./errors";
 export const MANIFEST_SCHEMA = "mobilemod/manifest/1";
 
 /** Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's. */
-export type Fit = "crop" | "stretch";
+export type Fit = "crop" | "stretch" | "letterbox";
 
 export type Interpolation = "nearest" | "bilinear" | "bicubic";
 const INTERPOLATIONS: readonly string[] = ["nearest", "bilinear", "bicubic"];
@@ -100,8 +100,10 @@ export function parsePreprocess(value: unknown): Preprocess {
     );
   }
   const fit = spec.fit ?? "crop";
-  if (fit !== "crop" && fit !== "stretch") {
-    throw new InputError(`preprocess.fit ${JSON.stringify(fit)} is not crop or stretch`);
+  if (fit !== "crop" && fit !== "stretch" && fit !== "letterbox") {
+    throw new InputError(
+      `preprocess.fit ${JSON.stringify(fit)} is not crop, stretch or letterbox`,
+    );
   }
   if (spec.color !== "RGB") throw new InputError(`preprocess.color ${spec.color} is not RGB`);
   if (spec.layout !== "NCHW") throw new InputError(`preprocess.layout ${spec.layout} is not NCHW`);

@@ -12,17 +12,34 @@ export function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** The resized and centre-cropped image: three channels, `height` x `width`. */
+/** The resized image, cropped to its centre or with bars: three channels, `height` x `width`. */
 export function preprocessPixels(image: Pixels, spec: Preprocess): Pixels {
   if (image.width < 1 || image.height < 1) throw new InputError("the image is empty");
   const [width, height] = resized(image, spec);
   const crop = {
-    left: Math.floor((width - spec.width) / 2),
-    top: Math.floor((height - spec.height) / 2),
-    width: spec.width,
-    height: spec.height,
+    left: Math.floor(Math.max(0, width - spec.width) / 2),
+    top: Math.floor(Math.max(0, height - spec.height) / 2),
+    width: Math.min(width, spec.width),
+    height: Math.min(height, spec.height),
   };
-  return resizeAndCrop(image, width, height, crop, spec.interpolation);
+  return setIn(resizeAndCrop(image, width, height, crop, spec.interpolation), spec);
+}
+
+/** RGB pixels in the middle of the input, what is nearest to 0 when normalized beside them. */
+function setIn(image: Pixels, spec: Preprocess): Pixels {
+  if (image.width === spec.width && image.height === spec.height) return image;
+  const bar = spec.mean.map((m) =>
+    Math.min(255, Math.max(0, roundHalfEven(255 * Math.fround(m)))),
+  );
+  const data = new Uint8Array(3 * spec.width * spec.height);
+  for (let i = 0; i < data.length; i++) data[i] = bar[i % 3]!;
+  const left = Math.floor((spec.width - image.width) / 2);
+  const top = Math.floor((spec.height - image.height) / 2);
+  const row = 3 * image.width;
+  for (let y = 0; y < image.height; y++) {
+    data.set(image.data.subarray(y * row, (y + 1) * row), 3 * ((top + y) * spec.width + left));
+  }
+  return { width: spec.width, height: spec.height, channels: 3, data };
 }
 
 /** Width and height that an image becomes, before the centre is cropped. */
@@ -30,6 +47,13 @@ function resized(image: Pixels, spec: Preprocess): [number, number] {
   const width = roundHalfEven(spec.width / spec.cropFraction);
   const height = roundHalfEven(spec.height / spec.cropFraction);
   if (spec.fit === "stretch") return [width, height];
+  if (spec.fit === "letterbox") {
+    const scale = Math.min(width / image.width, height / image.height);
+    return [
+      Math.max(1, roundHalfEven(image.width * scale)),
+      Math.max(1, roundHalfEven(image.height * scale)),
+    ];
+  }
   const scale = Math.max(width / image.width, height / image.height);
   return [
     Math.max(width, roundHalfEven(image.width * scale)),

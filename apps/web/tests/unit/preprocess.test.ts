@@ -42,7 +42,7 @@ test("a preprocessing that the core doesn't know is refused", () => {
   for (const size of [15, "32", [32], [32, 15], [32, 32.5], [32, 32, 32], null]) {
     expect(() => parsePreprocess({ ...spec, size })).toThrow("at least 16");
   }
-  expect(() => parsePreprocess({ ...spec, fit: "squash" })).toThrow('"squash" is not crop or stretch');
+  expect(() => parsePreprocess({ ...spec, fit: "squash" })).toThrow('"squash" is not crop, stretch or letterbox');
   expect(() => parsePreprocess({ ...spec, color: "BGR" })).toThrow("not RGB");
   expect(() => parsePreprocess({ ...spec, mean: [1, 2] })).toThrow("three numbers");
 });

@@ -3,8 +3,9 @@ import Foundation
 /// How a decoded image becomes the network's input, as the manifest says it.
 ///
 /// The image is resized to `round(side / cropFraction)` pixels on each side; with `fit` `.crop` it
-/// keeps the ratio of its sides and covers these. The centre of `size` is cropped, 8-bit values are
-/// divided by 255, then `(x - mean) / std` per channel, channels first.
+/// keeps the ratio of its sides and covers these, with `.letterbox` it lies within. The centre of
+/// `size` is cropped, where there is less the rest is filled with what is nearest to 0 when normalized;
+/// 8-bit values are divided by 255, then `(x - mean) / std` per channel, channels first.
 public struct Preprocess: Codable, Equatable, Sendable {
     public let size: InputSize
     public internal(set) var cropFraction: Double
@@ -76,14 +77,31 @@ public struct Preprocess: Codable, Equatable, Sendable {
         )
     }
 
-    /// The resized and cropped image, uint8 (height, width, 3). image: already oriented.
+    /// The resized image, cropped or with bars, uint8 (height, width, 3). image: already oriented.
     public func pixels(_ image: PixelImage) -> PixelImage {
         let target = resized(image)
         let window = (
-            x: (target.width - size.width) / 2, y: (target.height - size.height) / 2,
-            width: size.width, height: size.height
+            x: max(0, target.width - size.width) / 2, y: max(0, target.height - size.height) / 2,
+            width: min(target.width, size.width), height: min(target.height, size.height)
         )
-        return Resampling.resize(image, to: target, by: interpolation, window: window)
+        return setIn(Resampling.resize(image, to: target, by: interpolation, window: window))
+    }
+
+    /// Pixels in the middle of the input, with bars beside them.
+    private func setIn(_ image: PixelImage) -> PixelImage {
+        if size.fits(image) { return image }
+        let bar = mean.map { value in
+            UInt8(min(255, max(0, (255 * Double(Float(value))).rounded(.toNearestOrEven))))
+        }
+        var rgb = [UInt8](repeating: 0, count: 3 * size.width * size.height)
+        for i in rgb.indices { rgb[i] = bar[i % 3] }
+        let left = (size.width - image.width) / 2, top = (size.height - image.height) / 2
+        let row = 3 * image.width
+        for y in 0..<image.height {
+            let to = 3 * ((top + y) * size.width + left)
+            rgb.replaceSubrange(to..<to + row, with: image.rgb[y * row..<(y + 1) * row])
+        }
+        return PixelImage(unchecked: size.width, size.height, rgb)
     }
 
     /// What an image becomes, before the centre is cropped.
@@ -92,6 +110,13 @@ public struct Preprocess: Codable, Equatable, Sendable {
         let width = rounded(Double(size.width) / cropFraction)
         let height = rounded(Double(size.height) / cropFraction)
         if fit == .stretch { return (width, height) }
+        if fit == .letterbox {
+            let scale = min(Double(width) / Double(image.width), Double(height) / Double(image.height))
+            return (
+                max(1, rounded(Double(image.width) * scale)),
+                max(1, rounded(Double(image.height) * scale))
+            )
+        }
         let scale = max(Double(width) / Double(image.width), Double(height) / Double(image.height))
         return (
             max(width, rounded(Double(image.width) * scale)),
@@ -117,9 +142,10 @@ public struct Preprocess: Codable, Equatable, Sendable {
     }
 }
 
-/// Whether an image keeps its sides' ratio, and loses what juts out, or takes the input's.
+/// Whether an image keeps its sides' ratio and loses what juts out, takes the input's, or keeps its
+/// own with bars beside it.
 public enum Fit: String, Codable, Sendable {
-    case crop, stretch
+    case crop, stretch, letterbox
 }
 
 /// The input's sides in pixels; in JSON a square's side, or height and width.

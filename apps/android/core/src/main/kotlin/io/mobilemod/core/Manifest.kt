@@ -17,8 +17,8 @@ data class PreprocessSpec(
     /** Order of the tensor: channels first (3, height, width) or last (height, width, 3). */
     enum class Layout { NCHW, NHWC }
 
-    /** Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's. */
-    enum class Fit { CROP, STRETCH }
+    /** Whether the image keeps its sides' ratio and loses what juts out, takes the input's, or keeps its own with bars. */
+    enum class Fit { CROP, STRETCH, LETTERBOX }
 
     companion object {
         private val KNOWN = setOf("size", "crop_fraction", "interpolation", "mean", "std", "color", "layout", "fit")

@@ -1,6 +1,7 @@
 package io.mobilemod.core
 
 import kotlin.math.max
+import kotlin.math.min
 
 /**
  * A decoded image: [argb] has [width] x [height] values, row by row, 0xAARRGGBB, not premultiplied.
@@ -20,7 +21,8 @@ class DecodedImage(
 /**
  * Turns a decoded image into the network's input as the manifest's `preprocess` says: EXIF
  * orientation, Pillow's antialiased resize to `round(side / crop_fraction)` on each side, which an
- * image that keeps its ratio covers, centre crop, normalization. Alpha is dropped.
+ * image that keeps its ratio covers or, letterboxed, lies within, centre crop, bars where there is less,
+ * normalization. Alpha is dropped.
  *
  * Not thread-safe: buffers and weights are kept from one image to the next.
  */
@@ -30,7 +32,7 @@ class Preprocessor(
     private val whole = Resized(roundHalfEven(spec.width / spec.cropFraction), roundHalfEven(spec.height / spec.cropFraction))
     private val normalized =
         Array(3) { c -> FloatArray(256) { value -> (value.toFloat() / 255f - spec.mean[c]) / spec.std[c] } }
-    private val resampler = Resampler(spec.width, spec.height, spec.interpolation)
+    private var resampler = Resampler(spec.width, spec.height, spec.interpolation)
 
     /** Number of values of the network's input. */
     val inputSize: Int get() = 3 * spec.height * spec.width
@@ -77,7 +79,28 @@ class Preprocessor(
     fun pixels(image: DecodedImage): ByteArray {
         val upright = Upright(image)
         val (width, height) = resized(upright.width, upright.height)
-        return resampler.centre(upright, width, height)
+        val inside = min(width, spec.width.toLong()).toInt() to min(height, spec.height.toLong()).toInt()
+        if (resampler.width != inside.first || resampler.height != inside.second) {
+            resampler = Resampler(inside.first, inside.second, spec.interpolation)
+        }
+        return setIn(resampler.centre(upright, width, height), inside.first, inside.second)
+    }
+
+    /** [width] x [height] pixels in the middle of the input, what is nearest to 0 when normalized beside them. */
+    private fun setIn(
+        pixels: ByteArray,
+        width: Int,
+        height: Int,
+    ): ByteArray {
+        if (width == spec.width && height == spec.height) return pixels
+        val bar = spec.mean.map { roundHalfEven(255 * it.toDouble()).coerceIn(0, 255).toByte() }
+        val whole = ByteArray(inputSize) { bar[it % 3] }
+        val left = (spec.width - width) / 2
+        val top = (spec.height - height) / 2
+        for (y in 0 until height) {
+            pixels.copyInto(whole, 3 * ((top + y) * spec.width + left), 3 * y * width, 3 * (y + 1) * width)
+        }
+        return whole
     }
 
     /** What an image of [width] x [height] becomes, before the centre is cropped. */
@@ -86,6 +109,10 @@ class Preprocessor(
         height: Int,
     ): Resized {
         if (spec.fit == PreprocessSpec.Fit.STRETCH) return whole
+        if (spec.fit == PreprocessSpec.Fit.LETTERBOX) {
+            val scale = min(whole.width.toDouble() / width, whole.height.toDouble() / height)
+            return Resized(max(1, roundHalfEven(width * scale)), max(1, roundHalfEven(height * scale)))
+        }
         val scale = max(whole.width.toDouble() / width, whole.height.toDouble() / height)
         return Resized(max(whole.width, roundHalfEven(width * scale)), max(whole.height, roundHalfEven(height * scale)))
     }

@@ -13,8 +13,8 @@ import kotlin.math.min
  * Not thread-safe: buffers and weights are kept from one image to the next.
  */
 internal class Resampler(
-    private val width: Int,
-    private val height: Int,
+    val width: Int,
+    val height: Int,
     private val interpolation: PreprocessSpec.Interpolation,
 ) {
     private var columns: Axis? = null
