@@ -48,8 +48,8 @@ public enum PreprocessingCheck {
             found.append(("the whole image is squeezed into the input",
                           changed { ($0.fit, $0.cropFraction) = (.stretch, 1) }))
         } else {
-            found.append(("the image covers the input, and loses what juts out",
-                          changed { $0.fit = .crop }))
+            let kept = spec.fit == .stretch ? "the ratio of the image's sides is kept" : "there are no bars"
+            found.append((kept, changed { $0.fit = .crop }))
         }
         return found
     }
