@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 Range = tuple[float, float]
-# A region's shorter side, of the scene's: 40 pixels of 256.
-LEAST_SIDE = 40 / 256
+# A region's shorter side, of the scene's: 72 pixels of 256.
+LEAST_SIDE = 72 / 256
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Look:
     beneath, over: pieces of texture, below the regions and among them.
     """
 
-    regions: tuple[int, int] = (1, 4)
-    side: Range = (0.32, 0.75)
-    taken: Range = (0.8, 1.1)
-    turn: float = 20.0
+    regions: tuple[int, int] = (1, 3)
+    side: Range = (0.5, 0.95)
+    taken: Range = (0.9, 1.2)
+    turn: float = 10.0
     gain: Range = (0.8, 1.25)
     gamma: Range = (0.8, 1.25)
     colour: Range = (0.93, 1.07)
