@@ -6,6 +6,7 @@ within. Weights are drawn at random, labels are Imagenette's first ten ids.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ IDS = (
     "n03394916", "n03417042", "n03425413", "n03445777", "n03888257",
 )  # fmt: skip
 PREPROCESS = Preprocess(size=SIZE)
+PRECISIONS = ("int8", "float32")
 # (scale, zero point) of int8 activations: normalized pixels, logits.
 INPUT, OUTPUT = (0.02, 0), (0.05, 0)
 
@@ -78,6 +80,38 @@ class Builder:
         self.model.operatorCodes.append(c)
         self.graph.operators.append(o)
 
+    def pooled(
+        self, sides: tuple[int, int], cell: int, scale: tuple[float, int] | None
+    ) -> tuple[int, int]:
+        """The image, float32 (1, H, W, 3), and its means over cells; with a scale in int8."""
+        ops, options = schema.BuiltinOperator, schema.BuiltinOptions
+        kind = schema.TensorType.FLOAT32 if scale is None else schema.TensorType.INT8
+        source = x = self.tensor("image", (1, *sides, 3), schema.TensorType.FLOAT32)
+        if scale is not None:
+            x = self.tensor("codes", (1, *sides, 3), kind, scale)
+            self.op(ops.QUANTIZE, [source], x, options.QuantizeOptions, schema.QuantizeOptionsT())
+        pooled = self.tensor("pooled", (1, *(side // cell for side in sides), 3), kind, scale)
+        pool = schema.Pool2DOptionsT()
+        pool.padding = schema.Padding.VALID
+        pool.strideW = pool.strideH = pool.filterWidth = pool.filterHeight = cell
+        self.op(ops.AVERAGE_POOL_2D, [x], pooled, options.Pool2DOptions, pool)
+        return source, pooled
+
+    def weights(self, values: np.ndarray, int8: bool) -> int:
+        """A constant of float32 values; int8 with one scale."""
+        if not int8:
+            return self.tensor("weights", values.shape, schema.TensorType.FLOAT32, None, values)
+        scale = float(np.abs(values).max() / 127)
+        codes = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
+        return self.tensor("weights", values.shape, schema.TensorType.INT8, (scale, 0), codes)
+
+    def as_float(self, codes: int, shape: tuple[int, ...]) -> int:
+        """The numbers of an int8 tensor."""
+        y = self.tensor("out", shape, schema.TensorType.FLOAT32)
+        ops, options = schema.BuiltinOperator, schema.BuiltinOptions
+        self.op(ops.DEQUANTIZE, [codes], y, options.DequantizeOptions, schema.DequantizeOptionsT())
+        return y
+
     def finish(self, source: int, target: int) -> bytes:
         """The file."""
         self.graph.inputs, self.graph.outputs = [source], [target]
@@ -91,63 +125,66 @@ def network(weights: np.ndarray, int8: bool) -> bytes:
     """The file of one precision. weights: float32 (CLASSES, FEATURES)."""
     b = Builder()
     kind = schema.TensorType.INT8 if int8 else schema.TensorType.FLOAT32
-    floats, ops, options = schema.TensorType.FLOAT32, schema.BuiltinOperator, schema.BuiltinOptions
+    ops, options = schema.BuiltinOperator, schema.BuiltinOptions
     inner, outer = (INPUT, OUTPUT) if int8 else (None, None)
-    grid = SIZE // CELL
-    source = b.tensor("image", (1, SIZE, SIZE, 3), floats)
-    x = source
-    if int8:
-        x = b.tensor("codes", (1, SIZE, SIZE, 3), kind, inner)
-        b.op(ops.QUANTIZE, [source], x, options.QuantizeOptions, schema.QuantizeOptionsT())
-    pooled = b.tensor("pooled", (1, grid, grid, 3), kind, inner)
-    pool = schema.Pool2DOptionsT()
-    pool.padding = schema.Padding.VALID
-    pool.strideW = pool.strideH = pool.filterWidth = pool.filterHeight = CELL
-    b.op(ops.AVERAGE_POOL_2D, [x], pooled, options.Pool2DOptions, pool)
+    source, pooled = b.pooled((SIZE, SIZE), CELL, inner)
     flat = b.tensor("flat", (1, FEATURES), kind, inner)
     shape = b.tensor("shape", (2,), schema.TensorType.INT32, None, np.array([1, FEATURES], "<i4"))
     reshape = schema.ReshapeOptionsT()
     reshape.newShape = [1, FEATURES]
     b.op(ops.RESHAPE, [pooled, shape], flat, options.ReshapeOptions, reshape)
-    scale = float(np.abs(weights).max() / 127)
-    codes = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8) if int8 else weights
-    w = b.tensor("weights", weights.shape, kind, (scale, 0) if int8 else None, codes)
+    w = b.weights(weights, int8)
     y = b.tensor("logits", (1, CLASSES), kind, outer)
     dense = schema.FullyConnectedOptionsT()
     b.op(ops.FULLY_CONNECTED, [flat, w, -1], y, options.FullyConnectedOptions, dense)
-    if int8:
-        codes_out, y = y, b.tensor("out", (1, CLASSES), floats)
-        b.op(ops.DEQUANTIZE, [codes_out], y, options.DequantizeOptions, schema.DequantizeOptionsT())
-    return b.finish(source, y)
+    return b.finish(source, b.as_float(y, (1, CLASSES)) if int8 else y)
 
 
 def make_bundle(folder: Path, seed: int = 0) -> Path:
     """A whole bundle in `folder`, which is returned. Another seed is another network."""
-    folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     weights = rng.normal(0, 0.1, (CLASSES, FEATURES)).astype(np.float32)
     pixels = rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-    (folder / "golden").mkdir()
-    files, golden = (
-        [],
-        [
-            {"image": f"golden/{i}.png", "origin": "drawn", "target": None, "logits": {}}
-            for i in range(len(pixels))
-        ],
+    files = {precision: network(weights, precision == "int8") for precision in PRECISIONS}
+    return write_bundle(folder, "tiny", files, IDS, PREPROCESS, pixels)
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    files: Mapping[str, bytes],
+    ids: Sequence[str],
+    preprocess: Preprocess,
+    pixels: np.ndarray,
+    golden: Callable[[dict[str, np.ndarray]], dict[str, Any]] = lambda outputs: {
+        "logits": {file: found.tolist() for file, found in outputs.items()}
+    },
+    **more: Any,
+) -> Path:
+    """A bundle of `.tflite` files by their precision, in `folder`, which is returned.
+
+    pixels: of the golden images, uint8 (N, H, W, 3); golden: what the manifest has of the files'
+    outputs on one of them; more: other values of the manifest.
+    """
+    (folder / "golden").mkdir(parents=True)
+    entries, outputs = [], [{} for _ in pixels]
+    for precision, content in files.items():
+        path = folder / f"{name}_{precision}.tflite"
+        path.write_bytes(content)
+        loaded = load_tflite(path)
+        for found, image in zip(outputs, pixels, strict=True):
+            found[path.name] = loaded.infer(loaded.prepare(preprocess.normalize(image[None])))
+        entries.append(model_entry(path, "tflite", precision))
+    images = []
+    for i, (image, found) in enumerate(zip(pixels, outputs, strict=True)):
+        path = f"golden/{i}.png"
+        Image.fromarray(image).save(folder / path)
+        images.append({"image": path, "origin": "drawn", "target": None, **golden(found)})
+    write_text(folder / "labels.txt", "".join(f"{i}\n" for i in ids))
+    labels = [{"id": i, "label": i} for i in ids]
+    values = manifest_values(
+        name, labels, preprocess.to_dict(), files=entries, golden=images, **more
     )
-    for entry, image in zip(golden, pixels, strict=True):
-        Image.fromarray(image).save(folder / entry["image"])
-    for precision in ("int8", "float32"):
-        name = f"tiny_{precision}.tflite"
-        (folder / name).write_bytes(network(weights, precision == "int8"))
-        loaded = load_tflite(folder / name)
-        for entry, image in zip(golden, pixels, strict=True):
-            logits = loaded.infer(loaded.prepare(PREPROCESS.normalize(image[None])))
-            entry["logits"][name] = [float(v) for v in logits]
-        files.append(model_entry(folder / name, "tflite", precision))
-    write_text(folder / "labels.txt", "".join(f"{i}\n" for i in IDS))
-    labels = [{"id": i, "label": i} for i in IDS]
-    values = manifest_values("tiny", labels, PREPROCESS.to_dict(), files=files, golden=golden)
     seal_bundle(folder, values)
     return folder
 

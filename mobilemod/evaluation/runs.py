@@ -1,6 +1,7 @@
-"""A map of classes as the lengths of its runs: what manifests and devices' lines hold of one.
+"""A map of classes, from a network's numbers and as the lengths of its runs: what manifests and
+devices' lines hold of one. NumPy alone: this file also runs on devices.
 
-A flat list of whole numbers, class, count, class, count, …, over the map's rows from the top, each
+Runs are a flat list of whole numbers, class, count, class, count, …, over the map's rows from the top, each
 from the left; neighbouring runs differ in class. A map of few regions takes some hundred numbers,
 the worst one two a pixel.
 """
@@ -13,6 +14,16 @@ import numpy as np
 
 NONE = 255  # no class: in an answer, of numbers that aren't all finite; in a truth, ignored
 MOST_CLASSES = 255
+
+
+def class_map(numbers: np.ndarray) -> np.ndarray:
+    """uint8 (…) of float (K, …): the class of the largest, the lower index of equals.
+
+    `NONE` everywhere where any number isn't finite.
+    """
+    if not np.isfinite(numbers).all():
+        return np.full(numbers.shape[1:], NONE, np.uint8)
+    return numbers.argmax(axis=0).astype(np.uint8)
 
 
 def to_runs(classes: np.ndarray) -> list[int]:

@@ -25,6 +25,8 @@ FILES = (
     "mobilemod/data/preprocess.py",
     "mobilemod/data/resample.py",
     "mobilemod/data/rgb.py",
+    "mobilemod/evaluation/__init__.py",
+    "mobilemod/evaluation/runs.py",
     "mobilemod/harness/__init__.py",
     "mobilemod/harness/protocol/__init__.py",
     "mobilemod/harness/protocol/held.py",

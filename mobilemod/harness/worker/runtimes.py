@@ -16,6 +16,9 @@ from mobilemod.harness.worker.pte_native import Calls, native_folder, native_lib
 from mobilemod.targets import facts_of_file, suffixes_of
 
 
+MAPS = 4  # dimensions of maps
+
+
 class Unavailable(Exception):
     """This device has nothing that a configuration could run on; its message says what lacks."""
 
@@ -25,7 +28,8 @@ class Loaded:
     """A file that is ready to run.
 
     prepare: float32 (1, 3, H, W) to what the runtime takes, outside any timing. set_input: hand
-    that over. invoke: compute. outputs: read the result, float32 (K,). description: what runs it.
+    that over. invoke: compute. outputs: read the result, float32 (K,), of maps (K, h, w), or flat
+    (K·h·w,) where the runtime doesn't say their size. description: what runs it.
     """
 
     prepare: Callable[[np.ndarray], Any]
@@ -69,7 +73,8 @@ def load_tflite(path: Path, threads: int = 1, delegate: str = "xnnpack") -> Load
         interpreter.set_tensor(source["index"], x)
 
     def outputs() -> np.ndarray:
-        return interpreter.get_tensor(target["index"]).reshape(-1).astype(np.float32)
+        y = interpreter.get_tensor(target["index"])
+        return _of_one(np.moveaxis(y, -1, 1) if y.ndim == MAPS else y)
 
     by = "XNNPACK" if delegate == "xnnpack" else "built-in kernels"
     version = f"LiteRT {metadata.version('ai-edge-litert')}, {by}, {_threads(threads)}"
@@ -144,9 +149,16 @@ def _open_in_package(path: Path, threads: int) -> Calls:
         result[:] = program.forward(given[0])
 
     def outputs() -> np.ndarray:
-        return result[0].numpy().reshape(-1).astype(np.float32)
+        return _of_one(result[0].numpy())
 
     return prepare, set_input, invoke, outputs
+
+
+def _of_one(y: np.ndarray) -> np.ndarray:
+    """As `Loaded.outputs` has it, of a batch of one with the classes first; a copy in the order
+    that it lies in."""
+    one = y[0] if y.ndim == MAPS and y[0, 0].size > 1 else y.reshape(-1)
+    return one.astype(np.float32)
 
 
 def _threads(threads: int) -> str:

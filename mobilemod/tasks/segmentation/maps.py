@@ -9,19 +9,16 @@ import math
 
 import numpy as np
 
-from mobilemod.evaluation.runs import NONE
+from mobilemod.evaluation.runs import NONE, class_map
 from mobilemod.tasks.segmentation.label_file import nearest
 
 
 def class_maps(logits: np.ndarray) -> np.ndarray:
-    """uint8 (N, …) of float (N, K, …): the class of the largest, the lower index of equals.
-
-    An image with a number that isn't finite has `NONE` everywhere.
-    """
+    """uint8 (N, …) of float (N, K, …), each as `class_map` has it."""
     found = np.empty((len(logits), *logits.shape[2:]), np.uint8)
     # Image by image: the comparison's results are as large as the numbers.
     for i, one in enumerate(logits):
-        found[i] = one.argmax(axis=0) if np.isfinite(one).all() else NONE
+        found[i] = class_map(one)
     return found
 
 
