@@ -27,7 +27,7 @@ from pydantic import (
 
 from mobilemod.data.preprocess import FITS
 from mobilemod.errors import UserError
-from mobilemod.evaluation.runs import MOST_CLASSES, NONE, from_runs
+from mobilemod.evaluation.runs import MOST_CLASSES, checked_map
 from mobilemod.harness.protocol.values import check_path
 from mobilemod.ranges import SIDE
 from mobilemod.targets import TARGETS
@@ -257,11 +257,10 @@ class Manifest(Open):
             wrong = len(answer) != self.num_classes
             return f"{len(answer)} values for {self.num_classes} classes" if wrong else None
         try:
-            found = from_runs(answer, self.map[0] * self.map[1])
+            checked_map(answer, self.map[0] * self.map[1], self.num_classes)
         except ValueError as error:
             return str(error)
-        most = int(found.max(where=found != NONE, initial=0))
-        return f"class {most} of {self.num_classes}" if most >= self.num_classes else None
+        return None
 
 
 def _unique(where: str, names: Iterable[str]) -> None:

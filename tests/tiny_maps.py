@@ -1,7 +1,7 @@
-"""A bundle whose two `.tflite` files make maps of classes in microseconds: means over cells of 4 x 4
-pixels, one 1x1 convolution. `.tiny_bundle` is the like for one answer an image.
+"""A bundle whose two `.tflite` files make maps of classes in microseconds.
 
-The input is no square. Weights are drawn at random, so that a class is a part of the colours.
+As `tests.tiny_bundle`: means over cells of 4 x 4 pixels, then one 1 x 1 convolution. The input is
+no square. Weights are drawn at random, so that a class is a part of the colours.
 """
 
 from __future__ import annotations

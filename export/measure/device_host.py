@@ -37,12 +37,14 @@ class BundleHost:
         predictions = found.predictions[None]
         reference = next(p.outputs for p in predictions if p.role == "reference")
         names = [self._images.name(i) for i in found.kept]
-        return HostAnswers(
-            tuple(names), reference, {p.file: p.outputs for p in predictions if p.file is not None}
-        )
+        files = {p.file: p.outputs for p in predictions if p.file is not None}
+        task, targets = self._bundle.task, None
+        if task.maps:
+            targets = task.targets(self._images, found.kept, self._bundle.preprocess)
+        return HostAnswers(tuple(names), reference, files, targets)
 
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
-        """float32 outputs (N, K) of one file on x, float32 (N, 3, H, W)."""
+        """float32 outputs (N, K, …) of one file on x, float32 (N, 3, H, W)."""
         if file not in self._runners:
             entry = self._bundle.model_file(file)
             with quiet():

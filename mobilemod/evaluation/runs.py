@@ -1,9 +1,9 @@
 """A map of classes, from a network's numbers and as the lengths of its runs: what manifests and
 devices' lines hold of one. NumPy alone: this file also runs on devices.
 
-Runs are a flat list of whole numbers, class, count, class, count, …, over the map's rows from the top, each
-from the left; neighbouring runs differ in class. A map of few regions takes some hundred numbers,
-the worst one two a pixel.
+Runs are a flat list of whole numbers, class, count, class, count, …, over the map's rows from the
+top, each from the left; neighbouring runs differ in class. A map of few regions takes some hundred
+numbers, the worst one two a pixel.
 """
 
 from __future__ import annotations
@@ -47,3 +47,20 @@ def from_runs(runs: Sequence[int], pixels: int) -> np.ndarray:
     if sum(counts) != pixels:
         raise ValueError(f"runs of {sum(counts)} pixels, not of {pixels}")
     return np.repeat(classes.astype(np.uint8), counts.astype(np.int64))
+
+
+def checked_map(runs: Sequence[int], pixels: int, classes: int) -> np.ndarray:
+    """As `from_runs`, of a network with so many classes; ValueError also for another class, and for
+    `NONE` in a part of the map alone."""
+    found = from_runs(runs, pixels)
+    unknown = found == NONE
+    if unknown.any() and not unknown.all():
+        raise ValueError(f"{NONE} in a part of the map alone")
+    if (most := int(found.max(where=~unknown, initial=0))) >= classes:
+        raise ValueError(f"class {most} of {classes}")
+    return found
+
+
+def most_text(pixels: int, classes: int) -> int:
+    """The most characters that the runs of a map can take as JSON without spaces: a run a pixel."""
+    return pixels * len(f"{classes - 1},1,") + len("[]")

@@ -300,8 +300,15 @@ class Task:
         rounded = {k: [round(float(f), 5) for f in v.ravel()] for k, v in outputs.items()}
         return {"logits": rounded}
 
-    def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
-        """What a device's `image` lines are worth; targets: None where they aren't known."""
+    def told(
+        self,
+        lines: Sequence[Line],
+        targets: Sequence[Any],
+        outputs: int,
+        size: Sequence[int] | None = None,
+    ) -> Told:
+        """What a device's `image` lines are worth; targets: None where they aren't known; size: of
+        the maps that the network makes."""
         found = outputs_of(lines, outputs)
         known = [i for i, target in enumerate(targets) if target is not None]
         if found is None or not known:
@@ -316,6 +323,10 @@ class Task:
         """bool (n,): where lines say the same as this machine's outputs (n, K)."""
         found = outputs_of(lines, outputs)
         return np.zeros(len(lines), bool) if found is None else self.alike(here, found)
+
+    def told_percent(self, lines: Sequence[Line], here: np.ndarray, outputs: int) -> float:
+        """As `agreement_percent`, with this machine's outputs; 0 where lines say too little."""
+        return 100.0 * float(np.mean(self.told_alike(lines, here, outputs)))
 
     def reference_from(self, values: Mapping[str, Any]) -> Reference | None:
         """The float network's accuracy as a device's record has it."""

@@ -22,6 +22,7 @@ from mobilemod.harness.protocol.lines import (
     decode,
     encode,
 )
+from mobilemod.harness.run.job_build import fits_line
 
 JOB = "0123456789abcdef" * 4
 HEAD = {"job": JOB[:16], "run": "f" * 16, "seq": 0, "t": 0.5}
@@ -46,6 +47,14 @@ GOOD = {
 }  # fmt: skip
 
 
+# And one where the answer is a map.
+MAPS = {
+    "golden": {"configuration": 0, "image": 0, "source": "pixels", "runs": [0, 5, 254, 1, 0, 6]},
+    "image": {"configuration": 0, "image": 1, "top": [], "inference_ms": 2.5,
+              "logits_sha256": "a" * 64, "runs": [255, 12], "preprocess_ms": 1},
+}  # fmt: skip
+
+
 def signed(text: str) -> bytes:
     """A line whose check is right, whatever stands in it. text: a JSON object."""
     body = text[:-1].encode("utf-8", "surrogatepass")
@@ -65,13 +74,43 @@ def lines(count: int) -> list[bytes]:
 def test_the_examples_are_every_type_with_every_key():
     assert set(GOOD) == set(REQUIRED)
     for kind, values in GOOD.items():
-        assert set(values) == set(REQUIRED[kind]) | set(OPTIONAL.get(kind, {}))
+        keys = {*values, *MAPS.get(kind, {})}
+        assert keys == set(REQUIRED[kind]) | set(OPTIONAL.get(kind, {}))
 
 
-@pytest.mark.parametrize("kind", GOOD)
-def test_a_line_comes_back_as_it_went(kind):
-    line = decode(encode({"type": kind, **HEAD, **GOOD[kind]}))
-    assert line == Line(kind, HEAD["job"], HEAD["run"], 0, 0.5, GOOD[kind])
+@pytest.mark.parametrize(("kind", "values"), [*GOOD.items(), *MAPS.items()])
+def test_a_line_comes_back_as_it_went(kind, values):
+    line = decode(encode({"type": kind, **HEAD, **values}))
+    assert line == Line(kind, HEAD["job"], HEAD["run"], 0, 0.5, values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("golden", {"logits": [1.0]}),
+        ("golden", {"runs": None}),
+        ("golden", {"runs": []}),
+        ("golden", {"runs": [0, 1.5]}),
+        ("golden", {"runs": [0, True]}),
+        ("golden", {"runs": [0, -1]}),
+        ("golden", {"runs": "0,1"}),
+        ("golden", {"runs": [0, 2**60]}),
+        ("image", {"logits": [1.0]}),
+        ("image", {"top": [[0, 1.0]]}),
+        ("image", {"runs": [[0, 1]]}),
+    ],
+)
+def test_a_map_stands_alone_and_is_whole_numbers(kind, changes):
+    with pytest.raises(Damaged, match=kind):
+        decode(signed(json.dumps({"type": kind, **HEAD, **MAPS[kind], **changes})))
+
+
+def test_the_longest_map_that_fits_a_line_does():
+    pixels = next(n for n in range(MAX_LINE // 6, 0, -1) if fits_line(n, 255))
+    assert pixels > 417**2
+    runs = [n for i in range(pixels) for n in (253 + i % 2, 1)]
+    line = {"type": "image", **HEAD, **MAPS["image"], "run": "f" * 16, "seq": 2**53, "t": 1e6 / 3}
+    assert len(decode(encode({**line, "runs": runs}))["runs"]) == 2 * pixels
 
 
 def test_the_check_is_zlibs_of_what_stands_before_it():

@@ -17,8 +17,9 @@ from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.run.validate import validate_devices
 from mobilemod.results.device.page import read_records, write_pages
 from mobilemod.results.device.plot import log_scale
-from mobilemod.results.device.rows_csv import CSV_COLUMNS
+from mobilemod.results.device.rows_csv import columns
 from mobilemod.sealed import sealed
+from mobilemod.tasks.classification import TASK
 from tests.harness.conftest import PLAN, Host
 from tests.harness.test_session import config
 
@@ -98,7 +99,7 @@ def test_every_figure_of_a_record_is_on_the_page(devices, records):
 
 def test_the_csv_has_a_row_per_record_file_and_configuration(devices, records):
     rows = list(csv.DictReader(io.StringIO((devices / "report.csv").read_text())))
-    assert len(rows) == 3 * 2 * 3 and tuple(rows[0]) == CSV_COLUMNS
+    assert len(rows) == 3 * 2 * 3 and tuple(rows[0]) == columns(TASK)
     host = next(r for r in records if r["device"]["name"] == "host")
     mine = [r for r in rows if r["device"] == "host" and r["started"] == host["started"]]
     file = host["files"][0]

@@ -16,12 +16,11 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.harness.record.gates import DeviceGates, check_record
 from mobilemod.harness.record.junit import junit
+from mobilemod.harness.record.likeness import Numbers, output_step, tolerance
 from mobilemod.harness.record.selftest import (
     SIZE_FAULTS,
     VALUE_FAULTS,
     judge,
-    output_step,
-    tolerance,
 )
 from mobilemod.harness.run.validate import validate_devices
 from mobilemod.harness.worker.runtimes import load_tflite
@@ -53,7 +52,7 @@ def golden(request, tiny_source):
 def verdict(golden, pixels, own):
     precision, run, images, expected, preprocess = golden
     answered = {"pixels": dict(enumerate(pixels)), "image": dict(enumerate(own))}
-    return judge(expected, precision, answered, images, preprocess, run)
+    return judge(expected, Numbers.of(expected, precision), answered, images, preprocess, run)
 
 
 def through(golden, variant) -> np.ndarray:
@@ -119,7 +118,7 @@ def test_a_rectangles_fault_is_named(fault):
     ours = run(np.stack([right(i, preprocess) for i in images]))
     theirs = run(np.stack([VALUE_FAULTS[fault](i, preprocess) for i in images]))
     answered = {"pixels": {0: ours[0]}, "image": dict(enumerate(theirs))}
-    test = judge(ours, "float32", answered, images, preprocess, run)
+    test = judge(ours, Numbers.of(ours, "float32"), answered, images, preprocess, run)
     assert (test.verdict, test.fault) == ("preprocessing", fault)
 
 
@@ -133,7 +132,8 @@ def test_wrong_arithmetic_is_a_runtime_fault(golden):
 
 def test_nothing_answered_is_not_run(golden):
     precision, run, images, expected, preprocess = golden
-    assert judge(expected, precision, {}, images, preprocess, run).verdict == "not run"
+    test = judge(expected, Numbers.of(expected, precision), {}, images, preprocess, run)
+    assert test.verdict == "not run"
 
 
 def test_tolerance():

@@ -23,6 +23,7 @@ from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.harness.worker.digest import image_answer
 from mobilemod.results.gates import Gates, check
 from mobilemod.results.schema import build_record
 from mobilemod.results.table import text_table
@@ -510,32 +511,23 @@ def test_losses_and_divergence_are_of_pixels():
 
 
 def line(numbers):
-    values = [None if not np.isfinite(v) else float(v) for v in numbers.ravel()]
-    order = np.argsort([-np.inf if v is None else -v for v in values], kind="stable")[:5]
-    return {"logits": values, "top": [(int(i), values[i]) for i in order]}
+    return image_answer(numbers, numbers.shape[1:], False)
 
 
-def test_lines_with_all_numbers_say_what_is_worth():
+def test_lines_with_runs_say_what_is_worth():
     numbers = np.random.default_rng(2).standard_normal((3, 3, 4, 6)).astype(np.float32)
     numbers[1, 0, 0, 0] = np.nan
     lines = [line(n) for n in numbers]
     truth = np.random.default_rng(3).integers(0, 3, (3, 8, 12)).astype(np.uint8)
     kept = TASK.keep(numbers, 3)
-    told = TASK.told(lines, [truth[0], truth[1], None], 3)
+    told = TASK.told(lines, [truth[0], truth[1], None], 3, (4, 6))
     assert told.finite.tolist() == [True, False, True]
     assert told.figures == TASK.figures(kept[:2], truth[:2])
     assert np.array_equal(told.scored[:2], TASK.scored(kept[:2], truth[:2]))
     assert TASK.told_alike(lines, kept, 3).tolist() == [True, False, True]
+    assert TASK.told_percent(lines, kept, 3) == TASK.agreement_percent(kept, kept)
     unknown = TASK.told(lines, [None] * 3, 3)
     assert set(unknown.figures.values()) == {None} and unknown.scored is None
-
-
-def test_lines_with_a_digest_alone_say_nothing():
-    numbers = np.ones((2, 3, 4, 6), np.float32)
-    lines = [{**line(n), "logits": None} for n in numbers]
-    told = TASK.told(lines, [np.zeros((8, 12), np.uint8)] * 2, 3)
-    assert told.scored is None and set(told.figures.values()) == {None}
-    assert not TASK.told_alike(lines, TASK.keep(numbers, 3), 3).any()
 
 
 # -- records and pages

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobilemod import ranges
+from mobilemod.evaluation.runs import checked_map
 from mobilemod.harness.protocol.job import Job
 from mobilemod.harness.protocol.lines import PROTOCOL, Line
-from mobilemod.harness.worker.digest import logits_sha256, top
+from mobilemod.harness.worker.digest import logits_sha256, map_sha256, top
+
+if TYPE_CHECKING:
+    from mobilemod.manifest_schema import Manifest
 
 DAY, MONTH = 86_400.0, 30 * 86_400.0
 # Clocks are read a little before a line is written, and rounded.
@@ -63,12 +68,14 @@ _TIME = Range(0, MONTH, "s")
 @dataclass
 class Domains:
     """Judges the lines of one job in their order. classes: of the network; None: not known.
+    pixels: of the maps that it makes; None: it makes none, or that isn't known.
 
     refused: how many lines by reason.
     """
 
     job: Job
     classes: int | None = None
+    pixels: int | None = None
     refused: Counter[str] = field(default_factory=Counter)
     _clocks: dict[str, tuple[int, float]] = field(default_factory=dict)
     _busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -76,6 +83,14 @@ class Domains:
     _timed: defaultdict[tuple[str, int, str], set[int]] = field(
         default_factory=lambda: defaultdict(set)
     )
+
+    @classmethod
+    def of(cls, job: Job, manifest: Manifest | None) -> Domains:
+        """By a bundle's manifest; None: not known."""
+        if manifest is None:
+            return cls(job)
+        size = manifest.map
+        return cls(job, manifest.num_classes, None if size is None else size[0] * size[1])
 
     def accept(self, line: Line) -> bool:
         """Whether a line can be; the reason why not is counted. A refused one leaves no trace."""
@@ -118,11 +133,34 @@ class Domains:
             return "another number of logits than the network has classes"
         return None
 
+    def _golden(self, line: Line) -> str | None:
+        if line["runs"] is None and self.pixels is None:
+            return self._count_of(line["logits"])
+        return self._map(line)
+
+    def _map(self, line: Line) -> str | None:
+        """The runs by themselves, and against the digest of an `image` line."""
+        runs, digest = line["runs"], line["logits_sha256"]
+        if runs is None:
+            return "no map, which the network makes"
+        if self.classes is None:
+            return None
+        if self.pixels is None:
+            return "a map, which the network doesn't make"
+        try:
+            found = checked_map(runs, self.pixels, self.classes)
+        except ValueError:
+            return "runs that are no map of the network's size and classes"
+        wrong = digest is not None and map_sha256(found) != digest
+        return "a digest that isn't that of the map" if wrong else None
+
     def _image(self, line: Line) -> str | None:
-        """Top-5 by itself, against the logits, and the digest against both."""
+        """Top-5 by itself, against the logits, and the digest against both; or the map."""
         ranked, logits, digest = line["top"], line["logits"], line["logits_sha256"]
         if digest == ZERO_DIGEST:
             return "a digest of zeros"
+        if line["runs"] is not None or self.pixels is not None:
+            return self._map(line)
         classes = [c for c, _ in ranked]
         if len(set(classes)) < len(classes):
             return "a class twice in the top five"
@@ -186,7 +224,7 @@ class Domains:
 
 _CHECKS: dict[str, Callable[[Domains, Line], str | None]] = {
     "hello": Domains._hello,
-    "golden": lambda domains, line: domains._count_of(line["logits"]),
+    "golden": Domains._golden,
     "image": Domains._image,
     "times": Domains._times,
 }

@@ -132,6 +132,7 @@ def _battery(v: Any) -> bool:
 
 
 _logits = _list(_float32, 65_536, 1)
+_runs = _list(_index, 2 << 20, 2)
 _times = _list(_duration, TIMES_PER_LINE, 1)
 
 # By type: what must be there, and what may be there (null or absent where it isn't known).
@@ -142,7 +143,6 @@ REQUIRED: dict[str, dict[str, Callable[[Any], bool]]] = {
         "configuration": _index,
         "image": _index,
         "source": _one_of("pixels", "image"),
-        "logits": _logits,
     },
     "image": {
         "configuration": _index,
@@ -174,7 +174,13 @@ OPTIONAL: dict[str, dict[str, Callable[[Any], bool]]] = {
         "accelerated": _flag,
         "placed": _counts,
     },
-    "image": {"logits": _logits, "preprocess_ms": _duration, "inference_ms": _duration},
+    "golden": {"logits": _logits, "runs": _runs},
+    "image": {
+        "logits": _logits,
+        "runs": _runs,
+        "preprocess_ms": _duration,
+        "inference_ms": _duration,
+    },
     "state": {
         "thermal": _one_of(*THERMAL),
         "temperature_c": _number,
@@ -216,6 +222,11 @@ def check_line(values: Any) -> Line:
             raise Damaged(f"{kind}: {key} is wrong")
     if kind == "times" and len(values["ms"]) != len(values["at"]):
         raise Damaged("times: ms and at differ in length")
+    answers = [values[key] for key in ("logits", "runs") if values.get(key) is not None]
+    if kind == "golden" and len(answers) != 1:
+        raise Damaged("golden: neither logits nor runs, or both")
+    if kind == "image" and values.get("runs") is not None and (values["top"] or len(answers) != 1):
+        raise Damaged("image: runs beside logits")
     known = {**REQUIRED[kind], **OPTIONAL.get(kind, {})}
     return Line(*head, {k: values[k] for k in known if values.get(k) is not None})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.harness.protocol.job import Job
 from mobilemod.harness.protocol.lines import Line
 from mobilemod.harness.record.host_side import HostAnswers
-from mobilemod.harness.worker.digest import logits_sha256
+from mobilemod.harness.worker.digest import logits_sha256, map_sha256
 from mobilemod.tasks.task import Task, outputs_of
 
 
@@ -40,19 +40,21 @@ def accuracy_entry(
     outputs: int,
     host: HostAnswers | None,
     task: Task,
+    size: Sequence[int] | None = None,
 ) -> dict[str, Any] | None:
     """A record's `accuracy` of one file; None where nothing was answered.
 
-    outputs: how many the network has. `paired` holds what is taken of the inputs that both answered
-    and whose target is known; `host` compares with the same file on this machine.
+    outputs: how many the network has; size: of the maps that it makes. `paired` holds what is taken
+    of the inputs that both answered and whose target is known; `host` compares with the same file
+    on this machine.
     """
     if not answers.lines:
         return None
     indices = sorted(answers.lines)
     lines = [answers.lines[i] for i in indices]
-    targets = [job.inputs.items[i].target for i in indices]
+    targets = _targets(job, indices, host)
     known = np.array([target is not None for target in targets])
-    told = task.told(lines, targets, outputs)
+    told = task.told(lines, targets, outputs, size)
     entry: dict[str, Any] = {
         "images": len(lines),
         **told.figures,
@@ -81,28 +83,38 @@ def accuracy_entry(
         entry["paired_images"] = int(paired.sum())
         doubt = task.reference(reference, right)
         entry["reference"] = None if doubt is None else asdict(doubt)
-    # Lines tell of whole outputs; of a part that a task keeps neither digest nor answer compares.
-    if file in host.files and task.kept_by is None:
+    # Lines tell of whole outputs, or of maps; of another part that a task keeps nothing compares.
+    if file in host.files and (task.maps or task.kept_by is None):
         kept = host.files[file][there]
         entry["host"] = _against_host([lines[n] for n in own], kept, outputs, task)
     return entry
 
 
+def _targets(job: Job, indices: list[int], host: HostAnswers | None) -> list[Any]:
+    """Of these inputs; None where one isn't known."""
+    items = [job.inputs.items[i] for i in indices]
+    if host is None or host.targets is None:
+        return [item.target for item in items]
+    by_name = dict(zip(host.names, host.targets, strict=True))
+    return [by_name.get(item.name) for item in items]
+
+
 def _against_host(lines: list[Line], here: np.ndarray, outputs: int, task: Task) -> dict[str, Any]:
-    """Agreement with the same file's outputs here, float32 (n, K)."""
+    """Agreement with the same file's outputs here, float32 (n, K), or maps, uint8 (n, h, w)."""
+    digest = map_sha256 if task.maps else logits_sha256
     same = np.array([
-        line["logits_sha256"] == logits_sha256(row) for line, row in zip(lines, here, strict=True)
+        line["logits_sha256"] == digest(row) for line, row in zip(lines, here, strict=True)
     ])  # fmt: skip
     alike = task.told_alike(lines, here, outputs)
     sqnr = None
-    there = outputs_of(lines, here.shape[1])
+    there = None if task.maps else outputs_of(lines, here.shape[1])
     if there is not None and not same.all():
         value = sqnr_db(here, there)
         sqnr = float(value) if np.isfinite(value) else None
     return {
         "images": len(lines),
         "identical": int(same.sum()),
-        task.agreement.key: 100.0 * float(np.mean(alike)),
+        task.agreement.key: task.told_percent(lines, here, outputs),
         "differing": [int(i) for i in np.flatnonzero(~alike)[:100]],
         "sqnr_db": sqnr,
     }

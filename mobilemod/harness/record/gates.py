@@ -14,11 +14,12 @@ from mobilemod import ranges
 from mobilemod.errors import UserError, unknown
 from mobilemod.harness.record.selftest import FAILED, NOT_AVAILABLE, RIGHT, UNKNOWN
 from mobilemod.results.device.table import threads_text
-from mobilemod.results.device.units import wrong_text, wrong_units
+from mobilemod.results.device.units import share_text, wrong_text, wrong_units
 from mobilemod.results.gates import Gates, judge_file
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
 from mobilemod.targets import TARGETS
 from mobilemod.tasks import task_of
+from mobilemod.tasks.task import Task
 
 LIMITS = {
     "max_drop": ranges.POINTS,
@@ -79,7 +80,7 @@ def check_record(record: dict[str, Any], gates: DeviceGates) -> list[Verdict]:
             verdicts.append(_unavailable(file))
             continue
         if gates.self_test:
-            verdicts.append(_self_test(file, task_of(record).output))
+            verdicts.append(_self_test(file, task_of(record)))
         if record["counts"]["sent"]:
             verdicts += _accuracy(record, file, gates)
         if file["precision"] == "int8":
@@ -112,11 +113,14 @@ def _unavailable(file: dict[str, Any]) -> Verdict:
     return Verdict(name, UNDECIDED, line, "self-test", reason=reason)
 
 
-def _self_test(file: dict[str, Any], output: str) -> Verdict:
+def _self_test(file: dict[str, Any], task: Task) -> Verdict:
     test, name = file["self_test"], f"self-test: {file['file']}"
     if test["verdict"] == RIGHT:
         largest, limit = test["pixels_error"], test["tolerance"]
-        line = f"{name}: {output} within {largest:.2g} of the golden ones, gate {limit:.2g}"
+        said = f"{task.output} within {largest:.2g} of the golden ones, gate {limit:.2g}"
+        if task.maps:
+            said = f"{share_text(largest)} other than in the golden maps, gate {limit:.2%}"
+        line = f"{name}: {said}"
         return Verdict(name, PASS, f"{line}: pass", "self-test", largest, limit)
     said = test["verdict"] if test["verdict"] in (UNKNOWN, FAILED) else f"{test['verdict']} fault"
     why = (test["fault"], test.get("reason"), _first(test))

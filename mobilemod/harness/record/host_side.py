@@ -17,12 +17,14 @@ class HostAnswers:
     """Answers on N images that this machine could read.
 
     names: their names in the job. reference: float32 (N, K) of the bundle's float network. files:
-    by model file, float32 (N, K) of the same file run here.
+    by model file, float32 (N, K) of the same file run here. Of both what the task keeps. targets:
+    (N, …); None: the job's items say them.
     """
 
     names: tuple[str, ...]
     reference: np.ndarray
     files: Mapping[str, np.ndarray]
+    targets: np.ndarray | None = None
 
 
 class HostSide(Protocol):
@@ -32,7 +34,8 @@ class HostSide(Protocol):
         """Of the float network and these files on the job's images; cached by content."""
 
     def run(self, file: str, x: np.ndarray) -> np.ndarray:
-        """float32 logits (N, K) of one file on x, float32 (N, 3, H, W), normalized."""
+        """float32 outputs (N, K), of maps (N, K, h, w), of one file on x, float32 (N, 3, H, W),
+        normalized."""
 
     def parts_at(self, file: str, delegate: str, x: np.ndarray) -> str | None:
         """The first tensor at which a file, run here, parts from what it was lowered from, in

@@ -86,7 +86,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "placement": placement_entry(loads, bundle.model_file(f.name).audit),
             "self_test": asdict(worst(tests[i] for i in own)),
             "accuracy": accuracy_entry(
-                job, f.name, answers[f.name], outputs, host_answers, task
+                job, f.name, answers[f.name], outputs, host_answers, task, bundle.manifest.map
             ),
             "per_image": _per_image(answers[f.name].lines.values()),
             "configurations": [units.entry(i, tests[i], series, all_loads) for i in configurations],

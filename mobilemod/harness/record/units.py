@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mobilemod.evaluation.runs import class_map, from_runs
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Line, printable
 from mobilemod.harness.record.host_side import HostSide
+from mobilemod.harness.record.likeness import Maps, Numbers
 from mobilemod.harness.record.selftest import (
     FAILED,
     NOT_AVAILABLE,
@@ -26,7 +28,7 @@ from mobilemod.harness.record.selftest import (
 )
 from mobilemod.harness.record.times import Series, latency_entry, sustained_entry
 from mobilemod.manifest import Bundle
-from mobilemod.manifest_schema import Audit
+from mobilemod.manifest_schema import Audit, Golden
 from mobilemod.targets import TARGETS
 
 # Of a file's measured configurations the last of these stands for the file.
@@ -55,9 +57,8 @@ class Units:
         self._errors: dict[int, str] = {}
         for line in lines:
             if line.type == "golden":
-                values = [np.nan if v is None else v for v in line["logits"]]
                 answers = self._golden[line["configuration"]].setdefault(line["source"], {})
-                answers[line["image"]] = np.array(values, np.float32)
+                answers[line["image"]] = self._answer(line)
             elif line.type == "error" and line["configuration"] is not None:
                 self._errors[line["configuration"]] = line["message"]
 
@@ -65,14 +66,22 @@ class Units:
         """Of one configuration, by the manifest's outputs of the golden images."""
         c, preprocess, host = self._job.configurations[index], self._bundle.preprocess, self._host
         file, entries = self._job.file(c.file), self._bundle.manifest.golden
-        expected = np.array([golden.logits[file.name] for golden in entries] or [[0.0]])
+        expected = np.array([self._expected(g, file.name) for g in entries] or [[0.0]])
         answered = self._golden[index] if entries and host is not None else {}
         here = host if TARGETS[file.target].runs_here else None
 
         def run(x: np.ndarray) -> np.ndarray:
-            return here.run(file.name, x)
+            outputs = here.run(file.name, x)
+            if self._pixels is None:
+                return outputs
+            return np.stack([class_map(one).ravel() for one in outputs])
 
-        args = (expected, file.precision, answered, self._images, preprocess)
+        likeness = (
+            Numbers.of(expected, file.precision)
+            if self._pixels is None
+            else Maps.of(file.precision)
+        )
+        args = (expected, likeness, answered, self._images, preprocess)
         found = judge(*args, None if here is None else run)
         if index in self._held.unavailable:
             reason = printable(self._held.unavailable[index])
@@ -83,6 +92,21 @@ class Units:
             pixels = preprocess.normalize(np.asarray(self._images[found.image])[None])
             return replace(found, parts_at=here.parts_at(file.name, c.delegate, pixels))
         return found
+
+    @property
+    def _pixels(self) -> int | None:
+        """Of a map; None: answers are numbers for each class."""
+        size = self._bundle.manifest.map
+        return None if size is None else size[0] * size[1]
+
+    def _answer(self, line: Line) -> np.ndarray:
+        if self._pixels is not None:
+            return from_runs(line["runs"], self._pixels)
+        return np.array([np.nan if v is None else v for v in line["logits"]], np.float32)
+
+    def _expected(self, golden: Golden, file: str) -> Any:
+        answer = self._bundle.manifest.answers(golden)[file]
+        return answer if self._pixels is None else from_runs(answer, self._pixels)
 
     def entry(
         self, index: int, test: SelfTest, series: Series, loads: Sequence[Line]

@@ -12,6 +12,7 @@ import numpy as np
 
 from mobilemod.data.imagefolder import Damage, Damaged, ImageFolder, iter_pixels
 from mobilemod.errors import UserError, shown
+from mobilemod.evaluation.runs import most_text
 from mobilemod.files import atomic_folder, file_sha256, open_regular, write_text
 from mobilemod.harness.drivers import Driver
 from mobilemod.harness.protocol.job import (
@@ -27,6 +28,7 @@ from mobilemod.harness.protocol.job import (
     job_id,
 )
 from mobilemod.harness.protocol.job_folder import JobFolder
+from mobilemod.harness.protocol.lines import MAX_LINE
 from mobilemod.harness.protocol.values import check_path
 from mobilemod.harness.run.job_schema import check_job
 from mobilemod.manifest import Bundle, write_manifest
@@ -37,6 +39,7 @@ from mobilemod.targets import suffix_of
 PIXELS = "inputs/pixels.u8"
 # Logits travel with every answer up to so many classes; beyond, their hash and the top five do.
 LOGITS_UP_TO = 100
+HEAD = 1024  # bytes of a line beside its map
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ def build_job(
     give the same id, whenever and wherever they are built.
 
     Raises `UserError` where the device runs none of the bundle's files, can't run so many threads,
-    or where more than 1 % of the images can't be read.
+    where more than 1 % of the images can't be read, or a map may be too long for a line.
     """
+    _check_map(bundle)
     entries = [e for e in bundle.manifest.files if suffix_of(Path(e.file)) in driver.suffixes()]
     if not entries:
         kinds = ", ".join(driver.suffixes())
@@ -110,7 +114,7 @@ def build_job(
             accuracy=plan.accuracy and inputs.count > 0,
             latency=plan.latency if driver.latency else None,
             sustained_seconds=plan.sustained_seconds if driver.latency else 0,
-            logits=bundle.manifest.num_classes <= LOGITS_UP_TO,
+            logits=bundle.manifest.map is None and bundle.manifest.num_classes <= LOGITS_UP_TO,
         )
         job = write_job(job, folder).job
     return Built(JobFolder(out, job), damaged)
@@ -132,6 +136,21 @@ def _configurations(
         for delegate in driver.delegates(f.target)[1:]
     ]
     return (*measured, *(tested if golden else ()))
+
+
+def fits_line(pixels: int, classes: int) -> bool:
+    """Whether a line has room for any map of so many pixels and classes."""
+    return most_text(pixels, classes) + HEAD <= MAX_LINE
+
+
+def _check_map(bundle: Bundle) -> None:
+    size, classes = bundle.manifest.map, bundle.manifest.num_classes
+    if size is not None and not fits_line(size[0] * size[1], classes):
+        raise UserError(
+            f"{bundle.folder}: maps of {size[1]} x {size[0]} pixels in {classes} classes may take "
+            f"{most_text(size[0] * size[1], classes):,} bytes, a device's line holds {MAX_LINE:,}; "
+            "export the network for smaller images"
+        )
 
 
 def check_threads(driver: Driver, threads: int) -> None:

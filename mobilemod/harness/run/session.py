@@ -24,6 +24,7 @@ from mobilemod.harness.protocol.job import RESUME_FILE, Job
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import OWN_RUN, Line, Reader, Writer, printable
 from mobilemod.manifest import load_bundle
+from mobilemod.manifest_schema import Manifest
 
 LINES_FILE = "lines.jsonl"
 # Starts in a row that brought nothing new before the harness gives up, and seconds between them.
@@ -68,10 +69,10 @@ def read_lines(
     return kept, reader, held, len(found) - len(kept)
 
 
-def class_count(folder: JobFolder) -> int | None:
-    """How many classes the network of a job has, from its manifest; None where none is said."""
+def manifest_of(folder: JobFolder) -> Manifest | None:
+    """That of a job; None where it is no bundle's."""
     try:
-        return load_bundle(folder.folder, verify=False).manifest.num_classes
+        return load_bundle(folder.folder, verify=False).manifest
     except (OSError, UserError):
         return None
 
@@ -177,7 +178,7 @@ class Session:
         return False
 
     def _domains(self) -> Domains:
-        return Domains(self.folder.job, class_count(self.folder))
+        return Domains.of(self.folder.job, manifest_of(self.folder))
 
     def _tell(self, line: Line) -> None:
         if line.type == "hello":

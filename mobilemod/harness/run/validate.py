@@ -188,7 +188,7 @@ def _finish(
     """Make a run's record from what is on disk, and write it beside."""
     out, folder = run.session.out, run.built.folder
     entry = _read(out / RUN_FILE)
-    domains = Domains(folder.job, bundle.manifest.num_classes)
+    domains = Domains.of(folder.job, bundle.manifest)
     lines, reader, held, _ = read_lines(out / LINES_FILE, folder.job, domains)
     extra: dict[str, dict[str, Any]] = {}
     if result.complete:

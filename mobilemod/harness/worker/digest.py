@@ -1,4 +1,4 @@
-"""What an `image` line says of logits."""
+"""What `golden` and `image` lines say of a network's outputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import hashlib
 from typing import Any
 
 import numpy as np
+
+from mobilemod.evaluation.runs import class_map, to_runs
+
+Size = tuple[int, int]
 
 
 def top(logits: np.ndarray) -> list[list[Any]]:
@@ -19,3 +23,30 @@ def top(logits: np.ndarray) -> list[list[Any]]:
 def logits_sha256(logits: np.ndarray) -> str:
     """Hex sha256 of the float32 logits, little-endian."""
     return hashlib.sha256(np.ascontiguousarray(logits, "<f4").tobytes()).hexdigest()
+
+
+def map_sha256(classes: np.ndarray) -> str:
+    """Hex sha256 of a map of classes, uint8, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(classes, np.uint8).tobytes()).hexdigest()
+
+
+def golden_answer(outputs: np.ndarray, size: Size | None) -> dict[str, Any]:
+    """Of a `golden` line. outputs: as `Loaded.outputs` has them; size: of maps, (h, w); None: the
+    outputs are a number for each class."""
+    if size is None:
+        return {"logits": outputs.ravel().tolist()}
+    return {"runs": to_runs(_map(outputs, size))}
+
+
+def image_answer(outputs: np.ndarray, size: Size | None, logits: bool) -> dict[str, Any]:
+    """Of an `image` line. logits: they are asked for."""
+    if size is not None:
+        found = _map(outputs, size)
+        return {"top": [], "logits_sha256": map_sha256(found), "runs": to_runs(found)}
+    flat = outputs.ravel()
+    said = {"top": top(flat), "logits_sha256": logits_sha256(flat)}
+    return {**said, "logits": flat.tolist()} if logits else said
+
+
+def _map(outputs: np.ndarray, size: Size) -> np.ndarray:
+    return class_map(outputs.reshape(-1, *size))

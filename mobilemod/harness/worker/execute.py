@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mobilemod import __version__
 from mobilemod.data.image_file import DamagedImage
@@ -19,7 +18,7 @@ from mobilemod.harness.protocol.job import Resume
 from mobilemod.harness.protocol.job_folder import JobFolder, load_job, verify_files
 from mobilemod.harness.protocol.lines import PROTOCOL, Reader, Writer
 from mobilemod.harness.worker import facts
-from mobilemod.harness.worker.digest import logits_sha256, top
+from mobilemod.harness.worker.digest import golden_answer, image_answer
 from mobilemod.harness.worker.inputs import Feed
 from mobilemod.harness.worker.runtimes import RUNTIMES, Loaded, Unavailable, versions
 from mobilemod.harness.worker.timing import Series, run_in_turns, warmed_up
@@ -210,13 +209,13 @@ class _Run:
                 # What an image goes through before it is the same on every unit.
                 if self.job.configurations[index].self_test_only and source != "pixels":
                     continue
-                logits = loaded.infer(loaded.prepare(self.feed.normalize(pixels)))
+                outputs = loaded.infer(loaded.prepare(self.feed.normalize(pixels)))
                 self.writer.line(
                     "golden",
                     configuration=index,
                     image=number,
                     source=source,
-                    logits=logits.tolist(),
+                    **golden_answer(outputs, self.feed.map),
                 )
         self._finished(index, "golden")
 
@@ -252,16 +251,13 @@ class _Run:
             return False
         prepared = loaded.prepare(self.feed.normalize(pixels))
         middle = self.writer.now()
-        logits = loaded.infer(prepared)
+        outputs = loaded.infer(prepared)
         end = self.writer.now()
-        more: dict[str, Any] = {"logits": logits.tolist()} if self.job.logits else {}
         self.writer.line(
             "image",
             configuration=index,
             image=image,
-            top=top(logits),
-            logits_sha256=logits_sha256(logits),
-            **more,
+            **image_answer(outputs, self.feed.map, self.job.logits),
             preprocess_ms=1e3 * (middle - begin),
             inference_ms=1e3 * (end - middle),
         )

@@ -18,12 +18,13 @@ GREY = 128
 class Feed:
     """A job's images as pixels, uint8 (H, W, 3), and as the network's input, float32 (1, 3, H, W).
 
-    Raises `UserError` where the manifest holds no preprocessing.
+    map: height and width of the maps that the files make; None where they make none. Raises
+    `UserError` where the manifest holds no preprocessing, or a map of no size.
     """
 
     def __init__(self, folder: JobFolder):
         self.folder, self.job = folder, folder.job
-        self.preprocess = _preprocess(folder)
+        self.preprocess, self.map = _of_manifest(folder)
         self._packed: np.ndarray | None = None
         if self.job.inputs.kind == "pixels":
             path = folder.path(self.job.inputs.path or "")
@@ -54,9 +55,15 @@ class Feed:
         return self.normalize(np.full((*self.preprocess.sides, 3), GREY, np.uint8))
 
 
-def _preprocess(folder: JobFolder) -> Preprocess:
+def _of_manifest(folder: JobFolder) -> tuple[Preprocess, tuple[int, int] | None]:
     path = folder.path(folder.job.manifest.path)
     try:
-        return Preprocess.from_dict(json.loads(path.read_text("utf-8"))["preprocess"])
+        values = json.loads(path.read_text("utf-8"))
+        preprocess, size = Preprocess.from_dict(values["preprocess"]), values.get("map")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} holds no preprocessing ({type(error).__name__})") from None
+    if size is None:
+        return preprocess, None
+    if not isinstance(size, list) or [type(side) for side in size] != [int, int] or min(size) < 1:
+        raise UserError(f"{path}: map is {size!r:.60}, expected its height and width")
+    return preprocess, (size[0], size[1])

@@ -221,8 +221,8 @@ def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
         "images",
         task.metric.head,
         f"drop, {task.metric.points}",
-        f"{task.output} as on the host",
-        "same answer %",
+        "identical maps" if task.maps else f"{task.output} as on the host",
+        task.agreement.head if task.maps else "same answer %",
         "self-test",
     ]
     note = ("Measured on the device. The drop is against the bundle's float network on the same "

@@ -8,14 +8,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mobilemod.results.device.table import cold_start
+from mobilemod.tasks import task_of
+from mobilemod.tasks.task import Task
 
-CSV_COLUMNS = (
-    "device", "started", "file", "precision", "threads", "delegate", "images", "top1_percent",
-    "top5_percent", "drop", "drop_low", "drop_high", "host_identical", "host_top1_percent",
+# Between the two: the task's own figures.
+BEFORE = ("device", "started", "file", "precision", "threads", "delegate", "images")
+AFTER = (
     "self_test", "p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "runs", "load_ms",
     "first_inference_ms", "preprocess_ms", "sustained_loss_percent", "instructions",
     "peak_memory_bytes", "accuracy_digest", "latency_digest", "complete",
 )  # fmt: skip
+
+
+def columns(task: Task) -> tuple[str, ...]:
+    """The heading. All records of a bundle are of one task."""
+    metrics = (m.key for m in task.metrics)
+    drop = ("drop", "drop_low", "drop_high", "host_identical", f"host_{task.agreement.key}")
+    return (*BEFORE, *metrics, *drop, *AFTER)
 
 
 def configurations(
@@ -31,7 +40,8 @@ def configurations(
 def csv_text(records: Sequence[dict[str, Any]]) -> str:
     """The table as CSV, a line per row."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    task = task_of(records[0] if records else {})
+    writer = csv.DictWriter(out, columns(task), lineterminator="\n")
     writer.writeheader()
     for r, f, c in configurations(records):
         a, t, cold = f["accuracy"] or {}, c["latency"] or {}, cold_start(c)
@@ -39,10 +49,10 @@ def csv_text(records: Sequence[dict[str, Any]]) -> str:
         writer.writerow({
             "device": r["device"]["name"], "started": r["started"], "file": f["file"],
             "precision": f["precision"], "threads": c["threads"], "delegate": c["delegate"],
-            "images": a.get("images", 0), "top1_percent": a.get("top1_percent"),
-            "top5_percent": a.get("top5_percent"), "drop": drop.get("points"),
-            "drop_low": drop.get("low"), "drop_high": drop.get("high"),
-            "host_identical": host.get("identical"), "host_top1_percent": host.get("top1_percent"),
+            "images": a.get("images", 0), **{m.key: a.get(m.key) for m in task.metrics},
+            "drop": drop.get("points"), "drop_low": drop.get("low"), "drop_high": drop.get("high"),
+            "host_identical": host.get("identical"),
+            f"host_{task.agreement.key}": host.get(task.agreement.key),
             "self_test": (c.get("self_test") or f["self_test"])["verdict"],
             **{k: t.get(k) for k in ("p50_ms", "p90_ms", "p99_ms", "min_ms", "mean_ms", "runs")},
             "load_ms": cold and cold[0], "first_inference_ms": cold and cold[1],

@@ -39,7 +39,8 @@ def device_text(record: dict[str, Any]) -> str:
 
 def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
     """Rows of text; the first is the heading."""
-    metric = task_of(record).metric
+    task = task_of(record)
+    metric = task.metric
     rows = [["file", "images", metric.head, "drop", "95 %", "same as host", "self-test"]]
     for f in record["files"]:
         a = f["accuracy"]
@@ -49,6 +50,8 @@ def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
             continue
         host = a["host"]
         same = "–" if host is None else f"{host['identical']} of {host['images']} bit-equal"
+        if host is not None and task.maps:
+            same += f", {host[task.agreement.key]:.2f} % of the pixels"
         own = metric.text(a[metric.key])
         rows.append([f["file"], str(a["images"]), own, *drop_text(a["drop"]), same, tested])
     return rows

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mobilemod.tasks import task_of
+
 WRONG = ("runtime", "preprocessing")
 NAMED = 3
 
@@ -37,7 +39,8 @@ UNITS = (
 
 @dataclass(frozen=True)
 class Tested:
-    """One configuration's self-test. placement: None where the device tells nothing of it."""
+    """One configuration's self-test. placement: None where the device tells nothing of it. maps:
+    the answers are maps of classes."""
 
     file: str
     threads: int
@@ -45,11 +48,30 @@ class Tested:
     test: dict[str, Any]
     placement: dict[str, Any] | None
     only: bool
+    maps: bool = False
 
     @property
     def verdict(self) -> str:
         """As the record has it."""
         return self.test["verdict"]
+
+    @property
+    def difference(self) -> str:
+        """In pixels of a map, in steps of an int8 output, else in dB; "" where it isn't known."""
+        test, error = self.test, self.test["pixels_error"]
+        if self.maps:
+            return "" if error is None else share_text(error)
+        if test.get("steps") is not None:
+            steps = test["steps"]
+            return f"{steps:.0f} step{'s'[: round(steps) != 1]}"
+        if test.get("sqnr_db") is not None:
+            return f"{test['sqnr_db']:.0f} dB"
+        return "" if error is None else f"{error:.2g}"
+
+
+def share_text(share: float) -> str:
+    """A share of a map's pixels."""
+    return f"{share:.2%} of the pixels"
 
 
 def unit_words(delegate: str) -> str:
@@ -59,11 +81,12 @@ def unit_words(delegate: str) -> str:
 
 def tested(record: dict[str, Any]) -> Iterator[Tested]:
     """Every configuration of a record; of an older one what it says of each file."""
+    maps = task_of(record).maps
     for f in record["files"]:
         for c in f["configurations"]:
             test = c.get("self_test") or f["self_test"]
             unit, only = unit_words(c["delegate"]), c.get("self_test_only", False)
-            yield Tested(f["file"], c["threads"], unit, test, c.get("placement"), only)
+            yield Tested(f["file"], c["threads"], unit, test, c.get("placement"), only, maps)
 
 
 def sentence(record: dict[str, Any]) -> str:
@@ -108,7 +131,7 @@ def unit_rows(record: dict[str, Any]) -> list[list[str]]:
     for t in tested(record):
         sqnr, image = t.test.get("sqnr_db"), t.test.get("image")
         rows.append([
-            t.file, str(t.threads), t.unit, _difference(t.test) or "–",
+            t.file, str(t.threads), t.unit, t.difference or "–",
             "–" if sqnr is None else f"{sqnr:.1f}", "–" if image is None else str(image),
             placement_text(t.placement) or "not told", verdict_text(t.test),
         ])  # fmt: skip
@@ -130,7 +153,7 @@ def wrong_text(t: Tested) -> str:
     test = t.test
     if t.verdict == "failed":
         return f"failed: {test['reason']}"
-    parts = [_difference(test) or "not finite"]
+    parts = [t.difference or "not finite"]
     if test.get("image") is not None:
         parts[0] += f" at golden image {test['image']} of {t.file}"
     parts += [test["fault"]] if test["fault"] else []
@@ -171,17 +194,6 @@ def _placed(unit: str, entries: Sequence[Tested]) -> str:
 def _files(bad: Sequence[Tested]) -> str:
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return "; ".join(wrong_text(t) for t in bad[:NAMED]) + more
-
-
-def _difference(test: dict[str, Any]) -> str:
-    """In steps of an int8 output, else in dB."""
-    if test.get("steps") is not None:
-        steps = test["steps"]
-        return f"{steps:.0f} step{'s'[: round(steps) != 1]}"
-    if test.get("sqnr_db") is not None:
-        return f"{test['sqnr_db']:.0f} dB"
-    error = test["pixels_error"]
-    return "" if error is None else f"{error:.2g}"
 
 
 def _and(words: Sequence[str]) -> str:

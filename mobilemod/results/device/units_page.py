@@ -42,7 +42,8 @@ def unit_section(latest: Sequence[dict[str, Any]]) -> Html | None:
         return None
     note = (
         "The golden images on every unit that the device offers; nothing else is measured on those "
-        "beyond a file's first. Largest difference: in steps of an int8 output, else in dB."
+        "beyond a file's first. Largest difference: in pixels of a map, in steps of an int8 "
+        "output, else in dB."
     )
     heads = [h for h in head if h != "threads"]
     return section("Self-test by unit", note, table(heads, rows, "wide"))

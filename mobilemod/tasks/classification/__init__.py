@@ -137,7 +137,13 @@ class Classification(Task):
         where = ", ".join(f"{top[s]['label']} ({top[s]['index']})" for s in "ab")
         return [*super().answered_text(image, models), f"top-1 {same}: {where}"]
 
-    def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
+    def told(
+        self,
+        lines: Sequence[Line],
+        targets: Sequence[Any],
+        outputs: int,
+        size: Sequence[int] | None = None,
+    ) -> Told:
         """By the top five, which every line has."""
         best = best_classes(lines, outputs)
         known = np.array([target is not None for target in targets])

@@ -17,7 +17,7 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, MeanDrop, Predictions
-from mobilemod.evaluation.runs import NONE, to_runs
+from mobilemod.evaluation.runs import NONE, from_runs, to_runs
 from mobilemod.evaluation.statistics import mcnemar_exact
 from mobilemod.tasks.segmentation.label_file import IGNORED
 from mobilemod.tasks.segmentation.maps import answered, kept_maps, maps_of, same_percent
@@ -209,23 +209,32 @@ class Segmentation(Task):
         """The maps of classes, as their runs."""
         return {"runs": {k: to_runs(maps_of(v[None])) for k, v in outputs.items()}}
 
-    def told(self, lines: Sequence[Line], targets: Sequence[Any], outputs: int) -> Told:
-        """Targets are labels, uint8 (H, W); of lines only those with all logits say something."""
-        maps = maps_told(lines, outputs)
+    def told(
+        self,
+        lines: Sequence[Line],
+        targets: Sequence[Any],
+        outputs: int,
+        size: Sequence[int] | None = None,
+    ) -> Told:
+        """By the runs of the lines' maps; targets are labels, uint8 (H, W)."""
+        maps = maps_told(lines)
+        if size is not None:
+            maps = maps.reshape(-1, *size)
         known = [i for i, target in enumerate(targets) if target is not None]
-        if maps is None or not known:
-            return Told({m.key: None for m in self.metrics}, finite_told(lines), None)
+        if not known:
+            return Told({m.key: None for m in self.metrics}, answered(maps), None)
         truths = np.array([targets[i] for i in known])
         scored = np.zeros((len(lines), 2, IGNORED), np.int32)
         scored[known] = self.scored(maps[known], truths)
         return Told(dict(self.figures(maps[known], truths)), answered(maps), scored)
 
     def told_alike(self, lines: Sequence[Line], here: np.ndarray, outputs: int) -> np.ndarray:
-        """As `alike`, with this machine's maps; nowhere where the lines say too little."""
-        maps = maps_told(lines, outputs)
-        if maps is None or maps[0].size != here[0].size:
-            return np.zeros(len(lines), bool)
-        return self.alike(maps, maps_of(here))
+        """As `alike`, with this machine's maps."""
+        return self.alike(maps_told(lines), maps_of(here))
+
+    def told_percent(self, lines: Sequence[Line], here: np.ndarray, outputs: int) -> float:
+        """Percent of all pixels with this machine's class."""
+        return self.agreement_percent(maps_told(lines), maps_of(here))
 
     # -- records and pages
 
@@ -286,19 +295,9 @@ def _name(code: int, names: Sequence[str]) -> str:
     return "not finite" if code == NONE else names[code]
 
 
-def maps_told(lines: Sequence[Line], outputs: int) -> np.ndarray | None:
-    """Flat maps uint8 (n, h·w) of a device's lines; None where one lacks some of its logits."""
-    rows = [line["logits"] or () for line in lines]
-    sizes = {len(row) for row in rows}
-    if len(sizes) != 1 or not (size := sizes.pop()) or size % outputs:
-        return None
-    found = [[np.nan if v is None else v for v in row] for row in rows]
-    return kept_maps(np.array(found, np.float64), outputs)
-
-
-def finite_told(lines: Sequence[Line]) -> np.ndarray:
-    """bool (n,): where no logit of those that lines name is known not to be finite."""
-    return np.array([all(logit is not None for _, logit in line["top"]) for line in lines], bool)
+def maps_told(lines: Sequence[Line]) -> np.ndarray:
+    """Flat maps uint8 (n, h·w) of a device's lines, all of one size."""
+    return np.stack([from_runs(line["runs"], sum(line["runs"][1::2])) for line in lines])
 
 
 TASK = Segmentation(
