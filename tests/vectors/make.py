@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import statistics
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from PIL import Image
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import write_text
-from tests.vectors import png, runs
+from tests.vectors import maps, png, runs
+from tests.vectors.lines import line
 
 FOLDER = Path(__file__).parent
 ORIENTATION_TAG = 0x0112
@@ -237,12 +237,6 @@ def statistics_cases() -> dict[str, Any]:
     }
 
 
-def line(values: dict[str, Any]) -> str:
-    """A line of the protocol, without its line feed."""
-    body = json.dumps(values, ensure_ascii=False, separators=(",", ":"))[:-1]
-    return f'{body},"crc":"{zlib.crc32(body.encode()):08x}"}}'
-
-
 def protocol_cases() -> dict[str, Any]:
     """Lines, paths, ids, and what is left to do after an interruption."""
     job = hashlib.sha256(b"job").hexdigest()
@@ -336,6 +330,8 @@ def contents() -> dict[str, str]:
         "statistics.json": statistics_cases(),
         "protocol.json": protocol_cases(),
         "runs.json": runs.contents(),
+        "maps_protocol.json": maps.protocol(),
+        "maps_runs.json": maps.runs(),
     }
     return {k: json.dumps(v, indent=None, ensure_ascii=True) + "\n" for k, v in values.items()}
 

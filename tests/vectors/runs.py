@@ -12,7 +12,7 @@ import hashlib
 import json
 import struct
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -406,11 +406,13 @@ def skeleton(line: dict[str, Any]) -> dict[str, Any]:
         found["top"] = [c for c, _ in line["top"]]
     if line["type"] in ("image", "golden"):
         found["logits"] = line.get("logits")
+    if "runs" in line:
+        found |= {k: line[k] for k in ("runs", "logits_sha256") if k in line}
     return found
 
 
-def run(case: dict[str, Any]) -> dict[str, Any]:
-    """`lines` and `calls` of the worker in Python."""
+def run(case: dict[str, Any], files: Mapping[str, bytes] = FILES) -> dict[str, Any]:
+    """`lines` and `calls` of the worker in Python. files: of every job's folder."""
     scripted = Scripted(case["job"], case["engines"])
     litert = worker.RUNTIMES["tflite"]
     runtime = dataclasses.replace(litert, load=scripted.load, prepare=lambda: None)
@@ -418,7 +420,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         changed = {k: base64.b64decode(v) for k, v in case["changed"].items()}
-        for path, data in {**FILES, **changed}.items():
+        for path, data in {**files, **changed}.items():
             (folder / path).parent.mkdir(exist_ok=True)
             (folder / path).write_bytes(data)
         (folder / JOB_FILE).write_text(json.dumps(case["job"]), "utf-8")
@@ -437,10 +439,16 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
 
 def contents() -> dict[str, Any]:
     """Files of every job, the grey of those that are images, and the cases."""
-    cases = [*order_cases(), *timing_cases(), *failure_cases(), *resume_cases(), *unit_cases()]
+    return with_results(
+        [*order_cases(), *timing_cases(), *failure_cases(), *resume_cases(), *unit_cases()], FILES
+    )
+
+
+def with_results(cases: Iterable[dict[str, Any]], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """A file of cases with what comes out. files: of every job's folder."""
     shades = {path: 17 * (1 + n) for n, path in enumerate((*GOLDEN, *IMAGES))}
     return {
-        "files": {path: base64.b64encode(data).decode() for path, data in FILES.items()},
+        "files": {path: base64.b64encode(data).decode() for path, data in files.items()},
         "shades": shades,
-        "cases": [{**c, **run(c)} for c in cases],
+        "cases": [{**c, **run(c, files)} for c in cases],
     }

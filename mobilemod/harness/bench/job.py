@@ -6,10 +6,12 @@ is timed.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from PIL import Image
 
+from mobilemod.evaluation.runs import MOST_CLASSES
 from mobilemod.files import file_sha256, write_json
 from mobilemod.harness.bench.files import Found
 from mobilemod.harness.drivers import Driver
@@ -24,7 +26,7 @@ from mobilemod.harness.protocol.job import (
 )
 from mobilemod.harness.protocol.job_folder import JobFolder, plain_files
 from mobilemod.harness.protocol.lines import MAX_LINE
-from mobilemod.harness.run.job_build import copy_into, in_pairs, write_job
+from mobilemod.harness.run.job_build import copy_into, fits_line, in_pairs, write_job
 from mobilemod.manifest import SCHEMA
 from mobilemod.targets import facts_of_file, suffix_of
 
@@ -36,17 +38,18 @@ MOST_OUTPUTS = MAX_LINE // 32
 
 
 def build(
-    found: Found, outputs: int, threads: int, runs: int, driver: Driver, folder: Path
+    found: Found, shape: tuple[int, ...], threads: int, runs: int, driver: Driver, folder: Path
 ) -> JobFolder:
     """A job in `folder` that times each file for exactly `runs` runs after a few more, an int8 file
     in turns with its float twin; without any time where the driver's mean nothing.
 
-    outputs: how many the network has.
+    shape: of the network's outputs, (K,), or (K, h, w) of maps.
     """
     (folder / "golden").mkdir(parents=True)
-    write_json(folder / MANIFEST_FILE, _manifest(found, outputs))
+    write_json(folder / MANIFEST_FILE, _manifest(found, shape))
     golden: tuple[Hashed, ...] = ()
-    if outputs <= MOST_OUTPUTS:
+    outputs, pixels = math.prod(shape), math.prod(shape[1:])
+    if fits_line(pixels, shape[0]) if of_maps(shape) else outputs <= MOST_OUTPUTS:
         Image.fromarray(found.card).save(folder / CARD_FILE)
         golden = (_hashed(folder, CARD_FILE),)
     files = in_pairs(
@@ -81,14 +84,22 @@ def build(
     return write_job(job, folder)
 
 
-def _manifest(found: Found, outputs: int) -> dict:
+def of_maps(shape: tuple[int, ...]) -> bool:
+    """Whether outputs of this shape are maps of classes."""
+    return len(shape) == 3 and 2 <= shape[0] <= MOST_CLASSES
+
+
+def _manifest(found: Found, shape: tuple[int, ...]) -> dict:
     """What runners read of a bundle's manifest."""
-    numbers = [{"id": str(i), "label": str(i)} for i in range(outputs)]
+    maps = of_maps(shape)
+    count = shape[0] if maps else math.prod(shape)
+    numbers = [{"id": str(i), "label": str(i)} for i in range(count)]
     labels = [v.model_dump() for v in found.bundle.manifest.labels] if found.bundle else numbers
     return {
         "schema": SCHEMA,
         "model": found.model or "",
         "num_classes": len(labels),
+        **({"map": list(shape[1:])} if maps else {}),
         "labels": labels,
         "preprocess": found.preprocess.to_dict(),
         "recipe": {},

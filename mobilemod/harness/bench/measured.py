@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mobilemod.errors import UserError
+from mobilemod.evaluation.runs import class_map, from_runs
 from mobilemod.harness.arm64.emulator import CLASSES
 from mobilemod.harness.bench.files import Found, Loader, RunHere
 from mobilemod.harness.bench.job import build
@@ -32,8 +34,8 @@ def measure(
     here = [found.answer(file, load) for file in found.files]
     environment = driver.environment()
     with tempfile.TemporaryDirectory(prefix="mobilemod-bench-") as name:
-        outputs = max(answer.outputs.size for answer in here)
-        folder = build(found, outputs, threads, runs, driver, Path(name, "job"))
+        shape = max((answer.outputs.shape for answer in here), key=math.prod)
+        folder = build(found, shape, threads, runs, driver, Path(name, "job"))
         session = Session(driver, folder, Path(name, "run"), say)
         result = session.run()
         lines, *_ = read_lines(session.path, folder.job)
@@ -73,13 +75,33 @@ def _said(lines: Sequence[Line], here: RunHere) -> dict[str, Any]:
         if line.type == "load" and line["runtime"]:
             entry["runtime"] = printable(line["runtime"])
         elif line.type == "golden" and line["source"] == "pixels":
-            entry["logits"] = _compare(line["logits"], here)
+            if line["runs"] is None:
+                entry["logits"] = _compare(line["logits"], here)
+            else:
+                entry["map"] = _compare_maps(line["runs"], here)
     return entry
+
+
+def _compare_maps(runs: Sequence[int], here: RunHere) -> dict[str, Any]:
+    """A record's `map`: of the device's pixels, how many have another class than here."""
+    own = class_map(here.outputs).ravel()
+    try:
+        there = from_runs(runs, own.size)
+    except ValueError as error:
+        raise UserError(f"the device's map is not that of {here.runtime}: {error}") from None
+    differing = int((own != there).sum())
+    return {
+        "compared_with": here.runtime,
+        "identical": differing == 0,
+        "differing": differing,
+        "count": own.size,
+    }
 
 
 def _compare(told: Sequence[float | None], here: RunHere) -> dict[str, Any]:
     """A record's `logits`. told: a device's outputs, None where one isn't finite."""
     there = np.array([np.nan if v is None else v for v in told], np.float32)
+    here = replace(here, outputs=here.outputs.ravel())
     if there.shape != here.outputs.shape:
         raise UserError(f"{there.size} outputs there, {here.outputs.size} of {here.runtime}")
     return {
@@ -109,6 +131,8 @@ def _row(entry: dict[str, Any]) -> dict[str, str]:
     if logits := entry.get("logits"):
         most = "not finite" if (d := logits["max_difference"]) is None else f"{d:.2g}"
         row["logits: largest difference"] = "identical" if logits["identical"] else most
+    if pixels := entry.get("map"):
+        row["pixels of the map that differ"] = f"{pixels['differing']} of {pixels['count']}"
     if devices := entry.get("ops_by_device"):
         row["ops by device"] = ", ".join(f"{k} {v}" for k, v in devices.items())
     if runtime := entry.get("runtime"):
