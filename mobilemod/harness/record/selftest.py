@@ -28,9 +28,10 @@ class SelfTest:
     largest difference from the expected outputs over all golden images; tolerance: of the first.
     image: the golden image of `pixels_error`, or one whose outputs aren't finite; steps: that
     difference in steps of an int8 output; sqnr_db: of that image's outputs; None where equal or not
-    finite. Of maps the errors are the share of one image's pixels that differ, steps and sqnr_db
-    None. reason: why it isn't available, or failed. parts_at: the first tensor of the file that
-    parts from what it was lowered from, where that can be told.
+    finite. Of maps the errors are the share of one image's pixels that differ, for `pixels` beyond
+    what rounding decides where this machine runs the file; steps and sqnr_db are None. reason: why
+    it isn't available, or failed. parts_at: the first tensor of the file that parts from what it
+    was lowered from, where that can be told.
     """
 
     verdict: str

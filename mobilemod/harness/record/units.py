@@ -12,10 +12,11 @@ from PIL import Image
 
 from mobilemod.evaluation.runs import class_map, from_runs
 from mobilemod.harness.protocol.held import Held
+from mobilemod.harness.protocol.job import JobFile
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Line, printable
 from mobilemod.harness.record.host_side import HostSide
-from mobilemod.harness.record.likeness import Maps, Numbers
+from mobilemod.harness.record.likeness import Likeness, Maps, Numbers, settled
 from mobilemod.harness.record.selftest import (
     FAILED,
     NOT_AVAILABLE,
@@ -76,11 +77,12 @@ class Units:
                 return outputs
             return np.stack([class_map(one).ravel() for one in outputs])
 
-        likeness = (
-            Numbers.of(expected, file.precision)
-            if self._pixels is None
-            else Maps.of(file.precision)
-        )
+        likeness: Likeness = Numbers.of(expected, file.precision)
+        if self._pixels is not None:
+            likeness = Maps.of(file.precision, here is not None)
+            if here is not None:
+                told = self._settled(file, answered.get("pixels", {}), expected, here)
+                answered = {**answered, "pixels": told}
         args = (expected, likeness, answered, self._images, preprocess)
         found = judge(*args, None if here is None else run)
         if index in self._held.unavailable:
@@ -91,6 +93,18 @@ class Units:
         if found.verdict == RUNTIME and here is not None:
             pixels = preprocess.normalize(np.asarray(self._images[found.image])[None])
             return replace(found, parts_at=here.parts_at(file.name, c.delegate, pixels))
+        return found
+
+    def _settled(
+        self, file: JobFile, told: dict[int, np.ndarray], expected: np.ndarray, here: HostSide
+    ) -> dict[int, np.ndarray]:
+        """A device's maps of golden images by their numbers, without what rounding decides."""
+        found = dict(told)
+        for number, observed in told.items():
+            if (observed != expected[number]).any():
+                x = self._bundle.preprocess.normalize(np.asarray(self._images[number])[None])
+                outputs = here.run(file.name, x)[0]
+                found[number] = settled(observed, expected[number], outputs, file.precision)
         return found
 
     @property
