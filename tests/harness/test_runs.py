@@ -6,10 +6,13 @@ import json
 
 import pytest
 
-from tests.vectors import runs
+from tests.vectors import maps, runs
 from tests.vectors.make import FOLDER
 
-CASES = {c["name"]: c for c in json.loads((FOLDER / "runs.json").read_text("utf-8"))["cases"]}
+CASES, OF_MAPS = (
+    {c["name"]: c for c in json.loads((FOLDER / name).read_text("utf-8"))["cases"]}
+    for name in ("runs.json", "maps_runs.json")
+)
 # What is timed without a golden image.
 GREY = 128
 
@@ -17,6 +20,15 @@ GREY = 128
 @pytest.mark.parametrize("name", CASES)
 def test_lines_and_inferences_are_those_of_the_vectors(name):
     assert runs.run(CASES[name]) == {k: CASES[name][k] for k in ("lines", "calls")}
+
+
+@pytest.mark.parametrize("name", OF_MAPS)
+def test_lines_of_maps_are_those_of_the_vectors(name):
+    case = OF_MAPS[name]
+    assert runs.run(case, maps.FILES) == {k: case[k] for k in ("lines", "calls")}
+    answers = [line for line in case["lines"] if line["type"] in ("golden", "image")]
+    assert all(line["runs"] and line["logits"] is None for line in answers)
+    assert all(line.get("top", []) == [] for line in answers)
 
 
 def of(name: str, kind: str, *keys: str) -> list[tuple]:

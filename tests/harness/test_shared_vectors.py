@@ -9,21 +9,25 @@ import numpy as np
 import pytest
 
 from mobilemod.errors import UserError
+from mobilemod.evaluation.runs import checked_map
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import Configuration, Hashed, Inputs, Item, Job, JobFile
 from mobilemod.harness.protocol.lines import Damaged, Reader, decode, encode
 from mobilemod.harness.protocol.values import check_path
 from mobilemod.harness.record.statistics import Distribution
-from mobilemod.harness.worker.digest import logits_sha256, top
+from mobilemod.harness.worker.digest import image_answer, logits_sha256, top
 from mobilemod.harness.worker.timing import stable
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 PROTOCOL = json.loads((FOLDER / "protocol.json").read_text("utf-8"))
+MAPS = json.loads((FOLDER / "maps_protocol.json").read_text("utf-8"))
 TOP_K = json.loads((FOLDER / "top_k.json").read_text("utf-8"))["cases"]
 STATISTICS = json.loads((FOLDER / "statistics.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("entry", PROTOCOL["lines"], ids=lambda e: repr(e["text"][:24]))
+@pytest.mark.parametrize(
+    "entry", PROTOCOL["lines"] + MAPS["lines"], ids=lambda e: repr(e["text"][:24])
+)
 def test_lines(entry):
     raw = entry["text"].encode()
     if not entry["ok"]:
@@ -34,6 +38,21 @@ def test_lines(entry):
     assert encode(value).rstrip(b"\n") == raw
     assert (line.type, line.seq, line.t) == (value["type"], value["seq"], value["t"])
     assert all(value[key] == found for key, found in line.values.items())
+
+
+@pytest.mark.parametrize("case", MAPS["maps"], ids=lambda c: f"{c['classes']} in {c['map']}")
+def test_maps(case):
+    numbers = np.array([np.nan if v is None else v for v in case["numbers"]], np.float32)
+    said = image_answer(numbers, case["map"], False)
+    assert said == {"top": [], "logits_sha256": case["sha256"], "runs": case["runs"]}
+    pixels = case["map"][0] * case["map"][1]
+    assert checked_map(case["runs"], pixels, case["classes"]).tolist() == case["pixels"]
+
+
+@pytest.mark.parametrize("case", MAPS["no_maps"], ids=lambda c: str(c["runs"]))
+def test_runs_of_no_map(case):
+    with pytest.raises(ValueError):
+        checked_map(case["runs"], case["map"][0] * case["map"][1], case["classes"])
 
 
 def test_paths():

@@ -16,7 +16,16 @@ def made() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["preprocess.json", "png.json", "top_k.json", "statistics.json", "protocol.json", "runs.json"],
+    [
+        "preprocess.json",
+        "png.json",
+        "top_k.json",
+        "statistics.json",
+        "protocol.json",
+        "runs.json",
+        "maps_protocol.json",
+        "maps_runs.json",
+    ],
 )
 def test_vectors_are_current(made, name):
     """Write them again with `python -m tests.vectors.make` where a change is wanted."""
