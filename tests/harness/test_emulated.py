@@ -15,8 +15,11 @@ from mobilemod.harness.bench.instructions import (
 )
 from mobilemod.harness.drivers import get_driver
 from mobilemod.harness.run.validate import validate_devices
+from mobilemod.manifest import load_bundle
 from tests.harness.conftest import IMAGES, Host
+from tests.harness.test_maps import MapsHost
 from tests.harness.test_session import config
+from tests.tiny_maps import draw_scenes, make_maps_bundle
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,6 +45,18 @@ def test_a_bundle_on_an_emulated_processor(tiny, images):
         assert counted["total"] == sum(counted["classes"].values()) > 0
         assert set(counted["classes"]) == set(CLASSES)
     assert "Executed instructions" in report.read_text()
+
+
+@pytest.mark.slow
+def test_a_bundle_of_maps_on_an_emulated_processor(tmp_path):
+    tiny = make_maps_bundle(tmp_path / "bundle")
+    scenes = load_bundle(tiny).read(draw_scenes(tmp_path / "data", 2), "val")
+    (record,), _ = validate_devices(config(tiny, scenes, "arm64-emulated"), MapsHost)
+    assert record["complete"] and record["counts"]["answered"] == 4
+    for file in record["files"]:
+        assert {c["self_test"]["verdict"] for c in file["configurations"]} == {"right"}
+        assert file["accuracy"]["host"]["pixel_agreement_percent"] > 99
+        assert file["accuracy"]["drop"] is not None and file["instructions"]["total"] > 0
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ INT8_STEPS = 3
 FLOAT16_SHARE = 0.02
 # Shares of a map's pixels. Trained for an epoch, efficientmod_xxs_fpn in int8 gives 0.7 % of them
 # another class on other right kernels than XNNPACK's, 2.3 % of the worst of 24 images, and none
-# that isn't `settled`; with a fourth of one layer's weights lost 0.5 % are left, 3 % in float32.
+# that isn't `settled`; with a fourth of its largest constant lost 0.5 % are left, 3 % in float32.
 SETTLED, SETTLED_FLOAT32, UNSETTLED = 0.002, 0.001, 0.03
 
 
