@@ -46,6 +46,8 @@ PASSES_FOR: dict[str, tuple[str, ...]] = {
 # Ops that work along the last axis as it lies in memory. Behind a convolution that is the
 # channels', which the delegate forgets: its softmax then runs over another axis.
 LAST_AXIS = ("_softmax",)
+# What the partitioner writes upon a dequantize that is part of an int8 op.
+FOLDED_MARK = "IS_IMPLICIT_Q_DQ_TAG"
 # A cat of more pieces is done in two.
 MOST_PIECES = 5
 
@@ -160,12 +162,14 @@ def _taken(partitioner: Any, ep: Any) -> tuple[set[torch.fx.Node], bool]:
 
 
 def _dequantize_each(graph: torch.fx.Graph) -> None:
-    """A dequantize of its own for each reader.
+    """A dequantize of its own for each reader, without the mark of one that an int8 op folds in.
 
     Where one partition hands a dequantized value to the next, the delegate turns it to channels
-    first for those that read it within, too.
+    first for those that read it within, too. Where a marked one is handed out, it never runs, and
+    its reader gets what lies in memory; partitioning marks again those that are folded in.
     """
     for node in [n for n in graph.nodes if _op_name(n) == "dequantize_per_tensor"]:
+        node.meta.pop(FOLDED_MARK, None)
         for user in list(node.users)[1:]:
             with graph.inserting_after(node):
                 user.replace_input_with(node, graph.node_copy(node))
