@@ -177,7 +177,8 @@ def make_table(
                 raise UserError(
                     f"the calibration table lacks the tensor {key}; calibrate again with images"
                 )
-            if role in FOLLOWS:
+            same = getattr(entries.get(module.source), "dtype", "") == dtype
+            if role in FOLLOWS or same:
                 role = roles.get(key, role)  # else the copy would have another range
             low, high = calibration.observed[key].range(recipe.observer_of(key, form_name, role))
             entries[name] = activation_params(name, low, high, module.source, dtype)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from mobilemod.forms.copies.channels import Copies
+from mobilemod.forms.copies.pixels import Pixels, whole_factors
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.merging import pays
 from mobilemod.forms.mobile_ops import (
@@ -40,7 +42,6 @@ FLOATABLE = (
     "matmul", "square", "other", "mean", "sum", "difference", "reduced", "moved", "upsample",
     "pool", "maximum", "depthwise",
 )  # fmt: skip
-CATS = 5  # as many tensors as XNNPACK joins at once
 SEGMENT_CONVS = 4
 CANONICAL_WEIGHTS = ("weight", "depthwise.weight")
 
@@ -193,6 +194,9 @@ def _append(segment: Segment, node: Node, inputs: Sequence[int], options: FormOp
         return _tapped(segment, node, segment.append(name, conv, read))
     if isinstance(op, Repeat):
         return segment.append(name, Copies(node, op.times), read)
+    repeats = whole_factors(node) if options.channels_last else None
+    if repeats:
+        return segment.append(name, Pixels(node, *repeats), read)
     if isinstance(op, Rearrange):
         op = Rearrange(op.sizes, op.source, op.target, options.channels_last)
         op.makes = name
@@ -268,30 +272,3 @@ class ScaleShift(nn.Module):
         if self.shift is not None:
             x = self.tap_shifted(x + self.shift())
         return x
-
-
-class Copies(nn.Module):
-    """Channels repeated by joins of few tensors each; every result at a tap."""
-
-    def __init__(self, node: Node, times: int):
-        super().__init__()
-        self.factors = _factors(times)
-        base, source = node.tensor, (node.source or node.inputs[0]).tensor
-        self.taps = nn.ModuleList(
-            Tap(f"{base}{i}", source, "repeat") for i in range(len(self.factors))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        for factor, tap in zip(self.factors, self.taps, strict=True):
-            x = tap(torch.cat([x] * factor, 1))
-        return x
-
-
-def _factors(times: int) -> list[int]:
-    """Numbers of at most `CATS` whose product is `times`; `times` itself where there are none."""
-    if times <= 3:
-        return [times]
-    for factor in range(2, CATS + 1):
-        if times % factor == 0:
-            return [factor, *_factors(times // factor)] if times > factor else [factor]
-    return [times]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,14 @@ from export.targets.executorch.notes import METADATA_METHOD, notes, relabel
 from export.targets.executorch.reader import MODULE_FRAME
 from export.targets.executorch.tanh_gelu import without_tanh_gelu
 from export.targets.executorch.xnnpack.graph import simplify
+from export.targets.executorch.xnnpack.taking import (
+    coded_resizes,
+    float_alone,
+    kept_whole,
+    op_name,
+    partitioner_class,
+    taken,
+)
 from mobilemod.files import atomic_path
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
@@ -62,7 +69,7 @@ def lower(
     delegate's passes out; slower, the same bytes.
     """
     del int8
-    with quiet(), _delegate_passes(all_passes), torch.no_grad():
+    with quiet(), _delegate_passes(all_passes), coded_resizes(), torch.no_grad():
         from executorch.exir import EdgeCompileConfig, to_edge
 
         image = torch.zeros(1, *info.preprocess.shape)
@@ -70,14 +77,14 @@ def lower(
         exported = torch.export.export(written, (image,))
         _split_dequantize(exported.graph)
         # to_edge and to_backend: to_edge_transform_and_lower decomposes three times, not once.
-        kept = _kept_whole(exported.graph)
+        kept = kept_whole(exported.graph)
         edge = to_edge(
             exported,
             constant_methods={METADATA_METHOD: notes(info)},
             compile_config=EdgeCompileConfig(_check_ir_validity=False, preserve_ops=kept),
         )
-        partitioner = _partitioner_class()()
-        if not _taken(partitioner, edge.exported_program())[1]:
+        partitioner = partitioner_class()()
+        if not taken(partitioner, edge.exported_program())[1]:
             _dequantize_each(edge.exported_program().graph)
         program = edge.to_backend(partitioner).to_executorch()
         content = with_modules(program, module)
@@ -133,14 +140,6 @@ def _network_module(node: torch.fx.Node, module: nn.Module) -> str:
         node = before[0]
 
 
-def _kept_whole(graph: torch.fx.Graph) -> list[Any]:
-    """The graph's ops that the delegate takes whole alone, so that they aren't decomposed."""
-    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-
-    whole = {config().get_original_aten() for config in ALL_PARTITIONER_CONFIGS} - {None}
-    return list(dict.fromkeys(n.target for n in graph.nodes if n.target in whole))
-
-
 def _split_dequantize(graph: torch.fx.Graph) -> None:
     """A dequantize of its own for the float ops that read what int8 ops read too.
 
@@ -155,12 +154,6 @@ def _split_dequantize(graph: torch.fx.Graph) -> None:
                 user.replace_input_with(node, own)
 
 
-def _taken(partitioner: Any, ep: Any) -> tuple[set[torch.fx.Node], bool]:
-    """The nodes that the delegate takes; whether these are all ops."""
-    found = {n for group in partitioner.get_matched_nodes_from_configs(ep) for n in group}
-    return found, all(n in found for n in ep.graph.nodes if n.op == "call_function")
-
-
 def _dequantize_each(graph: torch.fx.Graph) -> None:
     """A dequantize of its own for each reader, without the mark of one that an int8 op folds in.
 
@@ -168,7 +161,7 @@ def _dequantize_each(graph: torch.fx.Graph) -> None:
     first for those that read it within, too. Where a marked one is handed out, it never runs, and
     its reader gets what lies in memory; partitioning marks again those that are folded in.
     """
-    for node in [n for n in graph.nodes if _op_name(n) == "dequantize_per_tensor"]:
+    for node in [n for n in graph.nodes if op_name(n) == "dequantize_per_tensor"]:
         node.meta.pop(FOLDED_MARK, None)
         for user in list(node.users)[1:]:
             with graph.inserting_after(node):
@@ -177,70 +170,12 @@ def _dequantize_each(graph: torch.fx.Graph) -> None:
 
 def _is_int8(node: torch.fx.Node) -> bool:
     """Whether the delegate makes one int8 op of this and the dequantize and quantize around it."""
-    if _op_name(node).lstrip("_") in _float_alone():
+    if op_name(node).lstrip("_") in float_alone():
         return False
     dequantized = [n.target in (DEQUANTIZE, DEQUANTIZE_CHANNELS) for n in node.all_input_nodes]
     if node.target is torch.ops.aten.conv2d.default:
         return all(dequantized[:2])
     return all(dequantized) and [user.target for user in node.users] == [QUANTIZE]
-
-
-@functools.cache
-def _float_alone() -> frozenset[str]:
-    """The ops that the delegate computes in float alone; a pass makes padding int8."""
-    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
-
-    int8 = ConfigPrecisionType.STATIC_QUANT
-    known = [config() for config in ALL_PARTITIONER_CONFIGS]
-    floats = (c.target_name for c in known if int8 not in c.supported_precision_types())
-    names = {name.partition(".")[0].lstrip("_") for name in floats}
-    return frozenset(names - {"constant_pad_nd"})
-
-
-@functools.cache
-def _partitioner_class() -> type:
-    # Made on first use: these imports take seconds.
-    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-    from executorch.backends.xnnpack.partition.config.generic_node_configs import (
-        CatConfig,
-        GeluConfig,
-    )
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from torch.fx.passes.infra.partitioner import Partition
-
-    class RepeatedCat(CatConfig):
-        """Also takes a cat of one tensor with itself, whose distinct inputs number only one."""
-
-        def check_constraints(self, node: Any, ep: Any) -> bool:
-            return self.check_common_constraints(node, ep) and len(node.args[0]) >= 2
-
-    class ExactGelu(GeluConfig):
-        """Leaves out the tanh approximation, which the delegate would compute as the exact one."""
-
-        def check_constraints(self, node: Any, ep: Any) -> bool:
-            exact = node.kwargs.get("approximate", "none") == "none"
-            return exact and super().check_constraints(node, ep)
-
-    own = {CatConfig: RepeatedCat, GeluConfig: ExactGelu}
-
-    class WholeGraphPartitioner(XnnpackPartitioner):
-        """One partition where the delegate takes every op, instead of one per merged pattern.
-
-        Constants of elementwise ops stay inputs of the delegate, which turns them to its layout
-        (a few hundred values); inside it they would turn the activations beside them instead.
-        """
-
-        def __init__(self) -> None:
-            super().__init__(configs=[own.get(c, c) for c in ALL_PARTITIONER_CONFIGS])
-
-        def generate_partitions(self, ep: Any) -> list[Any]:
-            taken, whole = _taken(self, ep)
-            if not whole:
-                return super().generate_partitions(ep)
-            return [Partition(id=0, nodes=[n for n in ep.graph_module.graph.nodes if n in taken])]
-
-    return WholeGraphPartitioner
 
 
 @contextlib.contextmanager
@@ -258,10 +193,10 @@ def _delegate_passes(all_passes: bool) -> Iterator[None]:
         def __init__(self, exported_program: Any, passes: list[type] | None = None) -> None:
             super().__init__(exported_program, passes)
             nodes = exported_program.graph.nodes
-            last = {n.target for n in nodes if _op_name(n) in LAST_AXIS}
+            last = {n.target for n in nodes if op_name(n) in LAST_AXIS}
             Layout.memory_sensitive_ops_nchw = channels_first | last
             if not all_passes:
-                ops = {_op_name(n) for n in nodes if _has_work(n)}
+                ops = {op_name(n) for n in nodes if _has_work(n)}
                 idle = {name for name, wanted in PASSES_FOR.items() if ops.isdisjoint(wanted)}
                 self.passes = [p for p in self.passes if p.__name__ not in idle]
 
@@ -278,14 +213,8 @@ def _delegate_passes(all_passes: bool) -> Iterator[None]:
         Layout.memory_sensitive_ops_nchw = channels_first
 
 
-def _op_name(node: torch.fx.Node) -> str:
-    """ "mm" of aten.mm.default or mm.default, "getitem", "" of what is no op."""
-    name = getattr(node.target, "__name__", "") if node.op == "call_function" else ""
-    return name.split(".")[-2] if "." in name else name
-
-
 def _has_work(node: torch.fx.Node) -> bool:
     """Whether a pass for the op has something to do at this one."""
-    if _op_name(node) == "cat":
+    if op_name(node) == "cat":
         return len(node.args[0]) > MOST_PIECES
-    return _op_name(node) != "convolution" or len(node.args[3]) == 1  # stride, of a 1-D one
+    return op_name(node) != "convolution" or len(node.args[3]) == 1  # stride, of a 1-D one
