@@ -35,7 +35,7 @@ class Pixels(nn.Module):
         self.size = tuple(node.shape[2:])
         base, source = node.tensor, (node.source or node.inputs[0]).tensor
         count = len(self.columns) + len(self.rows) + 2
-        self.moves = nn.ModuleList(Tap(f"{base}{i}", source, "repeat") for i in range(count))
+        self.moves = nn.ModuleList(Tap(f"{base}.{i}", source, "repeat") for i in range(count))
         self.tap = Tap(base, source, node.role)
 
     def forward(self, x: Tensor) -> Tensor:
