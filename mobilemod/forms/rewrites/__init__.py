@@ -21,11 +21,13 @@ from mobilemod.forms.rewrites.select_rows import select_rows
 from mobilemod.forms.rewrites.shift_move import move_behind_sum
 from mobilemod.forms.rewrites.space_to_depth import space_to_depth
 from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
+from mobilemod.forms.rewrites.upsampled_sum import add_before_resize
 
 PASSES: dict[str, Callable[[Graph], int]] = {
     "strided slices joined to channels as one move": space_to_depth,
     "strided slices as convolutions": slices_as_convolutions,
     "sums of convolutions of one image as one": add_convolutions,
+    "images resized alike added before": add_before_resize,
     "selected channels as convolutions of their own": select_rows,
     "scalar factors moved to a convolution": move_scalars_back,
     "scales and shifts merged": merge_affines,
