@@ -27,8 +27,10 @@ def add_before_resize(graph: Graph) -> int:
                 continue
             small = [first.inputs[0], later.inputs[0]]
             total = Node(node.op, small, small[0].shape, node.path)
-            graph.insert(total, before=later)
             later.inputs = [total]
+            graph.nodes.remove(later)
+            for new in (total, later):  # behind all that either of both comes from
+                graph.insert(new, before=node)
             if first is other:
                 graph.drop(node, later)
             else:
