@@ -324,6 +324,54 @@ def test_a_norm_whose_piece_is_joined_is_int8_once(name, tmp_path):
     assert ops.count("quantize") == (2 if name == "tflite" else 3)
 
 
+class Resized(nn.Module):
+    """A convolution's result as an op outside the delegate reads it, and as a convolution does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.deep = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1)
+        self.last = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        larger = F.interpolate(x, scale_factor=1.5)
+        return self.last(self.deep(larger)).mean((2, 3)) + self.last(self.deep(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_a_value_is_handed_out_beside_its_codes(name, tmp_path):
+    """Where the delegate takes the dequantize for a part of the convolution, nothing writes it."""
+    graph = lowered_in_int8(Resized(), name, tmp_path)
+    (resize,) = (n for n in graph.nodes if n.partition is None)
+    assert "nearest" in resize.op
+
+
+class Decoder(Resized):
+    """Maps of three sizes, made larger by pixels repeated and bilinearly, and added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.first(x)
+        coarse = self.deep(F.max_pool2d(fine, 2))
+        coarser = self.deep(F.max_pool2d(coarse, 2))
+        x = self.deep(coarse + F.interpolate(coarser, scale_factor=2))
+        coarser = F.interpolate(coarser, scale_factor=4, mode="bilinear")
+        x = self.deep(fine + F.interpolate(x, scale_factor=2)) + coarser
+        return self.last(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["executorch", "tflite"])
+def test_upsampling_stays_in_the_delegate_as_codes(name, tmp_path):
+    graph = lowered_in_int8(Decoder(), name, tmp_path)
+    assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
+    (resize,) = (n for n in graph.nodes if "resize" in n.op)
+    tensors = [graph.tensors[t] for t in (resize.inputs[0], resize.outputs[0])]
+    assert [t.dtype for t in tensors] == ["int8", "int8"]
+    assert (
+        tensors[0].scale == tensors[1].scale and sum(n.op == "quantize" for n in graph.nodes) == 1
+    )
+
+
 def in_two_layouts(m: Pattern, x: Tensor) -> Tensor:
     """An int8 tensor that a channels-first op reads first, then a convolution."""
     y = int8(m.conv(int8(x)))
