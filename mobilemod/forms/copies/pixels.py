@@ -31,7 +31,7 @@ class Pixels(nn.Module):
 
     def __init__(self, node: Node, rows: int, columns: int):
         super().__init__()
-        self.columns, self.rows = factors(columns), factors(rows)
+        self.columns, self.rows = ([f for f in factors(n) if f > 1] for n in (columns, rows))
         self.size = tuple(node.shape[2:])
         base, source = node.tensor, (node.source or node.inputs[0]).tensor
         count = len(self.columns) + len(self.rows) + 2
