@@ -13,15 +13,15 @@ from mobilemod.forms.rewrites.affine_after import fold_into_producer
 from mobilemod.forms.rewrites.affine_before import fold_into_readers
 from mobilemod.forms.rewrites.affine_merge import merge_affines
 from mobilemod.forms.rewrites.affine_move import move_behind_pooling
-from mobilemod.forms.rewrites.convolution_sum import add_convolutions
 from mobilemod.forms.rewrites.factor_move import scale_smaller_factor
-from mobilemod.forms.rewrites.gated_sum import join_gated_sums
 from mobilemod.forms.rewrites.scalar_move import move_scalars_back
 from mobilemod.forms.rewrites.select_rows import select_rows
 from mobilemod.forms.rewrites.shift_move import move_behind_sum
 from mobilemod.forms.rewrites.space_to_depth import space_to_depth
 from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
-from mobilemod.forms.rewrites.upsampled_sum import add_before_resize
+from mobilemod.forms.rewrites.sums.convolution_sum import add_convolutions
+from mobilemod.forms.rewrites.sums.gated_sum import join_gated_sums
+from mobilemod.forms.rewrites.sums.upsampled_sum import add_before_resize
 
 PASSES: dict[str, Callable[[Graph], int]] = {
     "strided slices joined to channels as one move": space_to_depth,

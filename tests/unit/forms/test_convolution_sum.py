@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobilemod.forms.rewrites.convolution_sum import add_convolutions
 from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
+from mobilemod.forms.rewrites.sums.convolution_sum import add_convolutions
 from tests.unit.forms.graphs import kinds, rewritten
 
 
