@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import Canonical, canonical_form
-from mobilemod.networks.checkpoints import Taken, load_checkpoint
+from mobilemod.networks.checkpoints import Taken, bundled_checkpoint, load_checkpoint
 from mobilemod.networks.foreign.opened import Opened
 from mobilemod.networks.registry import family_of, network, preprocess_of
 from mobilemod.tasks import get_task
@@ -27,15 +26,6 @@ from quantization.calibration import load_calibration, weights_digest
 from quantization.prepare.preparation import from_table, prepare
 from quantization.prepare.prepared import Prepared, load_prepared
 from quantization.recipe import Recipe
-
-
-def bundled_checkpoint(variant: str) -> Path | None:
-    """The checkpoint that comes with the project for `variant`, or None."""
-    bundled = family_of(variant).bundled.get(variant)
-    if bundled is None:
-        return None
-    path = Path(str(resources.files("mobilemod").joinpath("assets", bundled.file)))
-    return path if path.is_file() else None
 
 
 def bundled_calibration(checkpoint: Path) -> Path:

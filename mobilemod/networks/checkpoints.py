@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,18 @@ from mobilemod.networks.registry import (
 )
 
 __all__ = [
-    "LoadedCheckpoint", "Taken", "create_model", "expected_shapes", "identify", "load_checkpoint",
-    "save_checkpoint",
+    "LoadedCheckpoint", "Taken", "bundled_checkpoint", "create_model", "expected_shapes",
+    "identify", "load_checkpoint", "save_checkpoint",
 ]  # fmt: skip
+
+
+def bundled_checkpoint(variant: str) -> Path | None:
+    """The checkpoint that comes with the project for `variant`, or None."""
+    bundled = family_of(variant).bundled.get(variant)
+    if bundled is None:
+        return None
+    path = Path(str(resources.files("mobilemod").joinpath("assets", bundled.file)))
+    return path if path.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The training recipe as one frozen dataclass, read from and saved as JSON."""
+"""Training recipes as frozen dataclasses, read from and saved as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from mobilemod.errors import UserError, unknown
 
@@ -45,22 +45,16 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides a training run; the batch is in images, the rates per step.
+class RunConfig:
+    """What decides a training run, whatever the task; the batch is in images, the rates per step.
 
-    plain_epochs: how many of the last epochs run without mixup and cutmix. precision: "bf16",
-    "fp32", or "auto" for bf16 where the device computes it itself.
+    A task's recipe adds what is its own. color_jitter: strength. precision: "bf16", "fp32", or
+    "auto" for bf16 where the device computes it itself.
     """
 
     model: str = "efficientmod_xxs"
     num_classes: int = 10
-    phases: tuple[Phase, ...] = (
-        Phase(96, 20),
-        Phase(128, 6),
-        Phase(160, 2),
-        Phase(192, 2),
-        Phase(224, 2),
-    )
+    phases: tuple[Phase, ...] = ()
     batch_size: int = 64
     lr: float = 2e-3
     min_lr: float = 1e-5
@@ -68,12 +62,6 @@ class TrainConfig:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float = 1.0
-    label_smoothing: float = 0.1
-    mixup: float = 0.2
-    cutmix: float = 1.0
-    mix_probability: float = 0.25
-    plain_epochs: int = 6
-    crop_scale: tuple[float, float] = (0.35, 1.0)
     color_jitter: float = 0.2
     drop_path: float = 0.05
     ema_decay: float = 0.998
@@ -103,11 +91,41 @@ class TrainConfig:
         return self.phases[-1].size
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """From the values of `asdict` or JSON; a misspelled key is a `UserError`."""
         if "phases" in values:
-            values = {**values, "phases": [Phase(**p) for p in values["phases"]]}
+            values = {**values, "phases": [_phase(p) for p in values["phases"]]}
         return from_values(cls, values)
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """The recipe of a classifier.
+
+    crop_scale: share of the area that a crop keeps. plain_epochs: how many of the last epochs run
+    without mixup and cutmix.
+    """
+
+    phases: tuple[Phase, ...] = (
+        Phase(96, 20),
+        Phase(128, 6),
+        Phase(160, 2),
+        Phase(192, 2),
+        Phase(224, 2),
+    )
+    label_smoothing: float = 0.1
+    mixup: float = 0.2
+    cutmix: float = 1.0
+    mix_probability: float = 0.25
+    plain_epochs: int = 6
+    crop_scale: tuple[float, float] = (0.35, 1.0)
+
+
+def _phase(value: Any) -> Phase:
+    if isinstance(value, dict) and value.keys() == {"size", "epochs"}:
+        return Phase(**value)
+    expected = json.dumps({"size": 128, "epochs": 6})
+    raise UserError(f"training recipe: phase {json.dumps(value)}: expected as {expected}")
 
 
 def parse_phases(text: str) -> tuple[Phase, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod.files import atomic_path
+from mobilemod.tasks.task import Metric
 
 COLORS = ("tab:red", "tab:blue")
 
@@ -52,16 +53,20 @@ def draw_lines(
     plt.close(figure)
 
 
-def draw_curve(history: list[dict[str, Any]], path: Path) -> None:
-    """Training loss and validation top-1 over the epochs, image sizes marked."""
+def draw_curve(history: list[dict[str, Any]], path: Path, metric: Metric, key: str) -> None:
+    """Training loss and the metric on validation images (`key`) over the epochs, sizes marked."""
     sizes = [(h["epoch"], h["size"]) for h in history]
+    final = history[-1]["val_size"]
     draw_lines(
         path,
         "epoch",
         [h["epoch"] for h in history],
         Line("training loss", [h["loss"] for h in history]),
-        Line("validation top-1, % (dots: at 224 pixels)", [h["val_top1"] for h in history]),
-        dots=[h["val_size"] == 224 for h in history],
+        Line(
+            f"validation {metric.name}, {metric.unit} (dots: at {final} pixels)",
+            [h[key] for h in history],
+        ),
+        dots=[h["val_size"] == final for h in history],
         marks=[a + 0.5 for (a, size), (_, later) in zip(sizes, sizes[1:], strict=False)
                if size != later],
     )  # fmt: skip

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +17,14 @@ from torch import Tensor, nn
 from mobilemod.data.imagefolder import Damage, ImageFolder, iter_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.networks.registry import preprocess_of
 from mobilemod.progress import progress
-from mobilemod.tasks.classification.accuracy import top1
 from mobilemod.training.augment import Augmentation, augment, to_batch
 
 SOURCE_SIZE = 224
 SOURCE = Preprocess(size=SOURCE_SIZE, crop_fraction=1.0)
 PREFETCH_BATCHES = 4
 EVALUATION_BATCH = 32
+How = TypeVar("How", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,22 @@ class Images:
     pixels: np.ndarray
     targets: np.ndarray
     damaged: int = 0
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(
+        self, chosen: np.ndarray, size: int, how: Augmentation, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Those images augmented, uint8 (size, size, 3) each, and their targets."""
+        return [augment(self.pixels[j], size, how, rng) for j in chosen], self.targets[chosen]
+
+    def measured(self, preprocess: Preprocess) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Whole images, uint8 (B, S, S, 3), and their targets."""
+        for start in range(0, len(self), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            images = [preprocess.pixels(Image.fromarray(p)) for p in self.pixels[part]]
+            yield np.stack(images), self.targets[part]
 
 
 def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE) -> Images:
@@ -48,44 +64,62 @@ def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE
     return Images(np.stack(pixels), folder.targets[kept], len(damage.images))
 
 
+class ImageSet(Protocol[How]):
+    """Images and what is right for them, of which batches are made."""
+
+    damaged: int
+
+    def __len__(self) -> int: ...
+
+    def batch(
+        self, chosen: np.ndarray, size: int, how: How, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Those images, changed at random, uint8 (size, size, 3) each, and their targets."""
+        ...
+
+    def measured(self, preprocess: Preprocess) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All images as they are measured, uint8 (B, H, W, 3), and their targets, in batches."""
+        ...
+
+
 @dataclass(frozen=True)
-class Batches:
+class Batches(Generic[How]):
     """The batches of every epoch, the same in every run with the same values.
 
     preprocess: its mean and standard deviation normalize them.
     """
 
-    images: Images
+    images: ImageSet[How]
     batch_size: int
     seed: int
-    augmentation: Augmentation
+    augmentation: How
     preprocess: Preprocess = SOURCE
 
     def __post_init__(self) -> None:
         if self.per_epoch < 1:
             raise UserError(
-                f"{len(self.images.targets)} training images make no batch of {self.batch_size}; "
+                f"{len(self.images)} training images make no batch of {self.batch_size}; "
                 "give a smaller --batch-size"
             )
 
     @property
     def per_epoch(self) -> int:
         """Batches in an epoch; a rest too small for one is left out."""
-        return len(self.images.targets) // self.batch_size
+        return len(self.images) // self.batch_size
 
     def epoch(self, epoch: int, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, 3, size, size) and targets (B,), from batch `first` on.
+        """Augmented images (B, 3, size, size) and targets (B, …), from batch `first` on.
 
         They are made in threads, `PREFETCH_BATCHES` ahead.
         """
-        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.images.targets))
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.images))
         mean, std = np.float32(self.preprocess.mean), np.float32(self.preprocess.std)
 
         def make(i: int) -> tuple[Tensor, Tensor]:
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
             rng = np.random.default_rng([self.seed, epoch, 2, i])
-            images = [augment(self.images.pixels[j], size, self.augmentation, rng) for j in chosen]
-            return to_batch(images, mean, std), torch.from_numpy(self.images.targets[chosen])
+            images, targets = self.images.batch(chosen, size, self.augmentation, rng)
+            return to_batch(images, mean, std), torch.from_numpy(targets)
 
         workers = max(1, min(8, (os.cpu_count() or 2) - 1))
         todo = iter(range(first, self.per_epoch))
@@ -100,22 +134,10 @@ class Batches:
 def predict(
     model: nn.Module, pixels: Iterable[np.ndarray], preprocess: Preprocess, device: str = "cpu"
 ) -> np.ndarray:
-    """Logits, float32 (N, K), of batches of uint8 (B, S, S, 3) images."""
-    logits = []
+    """Outputs, float32 (N, K), of batches of uint8 (B, S, S, 3) images."""
+    outputs = []
     for batch in pixels:
         x = torch.from_numpy(preprocess.normalize(batch))
         x = x.to(device, memory_format=torch.channels_last)
-        logits.append(model(x).float().cpu().numpy())
-    return np.concatenate(logits)
-
-
-def evaluate(model: nn.Module, images: Images, size: int, device: str = "cpu") -> float:
-    """Top-1 in percent at `size` pixels, under the preprocessing of the network's family."""
-    preprocess = preprocess_of(model, size)
-    starts = range(0, len(images.targets), EVALUATION_BATCH)
-    batches = (
-        np.stack([preprocess.pixels(Image.fromarray(p)) for p in part])
-        for part in (images.pixels[start : start + EVALUATION_BATCH] for start in starts)
-    )
-    logits = predict(model.eval(), batches, preprocess, device)
-    return 100.0 * float(top1(logits, images.targets).mean())
+        outputs.append(model(x).float().cpu().numpy())
+    return np.concatenate(outputs)

@@ -9,17 +9,16 @@ from typing import Any
 
 import torch
 
-from mobilemod.data.imagefolder import read_folder
-from mobilemod.data.listing import joined
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256, write_text
 from mobilemod.networks.checkpoints import save_checkpoint
-from mobilemod.networks.registry import family_of
-from mobilemod.tasks import get_task
-from mobilemod.training.config import TrainConfig, parse_phases, read_values
+from mobilemod.networks.registry import family_of, preprocess_of
+from mobilemod.tasks import task_field
+from mobilemod.tasks.task import Metric
+from mobilemod.training.config import RunConfig, TrainConfig, parse_phases, read_values
 from mobilemod.training.curve import draw_curve
 from mobilemod.training.device import choose_device
-from mobilemod.training.images import SOURCE_SIZE, evaluate, load_images
+from mobilemod.training.learners import learner_of
 from mobilemod.training.train import Trainer
 
 SCHEMA = "mobilemod/training/1"
@@ -41,34 +40,41 @@ def train_and_save(
     device = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
-    train, val = read_folder(data / "train"), read_folder(data / "val")
-    if train.classes != val.classes:
-        raise UserError(f"{data}: train and val hold different classes")
-    config = make_config(config_file, overrides, len(train.classes))
-    task = get_task(family_of(config.model).task)
-    if task.maps:
-        raise UserError(f"{config.model} is for {task.name}: train makes classifiers of images")
-    images = load_images(train, "reading train"), load_images(val, "reading val")
-    trainer = Trainer(config, *images, out, device)
+    config = make_config(config_file, overrides)
+    sets = learner_of(config.model).read(data)
+    config = dataclasses.replace(config, num_classes=len(sets.classes))
+    trainer = Trainer(config, sets.train, sets.val, out, device)
     trainer.resume()
-    trainer.fit(lambda history: draw_curve(history, out / "curve.png"))
-    return finish(trainer, train.classes, data, joined((train.left_out, val.left_out)))
+    metric = trainer.learner.task.metric
+    trainer.fit(lambda h: draw_curve(h, out / "curve.png", metric, trainer.measured))
+    return finish(trainer, sets.classes, sets.left_out)
 
 
-def make_config(file: Path | None, overrides: dict[str, Any], num_classes: int) -> TrainConfig:
-    """The recipe of a file (or the default one) with the command line's overrides."""
-    config = TrainConfig.from_dict({**read_values(file), "num_classes": num_classes})
+def make_config(
+    file: Path | None, overrides: dict[str, Any], num_classes: int | None = None
+) -> RunConfig:
+    """The recipe of a file (or its task's default one) with the command line's overrides.
+
+    num_classes: None to be said later. `UserError` for what no run can have.
+    """
+    values = read_values(file)
+    model = overrides.get("model", values.get("model", TrainConfig.model))
+    kind = learner_of(model).config
     if "phases" in overrides:
         overrides = {**overrides, "phases": parse_phases(overrides["phases"])}
-    return dataclasses.replace(config, **overrides)
+    for key in overrides.keys() - {f.name for f in dataclasses.fields(kind)}:
+        raise UserError(f"--{key} is not for {model}, which is for {family_of(model).task}")
+    said = {} if num_classes is None else {"num_classes": num_classes}
+    config = dataclasses.replace(kind.from_dict({**values, **said}), **overrides)
+    for phase in config.phases:
+        preprocess_of(config.model, phase.size)
+    return config
 
 
-def finish(
-    trainer: Trainer, classes: tuple[str, ...], data: Path, left_out: dict[str, int] | None = None
-) -> dict[str, Any]:
+def finish(trainer: Trainer, classes: tuple[str, ...], left_out: dict[str, int]) -> dict[str, Any]:
     """Save the EMA weights as float16, measured after that rounding, with card and record.
 
-    left_out: files of `data` that weren't read, by kind.
+    left_out: files that weren't read, by kind.
     """
     config, out = trainer.config, trainer.out
     metadata = {
@@ -80,37 +86,41 @@ def finish(
     save_checkpoint(path, trainer.ema.state_dict(), metadata)
     rounded = {k: v.half().float() for k, v in trainer.ema.state_dict().items()}
     trainer.ema.load_state_dict(rounded)
-    top1 = evaluate(trainer.ema, trainer.val, SOURCE_SIZE, trainer.device)
+    task, size = trainer.learner.task, trainer.learner.final_size(config)
     record = {
         "schema": SCHEMA,
+        **task_field(task.name),
         "checkpoint": str(path),
         "sha256": file_sha256(path),
-        "top1_percent": top1,
-        "images": {"train": len(trainer.train.targets), "val": len(trainer.val.targets)},
+        **trainer.figures(size),
+        "size": size,
+        "from": trainer.origin,
+        "images": {"train": len(trainer.train), "val": len(trainer.val)},
         "damaged": {"train": trainer.train.damaged, "val": trainer.val.damaged},
-        "left_out": left_out or {},
+        "left_out": left_out,
         "device": trainer.device,
         "torch": torch.__version__,
         "config": dataclasses.asdict(config),
         "history": trainer.history,
     }
     write_text(out / "training.json", json.dumps(record, indent=1) + "\n")
-    write_text(path.with_suffix(".md"), card(record, classes))
+    write_text(path.with_suffix(".md"), card(record, classes, task.metric))
     return record
 
 
-def card(record: dict[str, Any], classes: tuple[str, ...]) -> str:
+def card(record: dict[str, Any], classes: tuple[str, ...], metric: Metric) -> str:
     """The checkpoint's card: recipe, seed, data, epochs, accuracy."""
     config = record["config"]
     phases = ", ".join(f"{p['epochs']} epochs at {p['size']}" for p in config["phases"])
     rows = "\n".join(f"| {k} | {v} |" for k, v in config.items() if k != "phases")
+    name = metric.name[:1].upper() + metric.name[1:] if metric.name.islower() else metric.name
     return f"""# {config["model"]}, {len(classes)} classes
 
-Top-1 at {SOURCE_SIZE} pixels on {record["images"]["val"]} validation images:
-**{record["top1_percent"]:.2f} %** (the float16 weights as saved, EMA).
+{name} at {record["size"]} pixels on {record["images"]["val"]} validation images:
+**{metric.text(record[metric.key])} {metric.unit}** (the float16 weights as saved, EMA).
 
 - Data: {record["images"]["train"]} training images of the classes {", ".join(classes)}.
-- Trained from scratch: {phases}.
+- Trained {record["from"]}: {phases}.
 - Machine: {record["device"]}, PyTorch {record["torch"]}, precision {config["precision"]}.
 - sha256: `{record["sha256"]}`
 

@@ -10,21 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from mobilemod.errors import UserError
 from mobilemod.networks.registry import build, family_of, preprocess_of
 from mobilemod.progress import progress
-from mobilemod.training.augment import mix
-from mobilemod.training.config import PRECISIONS, TrainConfig
+from mobilemod.training.config import PRECISIONS, RunConfig
 from mobilemod.training.device import resolve_precision
-from mobilemod.training.images import SOURCE_SIZE, Batches, Images, evaluate
+from mobilemod.training.images import Batches, ImageSet, predict
+from mobilemod.training.learners import learner_of
 from mobilemod.training.optimizer import cosine_rate, weight_groups
 from mobilemod.training.state import load_state, require_same, save_state
 
 
-def init_for_training(model: nn.Module, config: TrainConfig) -> None:
+def init_for_training(model: nn.Module, config: RunConfig) -> None:
     """Start values that train in few epochs.
 
     Weights have the variance 1/fan-in, the head's a smaller one; biases are 0. What the
@@ -41,13 +40,13 @@ def init_for_training(model: nn.Module, config: TrainConfig) -> None:
     family.start(model, config.gamma_init)
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019); no decay on biases, norms and scales."""
     groups = weight_groups(model.parameters(), config.weight_decay)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
 
 
-def learning_rate(config: TrainConfig, epoch: float) -> float:
+def learning_rate(config: RunConfig, epoch: float) -> float:
     """Linear warm-up, then cosine to `min_lr`."""
     return cosine_rate(epoch, config.warmup_epochs, config.epochs, config.lr, config.min_lr)
 
@@ -55,7 +54,8 @@ def learning_rate(config: TrainConfig, epoch: float) -> float:
 class Trainer:
     """One run in `out`: `fit` trains from the last finished epoch on."""
 
-    def __init__(self, config: TrainConfig, train: Images, val: Images, out: Path, device: str):
+    def __init__(self, config: RunConfig, train: ImageSet, val: ImageSet, out: Path, device: str):
+        self.learner = learner_of(config.model)
         self._auto = config.precision == "auto"
         precision = resolve_precision(config.precision, device)
         self.config = config = dataclasses.replace(config, precision=precision)
@@ -66,6 +66,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = build(config.model, config.num_classes, config.drop_path)
         init_for_training(model, config)
+        self.origin = self.learner.start(model, config)
         self.model = model.to(device)
         self.ema = copy.deepcopy(self.model).eval()
         self.optimizer = make_optimizer(self.model, config)
@@ -100,20 +101,34 @@ class Trainer:
         }
         save_state(self.out, dataclasses.asdict(self.config), self.history, state)
 
+    @property
+    def measured(self) -> str:
+        """The history's key of the task's metric on validation images."""
+        return f"val_{self.learner.task.metric.key.removesuffix('_percent')}"
+
+    def figures(self, size: int) -> dict[str, float]:
+        """The task's figures of the EMA weights on the validation images, at `size` pixels."""
+        task, preprocess = self.learner.task, preprocess_of(self.config.model, size)
+        kept, targets = [], []
+        for pixels, right in self.val.measured(preprocess):
+            outputs = predict(self.ema.eval(), [pixels], preprocess, self.device)
+            kept.append(task.keep(outputs, self.config.num_classes))
+            targets.append(right)
+        return task.figures(np.concatenate(kept), np.concatenate(targets))
+
     def fit(self, on_epoch: Callable[[list[dict]], None] = lambda history: None) -> None:
         """Train to the recipe's last epoch, saving after each."""
         for epoch in range(len(self.history), self.config.epochs):
             loss = self._epoch(epoch)
             last = epoch + 1 == self.config.epochs
-            size = SOURCE_SIZE if last else self.config.size_at(epoch)
-            top1 = evaluate(self.ema, self.val, size, self.device)
+            size = self.learner.final_size(self.config) if last else self.config.size_at(epoch)
             self.history.append(
                 {
                     "epoch": epoch + 1,
                     "size": self.config.size_at(epoch),
                     "loss": round(loss, 4),
                     "val_size": size,
-                    "val_top1": round(top1, 2),
+                    self.measured: round(self.figures(size)[self.learner.task.metric.key], 2),
                 }
             )
             self.save()
@@ -122,7 +137,6 @@ class Trainer:
     def _epoch(self, epoch: int) -> float:
         config = self.config
         steps, size = self.batches.per_epoch, config.size_at(epoch)
-        mixing = epoch < config.epochs - config.plain_epochs
         rng = np.random.default_rng([config.seed, epoch, 1])
         total = 0.0
         # Stochastic depth draws from torch's generator: seeded here, a resumed run draws the same.
@@ -135,16 +149,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             x, y = x.to(self.device), y.to(self.device)
-            x, a, b, lam = mix(x, y, config, rng) if mixing else (x, y, y, 1.0)
-            with torch.autocast(
-                torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bf16"
-            ):
-                logits = self.model(x).float()
-            loss = lam * F.cross_entropy(logits, a, label_smoothing=config.label_smoothing)
-            if lam < 1:
-                loss = loss + (1 - lam) * F.cross_entropy(
-                    logits, b, label_smoothing=config.label_smoothing
-                )
+            loss = self.learner.loss(self._forward, x, y, config, epoch, rng)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
@@ -155,6 +160,11 @@ class Trainer:
             if not math.isfinite(total):
                 raise UserError(f"the loss is not finite at epoch {epoch + 1}; lower --lr")
         return total / steps
+
+    def _forward(self, x: Tensor) -> Tensor:
+        low = self.config.precision == "bf16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
+            return self.model(x).float()
 
     @torch.no_grad()
     def _update_ema(self) -> None:

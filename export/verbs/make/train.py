@@ -19,7 +19,7 @@ from mobilemod import ranges
 from mobilemod.errors import UserError
 from mobilemod.networks import registry
 
-SUMMARY = "train a network from scratch, or for int8 (--qat)"
+SUMMARY = "train a network, or for int8 (--qat)"
 EXAMPLE = "mobilemod train --data DIR --qat cpu --out runs/qat"
 
 
@@ -35,9 +35,14 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--config", type=Path, help="training recipe as JSON")
     p.add_argument("--qat", metavar="RECIPE", help="for int8: cpu, cpu-x86, npu, or a JSON file")
     p.add_argument("--checkpoint", type=Path, help="what --qat starts from; the bundled weights")
+    p.add_argument(
+        "--backbone",
+        metavar="CHECKPOINT",
+        help="a classifier's weights, which a segmentation network starts from; the bundled ones",
+    )
     p.add_argument("--steps", type=ranges.STEPS, help="steps of the optimizer (--qat)")
     p.add_argument("--size", type=ranges.PIXELS, help="image size in pixels, 32 to 1024 (--qat)")
-    p.add_argument("--phases", metavar="SIZE:EPOCHS,…", help="growing image sizes (from scratch)")
+    p.add_argument("--phases", metavar="SIZE:EPOCHS,…", help="growing image sizes (without --qat)")
     p.add_argument("--lr", type=ranges.RATE, help="peak learning rate, above 0")
     p.add_argument("--batch-size", type=ranges.IMAGES, help="images per step")
     p.add_argument("--seed", type=ranges.SEED, help="seed of weights, order and augmentation")
@@ -48,16 +53,19 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
     registry.module_of(args.model or MODEL)
+    from mobilemod.tasks import task_of
     from mobilemod.training.run import train_and_save
 
     if args.qat is not None:
         return _run_qat(args)
     refuse(args, ("checkpoint", "steps", "size", "classes"), "goes with --qat")
-    overrides = given(args, ("model", "lr", "batch_size", "seed", "phases"))
+    overrides = given(args, ("model", "lr", "batch_size", "seed", "phases", "backbone"))
     record = train_and_save(
         required_data(args).root, args.out, args.config, overrides, args.device, args.threads
     )
-    emit(args, record, f"{record['checkpoint']}: top-1 {record['top1_percent']:.2f} % at 224")
+    metric = task_of(record).metric
+    found = f"{metric.name} {metric.text(record[metric.key])} {metric.unit}"
+    emit(args, record, f"{record['checkpoint']}: {found} at {record['size']}")
     return EXIT_OK
 
 
@@ -67,7 +75,7 @@ def _run_qat(args: argparse.Namespace) -> int:
     from quantization.qat.report import text
     from quantization.qat.run import FloatNetwork, QatJob, train_prepared
 
-    refuse(args, ("phases",), "doesn't go with --qat, which takes --steps and --size")
+    refuse(args, ("phases", "backbone"), "doesn't go with --qat, which takes --steps and --size")
     overrides = given(args, ("steps", "size", "lr", "batch_size", "seed"))
     config, data = make_qat_config(args.config, overrides), required_data(args)
     source = open_source(args.model or MODEL, args.checkpoint, data)

@@ -8,17 +8,19 @@ each, classes 0 to N - 1, 255 ignored. A label file has its image's name with ".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from mobilemod.data.dataset import MEASURED, TRAIN, DataSet
-from mobilemod.data.image_file import DamagedImage
-from mobilemod.data.imagefolder import ImageFolder, Sample
+from mobilemod.data.image_file import DamagedImage, read_image
+from mobilemod.data.imagefolder import ImageFolder, Sample, load_pixels
 from mobilemod.data.listing import left_out_text, list_images, say_left_out
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.data.resample import Upright
 from mobilemod.errors import UserError, shown
 from mobilemod.tasks.segmentation.label_file import (
     IGNORED,
@@ -77,6 +79,31 @@ class LabelledFolder(ImageFolder):
                 bad.append(f"{shown(self._path(i))}: {error}")
         _refuse(self.root, bad)
         return found
+
+    def pixels(self, index: int, preprocess: Preprocess) -> np.ndarray:
+        """uint8 (height, width, 3): an image at the pixels of the input; raises as `pair`."""
+        return self._read(index, lambda path: load_pixels(path, preprocess))
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """An image, uint8 (height, width, 3), upright, and its labels (height, width).
+
+        `UserError` where one is damaged, missing or has another size.
+        """
+        pixels = self._read(index, lambda path: read_image(path, _upright))
+        try:
+            codes = self._codes(index)
+            if codes.shape != pixels.shape[:2]:
+                raise DamagedImage("another size than its image")
+        except DamagedImage as error:
+            raise _refused(self.root, [f"{shown(self._path(index))}: {error}"]) from None
+        return pixels, codes
+
+    def _read(self, index: int, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+        path = self.samples[index].path
+        try:
+            return read(path)
+        except DamagedImage as error:
+            raise _refused(self.root, [f"{shown(path)}: {error}"]) from None
 
     def _path(self, index: int) -> Path:
         sample = self.samples[index]
@@ -172,18 +199,28 @@ def _trouble(sample: LabelledSample, layout: Layout) -> str | None:
     return f"{shown(sample.labels)} has {w} x {h} pixels, its image {wide} x {high}"
 
 
+def _upright(image: Image.Image) -> np.ndarray:
+    upright = Upright(image)
+    return np.asarray(upright.part(0, 0, *upright.size))
+
+
 def _refuse(root: Path, bad: Sequence[str]) -> None:
     if bad:
-        mend = "mend it, or take the image and its labels out"
-        count = f" ({len(bad)} such files of {shown(root)})" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{'' if _MISSING in bad[0] else f'; {mend}'}{count}")
+        raise _refused(root, bad)
 
 
-def class_names_in(data: Path | DataSet, count: int) -> list[str]:
+def _refused(root: Path, bad: Sequence[str]) -> UserError:
+    mend = "mend it, or take the image and its labels out"
+    count = f" ({len(bad)} such files of {shown(root)})" if len(bad) > 1 else ""
+    return UserError(f"{bad[0]}{'' if _MISSING in bad[0] else f'; {mend}'}{count}")
+
+
+def class_names_in(data: Path | DataSet, count: int | None = None) -> list[str]:
     """The classes of a data folder by its `classes.txt` (a name a line) or ADE20K's table.
 
-    [] where it has neither. Looked for in the folder, and above one that is a split itself.
-    `UserError` where a file has another number of names, or can't be read.
+    count: how many there have to be. [] where it has neither. Looked for in the folder, and above
+    one that is a split itself. `UserError` where a file has another number of names, or can't be
+    read.
     """
     root = DataSet.of(data).root
     above = [root.absolute().parent] if (root / PLAIN_LABELS).is_dir() else []
@@ -195,7 +232,7 @@ def class_names_in(data: Path | DataSet, count: int) -> list[str]:
     return []
 
 
-def _names(path: Path, count: int) -> list[str]:
+def _names(path: Path, count: int | None) -> list[str]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -205,7 +242,7 @@ def _names(path: Path, count: int) -> list[str]:
     if path.name == ADE_CLASSES_FILE and rows:
         # A head, then index, shares and counts, and the name with its synonyms in the last column.
         rows = [row.split("\t")[-1].strip() for row in rows[1:]]
-    if len(rows) != count:
+    if count is not None and len(rows) != count:
         raise UserError(
             f"{shown(path)} names {len(rows)} classes, the network has {count}; give a line for "
             "each of its classes, or take the file away"

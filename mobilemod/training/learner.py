@@ -1,0 +1,55 @@
+"""The seam between training and what is learned."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from mobilemod.tasks.task import Task
+from mobilemod.training.config import RunConfig
+from mobilemod.training.images import ImageSet
+
+# A batch (B, 3, H, W) to float32 outputs, in the run's precision.
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What a run learns from. left_out: files that weren't read, by kind."""
+
+    train: ImageSet[Any]
+    val: ImageSet[Any]
+    classes: tuple[str, ...]
+    left_out: dict[str, int]
+
+
+class Learner(ABC):
+    """How a task's networks are trained. config: the recipe, with the task's defaults."""
+
+    task: Task
+    config: type[RunConfig]
+
+    @abstractmethod
+    def read(self, data: Path) -> Sets:
+        """The images of a folder; `UserError` where they aren't this task's."""
+
+    @abstractmethod
+    def loss(
+        self, forward: Forward, x: Tensor, y: Tensor, config: Any, epoch: int,
+        rng: np.random.Generator,
+    ) -> Tensor:  # fmt: skip
+        """Of one batch, to be minimized. rng: of the epoch."""
+
+    def start(self, model: nn.Module, config: Any) -> str:
+        """Set what doesn't start at random; what the run starts from, for people."""
+        return "from scratch"
+
+    def final_size(self, config: Any) -> int:
+        """Pixels a side of the images on which the result is measured."""
+        return config.phases[-1].size
