@@ -50,6 +50,6 @@ class Learner(ABC):
         """Set what doesn't start at random; what the run starts from, for people."""
         return "from scratch"
 
+    @abstractmethod
     def final_size(self, config: Any) -> int:
         """Pixels a side of the images on which the result is measured."""
-        return config.phases[-1].size

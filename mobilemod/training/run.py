@@ -59,15 +59,16 @@ def make_config(
     """
     values = read_values(file)
     model = overrides.get("model", values.get("model", TrainConfig.model))
-    kind = learner_of(model).config
+    learner = learner_of(model)
+    kind = learner.config
     if "phases" in overrides:
         overrides = {**overrides, "phases": parse_phases(overrides["phases"])}
     for key in overrides.keys() - {f.name for f in dataclasses.fields(kind)}:
         raise UserError(f"--{key} is not for {model}, which is for {family_of(model).task}")
     said = {} if num_classes is None else {"num_classes": num_classes}
     config = dataclasses.replace(kind.from_dict({**values, **said}), **overrides)
-    for phase in config.phases:
-        preprocess_of(config.model, phase.size)
+    for size in (*(p.size for p in config.phases), learner.final_size(config)):
+        preprocess_of(config.model, size)
     return config
 
 

@@ -39,22 +39,24 @@ MEASURED_BATCH = 8
 class SegmentationConfig(RunConfig):
     """The recipe of a segmentation network.
 
-    scale: an image's shorter side before it is cropped, of the crop's. most_of_one: share of a
+    size: of the whole images on which the result is measured; phases are of crops. scale: an
+    image's shorter side before it is cropped, of the crop's. most_of_one: share of a
     crop's labelled pixels that one class may have, else it is drawn again. backbone: a classifier's
     checkpoint; None for the bundled one, or random weights where there is none.
     """
 
     model: str = "efficientmod_xxs_fpn"
     num_classes: int = 150
-    phases: tuple[Phase, ...] = (Phase(128, 10), Phase(192, 2), Phase(256, 2))
+    phases: tuple[Phase, ...] = (Phase(128, 12),)
     batch_size: int = 16
-    lr: float = 6e-4
+    lr: float = 5e-4
     min_lr: float = 1e-5
     warmup_epochs: float = 0.5
     weight_decay: float = 0.02
     drop_path: float = 0.02
     ema_decay: float = 0.995
-    scale: tuple[float, float] = (1.0, 2.0)
+    size: int = 256
+    scale: tuple[float, float] = (0.9, 2.0)
     most_of_one: float = 0.75
     backbone: str | None = None
 
@@ -121,6 +123,10 @@ class Segmentation(Learner):
     ) -> Tensor:  # fmt: skip
         """See `cross_entropy`."""
         return cross_entropy(forward(x), y)
+
+    def final_size(self, config: SegmentationConfig) -> int:
+        """The recipe's."""
+        return config.size
 
 
 LEARNER = Segmentation()
