@@ -91,7 +91,7 @@ class LabelledFolder(ImageFolder):
         """
         pixels = self._read(index, lambda path: read_image(path, _upright))
         try:
-            codes = self._codes(index)
+            codes = self.codes(index)
             if codes.shape != pixels.shape[:2]:
                 raise DamagedImage("another size than its image")
         except DamagedImage as error:
