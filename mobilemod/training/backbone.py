@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mobilemod.networks.checkpoints import bundled_checkpoint, load_checkpoint
 
@@ -34,3 +35,40 @@ def take_backbone(model: nn.Module, checkpoint: Path | None) -> str:
         file=sys.stderr,
     )
     return f"from the backbone of {path.name} (sha256 `{loaded.sha256}`)"
+
+
+@torch.no_grad()
+def balance(model: nn.Module, x: Tensor) -> None:
+    """Scale the convolutions that take the backbone's maps so that all give what is as large.
+
+    x: normalized images (B, 3, H, W). The maps have no norm, and later stages' are many times
+    larger: in the neck's sums the fine maps would be lost, and batch norms' statistics be beyond
+    float16. The largest stays as it is. The kind of start is that of Mishkin and Matas, "All you
+    need is a good init", ICLR 2016.
+    """
+    maps = model.backbone.eval()(x)
+    sizes = [float(one.square().mean().sqrt()) for one in maps]
+    for lateral, size in zip(model.neck.lateral_convs, sizes, strict=True):
+        lateral.conv.weight.mul_(max(sizes) / size)
+
+
+@torch.no_grad()
+def settle(model: nn.Module) -> None:
+    """Make the maps between backbone and head about 1 in size, with the same outputs.
+
+    Batch norms forgive any size, so weights before them grow as they are trained, and variances
+    leave float16's range. What the neck's convolutions give is divided here, half of it (by ratio)
+    before the sums, and the statistics that follow with it; only `eps` weighs more then.
+    """
+    units = [levels[0] for levels in model.decode_head.scale_heads]
+    sizes = [unit.bn.running_var.mean().sqrt() for unit in units]
+    half = min(sizes).sqrt()
+    for lateral, fpn, unit, size in zip(
+        model.neck.lateral_convs, model.neck.fpn_convs, units, sizes, strict=True
+    ):
+        for value in (lateral.conv.weight, lateral.conv.bias):
+            value.div_(half)
+        fpn.conv.weight.mul_(half / size)
+        fpn.conv.bias.div_(size)
+        unit.bn.running_mean.div_(size)
+        unit.bn.running_var.div_(size**2)

@@ -67,7 +67,10 @@ def load_images(folder: ImageFolder, label: str, preprocess: Preprocess = SOURCE
 class ImageSet(Protocol[How]):
     """Images and what is right for them, of which batches are made."""
 
-    damaged: int
+    @property
+    def damaged(self) -> int:
+        """Images that were left out."""
+        ...
 
     def __len__(self) -> int: ...
 

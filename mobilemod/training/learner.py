@@ -17,6 +17,8 @@ from mobilemod.training.images import ImageSet
 
 # A batch (B, 3, H, W) to float32 outputs, in the run's precision.
 Forward = Callable[[Tensor], Tensor]
+# A batch of training images (B, 3, H, W).
+Images = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,12 @@ class Learner(ABC):
     ) -> Tensor:  # fmt: skip
         """Of one batch, to be minimized. rng: of the epoch."""
 
-    def start(self, model: nn.Module, config: Any) -> str:
+    def start(self, model: nn.Module, config: Any, images: Images) -> str:
         """Set what doesn't start at random; what the run starts from, for people."""
         return "from scratch"
+
+    def finish(self, model: nn.Module) -> None:  # noqa: B027
+        """Bring the trained weights into the form in which they are kept, with the same outputs."""
 
     @abstractmethod
     def final_size(self, config: Any) -> int:

@@ -46,7 +46,7 @@ def train_and_save(
     trainer = Trainer(config, sets.train, sets.val, out, device)
     trainer.resume()
     metric = trainer.learner.task.metric
-    trainer.fit(lambda h: draw_curve(h, out / "curve.png", metric, trainer.measured))
+    trainer.fit(lambda h: draw_curve(h, out / "curve.png", metric, trainer.key))
     return finish(trainer, sets.classes, sets.left_out)
 
 
@@ -84,6 +84,7 @@ def finish(trainer: Trainer, classes: tuple[str, ...], left_out: dict[str, int])
         "labels": json.dumps(list(classes)),
     }
     path = out / f"{config.model}.safetensors"
+    trainer.learner.finish(trainer.ema)
     save_checkpoint(path, trainer.ema.state_dict(), metadata)
     rounded = {k: v.half().float() for k, v in trainer.ema.state_dict().items()}
     trainer.ema.load_state_dict(rounded)

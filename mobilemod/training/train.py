@@ -66,7 +66,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = build(config.model, config.num_classes, config.drop_path)
         init_for_training(model, config)
-        self.origin = self.learner.start(model, config)
+        first = self.batches.epoch(0, config.size_at(0))
+        self.origin = self.learner.start(model, config, lambda: next(first)[0])
         self.model = model.to(device)
         self.ema = copy.deepcopy(self.model).eval()
         self.optimizer = make_optimizer(self.model, config)
@@ -102,7 +103,7 @@ class Trainer:
         save_state(self.out, dataclasses.asdict(self.config), self.history, state)
 
     @property
-    def measured(self) -> str:
+    def key(self) -> str:
         """The history's key of the task's metric on validation images."""
         return f"val_{self.learner.task.metric.key.removesuffix('_percent')}"
 
@@ -128,7 +129,7 @@ class Trainer:
                     "size": self.config.size_at(epoch),
                     "loss": round(loss, 4),
                     "val_size": size,
-                    self.measured: round(self.figures(size)[self.learner.task.metric.key], 2),
+                    self.key: round(self.figures(size)[self.learner.task.metric.key], 2),
                 }
             )
             self.save()

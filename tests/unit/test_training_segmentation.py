@@ -22,7 +22,7 @@ from mobilemod.networks.checkpoints import (
 )
 from mobilemod.networks.registry import build
 from mobilemod.tasks.segmentation import TASK
-from mobilemod.training.backbone import take_backbone
+from mobilemod.training.backbone import balance, settle, take_backbone
 from mobilemod.training.config import Phase
 from mobilemod.training.crops import PADDING, crop_of_both
 from mobilemod.training.learners.segmentation import LEARNER, SegmentationConfig, cross_entropy
@@ -200,6 +200,38 @@ def test_a_backbone_that_does_not_fit_is_refused(tmp_path):
     save_checkpoint(path, state, {"model": "efficientmod_xxs", "num_classes": "10"})
     with pytest.raises(UserError, match="patch_embed.proj.weight"):
         take_backbone(build(NETWORK, 3), path)
+
+
+def test_all_levels_begin_as_large():
+    torch.manual_seed(0)
+    model = build(NETWORK, 3)
+    take_backbone(model, None)
+    x = torch.randn(2, 3, 64, 64)
+    balance(model, x)
+    with torch.no_grad():
+        maps = model.backbone(x)
+        sizes = [
+            lateral(one).std() for lateral, one in zip(model.neck.lateral_convs, maps, strict=True)
+        ]
+    before = [one.std() for one in maps]
+    assert max(before) / min(before) > 20 and max(sizes) / min(sizes) < 3
+
+
+def test_what_is_kept_fits_float16_and_gives_the_same():
+    torch.manual_seed(0)
+    model = build(NETWORK, 3).eval()
+    for level, unit in enumerate(u[0] for u in model.decode_head.scale_heads):
+        # As large as training leaves it.
+        model.neck.fpn_convs[level].conv.weight.data.mul_(1e4)
+        unit.bn.running_mean.normal_(0, 1e3)
+        unit.bn.running_var.uniform_(1e6, 1e8)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model(x)
+        settle(model)
+        after = model(x)
+    assert (after - before).abs().max() < 1e-3 * before.abs().max()
+    assert all(value.abs().max() < 1e4 for value in model.state_dict().values())
 
 
 # -- runs

@@ -27,10 +27,10 @@ from mobilemod.tasks.segmentation.folder import (
     read_labelled,
 )
 from mobilemod.tasks.segmentation.label_file import IGNORED
-from mobilemod.training.backbone import take_backbone
+from mobilemod.training.backbone import balance, settle, take_backbone
 from mobilemod.training.config import Phase, RunConfig
 from mobilemod.training.crops import CropsOfBoth, crop_of_both
-from mobilemod.training.learner import Forward, Learner, Sets
+from mobilemod.training.learner import Forward, Images, Learner, Sets
 
 MEASURED_BATCH = 8
 
@@ -113,9 +113,16 @@ class Segmentation(Learner):
         left_out = joined((train.left_out, val.left_out))
         return Sets(LabelledImages(train), LabelledImages(val), tuple(classes), left_out)
 
-    def start(self, model: nn.Module, config: SegmentationConfig) -> str:
-        """See `take_backbone`."""
-        return take_backbone(model, config.backbone and Path(config.backbone))
+    def start(self, model: nn.Module, config: SegmentationConfig, images: Images) -> str:
+        """See `take_backbone` and `balance`."""
+        path = None if config.backbone is None else Path(config.backbone)
+        origin = take_backbone(model, path)
+        balance(model, images())
+        return origin
+
+    def finish(self, model: nn.Module) -> None:
+        """See `settle`."""
+        settle(model)
 
     def loss(
         self, forward: Forward, x: Tensor, y: Tensor, config: SegmentationConfig, epoch: int,
