@@ -47,7 +47,7 @@ class SegmentationConfig(RunConfig):
 
     model: str = "efficientmod_xxs_fpn"
     num_classes: int = 150
-    phases: tuple[Phase, ...] = (Phase(128, 12),)
+    phases: tuple[Phase, ...] = (Phase(128, 15),)
     batch_size: int = 16
     lr: float = 5e-4
     min_lr: float = 1e-5
