@@ -1,4 +1,5 @@
-"""Exact rewrites of the channels-first graph, one a file, in the order of `PASSES`.
+"""Exact rewrites of the channels-first graph, one a file, in the order of `PASSES`; those of scales
+and shifts, and those of sums, in rooms of their own.
 
 A pass is a function of a graph that changes it in place and returns how often it did. What it
 computes stays the same for every image but for the order of float operations.
@@ -9,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mobilemod.forms.graph import Graph
-from mobilemod.forms.rewrites.affine_after import fold_into_producer
-from mobilemod.forms.rewrites.affine_before import fold_into_readers
-from mobilemod.forms.rewrites.affine_merge import merge_affines
-from mobilemod.forms.rewrites.affine_move import move_behind_pooling
-from mobilemod.forms.rewrites.factor_move import scale_smaller_factor
-from mobilemod.forms.rewrites.scalar_move import move_scalars_back
+from mobilemod.forms.rewrites.convolution_chain import merge_chains
+from mobilemod.forms.rewrites.scales.affine_after import fold_into_producer
+from mobilemod.forms.rewrites.scales.affine_before import fold_into_readers
+from mobilemod.forms.rewrites.scales.affine_merge import merge_affines
+from mobilemod.forms.rewrites.scales.affine_move import move_behind_pooling
+from mobilemod.forms.rewrites.scales.factor_move import scale_smaller_factor
+from mobilemod.forms.rewrites.scales.scalar_move import move_scalars_back
+from mobilemod.forms.rewrites.scales.shift_move import move_behind_sum
 from mobilemod.forms.rewrites.select_rows import select_rows
-from mobilemod.forms.rewrites.shift_move import move_behind_sum
 from mobilemod.forms.rewrites.space_to_depth import space_to_depth
 from mobilemod.forms.rewrites.strided_slice import slices_as_convolutions
 from mobilemod.forms.rewrites.sums.convolution_sum import add_convolutions
 from mobilemod.forms.rewrites.sums.gated_sum import join_gated_sums
 from mobilemod.forms.rewrites.sums.upsampled_sum import add_before_resize
+from mobilemod.forms.rewrites.upsampled import convolve_before_upsampling
 
 PASSES: dict[str, Callable[[Graph], int]] = {
     "strided slices joined to channels as one move": space_to_depth,
@@ -32,6 +35,8 @@ PASSES: dict[str, Callable[[Graph], int]] = {
     "scalar factors moved to a convolution": move_scalars_back,
     "scales and shifts merged": merge_affines,
     "scales and shifts folded into the convolution before": fold_into_producer,
+    "convolutions moved before upsampling": convolve_before_upsampling,
+    "convolutions after one another as one": merge_chains,
     "scales and shifts moved behind pooling": move_behind_pooling,
     "factors moved to a product's smaller factor": scale_smaller_factor,
     "shifts moved behind sums": move_behind_sum,

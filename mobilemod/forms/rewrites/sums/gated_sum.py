@@ -8,8 +8,8 @@ import torch
 
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.ops import Affine
-from mobilemod.forms.rewrites.factor_move import is_product
-from mobilemod.forms.rewrites.shift_move import is_sum
+from mobilemod.forms.rewrites.scales.factor_move import is_product
+from mobilemod.forms.rewrites.scales.shift_move import is_sum
 
 
 def join_gated_sums(graph: Graph) -> int:

@@ -1,0 +1,1 @@
+"""Rewrites of scales and shifts: to where a convolution takes them, or to where they cost least."""
