@@ -20,6 +20,7 @@ from mobilemod.evaluation.accuracy import (
     loss_of,
     mean_drop,
 )
+from mobilemod.ranges import Range
 
 if TYPE_CHECKING:
     from mobilemod.data.dataset import DataSet
@@ -112,7 +113,8 @@ class Task:
     metrics: the first decides, all are shown. output: what the network's outputs are called; each:
     one of them; truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
     class_folders: a data set has a folder for each class, whose name is an image's target.
-    maps: outputs are maps, (N, K, h, w).
+    maps: outputs are maps, (N, K, h, w). counts: how many outputs a network may have, None for any
+    number.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike. numeric: what `keep`
     leaves are numbers whose distances mean something, not codes. placed: answers are of places in
@@ -131,6 +133,7 @@ class Task:
     loss_unit: str = "the outputs' unit"
     class_folders: bool = False
     maps: bool = False
+    counts: Range | None = None
     counted: bool = False
     tolerance: float = 0.0
     numeric: bool = True
@@ -140,6 +143,11 @@ class Task:
     def metric(self) -> Metric:
         """The one that decides."""
         return self.metrics[0]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The dimensions of one image's outputs, for people."""
+        return ("1", "outputs", "height", "width")[: 4 if self.maps else 2]
 
     # -- data
 

@@ -221,7 +221,8 @@ def test_a_grey_network_takes_colour_images(here):
         ("mine_nets:Sized", "fails on an image of 3 x 224 x 224: RuntimeError: .*; give --size"),
         ("mine_nets:Pair", "gives a tuple of 2; wrap it so that it gives the logits alone"),
         ("mine_nets:Keys", "gives a dict of a, b; wrap it"),
-        ("mine_nets:Map", "gives 1 x 4 x 111 x 111 of torch.float32 for one image; a classifier"),
+        ("mine_nets:Map", "gives 1 x 4 x 111 x 111 of torch.float32 for one image; classification "
+                           "takes float logits, 1 x outputs"),
         ("mine_nets:Indices", "gives 1 x 5 of torch.int64 for one image"),
         ("mine_nets:four", r"takes 4 channels; 1 \(grey\) and 3 \(colour\) are supported"),
         ("mine_nets:grey", "takes grey images, of which no --mean is known; give one"),
@@ -412,27 +413,36 @@ NETWORKS = {
 }  # fmt: skip
 
 
+def configured(library, name: str, shape: dict):
+    """A configuration with `CLASSES` labels."""
+    labels = {i: f"class {i}" for i in range(CLASSES)}
+    return getattr(library, f"{name}Config")(**shape, id2label=labels)
+
+
+def save(library, network, processor: str, values: dict, folder: Path) -> None:
+    """Write a network, its weights so large that answers depend on the image, and a processor."""
+    torch.manual_seed(0)
+    with quiet():
+        for key, tensor in network.eval().state_dict().items():
+            if tensor.ndim > 1:
+                tensor.normal_(0, tensor[0].numel() ** -0.5)
+            elif key.endswith(("weight", "var")):
+                tensor.uniform_(1.0, 2.0)
+            elif tensor.is_floating_point():
+                tensor.normal_(0, 0.1)
+        network.save_pretrained(folder)
+        getattr(library, f"{processor}ImageProcessorPil")(**values).save_pretrained(folder)
+
+
 @pytest.fixture(scope="module")
 def saved(library, tmp_path_factory):
     """name -> (folder, network), seeded and with norms' statistics of their own."""
     made = {}
     for name, (shape, processor, values) in NETWORKS.items():
         folder = tmp_path_factory.mktemp(name) / f"tiny-{name}"
-        torch.manual_seed(0)
-        config = getattr(library, f"{name}Config")(
-            **shape, id2label={i: f"class {i}" for i in range(CLASSES)}
-        )
-        with quiet():
-            network = getattr(library, f"{name}ForImageClassification")(config).eval()
-            for key, tensor in network.state_dict().items():
-                if tensor.ndim > 1:  # all so large that answers depend on the image
-                    tensor.normal_(0, tensor[0].numel() ** -0.5)
-                elif key.endswith(("weight", "var")):
-                    tensor.uniform_(1.0, 2.0)
-                elif tensor.is_floating_point():
-                    tensor.normal_(0, 0.1)
-            network.save_pretrained(folder)
-            getattr(library, f"{processor}ImageProcessorPil")(**values).save_pretrained(folder)
+        config = configured(library, name, shape)
+        network = getattr(library, f"{name}ForImageClassification")(config)
+        save(library, network, processor, values, folder)
         made[name] = folder, network
     return made
 
@@ -634,9 +644,9 @@ CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.s
         (CONFIG, {"model_type": "convnextv3"}, "did you mean 'convnextv2'?"),
         (CONFIG, {"model_type": None}, "model_type None isn't known"),
         (CONFIG, {"architectures": None}, "names no single architecture"),
-        (CONFIG, {"architectures": ["ConvNextV2Model"]}, "holds a ConvNextV2Model; image "
-         "classifiers are taken, ConvNextV2ForImageClassification"),
-        (CONFIG, {"model_type": "bert", "architectures": ["BertModel"]}, "none of bert is"),
+        (CONFIG, {"architectures": ["ConvNextV2Model"]}, "holds a ConvNextV2Model; taken for "
+         "classification and segmentation: ConvNextV2ForImageClassification"),
+        (CONFIG, {"model_type": "bert", "architectures": ["BertModel"]}, "none of bert's"),
         (CONFIG, {"depths": "deep"}, "ConvNextV2ForImageClassification can't be built of it: "),
         (CONFIG, {"id2label": {"0": "a", "1": "b"}},
          "classifier.weight has shape 5x8, not 2x8; 2 names missing"),

@@ -14,33 +14,32 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from mobilemod.errors import UserError, meant
+from mobilemod.errors import UserError
+from mobilemod.networks.foreign.architecture import architecture_of, build
 from mobilemod.networks.foreign.labels import labels_of
 from mobilemod.networks.foreign.opened import Asked, Opened, open_module
 from mobilemod.networks.foreign.probe import first_convolution, words, wrong
 from mobilemod.networks.foreign.processor import Processed, colours, measured
-from mobilemod.networks.foreign.weights import check_fit, floats
+from mobilemod.networks.foreign.weights import floats
 from mobilemod.networks.reading.files import read_checkpoint
+from mobilemod.tasks import get_task
 
-# Of a task: the table of its architectures in `transformers.models.auto.modeling_auto`.
-ARCHITECTURES = {"classification": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES"}
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 PROCESSOR = "preprocessor_config.json"
-# Settings by which a configuration could choose other code than the library's own, or outputs
-# without names.
-CHOICES = {"_attn_implementation", "attn_implementation", "_attn_implementation_internal",
-           "_experts_implementation", "fusion_config", "return_dict", "torchscript"}  # fmt: skip
+# By which a processor says, today and before, that files of labels have its classes from 1.
+FROM_1 = ("do_reduce_labels", "reduce_labels")
 NOTHING = Asked()
 
 
 def open_folder(folder: Path, asked: Asked = NOTHING) -> Opened:
-    """The classifier in `folder`: config.json, weights in one file or shards, and its processor's
+    """The network in `folder`: config.json, weights in one file or shards, and its processor's
     preprocessor_config.json, without which `asked` has to tell size, mean and deviation.
 
-    The class is transformers' own for the architecture that config.json names; every weight of it
-    is in the files, and none more. Raises `UserError` for all that can be wrong with a folder.
+    The class is transformers' own for the architecture that config.json names, and tells the task;
+    every weight of it is in the files, and none more. Raises `UserError` for all that can be wrong
+    with a folder.
     """
     source = f"hf:{folder}"
     if not folder.is_dir():
@@ -56,10 +55,10 @@ def open_folder(folder: Path, asked: Asked = NOTHING) -> Opened:
         import transformers
     except ImportError as error:
         raise wrong(source, f"needs the package transformers ({error}); install it") from error
-    architecture = _architecture(transformers, values, source)
+    architecture, task = architecture_of(transformers, values, source)
     files, state = read_weights(folder, source)
     with _offline():
-        module = _build(transformers, architecture, values, state, files[0], source)
+        module = build(transformers, architecture, values, state, files[0], source)
         said = _processed(transformers, folder, source, asked.whole)
     try:
         labels = labels_of(values.get("id2label"))
@@ -74,7 +73,8 @@ def open_folder(folder: Path, asked: Asked = NOTHING) -> Opened:
         used,
         said.preprocess,
         labels,
-        notes=said.notes,
+        notes=said.notes + _of_labels(folder, source, task),
+        task=task,
     )
     if said.reversed:
         take_rgb(opened)
@@ -150,25 +150,6 @@ def _json(path: Path, source: str) -> dict[str, Any]:
     return values
 
 
-def _architecture(transformers: Any, values: dict[str, Any], source: str) -> str:
-    from transformers.models.auto import modeling_auto
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    kind, named = values.get("model_type"), values.get("architectures")
-    if kind not in CONFIG_MAPPING_NAMES:
-        near = meant(str(kind), CONFIG_MAPPING_NAMES)
-        version = f"transformers {transformers.__version__}"
-        raise wrong(source, f"its model_type {kind!r} isn't known to {version}{near}")
-    if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str):
-        raise wrong(source, "its config.json names no single architecture under 'architectures'")
-    known = getattr(modeling_auto, ARCHITECTURES["classification"]).get(kind, ())
-    known = (known,) if isinstance(known, str) else known
-    if named[0] not in known:
-        taken = " or ".join(known) or f"and none of {kind} is"
-        raise wrong(source, f"holds a {named[0]}; image classifiers are taken, {taken}")
-    return named[0]
-
-
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
     """Hugging Face's libraries say nothing and ask no server; random numbers stay as they were."""
@@ -187,45 +168,6 @@ def _offline() -> Iterator[None]:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
-
-
-def _build(
-    transformers: Any,
-    architecture: str,
-    values: dict[str, Any],
-    state: dict[str, Tensor],
-    path: Path,
-    source: str,
-) -> nn.Module:
-    """The network with these weights. The library knows under which names older ones were saved."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    try:
-        config = CONFIG_MAPPING[values["model_type"]].from_dict(_without(values, CHOICES))
-        module, loaded = getattr(transformers, architecture).from_pretrained(
-            None,
-            config=config,
-            state_dict=state,
-            dtype=torch.float32,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are told in one line below
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise wrong(source, f"{architecture} can't be built of it: {words(error)}") from error
-    problems = [f"{name} missing" for name in sorted(loaded["missing_keys"])]
-    for name, found, needed in sorted(loaded["mismatched_keys"]):
-        shapes = ("x".join(map(str, shape)) for shape in (found, needed))
-        problems.append("{} has shape {}, not {}".format(name, *shapes))
-    check_fit(path, architecture, problems, loaded["unexpected_keys"])
-    return module
-
-
-def _without(values: Any, keys: set[str]) -> Any:
-    """JSON values without these keys, at any depth."""
-    if isinstance(values, dict):
-        return {k: _without(v, keys) for k, v in values.items() if k not in keys}
-    return [_without(v, keys) for v in values] if isinstance(values, list) else values
 
 
 def _processed(transformers: Any, folder: Path, source: str, known: bool) -> Processed:
@@ -256,3 +198,16 @@ def _processed(transformers: Any, folder: Path, source: str, known: bool) -> Pro
         if known:
             return Processed(notes=(f"its order of colours isn't known, RGB is taken: {first}",))
         raise wrong(source, f"{PROCESSOR}: {first}; give --size, --mean and --std") from error
+
+
+def _of_labels(folder: Path, source: str, task: str) -> tuple[str, ...]:
+    """What is to be known of files of labels, where the task has such."""
+    if not get_task(task).maps or not (folder / PROCESSOR).is_file():
+        return ()
+    values = _json(folder / PROCESSOR, source)
+    if not any(values.get(key) for key in FROM_1):
+        return ()
+    return (
+        "trained on files of labels with classes from 1, 0 for none of them, as ADE20K's layout is "
+        "read; in the other one classes are from 0",
+    )

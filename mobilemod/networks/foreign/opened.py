@@ -15,8 +15,9 @@ from mobilemod.data.imagefolder import class_names
 from mobilemod.data.preprocess import Preprocess, Size, sides_of
 from mobilemod.files import file_sha256
 from mobilemod.networks.foreign.labels import read_labels
-from mobilemod.networks.foreign.probe import Grey, as_classifier, channels_of, wrong
+from mobilemod.networks.foreign.probe import Grey, as_network, channels_of, wrong
 from mobilemod.ranges import SIDE, Range
+from mobilemod.tasks import DEFAULT, get_task
 
 if TYPE_CHECKING:
     from mobilemod.tasks.task import Name
@@ -58,12 +59,13 @@ class Asked:
         return None not in (self.size, self.mean, self.std)
 
     def preprocess(
-        self, told: Preprocess | None, channels: int, source: str
+        self, told: Preprocess | None, channels: int, source: str, whole: bool
     ) -> tuple[Preprocess, tuple[str, ...]]:
         """`told` with what is said here in its place, and what was assumed, for people.
 
-        told: None where the network's files say nothing. `UserError` where `mean` and `std` aren't
-        one for each of the network's channels.
+        told: None where the network's files say nothing. whole: an image is stretched rather than
+        cropped, where nobody says. `UserError` where `mean` and `std` aren't one for each of the
+        network's channels.
         """
         said = {k: getattr(self, k) for k in ("size", "crop_fraction", "interpolation", "fit")}
         for option in ("mean", "std"):
@@ -75,8 +77,8 @@ class Asked:
                 raise wrong(source, f"takes grey images, of which no --{option} is known; give one")
             said[option] = values and tuple(values) * (3 // channels)
         # An image that isn't to be cropped is seen whole, where nothing else is said.
-        cropped = self.fit in (None, "crop")
-        base = told or Preprocess(**({} if cropped else {"crop_fraction": 1.0}))
+        fit = self.fit or ("stretch" if whole else "crop")
+        base = told or Preprocess(fit=fit, **({} if fit == "crop" else {"crop_fraction": 1.0}))
         missing = [k for k, value in said.items() if value is None] if told is None else []
         assumed = ", ".join(f"{k} {getattr(base, k)}" for k in missing)
         notes = (f"assumed, as nothing is said: {assumed}",) if assumed else ()
@@ -89,11 +91,12 @@ class Opened:
 
     name: for files, of a-z, 0-9 and "_". module: in eval mode, float32, on the CPU, without
     gradients: float (B, 3, H, W), normalized as `preprocess` says -> logits, float (B,
-    num_classes), a plain tensor. labels: the outputs' names in order, () where nobody told them.
-    source: what was given, for people ("hf:DIR", "module:function"). files: of the weights and of
-    what says how they are used, with their sha256. task: of `mobilemod.tasks`. weights: which of a
-    checkpoint's were taken, for people. notes: what isn't exactly as the network's own files have
-    it, for people.
+    num_classes), or (B, num_classes, h, w) of a task with maps, a plain tensor. labels: the
+    outputs' names in order, () where nobody told them. source: what was given, for people
+    ("hf:DIR", "module:function"). files: of the weights and of what says how they are used, with
+    their sha256. task: of `mobilemod.tasks`. weights: which of a checkpoint's were taken, for
+    people. notes: what isn't exactly as the network's own files have it, or is to be known of its
+    data, for people.
     """
 
     name: str
@@ -103,7 +106,7 @@ class Opened:
     labels: tuple[Name, ...]
     source: str
     files: tuple[tuple[Path, str], ...]
-    task: str = "classification"
+    task: str = DEFAULT
     weights: str = ""
     notes: tuple[str, ...] = ()
 
@@ -123,11 +126,12 @@ def open_module(
     labels: tuple[Name, ...] = (),
     weights: str = "",
     notes: tuple[str, ...] = (),
+    task: str = DEFAULT,
 ) -> Opened:
     """The record of a module with its weights; told: the preprocessing that its files say.
 
-    `UserError` for a module that is no classifier of images, for weights that aren't finite, and
-    where what is said doesn't fit it.
+    `UserError` for a module that doesn't give what `task` takes, for weights that aren't finite,
+    and where what is said doesn't fit it.
     """
     for key, value in module.state_dict().items():
         if value.is_meta:
@@ -138,9 +142,9 @@ def open_module(
     for key, value in module.state_dict().items():
         if not torch.isfinite(value).all():
             raise wrong(source, f"{key!r} holds values that are not finite; give other weights")
-    channels = channels_of(module, source)
-    preprocess, assumed = asked.preprocess(told, channels, source)
-    module, classes = as_classifier(module, channels, preprocess.sides, source)
+    channels, of = channels_of(module, source), get_task(task)
+    preprocess, assumed = asked.preprocess(told, channels, source, of.maps)
+    module, classes = as_network(module, channels, preprocess.sides, source, of)
     if channels == 1:
         module = Grey(module).eval().requires_grad_(False)
         notes += ("takes grey images: colours are weighed into grey inside the network",)
@@ -154,6 +158,7 @@ def open_module(
         labels,
         source,
         tuple((path, file_sha256(path)) for path in files),
+        task=task,
         weights=weights,
         notes=notes + assumed,
     )

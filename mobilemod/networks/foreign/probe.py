@@ -6,12 +6,15 @@ import inspect
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
+
+if TYPE_CHECKING:
+    from mobilemod.tasks.task import Task
 
 WORDS = 200  # characters of another's error
 # In the names of files that aren't a user's: ours, installed packages, Python's own.
@@ -77,13 +80,13 @@ def channels_of(module: nn.Module, source: str) -> int:
     return channels
 
 
-def as_classifier(
-    module: nn.Module, channels: int, sides: tuple[int, int], source: str
+def as_network(
+    module: nn.Module, channels: int, sides: tuple[int, int], source: str, task: Task
 ) -> tuple[nn.Module, int]:
-    """The module as it gives logits (B, classes) alone, and the number of classes.
+    """The module as it gives what `task` takes alone, (B, K) or maps, and the number K of outputs.
 
     It is run once on zeros, float (1, channels, *sides). `UserError` where it needs more than
-    the image, fails, or gives anything else.
+    the image, fails, gives anything else, or another number of outputs than the task takes.
     """
     needed = [
         p.name
@@ -110,14 +113,18 @@ def as_classifier(
         module, output = Logits(module), _logits_in(output)
         if not isinstance(output, Tensor):
             raise wrong(source, f"gives {_kind(output)}; wrap it so that it gives the logits alone")
-    if output.ndim != 2 or output.shape[0] != 1 or not output.is_floating_point():
+    dims = task.dims
+    if output.ndim != len(dims) or output.shape[0] != 1 or not output.is_floating_point():
         shape = " x ".join(map(str, output.shape)) or "one number"
         raise wrong(
             source,
-            f"gives {shape} of {output.dtype} for one image; a classifier gives float logits, "
-            "1 x classes",
+            f"gives {shape} of {output.dtype} for one image; {task.name} takes float "
+            f"{task.output}, {' x '.join(dims)}",
         )
-    return module.eval(), output.shape[1]
+    outputs = output.shape[1]
+    if task.counts is not None and outputs not in task.counts:
+        raise wrong(source, f"has {outputs} outputs; {task.name} takes {task.counts}")
+    return module.eval(), outputs
 
 
 def _logits_in(output: Any) -> Any:

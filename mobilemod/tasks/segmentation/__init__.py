@@ -19,6 +19,7 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, MeanDrop, Predictions
 from mobilemod.evaluation.runs import NONE, from_runs, to_runs
 from mobilemod.evaluation.statistics import mcnemar_exact
+from mobilemod.ranges import Range
 from mobilemod.tasks.segmentation.label_file import IGNORED
 from mobilemod.tasks.segmentation.maps import answered, kept_maps, maps_of, same_percent
 from mobilemod.tasks.segmentation.pixelwise import cross_entropy, divergence
@@ -313,4 +314,5 @@ TASK = Segmentation(
     numeric=False,
     placed=True,
     maps=True,
+    counts=Range(2, IGNORED - 1, "classes", whole=True),
 )
