@@ -12,6 +12,7 @@ from mobilemod.forms.layout.axes import Axis, Dim, View, size_of
 from mobilemod.forms.layout.builder import Builder, Unsupported
 from mobilemod.forms.layout.elementwise import with_constant
 from mobilemod.forms.layout.handlers import handles, is_view, pair
+from mobilemod.forms.layout.views import pixel_shuffle
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.forms.ops import Affine, Call, ChannelNorm
 
@@ -55,14 +56,17 @@ def conv2d(
 ) -> View:  # fmt: skip
     """A convolution; (B, C, H, W) to the same."""
     groups = rest[-1] if rest else 1
-    if len(rest) == 3 and (rest[0] or any(rest[1])):
-        raise Unsupported("a transposed convolution")
     if not is_view(x) or is_view(weight) or is_view(bias):
         raise Unsupported("a convolution whose weight depends on the image")
     if weight.ndim != 4:
         raise Unsupported(f"a convolution of {weight.ndim - 2} dimensions")
     stride, dilation = pair(stride), pair(dilation)
     kernel = tuple(weight.shape[2:])
+    if len(rest) == 3 and (rest[0] or any(rest[1])):
+        plain = groups == 1 and dilation == (1, 1) and not any((*padding, *rest[1]))
+        if not plain or not kernel == stride == (kernel[0],) * 2:
+            raise Unsupported("a transposed convolution of other than square patches side by side")
+        return _patches(b, x, weight, bias)
     if padding == "valid":
         padding = 0
     x = b.rearranged(x, x.dims)
@@ -98,6 +102,15 @@ def _padded(node: Node, padding: tuple[int, int]) -> tuple[Node, tuple[int, int]
     if value != 0 or any(pads[4:]) or not left == right >= 0 or not above == below >= 0:
         return node, padding
     return node.inputs[0], (padding[0] + above, padding[1] + left)
+
+
+def _patches(b: Builder, x: View, weight: Tensor, bias: Tensor | None) -> View:
+    """A transposed convolution of square patches side by side, weight (in, out, k, k): a 1x1 one
+    that gives all pixels of a patch, then these in their places."""
+    side = weight.shape[2]
+    rows = weight.permute(1, 2, 3, 0).flatten(0, 2)
+    own = None if bias is None else bias.repeat_interleave(side * side)
+    return pixel_shuffle(b, pointwise(b, x, 1, rows, own), side)
 
 
 @handles("conv1d.default", "conv1d.padding")

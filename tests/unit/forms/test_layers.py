@@ -50,6 +50,14 @@ CONVS = {
     "groups": lambda m, x: m.gr(x),
     "patches": lambda m, x: m.m(x),
     "transposed": lambda m, x: m.t(x),
+    "transposed, of tokens": lambda m, x: m.t(tokens(F.relu(x)).transpose(1, 2).view(x.shape)),
+    "transposed, without a bias": lambda m, x: F.conv_transpose2d(x, m.t.weight, None, 2),
+    "transposed, overlapping": lambda m, x: F.conv_transpose2d(x, m.t.weight, m.t.bias, 1),
+    "transposed, padded": lambda m, x: F.conv_transpose2d(x, m.t.weight, None, 2, 1),
+    "transposed, in groups": lambda m, x: F.conv_transpose2d(x, m.t.weight, None, 2, groups=2),
+    "transposed, of rectangles": lambda m, x: F.conv_transpose2d(
+        x, m.t.weight[:, :, :1], None, (1, 2)
+    ),
     "1d": lambda m, x: m.c1(x.flatten(2)),
     "1d same": lambda m, x: F.conv1d(x.flatten(2), m.c1.weight, padding="same"),
     "1d valid": lambda m, x: F.conv1d(x.flatten(2), m.c1.weight, padding="valid"),
@@ -132,8 +140,9 @@ NORMS = {
 
 def test_convolutions_and_linears():
     canonical = assert_exact(CONVS, **LAYERS)
-    left = {line.split(": ")[1] for line in canonical.left}
-    assert left == {"convolution", "_trilinear"}
+    left = [line.split(": ", 1)[1] for line in canonical.left]
+    assert {line.split(": ")[0] for line in left} == {"convolution", "_trilinear"}
+    assert sum("a transposed convolution" in line for line in left) == 4
 
 
 def test_norms():
