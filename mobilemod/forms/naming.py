@@ -6,7 +6,8 @@ is what recipes speak of, whatever the network:
 input                            the image
 weight                           of a convolution or linear; norm.weight, mean.weight: averages
 conv, depthwise, stem            a convolution's result; stem: of the first one
-clamped                          a convolution's result that only ReLU or another clamp reads
+clamped                          a convolution's result that only ReLU or another clamp reads, or a
+                                 sum's that is no residual
 activation, gate, softmax        of GELU and its like; of sigmoid and its like, 0 to 1
 norm.mean, .centered, .square,   inside a norm
     .variance, .rstd
@@ -30,7 +31,7 @@ other                            whatever else there is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.mobile_ops import NamedConv2d
@@ -63,7 +64,7 @@ KEEPS_RANGE = (
     "avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "slice", "reshape",
     "constant_pad_nd", "unsqueeze", "index_select", "permute",
 )  # fmt: skip
-# Ops that every runtime's convolution does on its own result.
+# Ops that every runtime's convolution, and its sum, does on its own result.
 CLAMPS = ("relu", "relu6", "hardtanh")
 # Computed in float as a rule: a bound on it, as of a norm that is divided by, is so too.
 BOUNDED = ("reduced", "mean", "square", "quotient", "other")
@@ -104,8 +105,7 @@ def assign_names(graph: Graph) -> None:
             wide = op.groups > 1 and op.groups == op.in_channels
             node.role = "stem" if node is first else "depthwise" if wide else "conv"
             node.role = "scores" if _mixes_heads(node, users) else node.role
-            clamps = [r for r in readers if isinstance(r.op, Call) and r.op.kind in CLAMPS]
-            if node.role != "scores" and len(clamps) == len(readers) == 1:
+            if node.role != "scores" and _only_clamped(readers):
                 node.role = "clamped"
             node.tensor = tensors(f"{own}:out")
         elif isinstance(op, ChannelNorm):
@@ -141,6 +141,12 @@ def assign_names(graph: Graph) -> None:
             alone = single and node.role not in ("other", "whole")
             path = _base(node.inputs[0]) if alone else path
             node.tensor = tensors(f"{path}:{_word(node)}")
+            if node.role == "sum" and _only_clamped(readers):
+                node.role = "clamped"
+
+
+def _only_clamped(readers: Sequence[Node]) -> bool:
+    return len(readers) == 1 and getattr(readers[0].op, "kind", "") in CLAMPS
 
 
 def _base(node: Node) -> str:

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 
 from export.quiet import quiet
+from export.targets.target import target_of_file
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.evaluation.runs import to_runs
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.synthetic import trained_like
 from quantization.recipe import load_recipe
@@ -27,6 +29,10 @@ NETWORKS = {
             "ViT", {"height": SIZE, "width": 96}),
 }  # fmt: skip
 STRETCHED = Preprocess((SIZE, 96), 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3, fit="stretch")
+CLASSES = 6
+SEGFORMER = (dict(hidden_sizes=[16, 16, 32, 32], depths=[1, 1, 1, 1], decoder_hidden_size=32,
+                  num_attention_heads=[2, 2, 4, 4], num_labels=CLASSES),
+             "Segformer", {"height": SIZE, "width": 96})  # fmt: skip
 # A network of rectangles.
 MODULE = """
 from torch import nn
@@ -44,18 +50,38 @@ class Tiny(nn.Sequential):
 @pytest.fixture(params=["ConvNextV2", pytest.param("ViT", marks=pytest.mark.long)])
 def folder(request, tmp_path):
     """A network of a trained one's spread, whose two outputs nothing names, as it is saved."""
-    shape, processor, size = NETWORKS[request.param]
+    return save(tmp_path / "tiny", f"{request.param}ForImageClassification",
+                *NETWORKS[request.param])  # fmt: skip
+
+
+def save(folder, kind: str, shape: dict, processor: str, size: dict):
     with quiet():
         import transformers
 
-        config = getattr(transformers, f"{request.param}Config")(**shape)
-        network = getattr(transformers, f"{request.param}ForImageClassification")(config)
-        shapes = {k: v.shape for k, v in network.state_dict().items()}
-        network.load_state_dict(trained_like(shapes))
-        network.save_pretrained(tmp_path / "tiny")
-        made = getattr(transformers, f"{processor}ImageProcessorPil")(size=size)
-        made.save_pretrained(tmp_path / "tiny")
-    return tmp_path / "tiny"
+        made = getattr(transformers, kind)
+        network = made(made.config_class(**shape))
+        state = network.state_dict()
+        drawn = trained_like({k: v.shape for k, v in state.items() if v.is_floating_point()})
+        network.load_state_dict({**state, **drawn})
+        network.save_pretrained(folder)
+        getattr(transformers, f"{processor}ImageProcessorPil")(size=size).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def labelled(data_dir, tmp_path):
+    """Photographs with labels of `CLASSES` classes in squares, in the plain layout."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for part in ("images", "labels"):
+            (tmp_path / "data" / split / part).mkdir(parents=True)
+        for path in sorted((data_dir / split).glob("*/*"))[::60][:32]:
+            (tmp_path / "data" / split / "images" / path.name).symlink_to(path)
+            width, height = Image.open(path).size
+            codes = rng.integers(0, CLASSES, (height // 50 + 1, width // 50 + 1), dtype=np.uint8)
+            labels = codes.repeat(50, 0).repeat(50, 1)[:height, :width]
+            Image.fromarray(labels).save(tmp_path / "data" / split / "labels" / f"{path.stem}.png")
+    return tmp_path / "data"
 
 
 def exported(export, what: str, data_dir, tmp_path, *options: str, **more: str) -> Bundle:
@@ -104,6 +130,35 @@ def test_a_folder_becomes_files_that_answer_as_its_network_does(folder, export, 
     of_golden(bundle, network)
     if "vit" in type(network).__name__.lower():
         assert bundle.preprocess == STRETCHED
+
+
+@pytest.mark.slow
+def test_a_folder_of_maps_becomes_files_that_answer_as_its_network_does(export, labelled, tmp_path):
+    folder = save(tmp_path / "tiny", "SegformerForSemanticSegmentation", *SEGFORMER)
+    recipe, out = tmp_path / "recipe.json", tmp_path / "out"
+    recipe.write_text(json.dumps(load_recipe("cpu").to_dict() | {"calibration_images": 32}))
+    export(out, "--network", f"hf:{folder}", "--data", labelled, "--recipe", recipe,
+           "--targets", "executorch,tflite")  # fmt: skip
+    bundle = load_bundle(out)
+    assert bundle.task.name == "segmentation" and bundle.manifest.map == [16, 24]
+    with quiet():
+        import transformers
+
+        network = transformers.AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+    assert len(bundle.manifest.files) == 4 and len(bundle.manifest.golden) > 1
+    for file in bundle.manifest.files:
+        runner = target_of_file(bundle.file(file.file)).load(bundle.file(file.file))
+        for golden in bundle.manifest.golden:
+            pixels = np.asarray(Image.open(bundle.file(golden.image)))
+            x = bundle.preprocess.normalize(pixels[None])
+            with torch.no_grad():
+                expected = network(torch.from_numpy(x)).logits[0].numpy()
+            found = runner.run(x)
+            assert golden.runs[file.file] == to_runs(found.argmax(0).astype(np.uint8))
+            if file.precision == "int8":
+                assert file.audit.int8_share == 1 and sqnr_db(expected, found) >= 15
+            else:
+                assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 @pytest.mark.slow
