@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.forms.canonical import canonical_form
+from mobilemod.forms.mobile_ops import XNNPACK_FORM
 from mobilemod.networks.foreign.hugging_face import open_folder
 from mobilemod.networks.foreign.opened import Asked
 from tests.unit.test_sources import (
@@ -89,6 +91,17 @@ def test_a_folder_gives_the_network_that_was_saved(saved, library, name):  # noq
     assert isinstance(ours, torch.Tensor) and ours.shape == theirs.shape
     assert float(theirs.std(dim=(2, 3)).max()) > 1e-3
     assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_form_is_whole_and_computes_the_same(saved, name):
+    opened = open_folder(saved[name][0])
+    canonical = canonical_form(opened.module, opened.preprocess.shape)
+    assert canonical.left == ()
+    x = torch.randn(opened.input_shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = opened.module(x), canonical.form(XNNPACK_FORM)(x)
+    assert float((found - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
 
 
 def test_a_stretched_image_is_seen_whole_at_any_size(saved):

@@ -65,3 +65,13 @@ def test_a_convolution_that_is_clamped_gives_its_clamp_the_scale():
     # Read by something else too, and under another activation, it needs a scale of its own.
     assert "clamped" not in roles(lambda m, x: torch.relu(y := m.conv(x)) + y)
     assert "clamped" not in roles(lambda m, x: m.conv(torch.tanh(m.stem(x))))
+
+
+def test_a_sum_that_is_clamped_gives_its_clamp_the_scale():
+    def branches(m, x):
+        return m.conv(torch.tanh(x)) + m.stem(torch.exp(x))
+
+    assert roles(lambda m, x: torch.relu(branches(m, x))).count("clamped") == 1
+    assert "clamped" not in roles(lambda m, x: torch.relu(y := branches(m, x)) * y)
+    assert "clamped" not in roles(lambda m, x: torch.tanh(branches(m, x)))
+    assert "residual" in roles(lambda m, x: torch.relu(m.conv(torch.tanh(x)) + x))
