@@ -113,7 +113,7 @@ def plain(monkeypatch):
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
     monkeypatch.setattr(lowering, "LAST_AXIS", ())
-    monkeypatch.setattr(lowering, "_partitioner_class", lambda: XnnpackPartitioner)
+    monkeypatch.setattr(lowering, "partitioner_class", lambda: XnnpackPartitioner)
 
 
 @pytest.mark.parametrize("name", WRONG)
