@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.ops import Call
-from mobilemod.forms.rewrites.shift_move import is_sum
+from mobilemod.forms.rewrites.scales.shift_move import is_sum
 
 LINEAR = ("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d")
 
