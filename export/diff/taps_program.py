@@ -58,8 +58,10 @@ OPS = {
 Run = Callable[["Call", list[Any]], Tensor]
 
 
-# Roles of tensors that have another's parameters and values of their own.
+# Roles of tensors that have another's parameters and values of their own, and the ops that make
+# such values whatever the role: what a convolution reads is called after that.
 COMPUTED = ("pool", "maximum", "upsample")
+COMPUTING = ("avg_pool2d", "max_pool2d_with_indices", "upsample_bilinear2d", "upsample_bicubic2d")
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,20 @@ class ProgramTaps:
 
     def _is_new(self, name: str, tap: Tap) -> bool:
         """Whether a tap's values are no moved copy of those at another, or of a constant."""
-        if tap.source is None or tap.role in COMPUTED:
+        if tap.source is None or tap.role in COMPUTED or self._maker(name) in COMPUTING:
             return True
         source = self.names.get(tap.source)
         if source is None:
             return False
         held, before = self.graph.tensors[name], self.graph.tensors[source]
         return bool(held.scale) and (not before.scale or held.dtype != before.dtype)
+
+    def _maker(self, name: str) -> str:
+        """The op whose result a tensor is, quantized or not; "" for what none makes."""
+        call = self.made.get(name)
+        if call is not None and call.op == QUANTIZE:
+            call = self.made.get(call.inputs[0])
+        return "" if call is None else call.op
 
     def _graph(self, recorder: _Recorder, output: str) -> FileGraph:
         tensors = {}

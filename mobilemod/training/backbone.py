@@ -1,4 +1,4 @@
-"""A network that stands on a classifier starts from the classifier's weights."""
+"""A network that stands on a classifier starts from the classifier's weights, or from its own."""
 
 from __future__ import annotations
 
@@ -9,31 +9,41 @@ import torch
 from torch import Tensor, nn
 
 from mobilemod.networks.checkpoints import bundled_checkpoint, load_checkpoint
+from mobilemod.training.learner import Images
 
 BACKBONE = "backbone."
 
 
-def take_backbone(model: nn.Module, checkpoint: Path | None) -> str:
-    """Set the weights behind `BACKBONE`, and tell which on stderr; returns where from, in words.
+def take_weights(model: nn.Module, images: Images, checkpoint: Path | None) -> str:
+    """Set the weights that training starts from, and tell which on stderr; returns where from, in
+    words.
 
-    checkpoint: of the classifier that the network's variant names, whatever its classes; None for
-    the bundled one, where there is none nothing is set. `UserError` for one that doesn't fit.
+    images: gives normalized ones (B, 3, H, W). checkpoint: of the network itself, with as many
+    classes, or of the classifier that its variant names, whatever its classes; None for the bundled
+    one of that, where there is none nothing is set. `UserError` for one that doesn't fit.
     """
     variant = model.variant.backbone.name
     path = checkpoint or bundled_checkpoint(variant)
     if path is None:
-        print(f"no --backbone, and none of {variant} is bundled: from scratch", file=sys.stderr)
+        print(f"no --start, and none of {variant} is bundled: from scratch", file=sys.stderr)
+        balance(model, images())
         return "from scratch"
+    if checkpoint is not None and load_checkpoint(path).variant == model.variant.name:
+        loaded = load_checkpoint(path, model.variant.name, model.num_classes)
+        model.load_state_dict(loaded.state)
+        print(f"start: all weights of {path}", file=sys.stderr)
+        return f"from {path.name} (sha256 `{loaded.sha256}`)"
     loaded = load_checkpoint(path, variant)
     own = model.state_dict().keys()
     taken = {name: v for k, v in loaded.state.items() if (name := BACKBONE + k) in own}
     model.load_state_dict(taken, strict=False)
     left = [k for k in loaded.state if BACKBONE + k not in own]
     print(
-        f"backbone: {len(taken)} of {len(loaded.state)} tensors of {path}; "
+        f"start: {len(taken)} of {len(loaded.state)} tensors of {path}; "
         f"not taken: {', '.join(left)}",
         file=sys.stderr,
     )
+    balance(model, images())
     return f"from the backbone of {path.name} (sha256 `{loaded.sha256}`)"
 
 

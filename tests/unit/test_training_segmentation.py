@@ -22,7 +22,7 @@ from mobilemod.networks.checkpoints import (
 )
 from mobilemod.networks.registry import build
 from mobilemod.tasks.segmentation import TASK
-from mobilemod.training.backbone import balance, settle, take_backbone
+from mobilemod.training.backbone import settle, take_weights
 from mobilemod.training.config import Phase
 from mobilemod.training.crops import PADDING, crop_of_both
 from mobilemod.training.learners.segmentation import LEARNER, SegmentationConfig, cross_entropy
@@ -169,19 +169,27 @@ def test_a_batch_without_labels_has_no_loss():
     assert loss.item() == 0 and not outputs.grad.any()
 
 
-# -- backbone
+# -- what it starts from
+
+
+def noise():
+    return torch.randn(1, 3, 64, 64)
 
 
 def test_the_backbone_is_the_classifiers(capsys):
     model = build(NETWORK, 3)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    said = take_backbone(model, None)
+    said = take_weights(model, noise, None)
     path = bundled_checkpoint("efficientmod_xxs")
     weights = load_checkpoint(path).state
     for name, value in model.state_dict().items():
         classifier = name.removeprefix("backbone.")
         expected = weights[classifier] if classifier != name else before[name]
-        assert torch.equal(value, expected), name
+        if "lateral" in name and name.endswith("weight"):  # balanced
+            expected = expected * (value.flatten()[0] / expected.flatten()[0])
+            assert torch.allclose(value, expected, rtol=1e-5), name
+        else:
+            assert torch.equal(value, expected), name
     assert path.name in said
     line = capsys.readouterr().err
     assert "205 of 209 tensors" in line and line.count("\n") == 1
@@ -189,7 +197,7 @@ def test_the_backbone_is_the_classifiers(capsys):
 
 
 def test_a_backbone_that_is_not_bundled_is_not_taken(capsys):
-    assert take_backbone(build("efficientmod_xs_fpn", 3), None) == "from scratch"
+    assert take_weights(build("efficientmod_xs_fpn", 3), noise, None) == "from scratch"
     assert "none of efficientmod_xs is bundled" in capsys.readouterr().err
 
 
@@ -199,15 +207,26 @@ def test_a_backbone_that_does_not_fit_is_refused(tmp_path):
     del state["patch_embed.proj.weight"]
     save_checkpoint(path, state, {"model": "efficientmod_xxs", "num_classes": "10"})
     with pytest.raises(UserError, match="patch_embed.proj.weight"):
-        take_backbone(build(NETWORK, 3), path)
+        take_weights(build(NETWORK, 3), noise, path)
+
+
+def test_a_network_goes_on_from_its_own_weights(tmp_path, capsys):
+    torch.manual_seed(1)
+    path, before = tmp_path / "own.safetensors", build(NETWORK, 3).state_dict()
+    save_checkpoint(path, before, {"model": NETWORK, "num_classes": "3"}, torch.float32)
+    model = build(NETWORK, 3)
+    assert path.name in take_weights(model, noise, path)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert f"start: all weights of {path}" in capsys.readouterr().err
+    with pytest.raises(UserError, match="its head has 3"):
+        take_weights(build(NETWORK, 4), noise, path)
 
 
 def test_all_levels_begin_as_large():
     torch.manual_seed(0)
     model = build(NETWORK, 3)
-    take_backbone(model, None)
     x = torch.randn(2, 3, 64, 64)
-    balance(model, x)
+    take_weights(model, lambda: x, None)
     with torch.no_grad():
         maps = model.backbone(x)
         sizes = [
@@ -301,9 +320,7 @@ def refusal(capsys, data, *more) -> str:
     """What the verb says of it, in one line."""
     arguments = ["train", "--model", NETWORK, "--data", str(data), "--out", str(data / "run")]
     assert main([*arguments, "--threads", "1", *more]) == 2
-    lines = [
-        line for line in capsys.readouterr().err.splitlines() if not line.startswith("backbone:")
-    ]
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("start:")]
     assert len(lines) == 1, lines
     return lines[0]
 
@@ -358,8 +375,8 @@ def test_a_recipe_that_can_not_be(data, capsys, recipe, expected):
 
 
 def test_a_classifier_has_no_backbone_of_its_own():
-    with pytest.raises(UserError, match="--backbone is not for efficientmod_xxs"):
-        make_config(None, {"backbone": "some.safetensors"})
+    with pytest.raises(UserError, match="--start is not for efficientmod_xxs"):
+        make_config(None, {"start": "some.safetensors"})
 
 
 def test_the_recipe_is_the_tasks():

@@ -36,9 +36,10 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--qat", metavar="RECIPE", help="for int8: cpu, cpu-x86, npu, or a JSON file")
     p.add_argument("--checkpoint", type=Path, help="what --qat starts from; the bundled weights")
     p.add_argument(
-        "--backbone",
+        "--start",
         metavar="CHECKPOINT",
-        help="a classifier's weights, which a segmentation network starts from; the bundled ones",
+        help="what a segmentation network starts from: its own weights, or those of the "
+        "classifier that it stands on; the bundled ones of that",
     )
     p.add_argument("--steps", type=ranges.STEPS, help="steps of the optimizer (--qat)")
     p.add_argument("--size", type=ranges.PIXELS, help="image size in pixels, 32 to 1024 (--qat)")
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.qat is not None:
         return _run_qat(args)
     refuse(args, ("checkpoint", "steps", "size", "classes"), "goes with --qat")
-    overrides = given(args, ("model", "lr", "batch_size", "seed", "phases", "backbone"))
+    overrides = given(args, ("model", "lr", "batch_size", "seed", "phases", "start"))
     record = train_and_save(
         required_data(args).root, args.out, args.config, overrides, args.device, args.threads
     )
@@ -75,7 +76,7 @@ def _run_qat(args: argparse.Namespace) -> int:
     from quantization.qat.report import text
     from quantization.qat.run import FloatNetwork, QatJob, train_prepared
 
-    refuse(args, ("phases", "backbone"), "doesn't go with --qat, which takes --steps and --size")
+    refuse(args, ("phases", "start"), "doesn't go with --qat, which takes --steps and --size")
     overrides = given(args, ("steps", "size", "lr", "batch_size", "seed"))
     config, data = make_qat_config(args.config, overrides), required_data(args)
     source = open_source(args.model or MODEL, args.checkpoint, data)

@@ -27,7 +27,7 @@ from mobilemod.tasks.segmentation.folder import (
     read_labelled,
 )
 from mobilemod.tasks.segmentation.label_file import IGNORED
-from mobilemod.training.backbone import balance, settle, take_backbone
+from mobilemod.training.backbone import settle, take_weights
 from mobilemod.training.config import Phase, RunConfig
 from mobilemod.training.crops import CropsOfBoth, crop_of_both
 from mobilemod.training.learner import Forward, Images, Learner, Sets
@@ -41,8 +41,8 @@ class SegmentationConfig(RunConfig):
 
     size: of the whole images on which the result is measured; phases are of crops. scale: an
     image's shorter side before it is cropped, of the crop's. most_of_one: share of a
-    crop's labelled pixels that one class may have, else it is drawn again. backbone: a classifier's
-    checkpoint; None for the bundled one, or random weights where there is none.
+    crop's labelled pixels that one class may have, else it is drawn again. start: a
+    checkpoint, see `take_weights`.
     """
 
     model: str = "efficientmod_xxs_fpn"
@@ -58,7 +58,7 @@ class SegmentationConfig(RunConfig):
     size: int = 256
     scale: tuple[float, float] = (0.9, 2.0)
     most_of_one: float = 0.75
-    backbone: str | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,8 @@ class Segmentation(Learner):
         return Sets(LabelledImages(train), LabelledImages(val), tuple(classes), left_out)
 
     def start(self, model: nn.Module, config: SegmentationConfig, images: Images) -> str:
-        """See `take_backbone` and `balance`."""
-        path = None if config.backbone is None else Path(config.backbone)
-        origin = take_backbone(model, path)
-        balance(model, images())
-        return origin
+        """See `take_weights`."""
+        return take_weights(model, images, None if config.start is None else Path(config.start))
 
     def finish(self, model: nn.Module) -> None:
         """See `settle`."""
