@@ -14,7 +14,7 @@ from PIL import Image
 
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import write_text
-from tests.vectors import maps, png, runs
+from tests.vectors import maps, png, runs, segments
 from tests.vectors.lines import line
 
 FOLDER = Path(__file__).parent
@@ -329,6 +329,7 @@ def contents() -> dict[str, str]:
         "top_k.json": {"cases": top_k_cases()},
         "statistics.json": statistics_cases(),
         "protocol.json": protocol_cases(),
+        "segments.json": segments.contents(),
         "runs.json": runs.contents(),
         "maps_protocol.json": maps.protocol(),
         "maps_runs.json": maps.runs(),
