@@ -1,0 +1,100 @@
+/** Maps of classes are Python's, pixel by pixel. */
+import { expect, test } from "vitest";
+import { alikePercent, confusion, laidOn, meanIou, sharesOf, type ClassMap } from "../../src/core/maps/map";
+import { colourOf } from "../../src/core/maps/palette";
+import { fromRuns, toRuns } from "../../src/core/maps/runs";
+import { classMap, enlargedPlane, scoresOf, smoothMap, type Order } from "../../src/core/maps/scores";
+import { vectors } from "./vectors";
+
+interface Sized {
+  height: number;
+  width: number;
+  codes: number[];
+}
+
+interface ScoresCase extends Sized {
+  name: string;
+  classes: number;
+  order: Order;
+  scores: (number | null)[];
+}
+
+interface Enlarged {
+  classes: number;
+  height: number;
+  width: number;
+  scores: number[];
+  values: number[];
+  map: Sized;
+}
+
+interface Vectors {
+  scores: ScoresCase[];
+  runs: { good: { codes: number[]; runs: number[] }[]; broken: { runs: number[]; pixels: number }[] };
+  palette: number[];
+  nearest: { map: Sized; laid: Sized }[];
+  enlarged: Enlarged[];
+  compared: { answer: Sized; truth: Sized; pixels: [number, number, number][]; mean_iou: number }[];
+}
+
+const found = vectors<Vectors>("segments.json");
+const mapOf = ({ height, width, codes }: Sized): ClassMap => ({ height, width, codes: Uint8Array.from(codes) });
+const row = (codes: number[]): ClassMap => mapOf({ height: 1, width: codes.length, codes });
+
+test.each(found.scores.map((one) => [one.name, one] as const))("scores: %s", (_, one) => {
+  const values = Float32Array.from(one.scores, (v) => v ?? NaN);
+  expect(classMap(scoresOf(values, one, one.classes, one.order))).toEqual(mapOf(one));
+});
+
+test("an infinite score is no answer, and a wrong number of them an error", () => {
+  const size = { height: 1, width: 2 };
+  const values = Float32Array.of(1, -Infinity, 3, 4);
+  expect([...classMap(scoresOf(values, size, 2, "last")).codes]).toEqual([255, 255]);
+  expect([...smoothMap(scoresOf(values, size, 2, "last"), size).codes]).toEqual([255, 255]);
+  expect(() => scoresOf(values, size, 3, "last")).toThrow("4 values; the manifest says 3 classes on 1 x 2");
+});
+
+test("runs are written and read alike, broken ones refused", () => {
+  for (const { codes, runs } of found.runs.good) {
+    expect(toRuns(row(codes))).toEqual(runs);
+    expect(fromRuns(runs, row(codes))).toEqual(row(codes));
+  }
+  for (const { runs, pixels } of found.runs.broken) {
+    expect(() => fromRuns(runs, { height: 1, width: pixels }), String(runs)).toThrow("no runs of a map");
+  }
+  expect(() => fromRuns([0.5, 4], { height: 2, width: 2 })).toThrow("0.5 is no class");
+});
+
+test("every code has its colour", () => {
+  expect(Array.from({ length: 256 }, (_, code) => colourOf(code)).flat()).toEqual(found.palette);
+});
+
+test("maps and scores at other sizes", () => {
+  for (const { map, laid } of found.nearest) expect(laidOn(mapOf(map), laid)).toEqual(mapOf(laid));
+  for (const { scores, classes, values, map, ...size } of found.enlarged) {
+    const own = scoresOf(Float32Array.from(scores), size, classes, "first");
+    const planes = Array.from({ length: classes }, (_, c) => [...enlargedPlane(own, c, map)]);
+    expect(planes.flat()).toEqual(values);
+    expect(smoothMap(own, map)).toEqual(mapOf(map));
+  }
+});
+
+test("a map beside a truth", () => {
+  for (const { answer, truth, pixels, mean_iou } of found.compared) {
+    const matrix = confusion(mapOf(answer), mapOf(truth));
+    const pairs = [...matrix].flatMap((count, i) => (count > 0 ? [[i >> 8, i & 255, count]] : []));
+    expect(pairs).toEqual(pixels);
+    expect(meanIou(matrix)).toBeCloseTo(mean_iou, 9);
+  }
+});
+
+test("shares of a map, and pixels alike", () => {
+  const map = row([3, 3, 9, 255, 3, 1, 1, 9]);
+  expect(sharesOf(map)).toEqual([
+    { code: 3, share: 3 / 8 },
+    { code: 1, share: 2 / 8 },
+    { code: 9, share: 2 / 8 },
+  ]);
+  // No class agrees with nothing.
+  expect(alikePercent(map, map)).toBe(87.5);
+});
