@@ -1,7 +1,7 @@
 /** The harness page: runs a job of `mobilemod harness serve` and sends the lines back. */
 import { InputError, messageOf, Unavailable } from "../core/errors";
 import { parseJob, Progress, type Configuration, type Job } from "../core/job";
-import { parseManifest, type Preprocess } from "../core/manifest";
+import type { Manifest, Preprocess } from "../core/manifest";
 import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
 import { runJob, type Device, type Session, type Status } from "../core/runner";
 import { Model } from "../runtime/model";
@@ -96,8 +96,8 @@ class BrowserDevice implements Device {
     private readonly job: Job,
   ) {}
 
-  begin(manifest: string): void {
-    this.preprocess = parseManifest(manifest).preprocess;
+  begin({ preprocess }: Manifest): void {
+    this.preprocess = preprocess;
   }
 
   async facts() {

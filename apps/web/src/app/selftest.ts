@@ -1,6 +1,8 @@
 /** The self-test screen: the bundle's golden images through this browser. */
 import { messageOf } from "../core/errors";
-import { checkLogits, checkPixels, tolerance, type Check } from "../core/selftest";
+import { mapOf } from "../core/answers";
+import { fromRuns } from "../core/maps/runs";
+import { checkLogits, checkMap, checkPixels, tolerance, type Check } from "../core/selftest";
 import type { Model } from "../runtime/model";
 import { fetchGolden } from "./bundle";
 import { h } from "./dom";
@@ -78,16 +80,19 @@ export class SelfTestView implements View {
     const turned = await readsTurned();
     const text = turned ? "a turned photo is turned back" : "EXIF orientation is ignored: photos lie on their side";
     add({ name: "Orientation", part: "preprocessing", check: { passed: turned, text } });
-    const expected = manifest.golden.map((g) => g.logits[file.file] ?? []);
-    const allowed = tolerance(expected, file.precision);
+    const expected = manifest.golden.map((g) => g.answers[file.file] ?? []);
+    const check = (output: Float32Array, answer: readonly number[]): Check => {
+      const map = mapOf(manifest, file.target, output);
+      if (map !== null) return checkMap(map, fromRuns(answer, map));
+      return checkLogits(output, answer, tolerance(expected, file.precision));
+    };
     for (const [i, golden] of manifest.golden.entries()) {
       const png = await fetchGolden(bundle, golden.image);
       const { byBrowser, exact } = await model.decodings(png);
       const reading = checkPixels(byBrowser, exact);
       add({ name: `Image ${i + 1}, read`, part: "preprocessing", check: reading });
       const { logits } = await model.exactPixels(png);
-      const computing = checkLogits(logits, expected[i]!, allowed);
-      add({ name: `Image ${i + 1}, computed`, part: "runtime", check: computing });
+      add({ name: `Image ${i + 1}, computed`, part: "runtime", check: check(logits, expected[i]!) });
     }
     const deviating = await model.deviating(TRIALS);
     const steady = deviating === 0 ? `${TRIALS} runs agree` : `${deviating} of ${TRIALS} runs differ`;

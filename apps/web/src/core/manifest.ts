@@ -1,7 +1,12 @@
 /** The bundle's manifest: the only place that the app knows the network from. */
 import { InputError } from "./errors";
+import type { Size } from "./maps/map";
+import { fromRuns } from "./maps/runs";
 
 export const MANIFEST_SCHEMA = "mobilemod/manifest/1";
+
+const MOST_PIXELS = 4096;
+const MOST_CLASSES = 255;
 
 /** Whether the image keeps its sides' ratio, and loses what juts out, or takes the input's. */
 export type Fit = "crop" | "stretch" | "letterbox";
@@ -33,15 +38,20 @@ export interface ModelFile {
   readonly bytes: number;
 }
 
-/** An image (a PNG of exactly the input's pixels) and the logits of each model file by its name. */
+/**
+ * An image (a PNG of exactly the input's pixels) and each model file's answer by its name: logits, or
+ * the runs of a map.
+ */
 export interface Golden {
   readonly image: string;
-  readonly logits: Readonly<Record<string, readonly number[]>>;
+  readonly answers: Readonly<Record<string, readonly number[]>>;
 }
 
 export interface Manifest {
   readonly model: string;
   readonly recipe: string;
+  /** Of the files' outputs, where these are scores for each class at each pixel; else null. */
+  readonly map: Size | null;
   readonly labels: readonly Label[];
   readonly preprocess: Preprocess;
   readonly files: readonly ModelFile[];
@@ -72,13 +82,15 @@ export function parseManifest(text: string): Manifest {
     throw new InputError(`manifest.json: ${labels.length} labels for ${root.num_classes} classes`);
   }
   const recipe = asObject(root.recipe, "recipe");
+  const map = root.map == null ? null : parseMap(root.map, labels.length);
   return {
     model: asString(root.model, "model"),
     recipe: typeof recipe.name === "string" ? recipe.name : "",
+    map,
     labels,
     preprocess: parsePreprocess(root.preprocess),
     files: asArray(root.files, "files").map(parseFile),
-    golden: asArray(root.golden, "golden").map(parseGolden),
+    golden: asArray(root.golden, "golden").map((golden, i) => parseGolden(golden, i, map)),
   };
 }
 
@@ -139,13 +151,27 @@ function parseFile(value: unknown, i: number): ModelFile {
   return { file, target, precision, sha256, bytes };
 }
 
-function parseGolden(value: unknown, i: number): Golden {
-  const entry = asObject(value, `golden[${i}]`);
-  const logits: Record<string, number[]> = {};
-  for (const [name, list] of Object.entries(asObject(entry.logits, `golden[${i}].logits`))) {
-    logits[name] = asArray(list, `golden[${i}].logits.${name}`).map((v) => asNumber(v, name));
+function parseMap(value: unknown, classes: number): Size {
+  const sides = asArray(value, "map").map((side) => asNumber(side, "map"));
+  const [height, width] = sides as [number, number];
+  if (sides.length !== 2 || !sides.every((s) => Number.isInteger(s) && s >= 1 && s <= MOST_PIXELS)) {
+    throw new InputError(`map ${JSON.stringify(value)}: must be height and width, from 1 to ${MOST_PIXELS}`);
   }
-  return { image: asString(entry.image, `golden[${i}].image`), logits };
+  if (classes > MOST_CLASSES) {
+    throw new InputError(`manifest.json: ${classes} classes; a map has at most ${MOST_CLASSES}`);
+  }
+  return { height, width };
+}
+
+function parseGolden(value: unknown, i: number, map: Size | null): Golden {
+  const entry = asObject(value, `golden[${i}]`);
+  const where = `golden[${i}].${map === null ? "logits" : "runs"}`;
+  const answers: Record<string, number[]> = {};
+  for (const [name, list] of Object.entries(asObject(map === null ? entry.logits : entry.runs, where))) {
+    answers[name] = asArray(list, `${where}.${name}`).map((v) => asNumber(v, name));
+    if (map !== null) fromRuns(answers[name], map);
+  }
+  return { image: asString(entry.image, `golden[${i}].image`), answers };
 }
 
 export function asObject(value: unknown, where: string): Json {

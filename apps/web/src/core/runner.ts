@@ -2,13 +2,14 @@
  * Runs a harness job in the protocol's order, on whatever runs models here: the self-test and accuracy
  * of each configuration, then latency, then sustained runs (docs/harness-protocol.md).
  */
+import { goldenAnswer, imageAnswer } from "./answers";
 import { InputError, messageOf, Unavailable } from "./errors";
 import { isFirstMeasured, type Configuration, type HashedPath, type Job, type JobFile, type Progress } from "./job";
+import { parseManifest, type Manifest } from "./manifest";
 import { round, type LineWriter, type Values } from "./protocol";
-import { sha256, sha256OfFloats } from "./sha256";
+import { sha256 } from "./sha256";
 import * as timing from "./timing";
 import type { Phase, Timed, TimedRun, Times } from "./timing";
-import { topK } from "./topk";
 
 export type { Times } from "./timing";
 
@@ -18,6 +19,7 @@ export class UnreadableImage extends Error {
 }
 
 export interface Answer {
+  /** The output's values in the file's own order: logits, or scores for each class at each pixel. */
   readonly logits: Float32Array;
   readonly inferenceMs: number;
 }
@@ -49,8 +51,8 @@ export interface Device {
   facts(): Promise<Values>;
   /** A file of the job folder; throws where it can't be had. */
   read(path: string): Promise<Uint8Array>;
-  /** Takes in the bundle's manifest; throws where it can't be used. */
-  begin(manifest: string): void;
+  /** Takes in the bundle's manifest. */
+  begin(manifest: Manifest): void;
   /**
    * first: the PNG whose values, as they are, the first inference is fed; grey where null. Throws
    * `Unavailable` where there is nothing here that the configuration could run on.
@@ -65,7 +67,6 @@ export interface Device {
 }
 
 const STATE_SECONDS = 5;
-const TOP = 5;
 const FAILURES_IN_A_ROW = 3;
 
 /** Where a job stands, for people. */
@@ -83,6 +84,7 @@ class Run {
   private readonly files = new Map<string, Uint8Array>();
   private readonly start: number;
   private lastState = -Infinity;
+  private opened: Manifest | null = null;
 
   constructor(
     readonly job: Job,
@@ -140,6 +142,16 @@ class Run {
     const values = timing.rounded(ms, at, this.start);
     this.lines.emit("times", { configuration, phase, first, ...values });
     this.timed += ms.length;
+  }
+
+  /** Reads the manifest; throws where it can't be used. */
+  async begin(): Promise<void> {
+    this.opened = parseManifest(new TextDecoder().decode(await this.read(this.job.manifest)));
+    this.device.begin(this.opened);
+  }
+
+  get manifest(): Manifest {
+    return this.opened!;
   }
 
   /** A file of the job, checked by its hash; model files are kept for later loads. */
@@ -211,8 +223,8 @@ export async function runJob(
 }
 
 async function runPhases(run: Run): Promise<void> {
-  const { job, device } = run;
-  device.begin(new TextDecoder().decode(await run.read(job.manifest)));
+  const { job } = run;
+  await run.begin();
   for (const entry of job.golden) await run.read(entry, true);
   for (const file of job.files) await run.read(file, true);
   if (job.inputs.kind === "pixels") await run.read(job.inputs.packed, true);
@@ -250,7 +262,8 @@ async function check(run: Run, index: number): Promise<void> {
 }
 
 async function selfTest(run: Run, index: number, session: Session): Promise<void> {
-  const { selfTestOnly } = run.job.configurations[index]!;
+  const configuration = run.job.configurations[index]!;
+  const { target } = fileOf(run.job, configuration);
   for (const [image, entry] of run.job.golden.entries()) {
     const png = await run.read(entry);
     const ways: [string, () => Promise<Answer>][] = [
@@ -258,12 +271,13 @@ async function selfTest(run: Run, index: number, session: Session): Promise<void
       ["image", () => session.image(png)],
     ];
     // What an image goes through before it is the same on every unit.
-    if (selfTestOnly) ways.length = 1;
+    if (configuration.selfTestOnly) ways.length = 1;
     for (const [source, act] of ways) {
-      const result = await run.guarded("golden", index, act);
-      if (result === null) return;
-      const logits = Array.from(result.logits);
-      run.lines.emit("golden", { configuration: index, image, source, logits });
+      const answer = await run.guarded("golden", index, async () =>
+        goldenAnswer(run.manifest, target, (await act()).logits),
+      );
+      if (answer === null) return;
+      run.lines.emit("golden", { configuration: index, image, source, ...answer });
     }
   }
   await run.finish(index, "golden");
@@ -271,7 +285,7 @@ async function selfTest(run: Run, index: number, session: Session): Promise<void
 
 async function answer(run: Run, index: number, session: Session): Promise<void> {
   const { job } = run;
-  const { file } = job.configurations[index]!;
+  const { name: file, target } = fileOf(job, job.configurations[index]!);
   const left = run.progress.left(file);
   let done = job.inputs.count - left.length;
   let failures = 0;
@@ -281,13 +295,12 @@ async function answer(run: Run, index: number, session: Session): Promise<void> 
     const act = await inputOf(run, session, image);
     try {
       const result = await act();
+      const answer = imageAnswer(run.manifest, target, result.logits, job.logits);
       inARow = 0;
       run.lines.emit("image", {
         configuration: index,
         image,
-        top: topK(result.logits, TOP),
-        logits_sha256: sha256OfFloats(result.logits),
-        ...(job.logits ? { logits: Array.from(result.logits) } : {}),
+        ...answer,
         preprocess_ms: round(result.preprocessMs, 4),
         inference_ms: round(result.inferenceMs, 4),
       });

@@ -1,9 +1,12 @@
 /** Judges a self-test: does the runtime compute what it should, and does the app feed it right? */
 import type { Pixels } from "./image";
+import { alikePercent, confusion, meanIou, type ClassMap } from "./maps/map";
 import { topK } from "./topk";
 
 const FLOAT_TOLERANCE = 1e-3;
 const STEPS = 3;
+/** Percent of a map's pixels that may have another class: at borders a rounding decides. */
+const OTHER_PIXELS = 5;
 const CHANNEL_ORDERS = [
   [0, 2, 1],
   [1, 0, 2],
@@ -48,6 +51,15 @@ export function checkLogits(
   const passed = largest <= allowed;
   const difference = `largest difference ${largest.toFixed(4)}, allowed ${allowed.toFixed(4)}`;
   return { passed, text: passed || ours === theirs ? difference : `${difference}, another class wins` };
+}
+
+/** The runtime's map beside the manifest's, of one size. */
+export function checkMap(got: ClassMap, expected: ClassMap): Check {
+  const alike = alikePercent(got, expected);
+  const passed = alike >= 100 - OTHER_PIXELS;
+  const iou = meanIou(confusion(got, expected)).toFixed(1);
+  const text = `${alike.toFixed(2)} % of the pixels alike, allowed ${100 - OTHER_PIXELS} %; mIoU ${iou} %`;
+  return { passed, text };
 }
 
 /**

@@ -5,10 +5,13 @@ import { decodeLine, LineWriter, type Values } from "../../src/core/protocol";
 import { groups, runJob, UnreadableImage, type Answer, type Session } from "../../src/core/runner";
 import { sha256 } from "../../src/core/sha256";
 import { QuietDevice } from "./device";
+import { vectors } from "./vectors";
 
 const encoder = new TextEncoder();
 const INPUTS = 5;
 const UNREADABLE = 3;
+const { files } = vectors<{ files: Record<string, string> }>("runs.json");
+const MANIFEST = Buffer.from(files["manifest.json"]!, "base64").toString();
 
 /** A job folder: paths and contents. */
 function makeJob(changes: Record<string, unknown> = {}): {
@@ -31,7 +34,7 @@ function makeJob(changes: Record<string, unknown> = {}): {
     schema: "mobilemod/job/1",
     id: "ab".repeat(32),
     model: "m",
-    manifest: put("manifest.json", "{}"),
+    manifest: put("manifest.json", MANIFEST),
     files: [file("a_int8.tflite", "int8", "a_float32.tflite"), file("a_float32.tflite", "float32", null)],
     inputs: { kind: "images", count: INPUTS, items },
     golden: [put("golden/0.png", "golden")],

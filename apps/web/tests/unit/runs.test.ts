@@ -132,6 +132,8 @@ function skeleton(line: Values): Values {
   if (line.ms !== undefined) found.count = (line.ms as number[]).length;
   if (line.top !== undefined) found.top = (line.top as [number, number][]).map(([c]) => c);
   if (line.type === "image" || line.type === "golden") found.logits = line.logits ?? null;
+  if (line.runs !== undefined) found.runs = line.runs;
+  if (line.runs !== undefined && line.type === "image") found.logits_sha256 = line.logits_sha256;
   return found;
 }
 
