@@ -1,26 +1,31 @@
 package io.mobilemod.core
 
 import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.maps.ClassMap
+import io.mobilemod.core.maps.MapSize
 
-/** A class with its share of all, 0 to 1. */
+/** A class with its share of all, 0 to 1: its probability, or its part of a map's pixels. */
 data class Labelled(
+    val index: Int,
     val label: String,
-    val probability: Float,
+    val share: Float,
 )
 
-/** What a classifier says of an image, and how long it took. */
+/** What a model says of an image, and how long it took: the best classes, or all of a [map]. */
 data class Classification(
     val top: List<Labelled>,
+    val map: ClassMap?,
     val preprocessMs: Double,
     val inferenceMs: Double,
 )
 
 /**
- * A model with its labels and preprocessing: a decoded image to the best classes. For one thread at a
- * time. [latency] holds the last 100 inference times.
+ * The model [file] with its labels and preprocessing: a decoded image to the best classes, or to a map
+ * of them. For one thread at a time. [latency] holds the last 100 inference times.
  */
 class Classifier(
     private val manifest: Manifest,
+    private val file: ModelFile,
     private val engine: Engine,
     private val nanos: () -> Long = System::nanoTime,
 ) : AutoCloseable {
@@ -33,24 +38,44 @@ class Classifier(
     /** Percentiles of the last 100 inference times in ms; null before the first. */
     fun latency(): Summary? = latency.summary()
 
-    /** The best [k] classes of [image]. */
+    /**
+     * The best [k] classes of [image], or the classes of its map, most pixels first; a [smooth] map has
+     * the size of the network's input.
+     */
     fun classify(
         image: DecodedImage,
         k: Int = 5,
+        smooth: Boolean = false,
     ): Classification {
         val began = nanos()
         val input = preprocessor.tensor(image, engine.layout)
         val prepared = nanos()
-        val logits = engine.run(input)
+        val output = engine.run(input)
         val inference = (nanos() - prepared) / NANOS_PER_MS
+        val scores = manifest.scores(output, file.target)
+        val map = scores?.run { if (smooth) smoothMap(inputSize) else map() }
+        val top = map?.shares()?.map { labelled(it.code, it.share.toFloat()) } ?: best(output, k)
+        latency.add(inference)
+        return Classification(top, map, (prepared - began) / NANOS_PER_MS, inference)
+    }
+
+    private val inputSize = manifest.preprocess.run { MapSize(height, width) }
+
+    private fun best(
+        logits: FloatArray,
+        k: Int,
+    ): List<Labelled> {
         if (logits.size != manifest.labels.size) {
             throw JsonException("the model has ${logits.size} outputs, manifest.json ${manifest.labels.size} labels")
         }
-        latency.add(inference)
         val shares = softmax(logits)
-        val top = topK(logits, k).map { Labelled(manifest.labels[it.index], shares[it.index]) }
-        return Classification(top, (prepared - began) / NANOS_PER_MS, inference)
+        return topK(logits, k).map { labelled(it.index, shares[it.index]) }
     }
+
+    private fun labelled(
+        index: Int,
+        share: Float,
+    ) = Labelled(index, manifest.labels[index], share)
 
     override fun close() = engine.close()
 

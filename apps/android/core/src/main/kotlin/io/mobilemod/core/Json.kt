@@ -294,6 +294,12 @@ class JsonObject(
         atLeast: Int = Int.MIN_VALUE,
     ): List<Int>? = (member(key) as? List<*>)?.map { wholeOf(key, it, atLeast) }
 
+    /** The whole numbers of the array in member [key]. */
+    fun wholes(
+        key: String,
+        atLeast: Int = Int.MIN_VALUE,
+    ): List<Int> = wholesOrNull(key, atLeast) ?: wrong(key, "an array")
+
     private fun wholeOf(
         key: String,
         value: Any?,

@@ -1,5 +1,12 @@
 package io.mobilemod.core
 
+import io.mobilemod.core.maps.ClassMap
+import io.mobilemod.core.maps.ClassOrder
+import io.mobilemod.core.maps.MapSize
+import io.mobilemod.core.maps.NONE
+import io.mobilemod.core.maps.Runs
+import io.mobilemod.core.maps.Scores
+
 /** How a decoded image becomes the network's input, [height] x [width] pixels, as the manifest says it. */
 data class PreprocessSpec(
     val height: Int,
@@ -82,13 +89,17 @@ data class ModelFile(
     val bytes: Long,
 )
 
-/** A golden image and what each model file answers for its pixels. */
+/** A golden image and what each model file answers for its pixels: logits, or, of networks of maps, a map. */
 data class Golden(
     val image: String,
-    val logits: Map<String, List<Float>>,
+    val logits: Map<String, List<Float>> = emptyMap(),
+    val maps: Map<String, ClassMap> = emptyMap(),
 )
 
-/** A bundle's `manifest.json`: all that an app knows of its model. */
+/**
+ * A bundle's `manifest.json`: all that an app knows of its model. [map]: the size of the files' outputs,
+ * where these are scores for each class at each pixel.
+ */
 data class Manifest(
     val model: String,
     val labels: List<String>,
@@ -96,7 +107,17 @@ data class Manifest(
     val tools: Map<String, String>,
     val files: List<ModelFile>,
     val golden: List<Golden>,
+    val map: MapSize? = null,
 ) {
+    /**
+     * The scores of an [output] of a file of [target], a [JsonException] where they are another number
+     * than this says; null where outputs are no maps.
+     */
+    fun scores(
+        output: FloatArray,
+        target: String,
+    ): Scores? = map?.let { Scores(output, it, labels.size, ClassOrder.of(target)) }
+
     /** The files that one of [targets] (`tflite`, `executorch`) can run, int8 first. */
     fun runnable(targets: Collection<String>): List<ModelFile> = files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
 
@@ -124,6 +145,7 @@ data class Manifest(
             val labels = json.objects("labels").map { it.text("label") }
             val classes = json.whole("num_classes", atLeast = 1)
             if (labels.size != classes) throw JsonException("manifest.json: ${labels.size} labels for $classes classes")
+            val map = if (json.raw()["map"] == null) null else mapSize(json, classes)
             val tools = json.child("tools")
             return Manifest(
                 json.text("model"),
@@ -139,16 +161,34 @@ data class Manifest(
                         it.number("bytes").toLong(),
                     )
                 },
-                json.objects("golden").map { golden(it, classes) },
+                json.objects("golden").map { golden(it, classes, map) },
+                map,
             )
+        }
+
+        private fun mapSize(
+            json: JsonObject,
+            classes: Int,
+        ): MapSize {
+            val sides = json.wholes("map", atLeast = 1)
+            if (sides.size != 2 || sides.any { it > MOST_PIXELS }) {
+                throw JsonException("manifest.json: map $sides is not height and width, from 1 to $MOST_PIXELS")
+            }
+            if (classes > NONE) throw JsonException("manifest.json: $classes classes; a map has at most $NONE")
+            return MapSize(sides[0], sides[1])
         }
 
         private fun golden(
             json: JsonObject,
             classes: Int,
+            map: MapSize?,
         ): Golden {
-            val logits = json.child("logits")
             val image = json.text("image")
+            if (map != null) {
+                val runs = json.child("runs")
+                return Golden(image, maps = runs.keys.associateWith { readRuns(runs, it, map, image) })
+            }
+            val logits = json.child("logits")
             return Golden(
                 image,
                 logits.keys.associateWith { file ->
@@ -158,5 +198,14 @@ data class Manifest(
                 },
             )
         }
+
+        private fun readRuns(
+            runs: JsonObject,
+            file: String,
+            map: MapSize,
+            image: String,
+        ) = Runs.read(runs.wholes(file).map { it.toLong() }, map, "manifest.json: $image, runs of $file")
+
+        private const val MOST_PIXELS = 4096
     }
 }

@@ -1,5 +1,6 @@
 package io.mobilemod.core
 
+import io.mobilemod.core.maps.ClassMap
 import kotlin.math.abs
 import kotlin.math.max
 
@@ -13,7 +14,10 @@ enum class Fault {
     RUNTIME,
 }
 
-/** One golden image through one model file: [difference] is the largest of any logit. */
+/**
+ * One golden image through one model file: [difference] is the largest of any logit, of a network of
+ * maps the percentage of the pixels that have another class.
+ */
 data class GoldenResult(
     val image: String,
     val fault: Fault,
@@ -23,14 +27,16 @@ data class GoldenResult(
 
 /**
  * The golden self-test of one model file: the manifest's images, fed as the pixels they are, must
- * give the manifest's logits. Where they don't, the same pixels are fed with one deliberate mistake
- * at a time: if a mistake gives the right logits, the app's own input has the opposite one.
+ * give the manifest's logits or map. Where they don't, the same pixels are fed with one deliberate
+ * mistake at a time: if a mistake gives the right answer, the app's own input has the opposite one.
  */
 class SelfTest(
     private val manifest: Manifest,
     private val file: String,
     private val preprocessor: Preprocessor = Preprocessor(manifest.preprocess),
 ) {
+    private val target = manifest.files.first { it.file == file }.target
+
     /** Runs golden image [golden], decoded to [image], through [run], which takes inputs in [layout]. */
     fun check(
         golden: Golden,
@@ -38,15 +44,33 @@ class SelfTest(
         layout: PreprocessSpec.Layout,
         run: (FloatArray) -> FloatArray,
     ): GoldenResult {
-        val expected =
-            golden.logits[file] ?: throw JsonException("manifest.json: ${golden.image} has no logits of $file")
+        val difference = differenceFrom(golden)
         val tolerance = tolerance(manifest, file)
         val pixels = preprocessor.asIs(image)
-        val difference = difference(run(preprocessor.normalize(pixels, layout)), expected)
-        if (difference <= tolerance) return GoldenResult(golden.image, Fault.NONE, difference, tolerance)
-        val fault = mistakes(pixels, layout).firstOrNull { (_, input) -> difference(run(input), expected) <= tolerance }?.first
-        return GoldenResult(golden.image, fault ?: Fault.RUNTIME, difference, tolerance)
+        val found = difference(run(preprocessor.normalize(pixels, layout)))
+        if (found <= tolerance) return GoldenResult(golden.image, Fault.NONE, found, tolerance)
+        val fault = mistakes(pixels, layout).firstOrNull { (_, input) -> difference(run(input)) <= tolerance }?.first
+        return GoldenResult(golden.image, fault ?: Fault.RUNTIME, found, tolerance)
     }
+
+    /** How far an output is from the manifest's answer. */
+    private fun differenceFrom(golden: Golden): (FloatArray) -> Float {
+        golden.maps[file]?.let { map -> return { otherPixels(it, map) } }
+        val logits = golden.logits[file] ?: throw JsonException("manifest.json: ${golden.image} has no answer of $file")
+        return { difference(it, logits) }
+    }
+
+    /** Percent of the pixels with another class; infinite where the output is of another size. */
+    private fun otherPixels(
+        output: FloatArray,
+        expected: ClassMap,
+    ): Float =
+        try {
+            val found = manifest.scores(output, target)!!.map()
+            (100 - found.alikePercent(expected)).toFloat()
+        } catch (_: JsonException) {
+            Float.POSITIVE_INFINITY
+        }
 
     private fun mistakes(
         pixels: ByteArray,
@@ -77,14 +101,18 @@ class SelfTest(
         private const val BASE = 1e-3f
         private const val STEPS = 3
 
+        /** At borders of a map a rounding decides. */
+        private const val OTHER_PIXELS_PERCENT = 5f
+
         /**
-         * 1e-3, and for an int8 file three steps of its output: the smallest distance between two
+         * Of a map 5 % of its pixels; of logits 1e-3, and for an int8 file three steps of its output: the smallest distance between two
          * different logits of all golden images, as they are whole steps.
          */
         fun tolerance(
             manifest: Manifest,
             file: String,
         ): Float {
+            if (manifest.map != null) return OTHER_PIXELS_PERCENT
             if (manifest.files.first { it.file == file }.precision != "int8") return BASE
             val sorted = manifest.golden.flatMap { it.logits[file].orEmpty() }.sorted()
             val steps = sorted.zipWithNext { a, b -> b - a }.filter { it > BASE }

@@ -33,7 +33,7 @@ class ManifestTest {
     fun followsAnotherBundle() {
         val other = TestBundle(temporary.newFolder(), 192, classes = 7, interpolation = "bilinear").manifest
         assertEquals(7, other.labels.size)
-        val classifier = Classifier(other, LinearEngine(TestBundle.SEED, 7))
+        val classifier = Classifier(other, other.files[0], LinearEngine(TestBundle.SEED, 7))
         val image = TestBundle.writeNoise(temporary.newFile("a.png"), 300, 200, 5)
         val top = classifier.classify(image, 3).top
         val expected = topK(LinearEngine(TestBundle.SEED, 7).run(Preprocessor(other.preprocess).tensor(image)), 3)
@@ -56,7 +56,7 @@ class ManifestTest {
     fun refusesAModelOfAnotherSize() {
         val manifest = TestBundle(temporary.newFolder()).manifest
         val image = TestBundle.writeNoise(temporary.newFile("b.png"), 40, 40, 6)
-        val error = assertFailsWith<JsonException> { Classifier(manifest, LinearEngine(1, 9)).classify(image) }
+        val error = assertFailsWith<JsonException> { Classifier(manifest, manifest.files[0], LinearEngine(1, 9)).classify(image) }
         assertEquals("the model has 9 outputs, manifest.json 4 labels", error.message)
     }
 

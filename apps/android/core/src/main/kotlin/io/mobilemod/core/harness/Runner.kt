@@ -5,8 +5,6 @@ import io.mobilemod.core.Manifest
 import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.Preprocessor
 import io.mobilemod.core.hex
-import io.mobilemod.core.logitsSha256
-import io.mobilemod.core.topK
 import java.io.File
 import java.io.RandomAccessFile
 import java.security.MessageDigest
@@ -39,6 +37,7 @@ class Runner(
     private val ended = HashSet<Int>()
     private var lastState = 0L
     private lateinit var manifest: Manifest
+    private lateinit var answers: Answers
     private lateinit var preprocessor: Preprocessor
 
     /** Runs what is left of the job; true where it came to its end without a fatal error. */
@@ -78,6 +77,7 @@ class Runner(
         } catch (error: JsonException) {
             return error.message
         }
+        answers = Answers(manifest)
         preprocessor = Preprocessor(manifest.preprocess)
         val packed = job.inputs.packed ?: return null
         val (given, taken) = job.inputs to manifest.preprocess
@@ -153,13 +153,14 @@ class Runner(
                     "image" to { preprocessor.tensor(image, engine.layout) },
                 ).filterKeys { !configuration.selfTestOnly || it == "pixels" }
             for ((source, input) in inputs) {
-                val logits = guarded(GOLDEN, configuration) { engine.run(input()) } ?: return
+                val answer =
+                    guarded(GOLDEN, configuration) { answers.golden(engine.run(input()), configuration.file.target) } ?: return
                 out.write(
                     "golden",
                     "configuration" to configuration.index,
                     "image" to index,
                     "source" to source,
-                    "logits" to logits,
+                    answer,
                 )
             }
         }
@@ -203,19 +204,16 @@ class Runner(
         preprocessMs: Double,
     ) {
         val began = device.nanos()
-        val logits = engine.run(input)
+        val output = engine.run(input)
         val inferenceMs = (device.nanos() - began) / NANOS_PER_MS
-        val members =
-            linkedMapOf<String, Any?>(
-                "configuration" to configuration.index,
-                "image" to image,
-                "top" to topK(logits, TOP).map { listOf(it.index, it.logit) },
-                "logits_sha256" to logitsSha256(logits),
-            )
-        if (job.logits) members["logits"] = logits
-        members["preprocess_ms"] = preprocessMs
-        members["inference_ms"] = inferenceMs
-        out.write("image", *members.toList().toTypedArray())
+        out.write(
+            "image",
+            "configuration" to configuration.index,
+            "image" to image,
+            *answers.image(output, configuration.file.target, job.logits),
+            "preprocess_ms" to preprocessMs,
+            "inference_ms" to inferenceMs,
+        )
     }
 
     /** Reads, decodes and preprocesses input [image]; null, and a line, where it can't be read. */
@@ -388,7 +386,6 @@ class Runner(
         private const val LATENCY = "latency"
         private const val SUSTAINED = "sustained"
         private const val COREML = "coreml"
-        private const val TOP = 5
         private const val NANOS_PER_MS = 1e6
         private const val NANOS_PER_S = 1e9
         private const val STATE_EVERY = 5.0

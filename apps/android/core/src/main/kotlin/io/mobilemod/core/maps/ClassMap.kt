@@ -1,5 +1,8 @@
 package io.mobilemod.core.maps
 
+import io.mobilemod.core.hex
+import java.security.MessageDigest
+
 /** In an answer: no class, for a score wasn't finite. In a truth: not labelled. */
 const val NONE = 255
 private const val CODES = 256
@@ -51,6 +54,9 @@ class ClassMap(
         val rows = IntArray(other.height) { nearest(it, size.height, other.height) * size.width }
         return ClassMap(other, ByteArray(other.pixels) { codes[rows[it / other.width] + columns[it % other.width]] })
     }
+
+    /** SHA-256 of the codes' bytes, as 64 hex digits. */
+    fun sha256(): String = MessageDigest.getInstance("SHA-256").digest(codes).hex()
 
     /** Percent of the pixels to which [other], of the same size, gives the same class. */
     fun alikePercent(other: ClassMap): Double =

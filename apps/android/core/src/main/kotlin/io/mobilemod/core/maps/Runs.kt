@@ -17,11 +17,14 @@ object Runs {
         return runs
     }
 
-    /** The map of that [size]; a [JsonException] for what aren't the runs of one. */
+    /** The map of that [size]; a [JsonException] that names [where] for what aren't the runs of one. */
     fun read(
         runs: List<Long>,
         size: MapSize,
+        where: String = "runs",
     ): ClassMap {
+        fun wrong(what: String): Nothing = throw JsonException("$where: $what")
+
         val codes = ByteArray(size.pixels)
         if (runs.size % 2 != 0) wrong("a class or a count lacks its other")
         var at = 0
@@ -37,6 +40,4 @@ object Runs {
         if (at != codes.size) wrong("$at pixels of ${codes.size}")
         return ClassMap(size, codes)
     }
-
-    private fun wrong(what: String): Nothing = throw JsonException("these are no runs of a map: $what")
 }

@@ -58,6 +58,10 @@ class RunsTest {
         (line["ms"] as? List<*>)?.let { found["count"] = it.size }
         (line["top"] as? List<*>)?.let { top -> found["top"] = top.map { (it as List<*>)[0] } }
         if (line["type"] in setOf("image", "golden")) found["logits"] = line["logits"]
+        if ("runs" in line) {
+            found["runs"] = line["runs"]
+            line["logits_sha256"]?.let { found["logits_sha256"] = it }
+        }
         return found
     }
 
@@ -122,7 +126,7 @@ class RunsTest {
                     check(call < first!! || (last != null && call > last)) { "failed" }
                 }
                 clock += (ms[minOf(since++, ms.size - 1)] * 1e6).toLong()
-                return FloatArray(3) { (script.list("logits")[it] as Number?)?.toFloat() ?: Float.NaN }
+                return script.list("logits").map { (it as Number?)?.toFloat() ?: Float.NaN }.toFloatArray()
             }
 
             private fun log(shade: Int) {
