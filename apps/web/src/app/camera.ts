@@ -13,6 +13,11 @@ export class Camera {
     return this.stream !== null;
   }
 
+  /** Whether the picture is shown as in a mirror. */
+  get mirrored(): boolean {
+    return this.facing === "user";
+  }
+
   /** Starts, or starts again with the camera on the other side. */
   async start(other = false): Promise<void> {
     if (other) this.facing = this.facing === "user" ? "environment" : "user";
@@ -28,7 +33,7 @@ export class Camera {
       throw new InputError(reason(error));
     }
     this.video.srcObject = this.stream;
-    this.video.classList.toggle("mirrored", this.facing === "user");
+    this.video.classList.toggle("mirrored", this.mirrored);
     await this.video.play();
   }
 

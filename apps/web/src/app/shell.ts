@@ -1,9 +1,9 @@
 /** The page around the screens: header, tabs, settings. */
 import { BenchmarkView } from "./benchmark";
 import { fetchBundle, goldenAddress, addressOf, MANIFEST_ADDRESS, type Bundle } from "./bundle";
-import { ClassifyView } from "./classify";
 import { h } from "./dom";
 import { Engine } from "./engine";
+import { LookView } from "./look";
 import { keepForOffline } from "./offline";
 import { SelfTestView } from "./selftest";
 import { Settings } from "./settings";
@@ -14,7 +14,7 @@ export async function startApp(header: HTMLElement, main: HTMLElement): Promise<
   const { manifest } = bundle;
   const engine = new Engine(bundle);
   header.append(h("span", { class: "chip" }, manifest.model));
-  const views: View[] = [new ClassifyView(engine), new SelfTestView(engine), new BenchmarkView(engine)];
+  const views: View[] = [new LookView(engine), new SelfTestView(engine), new BenchmarkView(engine)];
   const settings = new Settings(engine);
   const footer = h("p", { class: "hint footer" });
   main.replaceChildren(tabs(views), settings.element, settings.bar, ...views.map((v) => v.element), footer);

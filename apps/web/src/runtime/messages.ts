@@ -1,6 +1,7 @@
 /** What the page and the worker that runs a model say to each other. */
 import type { Pixels } from "../core/image";
 import type { Preprocess } from "../core/manifest";
+import type { ClassMap, Size } from "../core/maps/map";
 import type { Answer, ImageAnswer, Times } from "../core/runner";
 
 export type Delegate = "wasm" | "webgpu";
@@ -33,11 +34,27 @@ export interface Decodings {
   readonly exact: Pixels;
 }
 
+export interface MapRequest {
+  /** An encoded image, or a frame, which is handed over. */
+  readonly source: Uint8Array | ImageBitmap;
+  /** Of the file's output. */
+  readonly map: Size;
+  readonly classes: number;
+  /** At the input's size, with smooth borders. */
+  readonly smooth: boolean;
+}
+
+export interface MapAnswer extends Omit<ImageAnswer, "logits"> {
+  readonly map: ClassMap;
+}
+
 /** The worker's methods. Encoded images and frames are handed over, not copied. */
 export interface Methods {
   load(request: LoadRequest): Promise<Loaded>;
   image(encoded: Uint8Array): Promise<ImageAnswer>;
   frame(frame: ImageBitmap): Promise<ImageAnswer>;
+  /** Made here, as a map is a small part of what it is made of. */
+  map(request: MapRequest): Promise<MapAnswer>;
   pixels(rgb: Uint8Array): Promise<Answer>;
   exactPixels(png: Uint8Array): Promise<Answer>;
   time(runs: number): Promise<Times>;

@@ -1,7 +1,7 @@
 /** A model that runs in a worker of its own. */
 import type { Answer, ImageAnswer, Session, Times } from "../core/runner";
 import { UnreadableImage } from "../core/runner";
-import type { Decodings, Loaded, LoadRequest, Methods, Response } from "./messages";
+import type { Decodings, Loaded, LoadRequest, MapAnswer, MapRequest, Methods, Response } from "./messages";
 import ModelWorker from "./worker?worker";
 
 interface Waiting {
@@ -68,6 +68,11 @@ export class Model implements Session {
 
   frame(frame: ImageBitmap): Promise<ImageAnswer> {
     return this.call("frame", frame, [frame]) as Promise<ImageAnswer>;
+  }
+
+  map(request: MapRequest): Promise<MapAnswer> {
+    const hand = request.source instanceof ImageBitmap ? [request.source] : [];
+    return this.call("map", request, hand) as Promise<MapAnswer>;
   }
 
   pixels(rgb: Uint8Array): Promise<Answer> {

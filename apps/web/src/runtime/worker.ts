@@ -9,10 +9,11 @@ import {
 import { InputError, messageOf } from "../core/errors";
 import { toRgb, type Pixels } from "../core/image";
 import type { Preprocess } from "../core/manifest";
+import { classMap, orderOf, scoresOf, smoothMap } from "../core/maps/scores";
 import { normalize, preprocessPixels, type Layout } from "../core/preprocess";
 import { UnreadableImage, type Answer, type ImageAnswer, type Times } from "../core/runner";
 import { decodeByBrowser, decodeImage, readBitmap } from "./decode";
-import type { Decodings, Loaded, LoadRequest, Methods, Request } from "./messages";
+import type { Decodings, Loaded, LoadRequest, MapAnswer, MapRequest, Methods, Request } from "./messages";
 
 const THREADED_SCRIPT = "litert_wasm_threaded_internal.js";
 
@@ -152,6 +153,13 @@ async function preprocessed(decode: () => Promise<Pixels> | Pixels): Promise<Ima
   return { ...(await infer(lastInput)), preprocessMs };
 }
 
+async function map({ source, map, classes, smooth }: MapRequest): Promise<MapAnswer> {
+  const decode = () => (source instanceof ImageBitmap ? readBitmap(source) : decodeImage(source));
+  const { logits, ...times } = await preprocessed(decode);
+  const scores = scoresOf(logits, map, classes, orderOf("tflite"));
+  return { ...times, map: smooth ? smoothMap(scores, current().preprocess) : classMap(scores) };
+}
+
 /** A lossless image's own values. */
 async function valuesOf(png: Uint8Array): Promise<Pixels> {
   return toPixels(toRgb(await decodeImage(png)).data);
@@ -195,6 +203,7 @@ const methods: Methods = {
   load,
   image: (encoded) => preprocessed(() => decodeImage(encoded)),
   frame: (frame) => preprocessed(() => readBitmap(frame)),
+  map,
   pixels: (rgb) => inferPixels(toPixels(rgb)),
   exactPixels: async (png) => inferPixels(await valuesOf(png)),
   time,

@@ -99,7 +99,7 @@ describe("on a phone's screen", () => {
     await page.click("text=Start camera");
     await page.waitForSelector(".results li[data-class]");
     await page.waitForTimeout(5000);
-    const figures = await page.$$eval(".classify .figure dd", (all) => all.map((e) => Number(e.textContent)));
+    const figures = await page.$$eval(".look .figure dd", (all) => all.map((e) => Number(e.textContent)));
     const [p50, p90, , rate] = figures as [number, number, number, number];
     console.log(`live camera: ${rate} frames/s, inference p50 ${p50} ms, p90 ${p90} ms`);
     expect(p50).toBeGreaterThan(0);

@@ -18,15 +18,25 @@ public struct Manifest: Codable, Equatable, Sendable {
         public let bytes: Int
     }
 
-    /// An image of the input's size and the logits that each model file gives for its values.
+    /// An image of the input's size and what each model file answers for its values: logits, or, of
+    /// networks of maps, the runs of one.
     public struct Golden: Codable, Equatable, Sendable {
         public let image: String
-        public let logits: [String: [Double]]
+        public let logits: [String: [Double]]?
+        public let runs: [String: [Int]]?
+
+        init(image: String, logits: [String: [Double]]? = nil, runs: [String: [Int]]? = nil) {
+            self.image = image
+            self.logits = logits
+            self.runs = runs
+        }
     }
 
     public let schema: String
     public let model: String
     public let classCount: Int
+    /// Of the files' outputs, where these are scores for each class at each pixel.
+    public let map: MapSize?
     public let labels: [Label]
     public let preprocess: Preprocess
     public let tools: [String: String]
@@ -34,7 +44,7 @@ public struct Manifest: Codable, Equatable, Sendable {
     public let golden: [Golden]
 
     enum CodingKeys: String, CodingKey {
-        case schema, model, labels, preprocess, tools, files, golden
+        case schema, model, map, labels, preprocess, tools, files, golden
         case classCount = "num_classes"
     }
 
@@ -55,13 +65,32 @@ public struct Manifest: Codable, Equatable, Sendable {
         for path in files.map(\.file) + golden.map(\.image) where !JobPath.isSafe(path) {
             throw BadInput("\(Manifest.fileName): '\(path)' is no path inside the bundle")
         }
-        for entry in golden {
-            for (file, logits) in entry.logits where logits.count != classCount {
-                throw BadInput(
-                    "\(Manifest.fileName): \(logits.count) golden logits of \(file) for \(classCount) classes"
-                )
-            }
+        if map != nil, classCount > ClassMap.none {
+            throw BadInput("\(Manifest.fileName): \(classCount) classes; a map has at most \(ClassMap.none)")
         }
+        for entry in golden { try check(entry) }
+    }
+
+    private func check(_ golden: Golden) throws {
+        let name = Manifest.fileName
+        if let map {
+            guard let runs = golden.runs else { throw BadInput("\(name): golden 'runs' is missing") }
+            for (file, runs) in runs { _ = try Runs.read(runs, map, "\(name): golden runs of \(file)") }
+            return
+        }
+        guard let logits = golden.logits else { throw BadInput("\(name): golden 'logits' is missing") }
+        for (file, logits) in logits where logits.count != classCount {
+            throw BadInput("\(name): \(logits.count) golden logits of \(file) for \(classCount) classes")
+        }
+    }
+
+    /// How many values a file's output has.
+    public var outputCount: Int { classCount * (map?.pixels ?? 1) }
+
+    /// The scores of an output of a file of `target`; nil where outputs are no maps. Throws `BadInput`
+    /// for another number of values than this says.
+    public func scores(_ output: [Float], _ target: String) throws -> Scores? {
+        try map.map { try Scores(output, $0, classes: classCount, order: Scores.Order(target: target)) }
     }
 
     /// Those of one target, in the manifest's order.

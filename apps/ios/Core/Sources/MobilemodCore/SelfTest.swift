@@ -5,6 +5,7 @@ public enum SelfTest {
     /// The outcome of one golden image.
     public struct Result: Equatable, Sendable {
         public let image: String
+        /// Of a logit; of a network of maps the percentage of the pixels that have another class.
         public let largestDifference: Double
         public let tolerance: Double
         /// Nil where it passed.
@@ -19,6 +20,9 @@ public enum SelfTest {
         /// No change of the pixels explains the answer.
         case runtime
     }
+
+    /// Percent of a map's pixels that may have another class: at borders a rounding decides.
+    static let otherPixels = 5.0
 
     /// How far logits may lie from the manifest's: 1e-3, and three steps of an int8 output; half
     /// precision rounds by up to 2^-11 of a value at each of many ops, for which 1 % of the largest
@@ -42,26 +46,28 @@ public enum SelfTest {
 
     /// decode: a golden image's pixels, uint8 (height, width, 3), by its path in the bundle.
     /// Throws what decoding and the engine throw, and `BadInput` where the manifest has no golden
-    /// logits for the file.
+    /// answer of the file.
     public static func run(
         _ manifest: Manifest, _ file: Manifest.ModelFile, _ engine: Engine,
         decode: (String) throws -> PixelImage
     ) throws -> [Result] {
-        let expected = manifest.golden.compactMap { $0.logits[file.file] }
-        guard !expected.isEmpty, expected.count == manifest.golden.count else {
-            throw BadInput("the manifest has no golden logits for \(file.file); export again")
-        }
-        let tolerance = tolerance(file.precision, expected)
-        return try zip(manifest.golden, expected).map { golden, logits in
+        let comparisons = try manifest.golden.map { try comparison(manifest, file, $0) }
+        let tolerance = manifest.map == nil
+            ? tolerance(file.precision, manifest.golden.compactMap { $0.logits?[file.file] }) : otherPixels
+        return try zip(manifest.golden, comparisons).map { golden, difference in
+            func far(_ pixels: PixelImage) throws -> Double {
+                try engine.prepare(pixels)
+                return try difference(engine.run())
+            }
             let pixels = try decode(golden.image)
-            let found = try difference(engine, pixels, logits)
+            let found = try far(pixels)
             var fault: Fault?
             if !(found <= tolerance) {
                 // What turns a rectangle makes no input of it.
                 let explained = try Alteration.allCases.first {
                     let undone = $0.undo(pixels)
                     guard manifest.preprocess.size.fits(undone) else { return false }
-                    return try difference(engine, undone, logits) <= tolerance
+                    return try far(undone) <= tolerance
                 }
                 fault = explained.map { .pixels($0) } ?? .runtime
             }
@@ -71,12 +77,25 @@ public enum SelfTest {
         }
     }
 
-    /// The largest difference of a logit; infinite where one isn't finite or their number differs.
-    private static func difference(_ engine: Engine, _ pixels: PixelImage, _ expected: [Double]) throws -> Double {
-        try engine.prepare(pixels)
-        let logits = try engine.run()
-        guard logits.count == expected.count, logits.allSatisfy(\.isFinite) else { return .infinity }
-        return zip(logits, expected).map { abs(Double($0) - $1) }.max() ?? 0
+    /// How far an output is from a golden image's answer; infinite where it isn't finite or of another
+    /// size.
+    private static func comparison(
+        _ manifest: Manifest, _ file: Manifest.ModelFile, _ golden: Manifest.Golden
+    ) throws -> ([Float]) -> Double {
+        if let map = manifest.map, let runs = golden.runs?[file.file] {
+            let expected = try Runs.read(runs, map)
+            return { output in
+                guard let found = try? manifest.scores(output, file.target)?.map() else { return .infinity }
+                return 100 - found.alikePercent(expected)
+            }
+        }
+        guard manifest.map == nil, let expected = golden.logits?[file.file] else {
+            throw BadInput("the manifest has no golden answer of \(file.file); export again")
+        }
+        return { logits in
+            guard logits.count == expected.count, logits.allSatisfy(\.isFinite) else { return .infinity }
+            return zip(logits, expected).map { abs(Double($0) - $1) }.max() ?? 0
+        }
     }
 }
 

@@ -74,3 +74,27 @@ public enum WarmUp {
         return ordered.count % 2 == 1 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2
     }
 }
+
+/// How many frames a second were answered, over the last `capacity`.
+public struct FrameRate: Sendable {
+    private let capacity: Int
+    private var times: [Double] = []
+
+    public init(capacity: Int = 20) {
+        self.capacity = capacity
+    }
+
+    /// A frame was answered at so many seconds.
+    public mutating func add(_ seconds: Double) {
+        times.append(seconds)
+        if times.count > capacity { times.removeFirst() }
+    }
+
+    /// Nil before the second frame.
+    public var perSecond: Double? {
+        guard let first = times.first, let last = times.last, last > first else { return nil }
+        return Double(times.count - 1) / (last - first)
+    }
+
+    public mutating func clear() { times = [] }
+}

@@ -188,6 +188,10 @@ final class RunsTests: XCTestCase {
         if ["image", "golden"].contains(line["type"]?.string) {
             found.append(.init("logits", line["logits"] ?? .null))
         }
+        if let runs = line["runs"] {
+            found.append(.init("runs", runs))
+            if let digest = line["logits_sha256"] { found.append(.init("logits_sha256", digest)) }
+        }
         return .object(found)
     }
 

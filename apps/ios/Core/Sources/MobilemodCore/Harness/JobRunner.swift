@@ -21,6 +21,7 @@ public final class JobRunner {
     private var ended: Set<Int> = []
 
     private var job: Job { folder.job }
+    private var answers: Answers { Answers(manifest: manifest) }
 
     /// Throws `BadInput` where the manifest or `resume.json` is damaged, and what the file system
     /// throws where the record can't be opened. progress: told what is being done, for people.
@@ -115,19 +116,21 @@ public final class JobRunner {
                 ("image", { self.manifest.preprocess.pixels(image) }),
             ]
             for (source, pixels) in own ? ways : [ways[0]] {
-                let logits = try guarded("golden", index) {
+                let answer = try guarded("golden", index) {
                     try engine.prepare(pixels())
-                    return try engine.run()
+                    return try answers.golden(engine.run(), target(index))
                 }
-                guard let logits else { return }
+                guard let answer else { return }
                 try lines.write("golden", [
                     .init("configuration", .integer(index)), .init("image", .integer(number)),
-                    .init("source", .string(source)), .init("logits", .array(logits.map { .real($0) })),
+                    .init("source", .string(source)), answer,
                 ])
             }
         }
         try finish(index, "golden")
     }
+
+    private func target(_ index: Int) -> String { job.file(of: job.configurations[index])?.target ?? "" }
 
     /// An image whose values are fed as they are.
     private func exact(_ image: PixelImage, _ path: String) throws -> PixelImage {
@@ -159,9 +162,15 @@ public final class JobRunner {
             do {
                 try engine.prepare(pixels)
                 let prepared = device.now()
-                let logits = try engine.run()
+                let output = try engine.run()
                 let inferred = device.now()
-                try imageLine(index, image, logits, 1e3 * (prepared - began), 1e3 * (inferred - prepared))
+                let answer = try answers.image(output, target(index), withLogits: job.logits)
+                try lines.write("image", [
+                    .init("configuration", .integer(index)), .init("image", .integer(image)),
+                ] + answer + [
+                    .init("preprocess_ms", .real(1e3 * (prepared - began))),
+                    .init("inference_ms", .real(1e3 * (inferred - prepared))),
+                ])
                 failures.inARow = 0
             } catch let error where !error.endsRun {
                 try fail("accuracy", index, error, image: image)
@@ -174,20 +183,6 @@ public final class JobRunner {
             try lines.stateIfDue()
         }
         if failures.all == 0 { try finish(index, "accuracy") }
-    }
-
-    private func imageLine(
-        _ index: Int, _ image: Int, _ logits: [Float], _ preprocess: Double, _ inference: Double
-    ) throws {
-        let top = Logits.top(logits, 5).map { JSON.array([.integer($0.classIndex), .real($0.logit)]) }
-        var members: [JSON.Member] = [
-            .init("configuration", .integer(index)), .init("image", .integer(image)),
-            .init("top", .array(top)), .init("logits_sha256", .string(Logits.sha256(logits))),
-        ]
-        if job.logits { members.append(.init("logits", .array(logits.map { .real($0) }))) }
-        members.append(.init("preprocess_ms", .real(preprocess)))
-        members.append(.init("inference_ms", .real(inference)))
-        try lines.write("image", members)
     }
 
     /// uint8 (height, width, 3) of an input.
@@ -288,10 +283,10 @@ public final class JobRunner {
     private func loadLine(_ index: Int, _ cold: Int, _ seconds: Double, _ engine: Engine) async throws {
         try engine.prepare(timedInput())
         let began = device.now()
-        let logits = try engine.run()
+        let output = try engine.run()
         let milliseconds = 1e3 * (device.now() - began)
-        guard logits.count == manifest.classCount else {
-            throw BadInput("\(logits.count) logits for \(manifest.classCount) classes")
+        guard output.count == manifest.outputCount else {
+            throw BadInput("\(output.count) values; the manifest's outputs have \(manifest.outputCount)")
         }
         // Once: the plan may leave in a cache what a cold start would have to load.
         let placed = cold == 0 ? try await engine.placed : nil

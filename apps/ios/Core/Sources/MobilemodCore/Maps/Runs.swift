@@ -14,9 +14,9 @@ public enum Runs {
         return runs
     }
 
-    /// Throws `BadInput` for what aren't the runs of a map of that size.
-    public static func read(_ runs: [Int], _ size: MapSize) throws -> ClassMap {
-        func wrong(_ what: String) -> BadInput { BadInput("these are no runs of a map: \(what)") }
+    /// Throws `BadInput` that names `place` for what aren't the runs of a map of that size.
+    public static func read(_ runs: [Int], _ size: MapSize, _ place: String = "runs") throws -> ClassMap {
+        func wrong(_ what: String) -> BadInput { BadInput("\(place): \(what)") }
         guard runs.count % 2 == 0 else { throw wrong("a class or a count lacks its other") }
         var codes: [UInt8] = []
         codes.reserveCapacity(size.pixels)

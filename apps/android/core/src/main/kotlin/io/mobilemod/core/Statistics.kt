@@ -105,3 +105,21 @@ data class Sustained(
         }
     }
 }
+
+/** How many frames a second were answered, over the last [capacity]. */
+class FrameRate(
+    private val capacity: Int = 20,
+) {
+    private val times = ArrayDeque<Long>()
+
+    /** A frame was answered at [nanos]. */
+    fun add(nanos: Long) {
+        times.addLast(nanos)
+        if (times.size > capacity) times.removeFirst()
+    }
+
+    /** Null before the second frame. */
+    fun perSecond(): Double? = if (times.size < 2) null else (times.size - 1) * 1e9 / (times.last() - times.first())
+
+    fun clear() = times.clear()
+}

@@ -3,6 +3,10 @@ package io.mobilemod.core
 import io.mobilemod.core.harness.Device
 import io.mobilemod.core.harness.Engine
 import io.mobilemod.core.harness.LoadRequest
+import io.mobilemod.core.maps.ClassOrder
+import io.mobilemod.core.maps.MapSize
+import io.mobilemod.core.maps.Runs
+import io.mobilemod.core.maps.Scores
 import java.awt.image.BufferedImage
 import java.io.File
 import java.security.MessageDigest
@@ -20,13 +24,14 @@ class TestBundle(
     val classes: Int = 4,
     val interpolation: String = "bicubic",
     goldens: Int = 2,
+    map: MapSize? = null,
 ) {
     val files = listOf("net_int8.tflite" to "int8", "net_float32.tflite" to "float32")
     val manifest: Manifest
 
     init {
         File(folder, "golden").mkdirs()
-        for ((file, _) in files) File(folder, file).writeText("$SEED $classes")
+        for ((file, _) in files) File(folder, file).writeText("$SEED ${classes * (map?.pixels ?: 1)}")
         val preprocess =
             mapOf(
                 "size" to if (height == width) height else listOf(height, width),
@@ -42,8 +47,10 @@ class TestBundle(
         val golden =
             (0 until goldens).map { i ->
                 val image = writeNoise(File(folder, "golden/$i.png"), width, height, i)
-                val logits = LinearEngine(SEED, classes).run(preprocessor.normalize(preprocessor.asIs(image)))
-                mapOf("image" to "golden/$i.png", "logits" to files.associate { it.first to logits })
+                val output = LinearEngine(SEED, classes * (map?.pixels ?: 1)).run(preprocessor.normalize(preprocessor.asIs(image)))
+                val (key, answer) =
+                    if (map == null) "logits" to output else "runs" to Runs.of(Scores(output, map, classes, ClassOrder.LAST).map())
+                mapOf("image" to "golden/$i.png", key to files.associate { it.first to answer })
             }
         val text =
             Json.write(
@@ -51,6 +58,7 @@ class TestBundle(
                     "schema" to Manifest.SCHEMA,
                     "model" to "net",
                     "num_classes" to classes,
+                    "map" to map?.let { listOf(it.height, it.width) },
                     "labels" to (0 until classes).map { mapOf("id" to "n$it", "label" to "class $it") },
                     "preprocess" to preprocess,
                     "tools" to mapOf("executorch" to "1.5.1", "ai-edge-litert" to "2.3.0"),

@@ -84,6 +84,15 @@ class VectorsTest {
     }
 
     @Test
+    fun framesASecond() {
+        val rate = FrameRate(3)
+        rate.add(0)
+        assertNull(rate.perSecond())
+        for (ms in listOf(100L, 150L, 200L)) rate.add(ms * 1_000_000)
+        assertEquals(20.0, rate.perSecond())
+    }
+
+    @Test
     fun warmUpEndsWhereItDoesInPython() {
         for (case in Vectors.read("statistics.json").objects("warm_up")) {
             val values = case.numbers("milliseconds")

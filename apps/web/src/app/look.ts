@@ -1,19 +1,21 @@
-/** The first screen: camera or photo in, classes and latency out. */
+/** The first screen: camera or photo in, what the network sees and latency out. */
 import { messageOf } from "../core/errors";
 import { Window } from "../core/statistics";
-import type { ImageAnswer } from "../core/runner";
+import type { Answers, Seen } from "./answers";
+import { fetchGolden, goldenAddress } from "./bundle";
 import { Camera } from "./camera";
 import { Figure, h, milliseconds } from "./dom";
 import type { Engine } from "./engine";
 import { Results } from "./results";
+import { Segments } from "./segments";
 import type { View } from "./view";
 
 /** Latency is told over so many of the last inferences. */
 const LAST = 100;
 const FRAMES_WINDOW = 20;
 
-export class ClassifyView implements View {
-  readonly name = "Classify";
+export class LookView implements View {
+  readonly name: string;
   private readonly video = h("video", { playsinline: true, muted: true, "aria-label": "Camera picture" });
   private readonly photo = h("img", { alt: "Your photo", hidden: true });
   private readonly message = h("p", { class: "stage-message" }, "No picture yet");
@@ -28,7 +30,7 @@ export class ClassifyView implements View {
     class: "visually-hidden",
     change: () => void this.openChosen(),
   });
-  private readonly results: Results;
+  private readonly answers: Answers;
   private readonly figures = {
     p50: new Figure("p50", "ms"),
     p90: new Figure("p90", "ms"),
@@ -40,12 +42,18 @@ export class ClassifyView implements View {
   private preparation = new Window(LAST);
   private frames: number[] = [];
   private shownPhoto: Blob | null = null;
+  /** Counts pictures: an answer to one that is gone is not shown. */
+  private turn = 0;
   readonly element: HTMLElement;
 
   constructor(private readonly engine: Engine) {
-    this.results = new Results(engine.manifest);
-    const { cropFraction, height, width, fit } = engine.manifest.preprocess;
-    const stage = h("div", { class: "stage" }, this.message, this.video, this.photo, this.crop);
+    const { manifest } = engine;
+    const answers = manifest.map === null ? new Results(manifest) : new Segments(manifest, manifest.map);
+    this.answers = answers;
+    this.name = answers.tab;
+    const { cropFraction, height, width, fit } = manifest.preprocess;
+    const parts = [this.message, this.video, this.photo, answers.overlay, this.crop];
+    const stage = h("div", { class: "stage" }, ...parts);
     // The picture as the network sees it, with the margin around it.
     stage.style.setProperty("--ratio", String(width / height));
     const shown = { crop: "cover", stretch: "fill", letterbox: "contain" }[fit];
@@ -67,16 +75,43 @@ export class ClassifyView implements View {
     const figures = h("dl", { class: "figures" }, ...Object.values(this.figures).map((f) => f.element));
     this.element = h(
       "div",
-      { class: "classify" },
-      h("div", { class: "left" }, stage, buttons, this.problem),
+      { class: "look" },
+      h("div", { class: "left" }, stage, answers.controls, buttons, this.examples(), this.problem),
       h(
         "div",
         { class: "right" },
-        h("section", { class: "card" }, h("h2", {}, "What it sees"), this.results.element),
+        h("section", { class: "card" }, h("h2", {}, answers.title), answers.element),
         h("section", { class: "card" }, h("h2", {}, "Latency, last 100"), figures),
       ),
     );
     engine.listen(() => this.onEngine());
+  }
+
+  /** The bundle's own images, where there are maps to be seen of them. */
+  private examples(): HTMLElement | null {
+    const { bundle, manifest } = this.engine;
+    if (manifest.map === null || manifest.golden.length === 0) return null;
+    const open = async (image: string): Promise<void> => {
+      try {
+        await this.openPhoto(new Blob([(await fetchGolden(bundle, image)) as BlobPart]));
+      } catch (error) {
+        this.complain(messageOf(error));
+      }
+    };
+    const buttons = manifest.golden.map(({ image }, i) =>
+      h(
+        "button",
+        { class: "example", click: () => void open(image) },
+        h("img", { src: goldenAddress(bundle, image), alt: `Example ${i + 1}` }),
+      ),
+    );
+    return h("div", { class: "examples", role: "group", "aria-label": "Examples" }, ...buttons);
+  }
+
+  /** Another picture, or none: what was said of the one before goes with it. */
+  private change(): number {
+    this.answers.clear();
+    return ++this.turn;
   }
 
   hide(): void {
@@ -88,7 +123,7 @@ export class ClassifyView implements View {
     if (this.engine.phase.kind !== "ready") return;
     this.inference = new Window(LAST);
     this.preparation = new Window(LAST);
-    if (this.shownPhoto !== null) void this.classifyPhoto(this.shownPhoto);
+    if (this.shownPhoto !== null) void this.lookAtPhoto(this.shownPhoto);
   }
 
   private async toggleCamera(): Promise<void> {
@@ -98,12 +133,14 @@ export class ClassifyView implements View {
 
   private async startCamera(other: boolean): Promise<void> {
     this.complain(null);
+    this.change();
     try {
       await this.camera.start(other);
     } catch (error) {
       this.stopCamera();
       return this.complain(messageOf(error));
     }
+    this.answers.overlay?.classList.toggle("mirrored", this.camera.mirrored);
     this.shownPhoto = null;
     this.photo.hidden = true;
     this.message.hidden = true;
@@ -114,7 +151,10 @@ export class ClassifyView implements View {
   }
 
   private stopCamera(): void {
+    const running = this.camera.running;
     this.camera.stop();
+    if (running) this.change();
+    this.answers.overlay?.classList.remove("mirrored");
     this.frames = [];
     this.flip.hidden = true;
     this.toggle.textContent = "Start camera";
@@ -122,9 +162,10 @@ export class ClassifyView implements View {
     this.crop.hidden = this.shownPhoto === null;
   }
 
-  /** Classifies frame after frame while the camera runs; one at a time, the newest each time. */
+  /** Looks at frame after frame while the camera runs; one at a time, the newest each time. */
   private async watch(): Promise<void> {
     const stream = this.video.srcObject;
+    const turn = this.change();
     while (this.camera.running && this.video.srcObject === stream) {
       const model = this.engine.ready;
       const frame = model === null ? null : await this.camera.frame();
@@ -133,7 +174,9 @@ export class ClassifyView implements View {
         continue;
       }
       try {
-        this.show(await model.frame(frame), false);
+        const seen = await this.answers.see(model, frame);
+        if (turn !== this.turn) break;
+        this.show(seen);
         this.complain(null);
       } catch (error) {
         if (this.engine.ready === model) this.complain(messageOf(error));
@@ -158,31 +201,33 @@ export class ClassifyView implements View {
     if (file !== undefined) await this.openPhoto(file);
   }
 
-  private async openPhoto(file: File): Promise<void> {
+  private async openPhoto(file: Blob): Promise<void> {
     this.shownPhoto = file;
     this.stopCamera();
     this.figures.rate.set("–");
     URL.revokeObjectURL(this.photo.src);
     this.photo.src = URL.createObjectURL(file);
     this.photo.hidden = false;
-    await this.classifyPhoto(file);
+    await this.lookAtPhoto(file);
   }
 
-  private async classifyPhoto(file: Blob): Promise<void> {
+  private async lookAtPhoto(file: Blob): Promise<void> {
+    const turn = this.change();
     const model = this.engine.ready;
     if (model === null) return;
     this.complain(null);
     try {
-      this.show(await model.image(new Uint8Array(await file.arrayBuffer())), true);
+      const seen = await this.answers.see(model, new Uint8Array(await file.arrayBuffer()));
+      if (turn === this.turn) this.show(seen);
     } catch (error) {
-      this.complain(messageOf(error));
+      if (turn === this.turn) this.complain(messageOf(error));
     }
   }
 
-  private show({ logits, inferenceMs, preprocessMs }: ImageAnswer, speak: boolean): void {
-    this.results.show(logits, speak);
-    this.inference.push(inferenceMs);
-    this.preparation.push(preprocessMs);
+  private show(seen: Seen): void {
+    seen.show();
+    this.inference.push(seen.inferenceMs);
+    this.preparation.push(seen.preprocessMs);
     this.figures.p50.set(milliseconds(this.inference.percentile(50)));
     this.figures.p90.set(milliseconds(this.inference.percentile(90)));
     this.figures.preparation.set(milliseconds(this.preparation.percentile(50)));
