@@ -73,16 +73,14 @@ export class LookView implements View {
     const choose = h("label", { for: "photo", class: "button" }, "Open photo");
     const buttons = h("div", { class: "buttons" }, this.toggle, this.flip, this.input, choose);
     const figures = h("dl", { class: "figures" }, ...Object.values(this.figures).map((f) => f.element));
+    const seen = h("section", { class: "card" }, h("h2", {}, answers.title), answers.element);
+    const latency = h("section", { class: "card" }, h("h2", {}, "Latency, last 100"), figures);
+    // A legend may be long; speed is looked at beside the picture.
     this.element = h(
       "div",
       { class: "look" },
       h("div", { class: "left" }, stage, answers.controls, buttons, this.examples(), this.problem),
-      h(
-        "div",
-        { class: "right" },
-        h("section", { class: "card" }, h("h2", {}, answers.title), answers.element),
-        h("section", { class: "card" }, h("h2", {}, "Latency, last 100"), figures),
-      ),
+      h("div", { class: "right" }, ...(manifest.map === null ? [seen, latency] : [latency, seen])),
     );
     engine.listen(() => this.onEngine());
   }

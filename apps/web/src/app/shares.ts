@@ -77,4 +77,7 @@ function fill({ element, swatch, name, share, bar }: Row, one: ShareOf): void {
   bar.style.backgroundColor = colour;
 }
 
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+/** A class that is there has more than nothing. */
+function percent(share: number): string {
+  return share > 0 && share < 0.0005 ? "< 0.1 %" : `${(share * 100).toFixed(1)} %`;
+}

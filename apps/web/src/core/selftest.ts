@@ -58,7 +58,7 @@ export function checkMap(got: ClassMap, expected: ClassMap): Check {
   const alike = alikePercent(got, expected);
   const passed = alike >= 100 - OTHER_PIXELS;
   const iou = meanIou(confusion(got, expected)).toFixed(1);
-  const text = `${alike.toFixed(2)} % of the pixels alike, allowed ${100 - OTHER_PIXELS} %; mIoU ${iou} %`;
+  const text = `${alike.toFixed(2)} % of the pixels alike, ${100 - OTHER_PIXELS} % needed; mIoU ${iou} %`;
   return { passed, text };
 }
 
