@@ -1,6 +1,6 @@
 /** What a network sees in a picture: a class for every pixel, in colours over it, and a legend. */
 import type { Manifest } from "../core/manifest";
-import { sharesOf, type ClassMap, type Size } from "../core/maps/map";
+import { NONE, sharesOf, type ClassMap, type Size } from "../core/maps/map";
 import { colourOf } from "../core/maps/palette";
 import type { Model } from "../runtime/model";
 import type { Answers, Seen } from "./answers";
@@ -68,7 +68,9 @@ export class Segments implements Answers {
     }
     const context = overlay.getContext("2d")!;
     const image = context.createImageData(width, height);
-    codes.forEach((code, i) => image.data.set([...colourOf(code), 255], 4 * i));
+    codes.forEach((code, i) => {
+      if (code !== NONE) image.data.set([...colourOf(code), 255], 4 * i);
+    });
     context.putImageData(image, 0, 0);
     overlay.hidden = false;
   }

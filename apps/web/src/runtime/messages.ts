@@ -45,6 +45,7 @@ export interface MapRequest {
 }
 
 export interface MapAnswer extends Omit<ImageAnswer, "logits"> {
+  /** Bars beside the image have no class. */
   readonly map: ClassMap;
 }
 

@@ -9,7 +9,9 @@ import {
 import { InputError, messageOf } from "../core/errors";
 import { toRgb, type Pixels } from "../core/image";
 import type { Preprocess } from "../core/manifest";
+import type { Size } from "../core/maps/map";
 import { classMap, orderOf, scoresOf, smoothMap } from "../core/maps/scores";
+import { windowOf, withoutBars } from "../core/maps/window";
 import { normalize, preprocessPixels, type Layout } from "../core/preprocess";
 import { UnreadableImage, type Answer, type ImageAnswer, type Times } from "../core/runner";
 import { decodeByBrowser, decodeImage, readBitmap } from "./decode";
@@ -154,10 +156,17 @@ async function preprocessed(decode: () => Promise<Pixels> | Pixels): Promise<Ima
 }
 
 async function map({ source, map, classes, smooth }: MapRequest): Promise<MapAnswer> {
-  const decode = () => (source instanceof ImageBitmap ? readBitmap(source) : decodeImage(source));
+  const { preprocess } = current();
+  let image: Size = preprocess;
+  const decode = async (): Promise<Pixels> => {
+    const pixels = source instanceof ImageBitmap ? readBitmap(source) : await decodeImage(source);
+    image = pixels;
+    return pixels;
+  };
   const { logits, ...times } = await preprocessed(decode);
   const scores = scoresOf(logits, map, classes, orderOf("tflite"));
-  return { ...times, map: smooth ? smoothMap(scores, current().preprocess) : classMap(scores) };
+  const found = smooth ? smoothMap(scores, preprocess) : classMap(scores);
+  return { ...times, map: withoutBars(found, windowOf(preprocess, image)) };
 }
 
 /** A lossless image's own values. */

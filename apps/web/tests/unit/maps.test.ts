@@ -4,6 +4,8 @@ import { alikePercent, confusion, laidOn, meanIou, sharesOf, type ClassMap } fro
 import { colourOf } from "../../src/core/maps/palette";
 import { fromRuns, toRuns } from "../../src/core/maps/runs";
 import { classMap, enlargedPlane, scoresOf, smoothMap, type Order } from "../../src/core/maps/scores";
+import { windowOf, withoutBars } from "../../src/core/maps/window";
+import { parsePreprocess } from "../../src/core/manifest";
 import { vectors } from "./vectors";
 
 interface Sized {
@@ -91,10 +93,26 @@ test("a map beside a truth", () => {
 test("shares of a map, and pixels alike", () => {
   const map = row([3, 3, 9, 255, 3, 1, 1, 9]);
   expect(sharesOf(map)).toEqual([
-    { code: 3, share: 3 / 8 },
-    { code: 1, share: 2 / 8 },
-    { code: 9, share: 2 / 8 },
+    { code: 3, share: 3 / 7 },
+    { code: 1, share: 2 / 7 },
+    { code: 9, share: 2 / 7 },
   ]);
   // No class agrees with nothing.
   expect(alikePercent(map, map)).toBe(87.5);
+});
+
+test("a map covers what the network sees of an image, and bars have no class", () => {
+  const spec = (fit: string, crop_fraction = 1) =>
+    parsePreprocess({
+      size: 50, crop_fraction, interpolation: "bilinear", mean: [0, 0, 0], std: [1, 1, 1], color: "RGB", layout: "NCHW", fit,
+    });
+  const wide = { height: 100, width: 200 };
+  expect(windowOf(spec("crop"), wide)).toEqual({ left: 0.25, top: 0, width: 0.5, height: 1 });
+  expect(windowOf(spec("stretch"), wide)).toEqual({ left: 0, top: 0, width: 1, height: 1 });
+  expect(windowOf(spec("crop", 0.5), { height: 70, width: 70 })).toEqual({ left: 0.25, top: 0.25, width: 0.5, height: 0.5 });
+  const barred = windowOf(spec("letterbox"), wide);
+  expect(barred).toEqual({ left: 0, top: -0.5, width: 1, height: 2 });
+  const map = mapOf({ height: 4, width: 2, codes: [1, 1, 2, 2, 3, 3, 4, 4] });
+  expect([...withoutBars(map, barred).codes]).toEqual([255, 255, 2, 2, 3, 3, 255, 255]);
+  expect(withoutBars(map, windowOf(spec("crop"), wide))).toEqual(map);
 });

@@ -73,6 +73,17 @@ final class MapBundleTests: XCTestCase {
                        MapWindow(left: 0.25, top: 0.25, width: 0.5, height: 0.5))
     }
 
+    func testBarsHaveNoClass() throws {
+        let spec = try Preprocess(
+            size: .square(50), cropFraction: 1, interpolation: .bilinear, mean: [0, 0, 0],
+            std: [1, 1, 1], fit: .letterbox
+        )
+        let window = spec.window(imageWidth: 200, imageHeight: 100)
+        XCTAssertEqual(window, MapWindow(left: 0, top: -0.5, width: 1, height: 2))
+        let map = ClassMap(MapSize(height: 4, width: 2), [1, 1, 2, 2, 3, 3, 4, 4])
+        XCTAssertEqual(window.withoutBars(map).codes, [255, 255, 2, 2, 3, 3, 255, 255])
+    }
+
     func testFramesASecond() {
         var rate = FrameRate(capacity: 3)
         rate.add(0)

@@ -107,7 +107,7 @@ final class MapTests: XCTestCase {
     func testSharesAndPixelsAlike() {
         let map = row([3, 3, 9, 255, 3, 1, 1, 9])
         XCTAssertEqual(map.shares().map(\.code), [3, 1, 9])
-        XCTAssertEqual(map.shares().map(\.share), [0.375, 0.25, 0.25])
+        XCTAssertEqual(map.shares().map(\.share), [3.0 / 7, 2.0 / 7, 2.0 / 7])
         // No class agrees with nothing.
         XCTAssertEqual(map.alikePercent(map), 87.5)
     }

@@ -17,7 +17,7 @@ export interface ClassMap extends Size {
 
 export interface Share {
   readonly code: number;
-  /** Of the map's pixels, 0 to 1. */
+  /** Of the pixels with a class, 0 to 1. */
   readonly share: number;
 }
 
@@ -30,7 +30,9 @@ export function pixelsOf({ codes }: ClassMap): Uint32Array {
 
 /** The classes of a map, most pixels first, of equals the lower code; `NONE` is none. */
 export function sharesOf(map: ClassMap): Share[] {
-  return Array.from(pixelsOf(map), (pixels, code) => ({ code, share: pixels / map.codes.length }))
+  const counts = pixelsOf(map);
+  const all = map.codes.length - counts[NONE]!;
+  return Array.from(counts, (pixels, code) => ({ code, share: pixels / all }))
     .filter(({ code, share }) => code !== NONE && share > 0)
     .sort((a, b) => b.share - a.share || a.code - b.code);
 }

@@ -34,7 +34,7 @@ public struct ClassMap: Equatable, Sendable {
     /// In an answer: no class, for a score wasn't finite. In a truth: not labelled.
     public static let none: UInt8 = 255
 
-    /// A class and its share of the pixels, 0 to 1.
+    /// A class and its share of the pixels with a class, 0 to 1.
     public struct Share: Equatable, Sendable {
         public let code: Int
         public let share: Double
@@ -54,9 +54,10 @@ public struct ClassMap: Equatable, Sendable {
     public func shares() -> [Share] {
         var counts = [Int](repeating: 0, count: 256)
         for code in codes { counts[Int(code)] += 1 }
+        let all = codes.count - counts[Int(ClassMap.none)]
         return (0..<255).filter { counts[$0] > 0 }
             .sorted { counts[$0] == counts[$1] ? $0 < $1 : counts[$0] > counts[$1] }
-            .map { Share(code: $0, share: Double(counts[$0]) / Double(codes.count)) }
+            .map { Share(code: $0, share: Double(counts[$0]) / Double(all)) }
     }
 
     /// The pixel under each of another size's centres.

@@ -3,6 +3,8 @@ package io.mobilemod.core
 import io.mobilemod.core.harness.Engine
 import io.mobilemod.core.maps.ClassMap
 import io.mobilemod.core.maps.MapSize
+import io.mobilemod.core.maps.Window
+import io.mobilemod.core.maps.window
 
 /** A class with its share of all, 0 to 1: its probability, or its part of a map's pixels. */
 data class Labelled(
@@ -11,10 +13,18 @@ data class Labelled(
     val share: Float,
 )
 
-/** What a model says of an image, and how long it took: the best classes, or all of a [map]. */
+/** A map of an image's classes: bars beside the image have none. [width], [height]: the upright image's. */
+class Segmented(
+    val map: ClassMap,
+    val window: Window,
+    val width: Int,
+    val height: Int,
+)
+
+/** What a model says of an image, and how long it took: the best classes, or all of a map. */
 data class Classification(
     val top: List<Labelled>,
-    val map: ClassMap?,
+    val segmented: Segmented?,
     val preprocessMs: Double,
     val inferenceMs: Double,
 )
@@ -53,13 +63,24 @@ class Classifier(
         val output = engine.run(input)
         val inference = (nanos() - prepared) / NANOS_PER_MS
         val scores = manifest.scores(output, file.target)
-        val map = scores?.run { if (smooth) smoothMap(inputSize) else map() }
-        val top = map?.shares()?.map { labelled(it.code, it.share.toFloat()) } ?: best(output, k)
+        val segmented = scores?.let { segmented(image, if (smooth) it.smoothMap(inputSize) else it.map()) }
+        val shares = segmented?.map?.shares()
+        val top = shares?.map { labelled(it.code, it.share.toFloat()) } ?: best(output, k)
         latency.add(inference)
-        return Classification(top, map, (prepared - began) / NANOS_PER_MS, inference)
+        return Classification(top, segmented, (prepared - began) / NANOS_PER_MS, inference)
     }
 
     private val inputSize = manifest.preprocess.run { MapSize(height, width) }
+
+    private fun segmented(
+        image: DecodedImage,
+        map: ClassMap,
+    ): Segmented {
+        val turned = image.orientation in TURNED
+        val (width, height) = if (turned) image.height to image.width else image.width to image.height
+        val window = manifest.preprocess.window(width, height)
+        return Segmented(window.withoutBars(map), window, width, height)
+    }
 
     private fun best(
         logits: FloatArray,
@@ -82,5 +103,8 @@ class Classifier(
     private companion object {
         const val LATEST = 100
         const val NANOS_PER_MS = 1e6
+
+        /** EXIF orientations in which rows are columns. */
+        val TURNED = 5..8
     }
 }

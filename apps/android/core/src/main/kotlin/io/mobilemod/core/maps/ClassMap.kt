@@ -15,7 +15,7 @@ data class MapSize(
     val pixels: Int get() = height * width
 }
 
-/** A class of a map and its share of the pixels, 0 to 1. */
+/** A class of a map and its share of the pixels with a class, 0 to 1. */
 data class Share(
     val code: Int,
     val share: Double,
@@ -36,10 +36,11 @@ class ClassMap(
     fun shares(): List<Share> {
         val counts = IntArray(CODES)
         for (i in codes.indices) counts[code(i)]++
+        val all = codes.size - counts[NONE]
         return (0 until NONE)
             .filter { counts[it] > 0 }
             .sortedByDescending { counts[it] }
-            .map { Share(it, counts[it].toDouble() / codes.size) }
+            .map { Share(it, counts[it].toDouble() / all) }
     }
 
     /** The pixel under each of another size's centres. */

@@ -72,10 +72,14 @@ class MapBundleTest {
         val classifier = Classifier(manifest, manifest.files[0], engine)
         val scores = Scores(engine.run(Preprocessor(manifest.preprocess).tensor(image)), size, 3, ClassOrder.LAST)
         val found = classifier.classify(image)
-        assertContentEquals(scores.map().codes, found.map!!.codes)
-        assertEquals(found.map.shares().map { "class ${it.code}" }, found.top.map { it.label })
+        val segmented = found.segmented!!
+        assertContentEquals(scores.map().codes, segmented.map.codes)
+        assertEquals(listOf(100, 70), listOf(segmented.width, segmented.height))
+        assertEquals(manifest.preprocess.window(100, 70), segmented.window)
+        assertEquals(segmented.map.shares().map { "class ${it.code}" }, found.top.map { it.label })
         assertEquals(1f, found.top.map { it.share }.sum(), 1e-6f)
-        assertContentEquals(scores.smoothMap(MapSize(24, 32)).codes, classifier.classify(image, smooth = true).map!!.codes)
+        val smooth = classifier.classify(image, smooth = true).segmented!!.map
+        assertContentEquals(scores.smoothMap(MapSize(24, 32)).codes, smooth.codes)
         assertFailsWith<JsonException> { Classifier(manifest, manifest.files[0], LinearEngine(1, 9)).classify(image) }
     }
 
@@ -86,5 +90,9 @@ class MapBundleTest {
         assertEquals(Window(0.0, 0.25, 1.0, 0.75), spec.window(100, 200))
         assertEquals(Window(0.0, 0.0, 1.0, 1.0), spec.copy(fit = PreprocessSpec.Fit.STRETCH).window(200, 100))
         assertEquals(Window(0.25, 0.25, 0.75, 0.75), spec.copy(cropFraction = 0.5).window(70, 70))
+        val barred = spec.copy(fit = PreprocessSpec.Fit.LETTERBOX).window(200, 100)
+        assertEquals(Window(0.0, -0.5, 1.0, 1.5), barred)
+        val map = ClassMap(MapSize(4, 2), byteArrayOf(1, 1, 2, 2, 3, 3, 4, 4))
+        assertContentEquals(byteArrayOf(-1, -1, 2, 2, 3, 3, -1, -1), barred.withoutBars(map).codes)
     }
 }

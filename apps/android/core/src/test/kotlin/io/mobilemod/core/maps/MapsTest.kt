@@ -108,7 +108,7 @@ class MapsTest {
     @Test
     fun sharesAndPixelsAlike() {
         val map = row(3, 3, 9, 255, 3, 1, 1, 9)
-        assertEquals(listOf(Share(3, 3 / 8.0), Share(1, 2 / 8.0), Share(9, 2 / 8.0)), map.shares())
+        assertEquals(listOf(Share(3, 3 / 7.0), Share(1, 2 / 7.0), Share(9, 2 / 7.0)), map.shares())
         // No class agrees with nothing.
         assertEquals(87.5, map.alikePercent(map))
     }
