@@ -5,18 +5,9 @@ import { join } from "node:path";
 import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { topK } from "../../src/core/topk";
-import { open } from "./browser";
+import { CAMERA, open, openApp as openPage, PHONE, READY, seriousFaults } from "./browser";
 import { serve, type Site } from "./server";
-import { BUNDLE, expected, fileOf, FIXTURES, imagePath, manifestOf, OTHER_BUNDLE } from "./setup";
-
-const CAMERA = [
-  "--use-fake-ui-for-media-stream",
-  "--use-fake-device-for-media-stream",
-  `--use-file-for-fake-video-capture=${join(FIXTURES, "camera.mjpeg")}`,
-];
-const AXE = join(import.meta.dirname, "../../node_modules/axe-core/axe.min.js");
-const PHONE = { width: 390, height: 844 };
-const READY = '.settings[data-phase="ready"]';
+import { BUNDLE, expected, fileOf, imagePath, manifestOf, OTHER_BUNDLE } from "./setup";
 
 let context: BrowserContext;
 let site: Site;
@@ -31,12 +22,7 @@ function watchHosts(of: BrowserContext): Set<string> {
   return hosts;
 }
 
-async function openApp(url = site.url): Promise<Page> {
-  const page = await context.newPage();
-  await page.goto(url);
-  await page.waitForSelector(READY);
-  return page;
-}
+const openApp = (url = site.url): Promise<Page> => openPage(context, url);
 
 const shownClasses = (page: Page): Promise<number[]> =>
   page.$$eval(".results li", (rows) => rows.map((row) => Number((row as HTMLElement).dataset.class)));
@@ -165,15 +151,9 @@ describe("on a phone's screen", () => {
     const page = await openApp();
     await page.emulateMedia({ colorScheme });
     await openPhoto(page, imagePath(0));
-    await page.evaluate(await readFile(AXE, "utf8"));
     for (const screen of ["Classify", "Self-test", "Benchmark"]) {
       await page.click(`[role="tab"]:has-text("${screen}")`);
-      const found = await page.evaluate(async () => {
-        const { axe } = window as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } };
-        const { violations } = await axe.run();
-        return violations.map((v) => `${v.impact} ${v.id}: ${v.nodes[0]!.html}`);
-      });
-      expect(found.filter((v) => /^(serious|critical)/.test(v))).toEqual([]);
+      expect(await seriousFaults(page)).toEqual([]);
     }
   });
 

@@ -1,7 +1,8 @@
 """What the browser tests compare with: `python apps/web/tests/e2e/fixtures.py OUT --data DIR`.
 
 Makes, where it isn't there: `bundle/` (the bundled network's .tflite files), `other/` (another
-variant, other classes, 192 pixels, drawn weights), and of the first, in `answers/`: `images/` (real
+variant, other classes, 192 pixels, drawn weights), `maps/` (a drawn network of maps, of the classes
+of `scenes/`, which are composed of a few images), and of the first, in `answers/`: `images/` (real
 images under their own numbers), `pixels.bin` (each preprocessed, uint8), `expected.json` (targets
 and Python's logits of each file, run by LiteRT here) and `camera.mjpeg`, a camera's stream made of
 such images.
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
+from benchmarks.scenes.making import make_scenes
 from export.bundle import ExportConfig, export_bundle
 from export.quiet import quiet
 from export.targets.target import get_target
@@ -27,7 +29,9 @@ from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_folder
 from mobilemod.files import atomic_folder, file_sha256
 from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.networks import efficientmod_fpn
 from mobilemod.networks.efficientmod import VARIANTS, Variant
+from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from mobilemod.progress import progress
 
@@ -39,6 +43,8 @@ OTHER_MODEL, OTHER_SIZE, OTHER_CLASSES = "efficientmod_narrow", 192, 7
 VARIANTS[OTHER_MODEL] = Variant(
     OTHER_MODEL, (16, 24, 32, 64), (2, 2, 2, 2), (0, 0, 1, 1), 6, (4, 4, 4, 5)
 )
+MAPS_MODEL, MAPS_SIZE = f"{OTHER_MODEL}_fpn", 128
+efficientmod_fpn.VARIANTS[MAPS_MODEL] = efficientmod_fpn.Variant(MAPS_MODEL, VARIANTS[OTHER_MODEL])
 
 
 def main() -> None:
@@ -47,31 +53,35 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=200)
     args = parser.parse_args()
-    bundle, other = args.out / "bundle", args.out / "other"
+    bundle, other, maps = (args.out / name for name in ("bundle", "other", "maps"))
     if not bundle.is_dir():
         # From the bundled calibration table: no images, and the same file every time.
         export_bundle(ExportConfig(model="efficientmod_xxs", out=bundle, targets=("tflite",)))
     if not other.is_dir():
-        weights = args.out / f"{OTHER_MODEL}.safetensors"
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        save_file(trained_like_state(VARIANTS[OTHER_MODEL], OTHER_CLASSES), weights)
-        export_bundle(
-            ExportConfig(
-                model=OTHER_MODEL,
-                out=other,
-                checkpoint=weights,
-                data=DataSet(
-                    few_images(args.data, args.out / "few"), classes=ClassNames(sorted=True)
-                ),
-                targets=("tflite",),
-                size=OTHER_SIZE,
-                check=False,
-            )
-        )
+        few = few_images(args.data, args.out / "few")
+        data = DataSet(few, classes=ClassNames(sorted=True))
+        export_drawn(OTHER_MODEL, OTHER_CLASSES, data, OTHER_SIZE, other)
+    if not maps.is_dir():
+        few, scenes = few_images(args.data, args.out / "few"), args.out / "scenes"
+        make_scenes(few, scenes, MAPS_SIZE, {"train": 4, "val": 2}, 0, 1)
+        # And the background.
+        export_drawn(MAPS_MODEL, OTHER_CLASSES + 1, DataSet(scenes), MAPS_SIZE, maps)
     answers = args.out / "answers"
     if not (answers / file_sha256(bundle / "manifest.json")).is_file():
         with atomic_folder(answers) as folder:
             write_answers(load_bundle(bundle), args.data, args.limit, folder)
+
+
+def export_drawn(model: str, classes: int, data: DataSet, size: int, out: Path) -> None:
+    """The .tflite files of a network with drawn weights."""
+    weights = out.parent / f"{model}.safetensors"
+    save_file(trained_like_state(get_variant(model), classes), weights)
+    export_bundle(
+        ExportConfig(
+            model=model, out=out, checkpoint=weights, data=data, targets=("tflite",), size=size,
+            check=False,
+        )
+    )  # fmt: skip
 
 
 def few_images(data: Path, out: Path) -> Path:

@@ -14,6 +14,8 @@ if (!existsSync(join(DIST, "index.html"))) throw new Error("the app isn't built;
 export const BUNDLE = join(folder, "bundle");
 /** A bundle of another variant, another class count and another size. */
 export const OTHER_BUNDLE = join(folder, "other");
+/** A bundle of a network of maps, with drawn weights. */
+export const MAPS_BUNDLE = join(folder, "maps");
 /** Images and Python's answers of BUNDLE. */
 export const FIXTURES = join(folder, "answers");
 

@@ -30,7 +30,7 @@ final class MapBundleTests: XCTestCase {
         for (old, new, word) in [
             ("[4,6]", "[4,7]", "golden runs of a.pte: 24 pixels of 28"), ("[4,6]", "[4]", "must be height and width"),
             ("[4,6]", "[0,6]", "must be height and width"), ("[4,6]", "4", "'map' has the wrong type"),
-            ("\"runs\"", "\"logits\"", "damaged"), ("\"runs\"", "\"walks\"", "golden 'runs' is missing"),
+            ("\"runs\"", "\"logits\"", "golden 'runs' is missing"),
         ] {
             XCTAssertTrue(text.contains(old), old)
             let changed = text.replacingOccurrences(of: old, with: new)
@@ -49,7 +49,7 @@ final class MapBundleTests: XCTestCase {
         XCTAssertEqual(try faults(), [nil, nil])
         engine.damage = Alteration.mirrored.make
         XCTAssertEqual(try faults().first, .pixels(.mirrored))
-        engine.damage = { PixelImage(unchecked: $0.width, $0.height, $0.rgb.map { 255 - $0 }) }
+        engine.damage = { PixelImage(unchecked: $0.width, $0.height, $0.rgb.map { _ in 0 }) }
         XCTAssertEqual(try faults().first, .runtime)
         let results = try SelfTest.run(manifest, manifest.files[0], engine, decode: decode)
         XCTAssertEqual(results[0].tolerance, 5)
