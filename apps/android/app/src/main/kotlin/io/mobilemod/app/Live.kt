@@ -23,6 +23,11 @@ class Live(
     private var provider: ProcessCameraProvider? = null
     private var wanted = false
 
+    /** Whether the picture is shown as in a mirror, as the front camera's is. */
+    @Volatile
+    var mirrored = false
+        private set
+
     /** Starts, as long as the activity is visible. */
     fun start() {
         wanted = true
@@ -50,6 +55,7 @@ class Live(
         val selector =
             listOf(CameraSelector.DEFAULT_BACK_CAMERA, CameraSelector.DEFAULT_FRONT_CAMERA).firstOrNull { provider.hasCamera(it) }
                 ?: throw IllegalStateException("there is none")
+        mirrored = selector === CameraSelector.DEFAULT_FRONT_CAMERA
         view.setScaleType(PreviewView.ScaleType.FIT_CENTER)
         val preview = Preview.Builder().build()
         preview.setSurfaceProvider(view.surfaceProvider)

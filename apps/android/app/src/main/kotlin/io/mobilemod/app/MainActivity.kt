@@ -10,6 +10,7 @@ import android.provider.Settings
 import android.view.View
 import android.widget.Button
 import android.widget.ImageView
+import android.widget.SeekBar
 import android.widget.TextView
 import androidx.activity.ComponentActivity
 import androidx.activity.result.PickVisualMediaRequest
@@ -19,6 +20,7 @@ import androidx.core.content.ContextCompat
 import io.mobilemod.core.Classification
 import io.mobilemod.core.Classifier
 import io.mobilemod.core.DecodedImage
+import io.mobilemod.core.FrameRate
 import io.mobilemod.core.Manifest
 import io.mobilemod.core.Summary
 import java.io.IOException
@@ -31,7 +33,12 @@ class MainActivity : ComponentActivity() {
     private lateinit var live: Live
     private var picked: Uri? = null
 
+    // Counts pictures and models: an answer to what is gone isn't shown.
+    @Volatile
+    private var turn = 0
+
     // Touched by the worker alone.
+    private val rate = FrameRate()
     private var classifier: Classifier? = null
 
     private val pick =
@@ -41,14 +48,17 @@ class MainActivity : ComponentActivity() {
 
     private val status get() = findViewById<TextView>(R.id.status)
     private val gallery get() = findViewById<Button>(R.id.gallery)
+    private val results get() = findViewById<ResultsView>(R.id.results)
+    private val map get() = findViewById<MapView>(R.id.map)
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.activity_main)
         store = ModelStore(this)
-        live = Live(this, findViewById(R.id.preview), worker, ::classify) { notice(getString(R.string.no_camera, it), false) }
+        live = Live(this, findViewById(R.id.preview), worker, ::watch) { notice(getString(R.string.no_camera, it), false) }
         bindButtons()
         val manifest = manifestOrNull() ?: return
+        if (manifest.map != null) bindOpacity()
         load(manifest, Controls(this, manifest) { load(manifest, it) }.choice)
         val uri = savedInstanceState?.getString(PICKED)
         if (uri != null) show(Uri.parse(uri)) else startOrAsk(savedInstanceState == null)
@@ -72,6 +82,27 @@ class MainActivity : ComponentActivity() {
         findViewById<View>(R.id.open_benchmark).setOnClickListener { startActivity(Intent(this, BenchmarkActivity::class.java)) }
     }
 
+    private fun bindOpacity() {
+        findViewById<View>(R.id.opacity_row).visibility = View.VISIBLE
+        val bar = findViewById<SeekBar>(R.id.opacity)
+        map.alpha = bar.progress / OPACITY_MAX
+        bar.setOnSeekBarChangeListener(
+            object : SeekBar.OnSeekBarChangeListener {
+                override fun onProgressChanged(
+                    bar: SeekBar,
+                    progress: Int,
+                    fromUser: Boolean,
+                ) {
+                    map.alpha = progress / OPACITY_MAX
+                }
+
+                override fun onStartTrackingTouch(bar: SeekBar) = Unit
+
+                override fun onStopTrackingTouch(bar: SeekBar) = Unit
+            },
+        )
+    }
+
     private fun manifestOrNull(): Manifest? =
         try {
             store.manifest.also { require(it.runnable(Engines.TARGETS).isNotEmpty()) { "it has no .tflite and no .pte file" } }
@@ -85,12 +116,13 @@ class MainActivity : ComponentActivity() {
         choice: Choice,
     ) {
         say(getString(R.string.loading, choice.file.file))
+        change()
         worker.execute {
             classifier?.close()
             classifier = null
             val problem =
                 try {
-                    classifier = Classifier(manifest, store.open(choice))
+                    classifier = Classifier(manifest, choice.file, store.open(choice))
                     manifest.versionWarning(choice.file.target, Engines.version(choice.file.target))
                 } catch (error: Exception) {
                     getString(R.string.model_failed, choice.file.file, error.message)
@@ -102,31 +134,58 @@ class MainActivity : ComponentActivity() {
         }
     }
 
+    /** Another picture or model: what was said of the one before goes with it. On the main thread. */
+    private fun change(): Int {
+        map.clear()
+        results.show(emptyList(), false)
+        return ++turn
+    }
+
     // On the worker.
-    private fun classify(image: DecodedImage) {
+    private fun watch(frame: DecodedImage) {
+        rate.add(System.nanoTime())
+        classify(frame, turn, live.mirrored, rate.perSecond())
+    }
+
+    // On the worker. A photo's map has smooth borders; there is no time for that between frames.
+    private fun classify(
+        image: DecodedImage,
+        asked: Int,
+        mirrored: Boolean = false,
+        framesPerSecond: Double? = null,
+    ) {
         val current = classifier ?: return
         try {
-            val found = current.classify(image)
+            val found = current.classify(image, smooth = framesPerSecond == null && picked != null)
             val latency = current.latency()
-            runOnUiThread { show(found, latency) }
+            runOnUiThread {
+                if (asked == turn) {
+                    show(found, latency, framesPerSecond)
+                    found.segmented?.let { map.show(it, mirrored) }
+                }
+            }
         } catch (error: Exception) {
-            runOnUiThread { say(error.message) }
+            runOnUiThread { if (asked == turn) say(error.message) }
         }
     }
 
     private fun show(
         found: Classification,
         latency: Summary?,
+        framesPerSecond: Double?,
     ) {
-        findViewById<ResultsView>(R.id.results).show(found.top)
+        results.show(found.top, found.segmented != null)
         if (latency == null) return
-        findViewById<TextView>(R.id.latency).text =
-            getString(R.string.latency, latency.p50, latency.p90, latency.count, found.preprocessMs)
+        val text = getString(R.string.latency, latency.p50, latency.p90, latency.count, found.preprocessMs)
+        val rate = framesPerSecond?.let { getString(R.string.frames, it) } ?: ""
+        findViewById<TextView>(R.id.latency).text = text + rate
     }
 
     private fun show(uri: Uri) {
         picked = uri
         live.stop()
+        val asked = change()
+        findViewById<ImageView>(R.id.picked).setImageBitmap(null)
         findViewById<View>(R.id.notice).visibility = View.GONE
         gallery.setText(R.string.camera)
         worker.execute {
@@ -135,10 +194,11 @@ class MainActivity : ComponentActivity() {
                 // Twice the network's longer side keeps the antialiased resize meaningful and the memory small.
                 val image = Images.decode(bytes, 2 * store.manifest.preprocess.run { maxOf(height, width) })
                 val preview = Images.preview(bytes)
-                runOnUiThread { show(preview) }
-                classify(image)
+                runOnUiThread { if (asked == turn) show(preview) }
+                rate.clear()
+                classify(image, asked)
             } catch (error: Exception) {
-                runOnUiThread { say(getString(R.string.image_failed, error.message)) }
+                runOnUiThread { if (asked == turn) say(getString(R.string.image_failed, error.message)) }
             }
         }
     }
@@ -153,6 +213,7 @@ class MainActivity : ComponentActivity() {
 
     private fun backToCamera() {
         picked = null
+        change()
         gallery.setText(R.string.gallery)
         findViewById<View>(R.id.picked).visibility = View.GONE
         findViewById<View>(R.id.preview).visibility = View.VISIBLE
@@ -202,6 +263,7 @@ class MainActivity : ComponentActivity() {
 
     private companion object {
         const val PICKED = "picked"
+        const val OPACITY_MAX = 100f
 
         fun imagesOnly(): PickVisualMediaRequest = PickVisualMediaRequest.Builder().setMediaType(PickVisualMedia.ImageOnly).build()
     }

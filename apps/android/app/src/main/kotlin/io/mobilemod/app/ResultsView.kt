@@ -8,8 +8,9 @@ import android.widget.LinearLayout
 import android.widget.ProgressBar
 import android.widget.TextView
 import io.mobilemod.core.Labelled
+import io.mobilemod.core.maps.Palette
 
-/** The best classes, a bar each. Read out as one text per class. */
+/** The best classes, or those of a map with their colours, a bar each. Read out as one text per class. */
 class ResultsView(
     context: Context,
     attributes: AttributeSet?,
@@ -20,29 +21,37 @@ class ResultsView(
         orientation = VERTICAL
     }
 
-    /** Shows [top], best first. */
-    fun show(top: List<Labelled>) {
+    /** Shows [top], best first. [colours]: with those of a map. */
+    fun show(
+        top: List<Labelled>,
+        colours: Boolean,
+    ) {
         while (rows.size > top.size) removeView(rows.removeAt(rows.size - 1))
         while (rows.size < top.size) {
             val row = LayoutInflater.from(context).inflate(R.layout.result_row, this, false)
             rows.add(row)
             addView(row)
         }
-        top.forEachIndexed { i, one -> bind(rows[i], one) }
+        top.forEachIndexed { i, one -> bind(rows[i], one, colours) }
     }
 
     private fun bind(
         row: View,
         one: Labelled,
+        colours: Boolean,
     ) {
-        val percent = 100 * one.probability
+        val percent = 100 * one.share
+        val swatch = row.findViewById<View>(R.id.swatch)
+        swatch.visibility = if (colours) VISIBLE else GONE
+        if (colours) swatch.setBackgroundColor(OPAQUE or Palette.colour(one.index))
         row.findViewById<TextView>(R.id.label).text = one.label
         row.findViewById<TextView>(R.id.share_text).text = context.getString(R.string.percent, percent)
-        row.findViewById<ProgressBar>(R.id.bar).progress = (MAX * one.probability).toInt()
+        row.findViewById<ProgressBar>(R.id.bar).progress = (MAX * one.share).toInt()
         row.contentDescription = context.getString(R.string.result, one.label, percent)
     }
 
     private companion object {
         const val MAX = 1000
+        const val OPAQUE = 0xff shl 24
     }
 }

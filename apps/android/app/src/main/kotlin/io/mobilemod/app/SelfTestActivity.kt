@@ -67,13 +67,33 @@ class SelfTestActivity : ComponentActivity() {
 
     private fun describe(result: GoldenResult): String =
         when (result.fault) {
-            Fault.NONE -> getString(R.string.passed, result.image, result.difference, result.tolerance)
-            Fault.COLOR_ORDER -> getString(R.string.failed_color, result.image)
-            Fault.NOT_NORMALIZED -> getString(R.string.failed_normalized, result.image)
-            Fault.NOT_SCALED -> getString(R.string.failed_scaled, result.image)
-            Fault.TRANSPOSED -> getString(R.string.failed_transposed, result.image)
-            Fault.RUNTIME -> getString(R.string.failed_runtime, result.image, result.difference, result.tolerance)
+            Fault.NONE -> {
+                getString(if (ofMaps) R.string.passed_map else R.string.passed, result.image, result.difference, result.tolerance)
+            }
+
+            Fault.COLOR_ORDER -> {
+                getString(R.string.failed_color, result.image)
+            }
+
+            Fault.NOT_NORMALIZED -> {
+                getString(R.string.failed_normalized, result.image)
+            }
+
+            Fault.NOT_SCALED -> {
+                getString(R.string.failed_scaled, result.image)
+            }
+
+            Fault.TRANSPOSED -> {
+                getString(R.string.failed_transposed, result.image)
+            }
+
+            Fault.RUNTIME -> {
+                val text = if (ofMaps) R.string.failed_runtime_map else R.string.failed_runtime
+                getString(text, result.image, result.difference, result.tolerance)
+            }
         }
+
+    private val ofMaps get() = store.manifest.map != null
 
     /** A line; green for passed, red for failed, plain as a heading. */
     private fun show(
