@@ -7,6 +7,12 @@ struct JobRequest: Identifiable {
     let id: String
 }
 
+/// A picture that is looked at: the camera's, or a photo by its number.
+enum Source: Equatable, Sendable {
+    case camera
+    case photo(Int)
+}
+
 /// What the app shows and what it runs on.
 @MainActor @Observable
 final class AppModel {
@@ -20,6 +26,9 @@ final class AppModel {
     private(set) var phase: Phase = .loading
     private(set) var answer: Answer?
     private(set) var latency: LatencySummary?
+    private(set) var framesPerSecond: Double?
+    /// How strong a map's colours are over the picture.
+    var opacity = 0.6
     var file: Manifest.ModelFile? { didSet { if file != oldValue { reload() } } }
     var units: ComputeUnits = .all { didSet { if units != oldValue { reload() } } }
     var threads = 1 { didSet { if threads != oldValue { reload() } } }
@@ -29,6 +38,10 @@ final class AppModel {
     let classifier = Classifier()
     let phone = Phone(battery: Battery())
     private var window = RollingWindow()
+    private var rate = FrameRate()
+    private var source: Source?
+    private var photos = 0
+    private var generation = 0
     private var loading: Task<Void, Never>?
 
     func start() {
@@ -59,9 +72,29 @@ final class AppModel {
         job = JobRequest(id: at + 1 < arguments.count ? arguments[at + 1] : "")
     }
 
-    /// Shows the answer to a photo or a frame.
-    func show(_ answer: Answer) {
+    /// Another picture: what was said of the one before goes with it.
+    func look(at source: Source?) {
+        self.source = source
+        answer = nil
+        rate.clear()
+        framesPerSecond = nil
+    }
+
+    /// As `look`, at a photo with a number of its own.
+    func lookAtPhoto() -> Source {
+        photos += 1
+        look(at: .photo(photos))
+        return .photo(photos)
+    }
+
+    /// Shows the answer to a photo or a frame, if picture and model still are.
+    func show(_ answer: Answer, of source: Source) {
+        guard source == self.source, answer.generation == generation else { return }
         self.answer = answer
+        if source == .camera {
+            rate.add(Clock.seconds())
+            framesPerSecond = rate.perSecond
+        }
         window.add(answer.inferenceMs)
         latency = window.summary
     }
@@ -89,7 +122,7 @@ final class AppModel {
     func unload() async {
         loading?.cancel()
         await loading?.value
-        await classifier.use(nil, nil)
+        await classifier.use(nil)
     }
 
     /// Loads the chosen file anew. While a job is open nothing is: two models at once would spoil the
@@ -99,17 +132,18 @@ final class AppModel {
         phase = .loading
         answer = nil
         latency = nil
+        generation = 0
         window.clear()
         let before = loading
         before?.cancel()
         loading = Task {
             await before?.value
             if Task.isCancelled { return }
-            await classifier.use(nil, nil)
+            await classifier.use(nil)
             do {
                 let engine = try await freshEngine()
                 if Task.isCancelled { return }
-                await classifier.use(engine, bundle?.manifest.preprocess)
+                generation = await classifier.use(engine, bundle?.manifest, target: file?.target ?? "")
                 phase = .ready
             } catch {
                 phase = .failed(error.localizedDescription)

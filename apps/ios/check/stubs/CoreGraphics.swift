@@ -36,8 +36,23 @@ public struct CGBitmapInfo: OptionSet, Sendable {
 }
 
 // swift
+public final class CGDataProvider {
+    // = CGDataProviderCreateWithCFData
+    public init?(data: CFData) { nil }
+}
+
+// = CGColorRenderingIntent.kCGRenderingIntentDefault
+public enum CGColorRenderingIntent { case defaultIntent }
+
+// swift
 public final class CGImage {
     init() {}
+    // = CGImageCreate
+    public init?(
+        width: Int, height: Int, bitsPerComponent: Int, bitsPerPixel: Int, bytesPerRow: Int,
+        space: CGColorSpace, bitmapInfo: CGBitmapInfo, provider: CGDataProvider,
+        decode: UnsafePointer<CGFloat>?, shouldInterpolate: Bool, intent: CGColorRenderingIntent
+    ) { nil }
     // = CGImageGetColorSpace
     public var colorSpace: CGColorSpace? { fatalError() }
     // = CGImageGetAlphaInfo

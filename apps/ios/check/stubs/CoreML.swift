@@ -50,6 +50,14 @@ public class MLModelDescription: NSObject {
     public var outputDescriptionsByName: [String: MLFeatureDescription] { fatalError() }
 }
 
+// swift
+public struct MLShapedArray<Scalar> {
+    // swift
+    public init(converting array: MLMultiArray) {}
+    // swift
+    public var scalars: [Scalar] { fatalError() }
+}
+
 // = MLMultiArray
 public class MLMultiArray: NSObject {
     // = MLMultiArray.initWithShapeDataTypeError

@@ -111,7 +111,9 @@ public struct Font: Sendable {
     public func monospaced() -> Font { self }
 }
 public struct HierarchicalShapeStyle: ShapeStyle {}
-public struct Color: ShapeStyle {}
+public struct Color: ShapeStyle, Primitive {
+    public init(red: Double, green: Double, blue: Double) {}
+}
 public protocol ShapeStyle {}
 extension ShapeStyle where Self == Color {
     public static var red: Color { fatalError() }
@@ -132,6 +134,8 @@ public struct Label<Title: View, Icon: View>: Primitive {}
 public struct Image: Primitive {
     public init(uiImage: UIImage) {}
     public func resizable() -> Image { self }
+    public func interpolation(_ interpolation: Interpolation) -> Image { self }
+    public enum Interpolation { case none }
 }
 extension Label where Title == Text, Icon == Image {
     public init(_ key: LocalizedStringKey, systemImage: String) {}
@@ -152,6 +156,16 @@ public struct ScrollView<Content: View>: Primitive { public init(@ViewBuilder co
 public struct List<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
 public struct Form<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
 public struct TabView<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
+@MainActor public struct GeometryProxy { public var size: CGSize { fatalError() } }
+public struct GeometryReader<Content: View>: Primitive {
+    public init(@ViewBuilder content: @escaping (GeometryProxy) -> Content) {}
+}
+public struct Slider<Label: View, ValueLabel: View>: Primitive {
+    public init<V: BinaryFloatingPoint>(
+        value: Binding<V>, in bounds: ClosedRange<V>, @ViewBuilder label: () -> Label,
+        @ViewBuilder minimumValueLabel: () -> ValueLabel, @ViewBuilder maximumValueLabel: () -> ValueLabel
+    ) where V.Stride: BinaryFloatingPoint {}
+}
 public struct Spacer: Primitive { public init() {} }
 
 public struct Section<Header: View, Content: View, Footer: View>: Primitive {}
@@ -247,6 +261,13 @@ extension View {
     public func padding(_ length: CGFloat) -> some View { ModifiedView() }
     public func padding() -> some View { ModifiedView() }
     public func frame(maxWidth: CGFloat? = nil, maxHeight: CGFloat? = nil, alignment: Alignment = .center) -> some View { ModifiedView() }
+    public func frame(width: CGFloat? = nil, height: CGFloat? = nil, alignment: Alignment = .center) -> some View { ModifiedView() }
+    public func position(x: CGFloat = 0, y: CGFloat = 0) -> some View { ModifiedView() }
+    public func clipped() -> some View { ModifiedView() }
+    public func opacity(_ opacity: Double) -> some View { ModifiedView() }
+    public func overlay<V: View>(alignment: Alignment = .center, @ViewBuilder content: () -> V) -> some View { ModifiedView() }
+    public func allowsHitTesting(_ enabled: Bool) -> some View { ModifiedView() }
+    public func accessibilityHidden(_ hidden: Bool) -> some View { ModifiedView() }
     public func font(_ font: Font?) -> some View { ModifiedView() }
     public func monospacedDigit() -> some View { ModifiedView() }
     public func foregroundStyle<S: ShapeStyle>(_ style: S) -> some View { ModifiedView() }

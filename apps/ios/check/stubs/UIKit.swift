@@ -1,4 +1,5 @@
 import AVFoundation
+@_exported import CoreGraphics
 import Foundation
 
 // = UIView
@@ -15,6 +16,8 @@ import Foundation
 public class UIImage: NSObject, @unchecked Sendable {
     // = UIImage.initWithData
     public init?(data: Data) {}
+    // = UIImage.initWithCGImage
+    public init(cgImage: CGImage) {}
 }
 
 // = UIDevice

@@ -131,7 +131,8 @@ export class LookView implements View {
 
   private async startCamera(other: boolean): Promise<void> {
     this.complain(null);
-    this.change();
+    // A photo keeps its answer until there is a camera's picture.
+    if (this.camera.running) this.change();
     try {
       await this.camera.start(other);
     } catch (error) {

@@ -1,11 +1,18 @@
 import Foundation
 import MobilemodCore
 
-/// What a model says of an image, and how long it took.
+/// A class with its share of all, 0…1: its probability, or its part of a map's pixels.
+struct ClassShare: Sendable {
+    let classIndex: Int
+    let share: Double
+}
+
+/// What a model says of an image, and how long it took: the best classes, or all of a map.
 struct Answer: Sendable {
-    let top: [Ranked]
-    /// Of `top`'s classes, 0…1.
-    let probabilities: [Double]
+    let shares: [ClassShare]
+    let segmented: Segmented?
+    /// Counts models, as `Classifier.use` does.
+    let generation: Int
     let preprocessMs: Double
     let inferenceMs: Double
 }
@@ -15,38 +22,53 @@ struct Answer: Sendable {
 final class Classifier: @unchecked Sendable {
     let queue = DispatchQueue(label: "io.mobilemod.classifier", qos: .userInitiated)
     private var engine: Engine?
-    private var preprocess: Preprocess?
+    private var manifest: Manifest?
+    private var target = ""
+    private var generation = 0
 
-    /// Replaces the model; nil unloads it, so that a large one is gone before the next comes.
-    func use(_ engine: Engine?, _ preprocess: Preprocess?) async {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+    /// Replaces the model by a file of `target`; nil unloads it, so that a large one is gone before the
+    /// next comes. The number that answers of it will have.
+    @discardableResult
+    func use(_ engine: Engine?, _ manifest: Manifest? = nil, target: String = "") async -> Int {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Int, Never>) in
             queue.async {
                 self.engine = engine
-                self.preprocess = preprocess
-                continuation.resume()
+                self.manifest = manifest
+                self.target = target
+                self.generation += 1
+                continuation.resume(returning: self.generation)
             }
         }
     }
 
-    /// Throws what the engine throws; nil while no model is loaded.
+    /// A photo's map has smooth borders. Throws what the engine throws; nil while no model is loaded.
     func classify(_ image: PixelImage) async throws -> Answer? {
-        try await run { try self.classifyOnQueue(image) }
+        try await run { try self.classifyOnQueue(image, smooth: true) }
     }
 
-    /// As `classify`; to be called on `queue`.
-    func classifyOnQueue(_ image: PixelImage) throws -> Answer? {
-        guard let engine, let preprocess else { return nil }
+    /// As `classify`; to be called on `queue`. smooth: at the size of the network's input.
+    func classifyOnQueue(_ image: PixelImage, smooth: Bool) throws -> Answer? {
+        guard let engine, let manifest else { return nil }
+        let preprocess = manifest.preprocess
         let began = Clock.seconds()
         try engine.prepare(preprocess.pixels(image))
         let prepared = Clock.seconds()
-        let logits = try engine.run()
+        let output = try engine.run()
         let ended = Clock.seconds()
-        let top = Logits.top(logits, 5)
-        let all = Logits.softmax(logits)
+        let segmented = try manifest.scores(output, target).map { scores in
+            let size = MapSize(height: preprocess.size.height, width: preprocess.size.width)
+            return Segmented(smooth ? scores.smoothMap(size) : scores.map(), of: image, preprocess)
+        }
+        let shares = segmented?.map.shares().map { ClassShare(classIndex: $0.code, share: $0.share) }
         return Answer(
-            top: top, probabilities: top.map { all[$0.classIndex] },
+            shares: shares ?? best(output), segmented: segmented, generation: generation,
             preprocessMs: 1e3 * (prepared - began), inferenceMs: 1e3 * (ended - prepared)
         )
+    }
+
+    private func best(_ logits: [Float]) -> [ClassShare] {
+        let all = Logits.softmax(logits)
+        return Logits.top(logits, 5).map { ClassShare(classIndex: $0.classIndex, share: all[$0.classIndex]) }
     }
 
     /// Work with the engine on `queue`; nil while no model is loaded.

@@ -3,7 +3,7 @@ import CoreVideo
 import Foundation
 import MobilemodCore
 
-/// A compiled Core ML model: an image or a float32 (1, 3, H, W) in, logits out. What its edges are
+/// A compiled Core ML model: an image or a float32 (1, 3, H, W) in, logits or a map's scores out. What its edges are
 /// called and which they are comes from the model's own description.
 final class CoreMLEngine: Engine, @unchecked Sendable {
     let runtime: String
@@ -19,7 +19,7 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
     private var features: MLFeatureProvider?
 
     /// compiled: a `.mlmodelc`. Throws what Core ML throws, and `BadInput` for a model with other edges.
-    init(compiled url: URL, units: ComputeUnits, preprocess: Preprocess, classes: Int) throws {
+    init(compiled url: URL, units: ComputeUnits, preprocess: Preprocess, outputs: Int) throws {
         let configuration = MLModelConfiguration()
         configuration.computeUnits = units.value
         model = try MLModel(contentsOf: url, configuration: configuration)
@@ -29,8 +29,8 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
         else { throw BadInput("the model takes neither an image nor an array") }
         // Probabilities and logits may both be there; logits are the array output.
         guard let output = description.outputDescriptionsByName.values.first(where: {
-            $0.multiArrayConstraint.map { $0.shape.map(\.intValue).reduce(1, *) } == classes
-        }) else { throw BadInput("the model has no array output of \(classes) logits") }
+            $0.multiArrayConstraint.map { $0.shape.map(\.intValue).reduce(1, *) } == outputs
+        }) else { throw BadInput("the model has no array output of \(outputs) values") }
         inputName = input.name
         takesImage = input.type == .image
         outputName = output.name
@@ -72,7 +72,8 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
         guard let features else { throw BadInput("no input was prepared") }
         guard let array = try model.prediction(from: features).featureValue(for: outputName)?.multiArrayValue
         else { throw BadInput("the model gave no '\(outputName)'") }
-        return (0..<array.count).map { array[$0].floatValue }
+        // A map's values are millions, too many to be boxed one by one.
+        return MLShapedArray<Float>(converting: array).scalars
     }
 }
 

@@ -39,7 +39,7 @@ enum EngineLoader {
             }
             let compiled = try await CompiledModels.compiled(url, sha256: sha256)
             return try CoreMLEngine(
-                compiled: compiled, units: units, preprocess: manifest.preprocess, classes: manifest.classCount
+                compiled: compiled, units: units, preprocess: manifest.preprocess, outputs: manifest.outputCount
             )
         case "executorch":
             #if canImport(ExecuTorch)

@@ -1,7 +1,7 @@
 import MobilemodCore
 import SwiftUI
 
-/// What the camera sees, classified as it runs.
+/// What the camera sees, and what the model says of it as it runs.
 struct LiveView: View {
     @Environment(AppModel.self) private var model
     @Environment(\.openURL) private var openURL
@@ -16,6 +16,11 @@ struct LiveView: View {
                     CameraPreview(session: feed.session)
                         .accessibilityLabel("Camera picture")
                         .accessibilityAddTraits(.isImage)
+                        .overlay {
+                            if let segmented = model.answer?.segmented {
+                                MapOverlay(segmented: segmented, fills: true, opacity: model.opacity)
+                            }
+                        }
                 }
             case .denied?: denied
             case .noCamera?: ContentUnavailableView("No camera here", systemImage: "camera.fill",
@@ -25,6 +30,7 @@ struct LiveView: View {
             ScrollView { ResultList() }.frame(maxHeight: 300)
         }
         .task {
+            model.look(at: .camera)
             access = await CameraFeed.access()
             guard access == .allowed else { return }
             let feed = self.feed ?? makeFeed()
@@ -55,10 +61,10 @@ struct LiveView: View {
         let classifier = model.classifier
         let feed = CameraFeed(frames: classifier.queue)
         feed.onFrame = { image in
-            let result = Result { try classifier.classifyOnQueue(image) }
+            let result = Result { try classifier.classifyOnQueue(image, smooth: false) }
             Task { @MainActor in
                 switch result {
-                case .success(let answer?): model.show(answer)
+                case .success(let answer?): model.show(answer, of: .camera)
                 case .success(nil): break
                 case .failure(let error): model.show(error)
                 }

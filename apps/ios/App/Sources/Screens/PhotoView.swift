@@ -7,6 +7,7 @@ struct PhotoView: View {
     @Environment(AppModel.self) private var model
     @State private var item: PhotosPickerItem?
     @State private var shown: UIImage?
+    @State private var pixels: PixelImage?
     @State private var fault: String?
 
     var body: some View {
@@ -16,8 +17,13 @@ struct PhotoView: View {
                     Image(uiImage: shown)
                         .resizable()
                         .scaledToFit()
-                        .frame(maxHeight: 360)
                         .accessibilityLabel("Chosen photo")
+                        .overlay {
+                            if let segmented = model.answer?.segmented {
+                                MapOverlay(segmented: segmented, fills: false, opacity: model.opacity)
+                            }
+                        }
+                        .frame(maxHeight: 360)
                 }
                 PhotosPicker(selection: $item, matching: .images) {
                     Label("Choose a photo", systemImage: "photo.on.rectangle")
@@ -30,19 +36,40 @@ struct PhotoView: View {
         }
         .onChange(of: item) { _, chosen in
             guard let chosen else { return }
-            Task { await classify(chosen) }
+            Task { await open(chosen) }
+        }
+        // Anew where another screen was looked at, or with another file.
+        .task { await look() }
+        .onChange(of: model.phase) { _, phase in
+            if phase == .ready { Task { await look() } }
         }
     }
 
-    private func classify(_ chosen: PhotosPickerItem) async {
+    private func open(_ chosen: PhotosPickerItem) async {
         fault = nil
+        pixels = nil
+        shown = nil
+        model.look(at: nil)
         do {
             guard let data = try await chosen.loadTransferable(type: Data.self) else {
                 throw BadInput("The photo can't be read.")
             }
+            if chosen != item { return }
             shown = UIImage(data: data)
             let image = try await Task.detached { try ImageDecoder.decode(data) }.value
-            if let answer = try await model.classifier.classify(image) { model.show(answer) }
+            if chosen != item { return }
+            pixels = image
+            await look()
+        } catch {
+            if chosen == item { fault = error.localizedDescription }
+        }
+    }
+
+    private func look() async {
+        guard let pixels else { return model.look(at: nil) }
+        let source = model.lookAtPhoto()
+        do {
+            if let answer = try await model.classifier.classify(pixels) { model.show(answer, of: source) }
         } catch {
             fault = error.localizedDescription
         }

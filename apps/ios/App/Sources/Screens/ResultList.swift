@@ -1,12 +1,13 @@
 import MobilemodCore
 import SwiftUI
 
-/// The best classes with their bars, and latency as it is now.
+/// The best classes, or a map's with their colours, each with its bar, and latency as it is now.
 struct ResultList: View {
     @Environment(AppModel.self) private var model
 
     var body: some View {
         VStack(alignment: .leading, spacing: 8) {
+            OpacitySlider()
             switch model.phase {
             case .loading: ProgressView("Loading the model")
             case .failed(let message): Fault(message)
@@ -15,7 +16,7 @@ struct ResultList: View {
             if let latency = model.latency, let answer = model.answer {
                 Text("""
                     p50 \(latency.p50, specifier: "%.1f") ms, p90 \(latency.p90, specifier: "%.1f") ms, \
-                    preprocessing \(answer.preprocessMs, specifier: "%.1f") ms
+                    preprocessing \(answer.preprocessMs, specifier: "%.1f") ms\(frames)
                     """)
                     .font(.footnote)
                     .monospacedDigit()
@@ -31,10 +32,19 @@ struct ResultList: View {
         .padding()
     }
 
+    private var frames: String {
+        guard let rate = model.framesPerSecond else { return "" }
+        return ", \(rate.formatted(.number.precision(.fractionLength(1)))) frames/s"
+    }
+
     @ViewBuilder private var rows: some View {
         if let answer = model.answer, let manifest = model.bundle?.manifest {
-            ForEach(Array(answer.top.enumerated()), id: \.element.classIndex) { position, ranked in
-                ResultRow(label: manifest.label(ranked.classIndex), probability: answer.probabilities[position])
+            if answer.shares.isEmpty { Fault("No answer: the model gave a value that is no number.") }
+            ForEach(answer.shares, id: \.classIndex) { one in
+                ResultRow(
+                    label: manifest.label(one.classIndex), share: one.share,
+                    colour: answer.segmented == nil ? nil : Palette.colour(one.classIndex)
+                )
             }
         } else {
             Text("Point the camera at something, or choose a photo.").foregroundStyle(.secondary)
@@ -45,22 +55,30 @@ struct ResultList: View {
 /// One class: its name, its share as a bar and in figures.
 struct ResultRow: View {
     let label: String
-    let probability: Double
+    let share: Double
+    /// Red, green and blue of the class over the picture.
+    var colour: [UInt8]?
 
     var body: some View {
         VStack(alignment: .leading, spacing: 2) {
             HStack {
+                if let colour { swatch(colour) }
                 Text(label).font(.body)
                 Spacer()
-                Text(probability, format: .percent.precision(.fractionLength(1)))
+                Text(share, format: .percent.precision(.fractionLength(1)))
                     .font(.body)
                     .monospacedDigit()
             }
-            ProgressView(value: min(max(probability, 0), 1))
+            ProgressView(value: min(max(share, 0), 1))
         }
         .accessibilityElement(children: .ignore)
         .accessibilityLabel(label)
-        .accessibilityValue(Text(probability, format: .percent.precision(.fractionLength(1))))
+        .accessibilityValue(Text(share, format: .percent.precision(.fractionLength(1))))
+    }
+
+    private func swatch(_ colour: [UInt8]) -> some View {
+        Color(red: Double(colour[0]) / 255, green: Double(colour[1]) / 255, blue: Double(colour[2]) / 255)
+            .frame(width: 14, height: 14)
     }
 }
 

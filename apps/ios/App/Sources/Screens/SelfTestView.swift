@@ -23,7 +23,9 @@ struct SelfTestView: View {
             }
             if !results.isEmpty {
                 Section(results.allSatisfy(\.passed) ? "All passed" : "Failed") {
-                    ForEach(results, id: \.image) { SelfTestRow(result: $0) }
+                    ForEach(results, id: \.image) {
+                        SelfTestRow(result: $0, ofMaps: model.bundle?.manifest.map != nil)
+                    }
                 }
             }
         }
@@ -72,6 +74,7 @@ private struct PreprocessingRow: View {
 
 private struct SelfTestRow: View {
     let result: SelfTest.Result
+    let ofMaps: Bool
 
     var body: some View {
         VStack(alignment: .leading) {
@@ -80,20 +83,30 @@ private struct SelfTestRow: View {
             } else {
                 Label(result.image, systemImage: "checkmark.circle").foregroundStyle(.green)
             }
-            Text("""
-                Largest difference \(result.largestDifference, specifier: "%.4f"), \
-                allowed \(result.tolerance, specifier: "%.4f")
-                """)
+            difference
                 .font(.footnote)
                 .foregroundStyle(.secondary)
         }
         .accessibilityElement(children: .combine)
     }
 
+    private var difference: Text {
+        if ofMaps {
+            return Text("""
+                \(result.largestDifference, specifier: "%.2f") % of the pixels differ, \
+                allowed \(result.tolerance, specifier: "%.0f") %
+                """)
+        }
+        return Text("""
+            Largest difference \(result.largestDifference, specifier: "%.4f"), \
+            allowed \(result.tolerance, specifier: "%.4f")
+            """)
+    }
+
     private func text(_ fault: SelfTest.Fault) -> String {
         switch fault {
         case .pixels(let alteration): return "\(alteration.text) on the way to the model"
-        case .runtime: return "the runtime gives other logits than at export"
+        case .runtime: return "the runtime gives another answer than at export"
         }
     }
 }

@@ -30,7 +30,9 @@ import java.util.concurrent.Executors
 class MainActivity : ComponentActivity() {
     private val worker = Executors.newSingleThreadExecutor()
     private lateinit var store: ModelStore
-    private lateinit var live: Live
+    private lateinit var camera: Live
+
+    @Volatile
     private var picked: Uri? = null
 
     // Counts pictures and models: an answer to what is gone isn't shown.
@@ -55,7 +57,7 @@ class MainActivity : ComponentActivity() {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.activity_main)
         store = ModelStore(this)
-        live = Live(this, findViewById(R.id.preview), worker, ::watch) { notice(getString(R.string.no_camera, it), false) }
+        camera = Live(this, findViewById(R.id.preview), worker, ::watch) { notice(getString(R.string.no_camera, it), false) }
         bindButtons()
         val manifest = manifestOrNull() ?: return
         if (manifest.map != null) bindOpacity()
@@ -129,6 +131,7 @@ class MainActivity : ComponentActivity() {
                 }
             runOnUiThread {
                 say(problem)
+                change()
                 picked?.let(::show)
             }
         }
@@ -143,21 +146,25 @@ class MainActivity : ComponentActivity() {
 
     // On the worker.
     private fun watch(frame: DecodedImage) {
+        val asked = turn
+        // A frame may have waited while an image was picked.
+        if (picked != null) return
         rate.add(System.nanoTime())
-        classify(frame, turn, live.mirrored, rate.perSecond())
+        classify(frame, asked, live = true)
     }
 
     // On the worker. A photo's map has smooth borders; there is no time for that between frames.
     private fun classify(
         image: DecodedImage,
         asked: Int,
-        mirrored: Boolean = false,
-        framesPerSecond: Double? = null,
+        live: Boolean,
     ) {
         val current = classifier ?: return
         try {
-            val found = current.classify(image, smooth = framesPerSecond == null && picked != null)
+            val found = current.classify(image, smooth = !live)
             val latency = current.latency()
+            val framesPerSecond = rate.perSecond()
+            val mirrored = live && camera.mirrored
             runOnUiThread {
                 if (asked == turn) {
                     show(found, latency, framesPerSecond)
@@ -183,7 +190,7 @@ class MainActivity : ComponentActivity() {
 
     private fun show(uri: Uri) {
         picked = uri
-        live.stop()
+        camera.stop()
         val asked = change()
         findViewById<ImageView>(R.id.picked).setImageBitmap(null)
         findViewById<View>(R.id.notice).visibility = View.GONE
@@ -196,7 +203,7 @@ class MainActivity : ComponentActivity() {
                 val preview = Images.preview(bytes)
                 runOnUiThread { if (asked == turn) show(preview) }
                 rate.clear()
-                classify(image, asked)
+                classify(image, asked, live = false)
             } catch (error: Exception) {
                 runOnUiThread { if (asked == turn) say(getString(R.string.image_failed, error.message)) }
             }
@@ -230,7 +237,7 @@ class MainActivity : ComponentActivity() {
 
     private fun startCamera() {
         findViewById<View>(R.id.notice).visibility = View.GONE
-        if (picked == null) live.start()
+        if (picked == null) camera.start()
     }
 
     /** After a second refusal Android asks no more: then only its settings help. */
