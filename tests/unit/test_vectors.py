@@ -37,7 +37,9 @@ def test_vectors_are_current(made, name):
     assert json.loads((FOLDER / name).read_text("utf-8")) == json.loads(made[name])
 
 
-@pytest.mark.parametrize("case", segments.contents()["enlarged"], ids=lambda c: str(c["map"]["height"]))
+@pytest.mark.parametrize(
+    "case", segments.contents()["enlarged"], ids=lambda c: str(c["map"]["height"])
+)
 def test_enlarged_scores_are_those_of_torch(case):
     shape = (case["classes"], case["height"], case["width"])
     size = (case["map"]["height"], case["map"]["width"])

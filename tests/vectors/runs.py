@@ -71,7 +71,7 @@ def manifest() -> bytes:
     values = {
         "schema": "mobilemod/manifest/1", "model": "a", "num_classes": CLASSES,
         "labels": [{"id": f"n{c}", "label": f"class {c}"} for c in range(CLASSES)],
-        "preprocess": preprocess, "tools": {},
+        "preprocess": preprocess, "tools": {}, "recipe": {"name": "cpu", "file": "recipe.json"},
         "files": [{"file": name, **model(name)} for name in names],
         "golden": [{"image": path, "logits": dict.fromkeys(names, LOGITS)} for path in GOLDEN],
     }  # fmt: skip

@@ -1,4 +1,5 @@
 /** What devices of tests have in common: nothing to tell of themselves, and a clock of their own. */
+import type { Manifest } from "../../src/core/manifest";
 import type { Values } from "../../src/core/protocol";
 import type { Device, Session } from "../../src/core/runner";
 
@@ -14,7 +15,7 @@ export abstract class QuietDevice implements Device {
     return {};
   }
 
-  begin(): void {
+  begin(_: Manifest): void {
     // Nothing of the manifest is needed here.
   }
 

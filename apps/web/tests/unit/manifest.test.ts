@@ -5,22 +5,24 @@ import { fromRuns } from "../../src/core/maps/runs";
 import { checkMap } from "../../src/core/selftest";
 import { vectors } from "./vectors";
 
-const { files } = vectors<{ files: Record<string, string> }>("runs.json");
-const text = (name: string): string => Buffer.from(files[name]!, "base64").toString();
-const OF_MAPS = text("manifest-of-maps.json");
+function text(name: string): string {
+  const { files } = vectors<{ files: Record<string, string> }>(name);
+  return Buffer.from(files["manifest.json"]!, "base64").toString();
+}
+const OF_MAPS = text("maps_runs.json");
 
 test("a manifest says whether answers are maps", () => {
-  expect(parseManifest(text("manifest.json")).map).toBeNull();
+  expect(parseManifest(text("runs.json")).map).toBeNull();
   const { map, golden } = parseManifest(OF_MAPS);
-  expect(map).toEqual({ height: 2, width: 3 });
-  expect(fromRuns(golden[0]!.answers["a_int8.tflite"]!, map!).codes).toHaveLength(6);
+  expect(map).toEqual({ height: 2, width: 4 });
+  expect(fromRuns(golden[0]!.answers["a_int8.tflite"]!, map!).codes).toHaveLength(8);
 });
 
 test.each([
-  ["[2, 3]", "[2, 4]", "6 pixels of 8"],
-  ["[2, 3]", "[0, 3]", "map [0,3]: must be height and width"],
-  ["[2, 3]", "[2]", "map [2]: must be height and width"],
-  ["[2, 3]", "7", "map is missing or no list"],
+  ["[2, 4]", "[2, 5]", "8 pixels of 10"],
+  ["[2, 4]", "[0, 3]", "map [0,3]: must be height and width"],
+  ["[2, 4]", "[2]", "map [2]: must be height and width"],
+  ["[2, 4]", "7", "map is missing or no list"],
   ['"runs"', '"logits"', "golden[0].runs is missing"],
 ])("a manifest of maps with %s as %s is refused", (from, to, message) => {
   expect(OF_MAPS).toContain(from);

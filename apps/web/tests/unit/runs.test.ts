@@ -1,6 +1,7 @@
 /** Jobs with scripted models: lines and inferences are those that every runner must give. */
 import { expect, test } from "vitest";
 import { Unavailable } from "../../src/core/errors";
+import type { Manifest } from "../../src/core/manifest";
 import { parseJob, Progress, type Configuration, type Job } from "../../src/core/job";
 import { decodeLine, LineWriter, type Values } from "../../src/core/protocol";
 import { runJob, UnreadableImage, type Answer, type Session, type Times } from "../../src/core/runner";
@@ -32,13 +33,22 @@ interface Runs {
   cases: Case[];
 }
 
-const { files, shades, cases } = vectors<Runs>("runs.json");
+/** Of networks of logits, and of maps. */
+const KINDS = ["runs.json", "maps_runs.json"].map((name) => vectors<Runs>(name));
 const GREY = 128;
 const KEPT = [
   "type", "configuration", "phase", "image", "source", "cold", "first", "where", "fatal", "answered", "timed", "errors",
 ];
 const bytesOf = (base64: string): Uint8Array => new Uint8Array(Buffer.from(base64, "base64"));
-const shadeOf = new Map(Object.entries(shades).map(([path, shade]) => [files[path]!, shade]));
+const shadeOf = new Map(
+  KINDS.flatMap(({ files, shades }) => Object.entries(shades).map(([path, shade]) => [files[path]!, shade] as const)),
+);
+
+/** Scores class by class, as a .tflite file has them: with the classes last. */
+function classesLast(values: Float32Array, classes: number): Float32Array {
+  const pixels = values.length / classes;
+  return values.map((_, i) => values[(i % classes) * pixels + Math.floor(i / classes)]!);
+}
 
 /** The grey of an image; throws for what is no image. */
 function decode(encoded: Uint8Array): number {
@@ -56,6 +66,7 @@ class ScriptedDevice extends QuietDevice {
   constructor(
     private readonly job: Job,
     private readonly one: Case,
+    private readonly files: Record<string, string>,
   ) {
     super();
     this.loads = one.engines.map(() => 0);
@@ -63,7 +74,13 @@ class ScriptedDevice extends QuietDevice {
   }
 
   async read(path: string): Promise<Uint8Array> {
-    return bytesOf(this.one.changed[path] ?? files[path]!);
+    return bytesOf(this.one.changed[path] ?? this.files[path]!);
+  }
+
+  private manifest: Manifest | null = null;
+
+  override begin(manifest: Manifest): void {
+    this.manifest = manifest;
   }
 
   async load(_: Uint8Array, configuration: Configuration, first: Uint8Array | null): Promise<Session> {
@@ -86,7 +103,9 @@ class ScriptedDevice extends QuietDevice {
       if (script.fails.some(([a, b]) => a <= call && call <= (b ?? Infinity))) throw new Error("failed");
       const inferenceMs = script.ms[Math.min(since++, script.ms.length - 1)]!;
       this.clock += inferenceMs / 1000;
-      return { inferenceMs, logits: Float32Array.from(script.logits, (v) => v ?? NaN) };
+      const numbers = Float32Array.from(script.logits, (v) => v ?? NaN);
+      const { map, labels } = this.manifest!;
+      return { inferenceMs, logits: map === null ? numbers : classesLast(numbers, labels.length) };
     };
     const time = async (runs: number): Promise<Times> => {
       const ms: number[] = [];
@@ -137,9 +156,11 @@ function skeleton(line: Values): Values {
   return found;
 }
 
-test.each(cases.map((one) => [one.name, one] as const))("%s", async (_, one) => {
+const ALL = KINDS.flatMap(({ files, cases }) => cases.map((one) => [one.name, one, files] as const));
+
+test.each(ALL)("%s", async (_, one, files) => {
   const job = parseJob(JSON.stringify(one.job));
-  const device = new ScriptedDevice(job, one);
+  const device = new ScriptedDevice(job, one, files);
   const progress = new Progress(job);
   if (one.resume !== null) progress.addResume(JSON.stringify(one.resume));
   one.held.forEach((line) => progress.addLine(line));

@@ -31,6 +31,8 @@ private final class ScriptedDevice: Device, @unchecked Sendable {
     private let scripts: [Script]
     private let shades: [Data: Int]
     private var clock = 0.0
+    /// Of a network of maps.
+    private var classes: Int?
     private var loads: [Int]
     private var inferences: [Int]
 
@@ -60,6 +62,7 @@ private final class ScriptedDevice: Device, @unchecked Sendable {
         loads[index] += 1
         if scripts[index].lacks.contains(loads[index] - 1) { throw Unavailable("no such unit") }
         if scripts[index].refuses.contains(loads[index] - 1) { throw BadInput("refused") }
+        classes = manifest.map == nil ? nil : manifest.classCount
         return ScriptedEngine(self, index)
     }
 
@@ -76,7 +79,10 @@ private final class ScriptedDevice: Device, @unchecked Sendable {
             throw BadInput("failed")
         }
         clock += script.milliseconds[min(since, script.milliseconds.count - 1)] / 1e3
-        return script.logits
+        guard let classes else { return script.logits }
+        // Class by class; a .tflite file has them last.
+        let pixels = script.logits.count / classes
+        return script.logits.indices.map { script.logits[$0 % classes * pixels + $0 / classes] }
     }
 }
 
@@ -118,15 +124,19 @@ final class RunsTests: XCTestCase {
         try? FileManager.default.removeItem(at: root)
     }
 
-    func testEveryCaseGivesItsLines() async throws {
-        let vectors = try Vectors.read("runs.json")
+    func testEveryCaseGivesItsLines() async throws { try await runAll("runs.json", moreThan: 40) }
+
+    func testEveryCaseOfMapsGivesItsLines() async throws { try await runAll("maps_runs.json", moreThan: 8) }
+
+    private func runAll(_ name: String, moreThan count: Int) async throws {
+        let vectors = try Vectors.read(name)
         let files = try contents(vectors, "files")
         var shades: [Data: Int] = [:]
         for member in try XCTUnwrap(vectors["shades"]?.members) {
             shades[try XCTUnwrap(files[member.key])] = member.value.int
         }
         let cases = try Vectors.list(vectors, "cases")
-        XCTAssertGreaterThan(cases.count, 40)
+        XCTAssertGreaterThan(cases.count, count)
         for one in cases { try await run(one, files, shades) }
     }
 

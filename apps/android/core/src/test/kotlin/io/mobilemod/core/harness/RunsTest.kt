@@ -3,6 +3,7 @@ package io.mobilemod.core.harness
 import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.Json
 import io.mobilemod.core.JsonObject
+import io.mobilemod.core.Manifest
 import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.TestDevice
 import io.mobilemod.core.Vectors
@@ -19,16 +20,28 @@ import kotlin.test.assertTrue
 class RunsTest {
     @get:Rule
     val temporary = TemporaryFolder()
-    private val vectors = Vectors.read("runs.json")
-    private val files = vectors.child("files").let { all -> all.keys.associateWith { bytes(all.text(it)) } }
-    private val shades = vectors.child("shades")
+    private lateinit var files: Map<String, ByteArray>
+    private lateinit var shades: JsonObject
+    private var classes: Int? = null
 
     private fun bytes(base64: String) = Base64.getDecoder().decode(base64)
 
     @Test
-    fun everyCaseGivesItsLines() {
+    fun everyCaseGivesItsLines() = runAll("runs.json", 40)
+
+    @Test
+    fun everyCaseOfMapsGivesItsLines() = runAll("maps_runs.json", 8)
+
+    private fun runAll(
+        name: String,
+        moreThan: Int,
+    ) {
+        val vectors = Vectors.read(name)
+        files = vectors.child("files").let { all -> all.keys.associateWith { bytes(all.text(it)) } }
+        shades = vectors.child("shades")
+        classes = Manifest.parse(files.getValue("manifest.json").decodeToString()).run { if (map == null) null else labels.size }
         val cases = vectors.objects("cases")
-        assertTrue(cases.size > 40)
+        assertTrue(cases.size > moreThan)
         for (case in cases) run(case)
     }
 
@@ -126,7 +139,10 @@ class RunsTest {
                     check(call < first!! || (last != null && call > last)) { "failed" }
                 }
                 clock += (ms[minOf(since++, ms.size - 1)] * 1e6).toLong()
-                return script.list("logits").map { (it as Number?)?.toFloat() ?: Float.NaN }.toFloatArray()
+                val numbers = script.list("logits").map { (it as Number?)?.toFloat() ?: Float.NaN }.toFloatArray()
+                // Class by class; a .tflite file has them last.
+                val each = classes ?: return numbers
+                return FloatArray(numbers.size) { numbers[it % each * (numbers.size / each) + it / each] }
             }
 
             private fun log(shade: Int) {
