@@ -6,7 +6,7 @@ import { topK } from "./topk";
 const FLOAT_TOLERANCE = 1e-3;
 const STEPS = 3;
 /** Percent of a map's pixels that may have another class: at borders a rounding decides. */
-const OTHER_PIXELS = 5;
+const OTHER_PIXELS = 3;
 const CHANNEL_ORDERS = [
   [0, 2, 1],
   [1, 0, 2],

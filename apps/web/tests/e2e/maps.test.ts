@@ -125,7 +125,7 @@ test("the self-test passes on the float file", async () => {
   await page.click("text=Run self-test");
   await page.waitForSelector(".verdict.good, .verdict.bad");
   expect(await page.textContent(".verdict")).toMatch(/^Passed/);
-  expect(await page.textContent(".checks")).toMatch(/\d % of the pixels alike, 95 % needed/);
+  expect(await page.textContent(".checks")).toMatch(/\d % of the pixels alike, 97 % needed/);
   await page.click('[role="tab"]:has-text("Segment")');
 });
 

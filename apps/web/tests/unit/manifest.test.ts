@@ -29,11 +29,11 @@ test.each([
   expect(() => parseManifest(OF_MAPS.replace(from, to))).toThrow(message);
 });
 
-test("a map passes the self-test where 95 % of its pixels are alike", () => {
+test("a map passes the self-test where 97 % of its pixels are alike", () => {
   const size = { height: 10, width: 10 };
   const expected = fromRuns([0, 50, 1, 50], size);
-  expect(checkMap(fromRuns([0, 55, 1, 45], size), expected).passed).toBe(true);
+  expect(checkMap(fromRuns([0, 53, 1, 47], size), expected).passed).toBe(true);
   const failed = checkMap(fromRuns([0, 56, 1, 44], size), expected);
-  expect(failed).toEqual({ passed: false, text: "94.00 % of the pixels alike, 95 % needed; mIoU 88.6 %" });
+  expect(failed).toEqual({ passed: false, text: "94.00 % of the pixels alike, 97 % needed; mIoU 88.6 %" });
   expect(checkMap(fromRuns([255, 100], size), expected).text).toContain("0.00 %");
 });

@@ -22,7 +22,7 @@ public enum SelfTest {
     }
 
     /// Percent of a map's pixels that may have another class: at borders a rounding decides.
-    static let otherPixels = 5.0
+    static let otherPixels = 3.0
 
     /// How far logits may lie from the manifest's: 1e-3, and three steps of an int8 output; half
     /// precision rounds by up to 2^-11 of a value at each of many ops, for which 1 % of the largest

@@ -52,8 +52,8 @@ final class MapBundleTests: XCTestCase {
         engine.damage = { PixelImage(unchecked: $0.width, $0.height, $0.rgb.map { _ in 0 }) }
         XCTAssertEqual(try faults().first, .runtime)
         let results = try SelfTest.run(manifest, manifest.files[0], engine, decode: decode)
-        XCTAssertEqual(results[0].tolerance, 5)
-        XCTAssertGreaterThan(results[0].largestDifference, 5)
+        XCTAssertEqual(results[0].tolerance, 3)
+        XCTAssertGreaterThan(results[0].largestDifference, 3)
     }
 
     func testAMapCoversWhatTheNetworkSees() throws {

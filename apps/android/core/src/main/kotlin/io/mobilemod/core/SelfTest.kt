@@ -102,10 +102,10 @@ class SelfTest(
         private const val STEPS = 3
 
         /** At borders of a map a rounding decides. */
-        private const val OTHER_PIXELS_PERCENT = 5f
+        private const val OTHER_PIXELS_PERCENT = 3f
 
         /**
-         * Of a map 5 % of its pixels; of logits 1e-3, and for an int8 file three steps of its output: the smallest distance between two
+         * Of a map 3 % of its pixels; of logits 1e-3, and for an int8 file three steps of its output: the smallest distance between two
          * different logits of all golden images, as they are whole steps.
          */
         fun tolerance(
