@@ -64,7 +64,7 @@ def test_from_a_checkpoint_to_a_report(tmp_path, capsys):
     assert len(by_name) == 9 and record["data"]["images"] == 12
     for name in ("tflite float32", "executorch float32"):
         assert abs(by_name[name]["drop"]["points"]) < 0.1
-    pairs = {(p["a"], p["b"]): p for p in record["agreement"]}
+    pairs = {(p["reference"], p["other"]): p for p in record["agreement"]}
     assert pairs["executorch int8", "tflite int8"]["pixel_agreement_percent"] > 99
     assert [row["label"] for row in record["per_class"]] == list(bundle.label_names)
     page = (out / "report" / "report.html").read_text("utf-8")
