@@ -31,7 +31,8 @@ from tests.parity.small import SIZE, small_form, small_table
 
 MISSING = any(importlib.util.find_spec(p) is None for p in FACTS.packages)
 here = pytest.mark.skipif(MISSING, reason=f"needs Core AI: '{FACTS.installed_by}' installs it")
-INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE), Origin("us", "Apache-2.0"))
+KIND = "image classifier, 2 classes"
+INFO = ModelInfo("small", ("a", "b"), Preprocess(size=SIZE), Origin("us", "Apache-2.0"), kind=KIND)
 IMAGES = np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE), np.float32)
 TARGET = get_target("coreai")
 
@@ -180,7 +181,7 @@ def test_the_work_and_where_it_is_from(file):
 
 @here
 def test_another_label_changes_no_program(file, tmp_path):
-    other = ModelInfo("named", ("x", "y"), INFO.preprocess)
+    other = ModelInfo("named", ("x", "y"), INFO.preprocess, kind=KIND)
     TARGET.label(file, other, tmp_path / "named.aimodel", int8=True)
     said = json.loads((tmp_path / "named.aimodel" / "metadata.json").read_text())
     assert said["creatorDefinedMetadata"]["labels"] == ["x", "y"]

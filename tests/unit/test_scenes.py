@@ -139,7 +139,7 @@ def test_regions_are_large_enough(coloured):
     for index in range(60):
         scene = compose(photographs, 1, "train", index, 256, ALONE)
         rows, columns = np.nonzero(scene.labels == scene.regions[0])
-        assert min(np.ptp(rows), np.ptp(columns)) + 1 >= LEAST_SIDE * 256 == 40
+        assert min(np.ptp(rows), np.ptp(columns)) + 1 >= LEAST_SIDE * 256 == 72
 
 
 def test_real_photographs_classes_and_splits(data_dir):
