@@ -124,7 +124,8 @@ def _sentence(record: dict) -> str:
     pairs = [(p[task.agreement.key], a, b) for a, b, p in int8_pairs(record) if p]
     if pairs:
         value, a, b = min(pairs)
-        text += f" The two that agree least, {a} and {b}, give the same answer on {value:.2f} %."
+        same, of = task.agreement.same, task.agreement.of
+        text += f" The two that agree least, {a} and {b}, give {same} on {value:.2f} % of the {of}."
     return text
 
 
