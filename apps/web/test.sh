@@ -17,7 +17,7 @@ fi
 export CHROME="${CHROME:-$(./chromium.sh)}"
 (
   cd "$ROOT"
-  "$PYTHON" apps/web/tests/e2e/fixtures.py "$OUT" --data "$MOBILEMOD_DATA"
+  PYTHONPATH="$ROOT" "$PYTHON" apps/web/tests/e2e/fixtures.py "$OUT" --data "$MOBILEMOD_DATA"
 )
 export MOBILEMOD_WEB_TESTS="$OUT"
 npm run e2e --silent
