@@ -74,7 +74,8 @@ def first_parting(
     values = own.tensors(image, names)
     forced = file.tensors(image, names, values)
     for tensor in names:
-        coded = values[tensor].scale is not None
+        # A real tensor that a runtime rounds at once stands in the file as codes alone.
+        coded = _coded(tensor, values, forced).scale is not None
         found = difference(values[tensor], forced[tensor])
         if str(values[tensor].values.dtype) == WIDE:
             left, right = (t[tensor].values.reshape(1, -1) for t in (values, forced))
@@ -92,13 +93,19 @@ def first_parting(
     return None
 
 
+def _coded(name: str, values: Tensors, forced: Tensors) -> TappedTensor:
+    """That of the program's and the file's tensors that is codes; the program's where none is."""
+    return forced[name] if values[name].scale is None else values[name]
+
+
 def _nearest(
     own: NamedTaps, name: str, image: np.ndarray, values: Tensors, forced: Tensors
 ) -> bool:
     """Whether the file's codes of `name` are the nearest ones to what the program's inputs give."""
     inputs = {n: values[n] for n in inputs_of(own, name, set(values))}
     result = exact(own, name, image, inputs)
-    codes = forced[name].codes(values[name].scale, values[name].zero_point)
+    held = _coded(name, values, forced)
+    codes = forced[name].codes(held.scale, held.zero_point)
     return float(result.past_middle(codes).max()) <= MAX_PAST_MIDDLE
 
 

@@ -175,7 +175,7 @@ class Logits(nn.Module):
 
 @pytest.mark.parametrize(
     "name, count",
-    [("ViT", 6), ("ResNet", 4), pytest.param("MobileViTV2", 24, marks=pytest.mark.slow)],
+    [("ViT", 6), ("ResNet", 4), pytest.param("MobileViTV2", 22, marks=pytest.mark.slow)],
 )
 def test_pairs_of_foreign_networks_are_exact(name, count):
     torch.manual_seed(0)
