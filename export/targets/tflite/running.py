@@ -59,7 +59,8 @@ class Edge:
 
     def given(self, y: np.ndarray) -> np.ndarray:
         """float32 (K,), or (K, h, w) of maps, which files hold channels last, of what one gives."""
-        y = np.moveaxis(y[0], -1, 0) if y.ndim == 4 else y.reshape(-1)
+        maps = y.ndim == 4 and y[0, ..., 0].size > 1  # numbers may come in four dimensions too
+        y = np.moveaxis(y[0], -1, 0) if maps else y.reshape(-1)
         y = np.ascontiguousarray(y, np.float32)
         return (y - self.zero_point) * np.float32(self.scale) if self.dtype in CODES else y
 
