@@ -164,10 +164,12 @@ class Preprocess:
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (..., height, width, 3) to float32 (..., 3, height, width), normalized."""
-        mean = np.asarray(self.mean, np.float32)
-        std = np.asarray(self.std, np.float32)
-        x = (pixels.astype(np.float32) / np.float32(255) - mean) / std
-        return np.ascontiguousarray(np.moveaxis(x, -1, -3))
+        x = np.moveaxis(pixels, -1, -3).astype(np.float32, order="C")
+        # In place, and by planes: three colours side by side take several times as long.
+        x /= np.float32(255)
+        x -= np.float32(self.mean)[:, None, None]
+        x /= np.float32(self.std)[:, None, None]
+        return x
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """float32 (3, height, width)."""

@@ -8,7 +8,7 @@ for the window alone, with Pillow's arithmetic: an image of 60000 x 1 pixels wou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -18,8 +18,17 @@ from mobilemod.data.rgb import rgb_converter
 BITS = 22  # of a weight's fraction
 # Pillow resizes a whole side where it becomes at most this many times the window's.
 MODERATE = 8
-# Pixels that are converted and resized at a time.
+# Pixels that are converted and resized at a time, at most.
 STRIP = 1 << 21
+# As many, or as many lines, stay in a processor's cache and are worth a call.
+FEW = 1 << 16
+LINES = 128
+# Source pixels on either side of an output's centre that it is made of, where nothing is shrunk.
+SUPPORT = {
+    Image.Resampling.NEAREST: 0.5,
+    Image.Resampling.BILINEAR: 1.0,
+    Image.Resampling.BICUBIC: 2.0,
+}
 ORIENTATION_TAG = 0x0112
 # EXIF orientation -> how the stored image is turned to be upright.
 TURNS = {
@@ -42,10 +51,7 @@ class Upright:
         self.image = image
         self.orientation = _orientation(image)
         self.to_rgb = rgb_converter(image)
-        self.size = width, height = image.size[::-1] if self.orientation >= 5 else image.size
-        # Nothing to be converted or turned, or not much of it.
-        plain = image.mode == "RGB" and self.orientation == 1
-        self.at_once = plain or width * height <= STRIP
+        self.size = image.size[::-1] if self.orientation >= 5 else image.size
 
     def part(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
         """A rectangle, mode "RGB"; may be the image itself."""
@@ -54,10 +60,10 @@ class Upright:
         part = self.to_rgb(part)
         return part.transpose(TURNS[self.orientation]) if self.orientation > 1 else part
 
-    def strips(self, box: tuple[int, int, int, int], axis: int) -> Iterator[Image.Image]:
+    def strips(self, box: Sequence[int], axis: int) -> Iterator[Image.Image]:
         """A rectangle in pieces along an axis, 0 from top to bottom, 1 from left to right."""
         begin, end, across = box[1 - axis], box[3 - axis], box[axis + 2] - box[axis]
-        step = end - begin if self.at_once else max(1, STRIP // across)
+        step = max(1, min(STRIP // across, max(LINES, FEW // across)))
         for first in range(begin, end, step):
             piece = list(box)
             piece[1 - axis], piece[3 - axis] = first, min(first + step, end)
@@ -94,33 +100,44 @@ def resize_window(
     left, top, right, bottom = window
     columns = _Pass(width, wide, left, right - left, resample, axis=1)
     rows = _Pass(height, high, top, bottom - top, resample, axis=0)
-    if columns.whole and rows.whole and image.at_once:
-        resized = image.part(0, 0, width, height).resize(target, resample)
-        return np.asarray(resized.crop(window))
+    if columns.whole and rows.whole and width * height <= FEW:
+        return np.asarray(image.part(0, 0, width, height).resize(target, resample).crop(window))
     # Pillow's order, which shows in the last bit.
     vertical_first = height - high > max(0, 2 * (width - wide))
     first, second = (rows, columns) if vertical_first else (columns, rows)
-    box = columns.first, rows.first, columns.last, rows.last
-    parts = [first(strip) for strip in image.strips(box, second.axis)]
-    if len(parts) > 1:
-        parts = [Image.fromarray(np.concatenate([np.asarray(p) for p in parts], second.axis))]
-    return np.asarray(second(parts[0]))
+    box = [0, 0, width, height]
+    for one in (first, second):
+        # What Pillow resizes first it has to see whole, for its weights.
+        if one is second or not one.whole:
+            box[1 - one.axis], box[3 - one.axis] = one.first, one.last
+    # So it is with the second, where only what the window needs is filled.
+    begin, end = (0, second.source) if second.whole else (second.first, second.last)
+    shape = (first.size, end - begin) if first is columns else (end - begin, first.size)
+    between, at = Image.new("RGB", shape, None), second.first - begin
+    for strip in image.strips(box, second.axis):
+        resized = first(strip)
+        between.paste(resized, (0, at) if first is columns else (at, 0))
+        at += resized.size[1 - second.axis]
+    return np.asarray(second(between))
 
 
 class _Pass:
     """The window's part of one axis, 0 vertical, resized from `source` to `target` pixels.
 
-    Needs the source's pixels from `first` to before `last`.
+    Needs the source's pixels from `first` to before `last`, and where `whole` the others' places.
     """
 
     def __init__(
         self, source: int, target: int, offset: int, size: int, resample: int, axis: int
     ) -> None:
-        self.target, self.offset, self.size, self.resample = target, offset, size, resample
-        self.axis = axis
+        self.source, self.target, self.offset, self.size = source, target, offset, size
+        self.resample, self.axis = resample, axis
         self.whole = target <= MODERATE * size
-        self.first, self.last = 0, source
         if self.whole:
+            scale = source / target
+            reach = math.ceil(SUPPORT[resample] * max(scale, 1.0)) + 1
+            self.first = max(0, math.floor(offset * scale) - reach)
+            self.last = min(source, math.ceil((offset + size) * scale) + reach)
             return
         if resample == Image.Resampling.NEAREST:
             self.starts = np.minimum(_positions(source / target, offset, size), source - 1)
@@ -157,7 +174,7 @@ def _weights(
     """First source pixels, int64 (size,), and their weights, int32 (size, taps)."""
     scale = source / target
     widened = max(scale, 1.0)
-    support = (1.0 if resample == Image.Resampling.BILINEAR else 2.0) * widened
+    support = SUPPORT[resample] * widened
     centres = (np.arange(offset, offset + size) + 0.5) * scale
     starts = np.maximum((centres - support + 0.5).astype(np.int64), 0)
     counts = np.minimum((centres + support + 0.5).astype(np.int64), source) - starts

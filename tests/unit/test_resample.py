@@ -75,10 +75,12 @@ def drawn(width: int, height: int, mode: str = "RGB", orientation: int = 1) -> I
 
 @pytest.mark.parametrize("moderate", [resample.MODERATE, 0])
 @pytest.mark.parametrize("strip", [resample.STRIP, 900])
-def test_pillows_bits(monkeypatch, moderate, strip):
+@pytest.mark.parametrize("few", [resample.FEW, 0])
+def test_pillows_bits(monkeypatch, moderate, strip, few):
     """Of Pillow's passes and of our own, at once and in strips; sizes and shapes at random."""
     monkeypatch.setattr(resample, "MODERATE", moderate)
     monkeypatch.setattr(resample, "STRIP", strip)
+    monkeypatch.setattr(resample, "FEW", few)
     rng = random.Random(SEED)
     for _ in range(200):
         long, ratio = 10 ** rng.uniform(0, 2.7), 10 ** rng.choice([0, rng.uniform(0, 2)])
@@ -102,6 +104,37 @@ def test_extreme_shapes(width, height, interpolation):
         spec = Preprocess(size=size, interpolation=interpolation, fit=fit)
         image = drawn(width, height)
         assert np.array_equal(spec.pixels(image), whole(spec, image))
+
+
+PHOTOGRAPHS = [(1, 1), (17, 23), (224, 224), (375, 500), (640, 480), (90, 3000), (5000, 60)]
+
+
+@pytest.mark.parametrize("width,height", [*PHOTOGRAPHS, (4032, 3024), (3024, 4032)])
+def test_photographs(data_dir, width, height):
+    """Of the sizes that cameras give and odd ones, the pixels and the network's input."""
+    path = sorted(data_dir.glob("val/*/*.*"))[width % 7]
+    with Image.open(path) as stored:
+        image = stored.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    specs = [Preprocess(interpolation=i, fit=f) for i in INTERPOLATIONS for f in FITS]
+    for spec in [Preprocess()] if width * height > 1e7 else specs:
+        expected = whole(spec, image)
+        assert np.array_equal(spec.pixels(image), expected), spec
+    values = (expected.astype(np.float32) / np.float32(255) - np.float32(spec.mean)) / np.float32(
+        spec.std
+    )
+    assert np.array_equal(spec(image), values.transpose(2, 0, 1))
+
+
+def test_unneeded_rows_are_not_resized(monkeypatch):
+    """Of a tall photograph: what lies above and below the window costs nothing."""
+    image, rows = drawn(600, 800), []
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda i, *args: rows.append(i.height) or resize(i, *args)
+    )
+    Preprocess(size=100).pixels(image)
+    *strips, between = rows
+    assert 0 < sum(strips) < 600 and between == 800
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "nearest"])
