@@ -28,16 +28,21 @@ def take_weights(model: nn.Module, images: Images, checkpoint: Path | None) -> s
         print(f"no --start, and none of {variant} is bundled: from scratch", file=sys.stderr)
         balance(model, images())
         return "from scratch"
-    if checkpoint is not None and load_checkpoint(path).variant == model.variant.name:
-        loaded = load_checkpoint(path, model.variant.name, model.num_classes)
+    loaded = load_checkpoint(path)
+    own = model.variant.name
+    whole = loaded.variant == own
+    if whole and loaded.num_classes != model.num_classes or loaded.variant not in (own, variant):
+        # Read again as what it should be, to be told what doesn't fit.
+        expected = (own, model.num_classes) if whole else (variant, None)
+        loaded = load_checkpoint(path, *expected)
+    if whole:
         model.load_state_dict(loaded.state)
         print(f"start: all weights of {path}", file=sys.stderr)
         return f"from {path.name} (sha256 `{loaded.sha256}`)"
-    loaded = load_checkpoint(path, variant)
-    own = model.state_dict().keys()
-    taken = {name: v for k, v in loaded.state.items() if (name := BACKBONE + k) in own}
+    names = model.state_dict().keys()
+    taken = {name: v for k, v in loaded.state.items() if (name := BACKBONE + k) in names}
     model.load_state_dict(taken, strict=False)
-    left = [k for k in loaded.state if BACKBONE + k not in own]
+    left = [k for k in loaded.state if BACKBONE + k not in names]
     print(
         f"start: {len(taken)} of {len(loaded.state)} tensors of {path}; "
         f"not taken: {', '.join(left)}",

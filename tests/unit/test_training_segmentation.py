@@ -14,6 +14,7 @@ from PIL import Image
 from export.verbs.main import main
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.networks import checkpoints
 from mobilemod.networks.checkpoints import (
     bundled_checkpoint,
     create_model,
@@ -208,6 +209,18 @@ def test_a_backbone_that_does_not_fit_is_refused(tmp_path):
     save_checkpoint(path, state, {"model": "efficientmod_xxs", "num_classes": "10"})
     with pytest.raises(UserError, match="patch_embed.proj.weight"):
         take_weights(build(NETWORK, 3), noise, path)
+
+
+def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
+    reads, read = [], checkpoints.read_checkpoint
+    monkeypatch.setattr(checkpoints, "read_checkpoint", lambda p: reads.append(p) or read(p))
+    own = tmp_path / "own.safetensors"
+    told = {"model": NETWORK, "num_classes": "3"}
+    save_checkpoint(own, build(NETWORK, 3).state_dict(), told)
+    classifier = bundled_checkpoint("efficientmod_xxs")
+    for path in (own, classifier, None):
+        take_weights(build(NETWORK, 3), noise, path)
+    assert reads == [own, classifier, classifier]
 
 
 def test_a_network_goes_on_from_its_own_weights(tmp_path, capsys):
