@@ -13,8 +13,9 @@ from typing import Any
 from mobilemod import ranges
 from mobilemod.errors import UserError, unknown
 from mobilemod.harness.record.selftest import FAILED, NOT_AVAILABLE, RIGHT, UNKNOWN
+from mobilemod.results.device.closeness import closeness
 from mobilemod.results.device.table import threads_text
-from mobilemod.results.device.units import share_text, wrong_text, wrong_units
+from mobilemod.results.device.units import wrong_text, wrong_units
 from mobilemod.results.gates import Gates, judge_file
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
 from mobilemod.targets import TARGETS
@@ -116,12 +117,8 @@ def _unavailable(file: dict[str, Any]) -> Verdict:
 def _self_test(file: dict[str, Any], task: Task) -> Verdict:
     test, name = file["self_test"], f"self-test: {file['file']}"
     if test["verdict"] == RIGHT:
-        largest, limit = test["pixels_error"], test["tolerance"]
-        said = f"{task.output} within {largest:.2g} of the golden ones, gate {limit:.2g}"
-        if task.maps:
-            said = f"{share_text(largest)} other than in the golden maps, gate {limit:.2%}"
-        line = f"{name}: {said}"
-        return Verdict(name, PASS, f"{line}: pass", "self-test", largest, limit)
+        line = f"{name}: {closeness(task).within(test)}: pass"
+        return Verdict(name, PASS, line, "self-test", test["pixels_error"], test["tolerance"])
     said = test["verdict"] if test["verdict"] in (UNKNOWN, FAILED) else f"{test['verdict']} fault"
     why = (test["fault"], test.get("reason"), _first(test))
     line = ": ".join(filter(None, (name, said, *why, "fail")))

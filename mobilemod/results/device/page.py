@@ -9,6 +9,7 @@ from typing import Any
 
 from mobilemod.errors import UserError
 from mobilemod.files import write_json, write_text
+from mobilemod.results.device.closeness import closeness
 from mobilemod.results.device.plot import (
     PLOT_STYLE,
     accuracy_plot,
@@ -216,15 +217,9 @@ def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
                 join(tag("b", points), tag("small", interval)), same, agree, verdict,
             ])  # fmt: skip
     task = task_of(next(iter(latest), {}))
-    head = [
-        "file",
-        "images",
-        task.metric.head,
-        f"drop, {task.metric.points}",
-        "identical maps" if task.maps else f"{task.output} as on the host",
-        task.agreement.head if task.maps else "same answer %",
-        "self-test",
-    ]
+    metric, close = task.metric, closeness(task)
+    head = ["file", "images", metric.head, f"drop, {metric.points}", close.identical_head,
+            close.alike_head, "self-test"]  # fmt: skip
     note = ("Measured on the device. The drop is against the bundle's float network on the same "
             "images; the self-test runs the bundle's golden images.")  # fmt: skip
     return section("Accuracy", note, table(head, rows, "wide"))

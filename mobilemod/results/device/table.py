@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mobilemod.results.device.closeness import closeness
 from mobilemod.results.device.units import sentence, tested, unit_rows
 from mobilemod.results.table import aligned, drop_text, measured_lines
 from mobilemod.tasks import task_of
@@ -50,8 +51,7 @@ def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:
             continue
         host = a["host"]
         same = "–" if host is None else f"{host['identical']} of {host['images']} bit-equal"
-        if host is not None and task.maps:
-            same += f", {host[task.agreement.key]:.2f} % of the pixels"
+        same += "" if host is None else closeness(task).alike(host)
         own = metric.text(a[metric.key])
         rows.append([f["file"], str(a["images"]), own, *drop_text(a["drop"]), same, tested])
     return rows

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mobilemod.results.device.closeness import Closeness, closeness
 from mobilemod.tasks import task_of
 
 WRONG = ("runtime", "preprocessing")
@@ -39,8 +40,7 @@ UNITS = (
 
 @dataclass(frozen=True)
 class Tested:
-    """One configuration's self-test. placement: None where the device tells nothing of it. maps:
-    the answers are maps of classes."""
+    """One configuration's self-test. placement: None where the device tells nothing of it."""
 
     file: str
     threads: int
@@ -48,7 +48,7 @@ class Tested:
     test: dict[str, Any]
     placement: dict[str, Any] | None
     only: bool
-    maps: bool = False
+    close: Closeness
 
     @property
     def verdict(self) -> str:
@@ -57,21 +57,8 @@ class Tested:
 
     @property
     def difference(self) -> str:
-        """In pixels of a map, in steps of an int8 output, else in dB; "" where it isn't known."""
-        test, error = self.test, self.test["pixels_error"]
-        if self.maps:
-            return "" if error is None else share_text(error)
-        if test.get("steps") is not None:
-            steps = test["steps"]
-            return f"{steps:.0f} step{'s'[: round(steps) != 1]}"
-        if test.get("sqnr_db") is not None:
-            return f"{test['sqnr_db']:.0f} dB"
-        return "" if error is None else f"{error:.2g}"
-
-
-def share_text(share: float) -> str:
-    """A share of a map's pixels."""
-    return f"{share:.2%} of the pixels"
+        """Between its answers and the golden ones; "" where it isn't known."""
+        return self.close.difference(self.test)
 
 
 def unit_words(delegate: str) -> str:
@@ -81,12 +68,12 @@ def unit_words(delegate: str) -> str:
 
 def tested(record: dict[str, Any]) -> Iterator[Tested]:
     """Every configuration of a record; of an older one what it says of each file."""
-    maps = task_of(record).maps
+    close = closeness(task_of(record))
     for f in record["files"]:
         for c in f["configurations"]:
             test = c.get("self_test") or f["self_test"]
             unit, only = unit_words(c["delegate"]), c.get("self_test_only", False)
-            yield Tested(f["file"], c["threads"], unit, test, c.get("placement"), only, maps)
+            yield Tested(f["file"], c["threads"], unit, test, c.get("placement"), only, close)
 
 
 def sentence(record: dict[str, Any]) -> str:
