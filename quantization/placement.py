@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
+from mobilemod.forms.naming import COMPUTED
 from quantization.recipe import Recipe
 
 # Roles of tensors that hold another's values.
-FOLLOWS = ("moved", "pool", "maximum", "upsample", "repeat")
+FOLLOWS = ("moved", *COMPUTED, "repeat")
 Placed = Tap | Constant | NamedConv2d
 
 

@@ -38,6 +38,7 @@ from mobilemod.forms.mobile_ops import (
     NamedConv2d,
     Tap,
 )
+from mobilemod.forms.naming import COMPUTED
 from quantization.hooks import forward_hooks
 
 IMAGE = "image"
@@ -58,9 +59,7 @@ OPS = {
 Run = Callable[["Call", list[Any]], Tensor]
 
 
-# Roles of tensors that have another's parameters and values of their own, and the ops that make
-# such values whatever the role: what a convolution reads is called after that.
-COMPUTED = ("pool", "maximum", "upsample")
+# Ops that make values of their own whatever the role: what a convolution reads is named after it.
 COMPUTING = ("avg_pool2d", "max_pool2d_with_indices", "upsample_bilinear2d", "upsample_bicubic2d")
 
 

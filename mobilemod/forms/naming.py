@@ -64,6 +64,8 @@ KEEPS_RANGE = (
     "avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "slice", "reshape",
     "constant_pad_nd", "unsqueeze", "index_select", "permute",
 )  # fmt: skip
+# Roles of such results that are no moved copies.
+COMPUTED = ("pool", "maximum", "upsample")
 # Ops that every runtime's convolution, and its sum, does on its own result.
 CLAMPS = ("relu", "relu6", "hardtanh")
 # Computed in float as a rule: a bound on it, as of a norm that is divided by, is so too.
@@ -131,7 +133,7 @@ def assign_names(graph: Graph) -> None:
                 node.role = "matrix"
             elif readers and all(isinstance(r.op, NamedConv2d) for r in readers):
                 node.role = "moved" if _mixes_heads(readers[0], users) else "moved.in"
-            elif node.role not in ("pool", "maximum", "upsample"):
+            elif node.role not in COMPUTED:
                 node.role = "moved"
             node.tensor = tensors(f"{_base(node.source)}:{_short(node)}")
         else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Dimensions of an output that is maps, (1, K, h, w) or (1, h, w, K); numbers may have as many.
+MAPS = 4
 # Where a file is shipped to, in the order in which advice lists it: name -> in words.
 PLACES = {
     "ios27": "iPhone, iOS 27 and later",

@@ -25,9 +25,9 @@ from export.targets.tflite.metadata import (
     preprocess_json,
 )
 from mobilemod.files import atomic_path
+from mobilemod.targets.facts import MAPS
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
-MAPS = 4  # dimensions of maps
 
 
 class ChannelsLast(nn.Module):

@@ -15,6 +15,7 @@ from export.quiet import quiet
 from export.targets.base import Runner
 from export.targets.tflite.reader import read_model
 from mobilemod.errors import UserError
+from mobilemod.targets.facts import MAPS
 
 # By the harness's names of what a file runs on.
 XNNPACK = "xnnpack"
@@ -59,7 +60,7 @@ class Edge:
 
     def given(self, y: np.ndarray) -> np.ndarray:
         """float32 (K,), or (K, h, w) of maps, which files hold channels last, of what one gives."""
-        maps = y.ndim == 4 and y[0, ..., 0].size > 1  # numbers may come in four dimensions too
+        maps = y.ndim == MAPS and y[0, ..., 0].size > 1
         y = np.moveaxis(y[0], -1, 0) if maps else y.reshape(-1)
         y = np.ascontiguousarray(y, np.float32)
         return (y - self.zero_point) * np.float32(self.scale) if self.dtype in CODES else y

@@ -14,8 +14,7 @@ import numpy as np
 from mobilemod.errors import UserError
 from mobilemod.harness.worker.pte_native import Calls, native_folder, native_library, open_native
 from mobilemod.targets import facts_of_file, suffixes_of
-
-MAPS = 4  # dimensions of maps
+from mobilemod.targets.facts import MAPS
 
 
 class Unavailable(Exception):
