@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.machine import busy_seconds
-from benchmarks.measure.series import order_of_round
+from benchmarks.measure.series import Timing, order_of_round
 from mobilemod.errors import UserError
 from mobilemod.progress import progress
 from mobilemod.workers import WorkerDied, worker_pool
@@ -96,7 +97,7 @@ def measure(
 
 
 def take_rounds(
-    timers: dict[Any, Timer | ElsewhereTimer], files: int, rounds: int, patience: float
+    timers: Mapping[Any, Timing], files: int, rounds: int, patience: float
 ) -> list[Round]:
     """As `measure`, of timers that have `files` files each; they are closed at the end."""
     taken: list[Round] = []
@@ -125,7 +126,7 @@ def quietest(taken: list[Round], count: int) -> list[Round]:
     return [taken[i] for i in sorted(ranked[:count])]
 
 
-def _round(timers: dict[Any, Timer | ElsewhereTimer], order: list[int]) -> Round:
+def _round(timers: Mapping[Any, Timing], order: list[int]) -> Round:
     start, busy, own = time.perf_counter(), busy_seconds(), 0.0
     runs = {}
     for n, timer in timers.items():

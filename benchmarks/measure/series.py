@@ -8,11 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+
+
+class Timing(Protocol):
+    """What times rounds of files; `rounds.Timer` is one. runtimes: what runs each of them."""
+
+    runtimes: list[str]
+
+    def wait(self, seconds: float) -> list[str]:
+        """The runtimes, once all files are loaded."""
+        ...
+
+    def round(self, order: list[int]) -> tuple[list[list[float]], float]:
+        """Milliseconds of the runs of each file of `order`, processor seconds of all that."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
 
 
 @dataclass(frozen=True)
