@@ -48,7 +48,7 @@ def test_shares_are_of_the_same_rounds(pictures):
     assert small.times.median == 4.5 and large.times.min == 4.0
     heading, *rows = table([small, large])
     assert all(len(row) == len(heading) for row in rows)
-    assert rows[0][-2:] == ["≤ 0.2", "pass"] and rows[1][4] == "0.400"
+    assert rows[0][-2:] == ["≤ 0.2", "pass"] and rows[1][5] == "0.400"
 
 
 def test_other_pixels_are_refused():
