@@ -133,8 +133,8 @@ def run(args: argparse.Namespace) -> None:
         rounds = take_rounds(every, len(given), args.rounds, 60 * args.patience)
     found = shares(rounds, given, list(timers))
     own = {p.name: spread([r.runs[INFERENCE][i] for r in rounds]) for i, p in enumerate(given)}
-    times = ", ".join(f"{s.median:.2f} ms beside the {name}" for name, s in own.items())
-    said = [f"{model.name} on one thread: {times}", where(rounds)]
+    times = (f"{s.median:.2f} ms (min {s.min:.2f}) beside the {n}" for n, s in own.items())
+    said = [f"{model.name} on one thread: {', '.join(times)}", where(rounds)]
     said += [f"{language} left out: {why}" for language, why in missing.items()]
     print(aligned(table(found)), *said, sep="\n")
     digests = {language: timer.digests for language, timer in timers.items()}
