@@ -1,4 +1,4 @@
-"""`python -m check stubs|references …`: what test.sh runs; see each verb's --help."""
+"""`python -m check stubs|references|manifest|apk …`: what test.sh runs; see each verb's --help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import platform_stubs, references, typescript
+from . import manifest, package, platform_stubs, references, typescript
 from .layouts import layout_problems
 
 # AndroidX packages that are declared for Python; CameraX isn't.
@@ -31,7 +31,22 @@ def main(arguments: list[str]) -> int:
         verb.add_argument(
             "--python", type=Path, required=True, help="folder of Python declarations"
         )
+    merged = verbs.add_parser("manifest", help="the app's manifest with its libraries' elements")
+    merged.add_argument("--app", type=Path, required=True)
+    merged.add_argument("--library", type=Path, action="append", default=[])
+    merged.add_argument("--package", required=True)
+    merged.add_argument("--out", type=Path, required=True)
+    packed = verbs.add_parser("apk", help="what an installer needs of an APK")
+    packed.add_argument("--apk", type=Path, required=True)
+    packed.add_argument("--manifest", type=Path, required=True, help="as `manifest` wrote it")
     args = parser.parse_args(arguments)
+    if args.verb == "manifest":
+        manifest.write(manifest.merge(args.app, args.library, args.package), args.out)
+        return 0
+    if args.verb == "apk":
+        problems = package.apk_problems(args.apk, manifest.components(args.manifest))
+        print("\n".join(problems) or f"{args.apk.name}: {args.apk.stat().st_size} bytes, whole")
+        return 1 if problems else 0
     types = typescript.read(args.types)
     if args.verb == "stubs":
         print(f"{platform_stubs.write_jar(args.python, types, args.out)} platform classes as stubs")

@@ -225,6 +225,8 @@ class _Module:
     def _named(self, name: str) -> tuple[str, str]:
         if name in PYTHON:
             return PYTHON[name], PYTHON[name]
+        if (primitive := PRIMITIVES.get(name.removeprefix("java."))) is not None:
+            return primitive, primitive
         if name.startswith("_"):
             return OBJECT, f"T{_variable_name(name)};"
         short = name.removeprefix("java.chaquopy.JavaArray")

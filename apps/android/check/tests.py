@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 import textwrap
 import unittest
+import zipfile
 from pathlib import Path
 
-from . import classfile, typescript
+from . import classfile, manifest, package, typescript
 from .layouts import layout_problems
 from .references import Declarations, Reference, arity, load_classes, platform_problems
 
@@ -145,6 +146,45 @@ class Planted(unittest.TestCase):
             )
             found = layout_problems(Path(folder), self.declared, {"a/B"})
         self.assertEqual([p.rsplit(" ", 1)[-1] for p in found], ["TextVeiw", "a.C"])
+
+
+class Packaging(unittest.TestCase):
+    """What an APK or a merged manifest has too much or lacks is named."""
+
+    def test_a_library_brings_what_the_app_does_not_remove(self) -> None:
+        space = 'xmlns:android="http://schemas.android.com/apk/res/android"'
+        tools = 'xmlns:tools="http://schemas.android.com/tools"'
+        own = '<uses-permission android:name="A" tools:node="remove"/>'
+        with tempfile.TemporaryDirectory() as folder:
+            app, library = Path(folder) / "app.xml", Path(folder) / "library.xml"
+            app.write_text(
+                f"<manifest {space} {tools}>{own}"
+                '<application><activity android:name=".Main"/></application></manifest>'
+            )
+            library.write_text(
+                f'<manifest {space}><uses-permission android:name="A"/>'
+                '<uses-permission android:name="B"/><application/></manifest>'
+            )
+            merged = manifest.merge(app, [library], "a.b")
+            self.assertEqual(manifest.named(merged, "uses-permission"), ["B"])
+            manifest.write(merged, app)
+            self.assertEqual(manifest.components(app), ["a.b.Main"])
+
+    def test_an_apk_that_no_phone_takes(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "app.apk"
+            with zipfile.ZipFile(path, "w") as apk:
+                apk.writestr("AndroidManifest.xml", b"")
+                apk.writestr("resources.arsc", b"1234", zipfile.ZIP_DEFLATED)
+                apk.writestr("a.tflite", b"1234")
+            found = package.apk_problems(path, ["a.b.Main"])
+        self.assertEqual(
+            found,
+            ["classes.dex is missing", "resources.arsc is compressed",
+             "a.tflite isn't aligned to 4 bytes", "no dex file has a.b.Main"],
+        )  # fmt: skip
+        with self.assertRaises(ValueError):
+            package.dex_classes(b"\0" * 40)
 
 
 class Parsers(unittest.TestCase):

@@ -14,7 +14,7 @@ from mobilemod import ranges
 from mobilemod.errors import UserError, unknown
 from mobilemod.harness.record.selftest import FAILED, NOT_AVAILABLE, RIGHT, UNKNOWN
 from mobilemod.results.device.closeness import closeness
-from mobilemod.results.device.table import threads_text
+from mobilemod.results.device.table import is_debug, threads_text
 from mobilemod.results.device.units import wrong_text, wrong_units
 from mobilemod.results.gates import Gates, judge_file
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED, Verdict, word
@@ -131,9 +131,12 @@ def _first(test: dict[str, Any]) -> str:
 
 
 def warnings(record: dict[str, Any]) -> list[dict[str, str]]:
-    """`name` and `line` of each unit that nothing is measured on and that is wrong: it fails no
-    gate, as nothing that was measured ran there."""
+    """`name` and `line` of what fails no gate: an app that is a debug build, and each unit that
+    nothing is measured on and that is wrong, as nothing that was measured ran there."""
     found = []
+    if is_debug(record):
+        line = "app: a debug build, whose times are not a release's: measure with another: warning"
+        found.append({"name": "app", "line": line})
     for t in wrong_units(record):
         name = f"self-test: {t.file} on {t.unit}"
         said = "" if t.verdict == FAILED else "wrong: "

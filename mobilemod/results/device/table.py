@@ -34,8 +34,15 @@ def text_table(record: dict[str, Any]) -> str:
 def device_text(record: dict[str, Any]) -> str:
     """The device's name and what it said of itself."""
     facts = record["device"]["facts"] or {}
-    what = ", ".join(str(facts[k]) for k in ("model", "processor", "os") if facts.get(k))
-    return f"{record['device']['name']}: {what or 'said nothing of itself'}"
+    said = [str(facts[k]) for k in ("model", "processor", "os") if facts.get(k)]
+    build = (record["device"]["app"] or {}).get("build")
+    said += [f"{build} build"] if build else []
+    return f"{record['device']['name']}: {', '.join(said) or 'said nothing of itself'}"
+
+
+def is_debug(record: dict[str, Any]) -> bool:
+    """Whether the app said that it is a debug build."""
+    return (record["device"]["app"] or {}).get("build") == "debug"
 
 
 def accuracy_rows(record: dict[str, Any]) -> list[list[str]]:

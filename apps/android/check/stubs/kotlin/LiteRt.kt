@@ -1,50 +1,104 @@
+// google-ai-edge/LiteRT at f67457790c9c2ab67347d6fe53270e8d3df20868, whose litert/version.bzl says 2.3.0:
+// Model.kt, TensorBuffer.kt, Environment.kt and Common.kt of
+// litert/kotlin/src/main/kotlin/com/google/ai/edge/litert.
 @file:Suppress("UNUSED_PARAMETER", "unused")
 
 package com.google.ai.edge.litert
 
-enum class Accelerator { NONE, CPU, GPU, NPU }
+enum class Accelerator(
+    val value: Int,
+) {
+    NONE(0),
+    CPU(1),
+    GPU(2),
+    NPU(3),
+}
 
-abstract class JniHandle : AutoCloseable {
+abstract class JniHandle internal constructor() : AutoCloseable {
     final override fun close() = Unit
 }
 
-class Environment : JniHandle()
+class LiteRtException private constructor() : Exception()
 
-class TensorBuffer : JniHandle() {
-    fun writeFloat(data: FloatArray) = Unit
+class Environment private constructor() : JniHandle()
 
-    fun readFloat(): FloatArray = floatArrayOf()
+class TensorBuffer internal constructor() : JniHandle() {
+    @Throws(LiteRtException::class)
+    external fun writeFloat(data: FloatArray)
+
+    @Throws(LiteRtException::class)
+    external fun writeInt8(data: ByteArray)
+
+    @Throws(LiteRtException::class)
+    external fun readFloat(): FloatArray
+
+    @Throws(LiteRtException::class)
+    external fun readInt8(): ByteArray
 }
 
 class CompiledModel private constructor() : JniHandle() {
-    class CpuOptions(
+    data class CpuOptions(
         val numThreads: Int? = null,
         val xnnPackFlags: Int? = null,
         val xnnPackWeightCachePath: String? = null,
     )
 
     class Options(
-        vararg accelerators: Accelerator,
+        internal val accelerators: Set<Accelerator>,
     ) {
+        constructor(vararg accelerators: Accelerator) : this(setOf(*accelerators))
+
         var cpuOptions: CpuOptions? = null
+
+        companion object {
+            @JvmStatic val CPU = Options(Accelerator.CPU)
+        }
     }
 
-    fun createInputBuffers(signatureIndex: Int = 0): List<TensorBuffer> = emptyList()
+    @Throws(LiteRtException::class)
+    @JvmOverloads
+    fun createInputBuffers(signatureIndex: Int = 0): List<TensorBuffer> = TODO()
 
-    fun createOutputBuffers(signatureIndex: Int = 0): List<TensorBuffer> = emptyList()
+    @Throws(LiteRtException::class)
+    external fun createInputBuffers(signature: String): List<TensorBuffer>
 
+    @Throws(LiteRtException::class)
+    @JvmOverloads
+    fun createOutputBuffers(signatureIndex: Int = 0): List<TensorBuffer> = TODO()
+
+    @Throws(LiteRtException::class)
+    external fun createOutputBuffers(signature: String): List<TensorBuffer>
+
+    @Throws(LiteRtException::class)
+    @JvmOverloads
+    fun run(
+        inputs: List<TensorBuffer>,
+        signatureIndex: Int = 0,
+    ): List<TensorBuffer> = TODO()
+
+    @Throws(LiteRtException::class)
+    @JvmOverloads
     fun run(
         inputs: List<TensorBuffer>,
         outputs: List<TensorBuffer>,
         signatureIndex: Int = 0,
-    ) = Unit
+    ): Unit = TODO()
+
+    @Throws(LiteRtException::class)
+    external fun run(
+        inputs: List<TensorBuffer>,
+        outputs: List<TensorBuffer>,
+        signature: String,
+    )
 
     companion object {
+        @Throws(LiteRtException::class)
+        @JvmOverloads
         @JvmStatic
         fun create(
             filePath: String,
-            options: Options,
+            options: Options = Options.CPU,
             optionalEnv: Environment? = null,
-        ): CompiledModel = CompiledModel()
+        ): CompiledModel = TODO()
     }
 }

@@ -1,3 +1,4 @@
+// androidx/androidx, camera/camera-view/api/restricted_1.6.0-beta01.txt at ef8dd96c2e78530a833cd339eaa3ff20d710ab08.
 package androidx.camera.view;
 
 import android.content.Context;

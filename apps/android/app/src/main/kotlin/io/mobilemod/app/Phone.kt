@@ -34,7 +34,7 @@ class Phone(
                     "cores" to Runtime.getRuntime().availableProcessors(),
                     "memory_bytes" to memory(),
                 ),
-            "app" to mapOf("name" to context.packageName, "version" to BuildConfig.VERSION_NAME),
+            "app" to mapOf("name" to context.packageName, "version" to BuildConfig.VERSION_NAME, "build" to BuildConfig.BUILD_TYPE),
             "runtimes" to Engines.VERSIONS,
         )
 

@@ -1,5 +1,0 @@
-package org.pytorch.executorch;
-
-public class ExecuTorchRuntime {
-    public static native String[] getRegisteredBackends();
-}

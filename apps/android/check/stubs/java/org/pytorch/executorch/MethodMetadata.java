@@ -1,5 +1,0 @@
-package org.pytorch.executorch;
-
-public class MethodMetadata {
-    public native String[] getBackends();
-}
