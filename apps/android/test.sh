@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 tools=$PWD/.tools
 out=$PWD/build/check
-packages="aapt android-framework-res apksigner junit4 zipalign"
+packages="aapt android-framework-res apksigner junit4 unzip zip zipalign"
 framework=/usr/share/android-framework-res/framework-res.apk
 python=${PYTHON:-python3}
 junit=/usr/share/java/junit4.jar
@@ -17,7 +17,7 @@ step() { printf '\n== %s\n' "$1"; }
 catalogue() { sed -n "s/^$1 = \"\(.*\)\"/\1/p" gradle/libs.versions.toml; }
 
 step "tools"
-if ! { command -v aapt2 apksigner zipalign && [ -f $framework ] && [ -f $junit ]; } >/dev/null; then
+if ! { command -v aapt2 && command -v apksigner && command -v unzip && command -v zip && command -v zipalign && [ -f $framework ] && [ -f $junit ]; } >/dev/null; then
   apt-get update -qq && apt-get install -y -qq $packages >/dev/null
 fi
 java -version 2>&1 | head -1
@@ -120,11 +120,12 @@ else
   jdk=$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")
   jimage extract --dir "$out/jdk" --include '/java.base/java/**' "$jdk/lib/modules"
   jar c0f "$out/jdk.jar" -C "$out/jdk/java.base" .
+  mkdir -p "$out/dex"
   java -Xmx1500m -XX:+UseSerialGC -cp "$bundletool" com.android.tools.r8.R8 --release --min-api "$(catalogue minSdk)" \
     --lib "$made" --lib "$out/jdk.jar" --classpath "$out/libraries.jar" --classpath "$lib/annotations-13.0.jar" \
     --pg-conf app/proguard-rules.pro --pg-conf check/dexer.pro --pg-conf "$out/components.pro" \
-    --output "$out/dex.zip" "$out"/{app,core,java,aipacks}.jar "$lib/kotlin-stdlib.jar"
-  (cd "$out" && unzip -q -o dex.zip '*.dex' && cp resources.apk unaligned.apk && zip -q unaligned.apk ./*.dex)
+    --output "$out/dex" "$out"/{app,core,java,aipacks}.jar "$lib/kotlin-stdlib.jar"
+  cp "$out/resources.apk" "$out/unaligned.apk" && zip -q -j "$out/unaligned.apk" "$out"/dex/*.dex
   zipalign -f -p 4 "$out/unaligned.apk" "$out/app.apk"
   keytool -genkeypair -keystore "$out/debug.keystore" -storepass android -alias androiddebugkey -dname "CN=Android Debug" \
     -keyalg RSA -keysize 2048 -validity 10000 2>/dev/null

@@ -14,7 +14,7 @@ from PIL import Image
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
-from mobilemod.harness.record.gates import DeviceGates, check_record
+from mobilemod.harness.record.gates import DeviceGates, check_record, warnings
 from mobilemod.harness.record.junit import junit
 from mobilemod.harness.record.likeness import Numbers, output_step, tolerance
 from mobilemod.harness.record.selftest import (
@@ -26,6 +26,7 @@ from mobilemod.harness.run.validate import validate_devices
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
 from mobilemod.results.device.page import page
+from mobilemod.results.device.table import text_table
 from mobilemod.results.verdict import state_of
 from tests.harness.conftest import Host
 from tests.harness.test_session import config
@@ -253,6 +254,17 @@ def test_junit_holds_every_verdict(record):
     (suite,) = ET.fromstring(junit([record]).encode())
     assert (suite.get("failures"), suite.get("skipped")) == ("1", "1")
     assert suite[1][0].tag == "skipped" and suite[1][0].get("message") == "too few"
+
+
+def test_a_debug_build_is_a_warning(record):
+    app = {"name": "io.mobilemod.app", "version": "0.1.0"}
+    for build, found in (("debug", ["app"]), ("benchmark", []), (None, [])):
+        record["device"]["app"] = app | ({"build": build} if build else {})
+        record["warnings"] = warnings(record)
+        assert [w["name"] for w in record["warnings"]] == found
+        assert ("a debug build, whose times" in text_table(record)) == bool(found)
+        html = page([record], [record], "m")
+        assert (f"{build} build" in html) == (build is not None)
 
 
 def test_devices_with_an_undecided_gate_are_amber(record):
