@@ -75,7 +75,7 @@ aapt2 compile --dir app/src/main/res -o "$out/resources.zip"
 aapt2 link -o "$out/resources.apk" -I $framework --manifest "$out/AndroidManifest.xml" \
   --min-sdk-version "$(catalogue minSdk)" --target-sdk-version "$(catalogue targetSdk)" \
   --version-code 1 --version-name "$version" --warn-manifest-validation --java "$out/generated" --proguard "$out/components.pro" \
-  ${bundle:+-A app/src/main/assets} -0 tflite -0 pte "$out/resources.zip" 2>"$out/aapt2.log"
+  ${bundle:+-A app/src/main/assets} -0 .tflite -0 .pte "$out/resources.zip" 2>"$out/aapt2.log"
 ! grep -v 'unexpected element <uses-native-library>' "$out/aapt2.log"
 aapt2 dump badging "$out/resources.apk" | grep -E '^(package|sdkVersion|targetSdkVersion|launchable|uses-permission)' |
   tee "$out/badging"
