@@ -6,10 +6,12 @@ import androidx.activity.result.ActivityResultCallback
 import androidx.activity.result.ActivityResultLauncher
 import androidx.activity.result.contract.ActivityResultContract
 import androidx.lifecycle.LifecycleOwner
+import androidx.lifecycle.ViewModelStoreOwner
 
 open class ComponentActivity :
     android.app.Activity(),
-    LifecycleOwner {
+    LifecycleOwner,
+    ViewModelStoreOwner {
     fun <I, O> registerForActivityResult(
         contract: ActivityResultContract<I, O>,
         callback: ActivityResultCallback<O>,

@@ -6,6 +6,7 @@
 package org.pytorch.executorch
 
 import java.io.Closeable
+import java.nio.FloatBuffer
 
 open class Module private constructor() : Closeable {
     open external fun forward(vararg inputs: EValue): Array<EValue>
@@ -65,8 +66,17 @@ abstract class Tensor internal constructor() {
 
     companion object {
         @JvmStatic
+        external fun allocateFloatBuffer(numElements: Int): FloatBuffer
+
+        @JvmStatic
         external fun fromBlob(
             data: FloatArray,
+            shape: LongArray,
+        ): Tensor
+
+        @JvmStatic
+        external fun fromBlob(
+            data: FloatBuffer,
             shape: LongArray,
         ): Tensor
     }

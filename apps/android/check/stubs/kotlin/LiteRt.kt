@@ -5,6 +5,8 @@
 
 package com.google.ai.edge.litert
 
+import android.content.Context
+
 enum class Accelerator(
     val value: Int,
 ) {
@@ -20,7 +22,33 @@ abstract class JniHandle internal constructor() : AutoCloseable {
 
 class LiteRtException private constructor() : Exception()
 
-class Environment private constructor() : JniHandle()
+class Environment private constructor() : JniHandle() {
+    enum class Option {
+        CompilerPluginLibraryDir,
+        DispatchLibraryDir,
+        SystemRuntimeHandle,
+        SystemGpuAcceleratorHandle,
+    }
+
+    @Throws(LiteRtException::class)
+    external fun getAvailableAccelerators(): Set<Accelerator>
+
+    companion object {
+        @Throws(LiteRtException::class)
+        @JvmOverloads
+        @JvmStatic
+        fun create(
+            context: Context,
+            options: Map<Option, String> = mapOf(),
+            enableCompilerCache: Boolean = true,
+        ): Environment = TODO()
+
+        @Throws(LiteRtException::class)
+        @JvmOverloads
+        @JvmStatic
+        fun create(options: Map<Option, String> = mapOf()): Environment = TODO()
+    }
+}
 
 class TensorBuffer internal constructor() : JniHandle() {
     @Throws(LiteRtException::class)
@@ -43,12 +71,46 @@ class CompiledModel private constructor() : JniHandle() {
         val xnnPackWeightCachePath: String? = null,
     )
 
+    data class GpuOptions(
+        val constantTensorSharing: Boolean? = null,
+        val infiniteFloatCapping: Boolean? = null,
+        val allowSrcQuantizedFcConvOps: Boolean? = null,
+        val precision: Precision? = null,
+        val bufferStorageType: BufferStorageType? = null,
+        val preferTextureWeights: Boolean? = null,
+        val serializationDir: String? = null,
+        val modelCacheKey: String? = null,
+        val serializeProgramCache: Boolean? = null,
+        val serializeExternalTensors: Boolean? = null,
+        val externalTensorsMode: Boolean? = null,
+        val externalTensorPattern: String? = null,
+        val backend: Backend? = null,
+        val priority: Priority? = null,
+        val numStepsOfCommandBufferPreparations: Int? = null,
+    ) {
+        enum class Precision { DEFAULT, FP16, FP32, FP16_WITH_FP32_ACCUM }
+
+        enum class BufferStorageType { DEFAULT, BUFFER, TEXTURE_2D }
+
+        enum class Backend {
+            AUTOMATIC,
+            OPENCL,
+
+            @Deprecated("Use AUTOMATIC instead.")
+            WEBGPU,
+            OPENGL,
+        }
+
+        enum class Priority { DEFAULT, LOW, NORMAL, HIGH }
+    }
+
     class Options(
         internal val accelerators: Set<Accelerator>,
     ) {
         constructor(vararg accelerators: Accelerator) : this(setOf(*accelerators))
 
         var cpuOptions: CpuOptions? = null
+        var gpuOptions: GpuOptions? = null
 
         companion object {
             @JvmStatic val CPU = Options(Accelerator.CPU)

@@ -4,6 +4,7 @@ package androidx.camera.view;
 import android.content.Context;
 import android.util.AttributeSet;
 import android.widget.FrameLayout;
+import androidx.camera.core.MeteringPointFactory;
 import androidx.camera.core.Preview;
 
 public final class PreviewView extends FrameLayout {
@@ -12,6 +13,8 @@ public final class PreviewView extends FrameLayout {
     }
 
     public native Preview.SurfaceProvider getSurfaceProvider();
+
+    public native MeteringPointFactory getMeteringPointFactory();
 
     public native void setScaleType(ScaleType type);
 

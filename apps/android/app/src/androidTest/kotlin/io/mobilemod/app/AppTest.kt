@@ -8,6 +8,7 @@ import android.widget.TextView
 import androidx.test.platform.app.InstrumentationRegistry
 import io.mobilemod.core.Preprocessor
 import io.mobilemod.core.harness.Lines
+import io.mobilemod.core.harness.LoadRequest
 import io.mobilemod.core.topK
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
@@ -37,7 +38,7 @@ class AppTest {
             instrumentation.runOnMainSync { button.performClick() }
             await("the end of the self-test") { button.isEnabled }
             val outcomes = activity.findViewById<ViewGroup>(R.id.outcomes)
-            val lines = (0 until outcomes.childCount).map { outcomes.getChildAt(it) as TextView }
+            val lines = texts(outcomes)
             val failed = lines.filter { it.currentTextColor == context.getColor(R.color.fail) }
             assertEquals(emptyList<String>(), failed.map { it.text.toString() })
             val passed = lines.count { it.currentTextColor == context.getColor(R.color.pass) }
@@ -49,7 +50,9 @@ class AppTest {
         assumeTrue("a network of maps", store.manifest.map == null)
         val preprocessor = Preprocessor(store.manifest.preprocess)
         for (file in files) {
-            store.open(Choice(file, 1, Engines.delegates(file.target).first())).use { engine ->
+            val delegate = Engines.delegates(file.target).first()
+            val request = LoadRequest(store.model(file), file.target, 1, delegate, preprocessor.inputShape)
+            Phone(context).open(request).use { engine ->
                 for (golden in store.manifest.golden) {
                     val pixels = preprocessor.asIs(store.golden(golden.image))
                     val expected = topK(golden.logits.getValue(file.file).toFloatArray(), 1).single()
@@ -79,6 +82,13 @@ class AppTest {
             record.delete()
         }
     }
+
+    private fun texts(view: View): List<TextView> =
+        when (view) {
+            is TextView -> listOf(view)
+            is ViewGroup -> (0 until view.childCount).flatMap { texts(view.getChildAt(it)) }
+            else -> emptyList()
+        }
 
     private fun use(
         intent: Intent,
