@@ -86,7 +86,7 @@ class AppTest {
     private fun texts(view: View): List<TextView> =
         when (view) {
             is TextView -> listOf(view)
-            is ViewGroup -> (0 until view.childCount).flatMap { texts(view.getChildAt(it)) }
+            is ViewGroup -> (0 until view.childCount).flatMap { view.getChildAt(it)?.let(::texts).orEmpty() }
             else -> emptyList()
         }
 
