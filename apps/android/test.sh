@@ -116,7 +116,7 @@ else
   # A class of LiteRT that names what the app doesn't have: R8 stops there where the app's rules don't allow it.
   javac -nowarn -proc:none -cp "$made" -d "$out/aipacks" $(find check/stubs/aipacks -name '*.java')
   rm -r "$out/aipacks/com/google/android"
-  for part in app core java aipacks libraries; do jar cf "$out/$part.jar" -C "$out/$part" .; done
+  for part in app core java aipacks libraries; do jar cfM "$out/$part.jar" -C "$out/$part" .; done
   jdk=$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")
   jimage extract --dir "$out/jdk" --include '/java.base/java/**' "$jdk/lib/modules"
   jar c0f "$out/jdk.jar" -C "$out/jdk/java.base" .
