@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.verbs.options import EXIT_INTERNAL, EXIT_OK, fail, os_error
+from export.verbs.options import EXIT_INTERNAL, EXIT_OK, fail
 from export.verbs.parser import Parser
 from mobilemod import __version__
-from mobilemod.errors import NOT_EVERYWHERE, UserError, shown
+from mobilemod.errors import NOT_EVERYWHERE, UserError, os_error, shown
 from mobilemod.files import irregular, require_writable
 from mobilemod.interrupts import SAID, exit_code, raised_signals
 from mobilemod.progress import working
