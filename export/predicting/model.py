@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from mobilemod import ranges
 from mobilemod.errors import UserError, unknown
 from mobilemod.manifest import bundle_around, load_bundle
 from mobilemod.results.outcomes.predicted import Prediction
+from mobilemod.targets import facts_of_file
 
 if TYPE_CHECKING:
     from export.targets.base import Runner
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TOP = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A loaded file of a bundle.
 
@@ -38,7 +38,10 @@ class Model:
 
     bundle: Bundle
     file: ModelFile
-    runner: Runner = dataclasses.field(repr=False)
+    runner: Runner
+
+    def __repr__(self) -> str:
+        return f"Model({self.path}, {self.description})"
 
     @property
     def path(self) -> Path:
@@ -72,7 +75,7 @@ class Model:
         Raises `UserError` for an image that can't be read, and where the network's outputs aren't
         finite.
         """
-        ranges.RUNS.check("top", top)
+        ranges.CLASSES.check("top", top)
         if isinstance(image, list | tuple):
             return [self.answer(pixels_of(one, self.bundle.preprocess), top) for one in image]
         return self.answer(pixels_of(image, self.bundle.preprocess), top)
@@ -84,7 +87,7 @@ class Model:
         task = self.bundle.task
         if not task.finite(outputs[None])[0]:
             raise UserError(
-                f"{self.path}: its outputs aren't finite numbers on this image; 'mobilemod validate' "
+                f"{self.path}: its outputs on this image aren't finite; 'mobilemod validate' "
                 "counts such images"
             )
         classes = task.shares(outputs, self.labels)
@@ -115,7 +118,7 @@ class Model:
 
 
 def load(source: str | os.PathLike[str], *, file: str | None = None, threads: int = 1) -> Model:
-    """A file of a bundle, loaded and run once, so that the first answer takes no longer than others.
+    """A file of a bundle, loaded and run once, so that the first answer comes as fast as others.
 
     source: a bundle's folder, of which the file is taken that serves best on this machine, or the
     one that is named by `file`; or a model file in its bundle's folder. threads: of the processor.
@@ -125,14 +128,19 @@ def load(source: str | os.PathLike[str], *, file: str | None = None, threads: in
     """
     ranges.THREADS.check("threads", threads)
     path = Path(source)
-    if (path / "manifest.json").is_file():
+    if is_bundle(path):
         bundle = load_bundle(path, verify=False)
         entry = best_file(bundle) if file is None else entry_of(bundle, file)
     else:
         if file is not None:
-            raise UserError(f"{path} is no bundle's folder, so no file of it can be named")
+            raise UserError(f"{path} is a model file; another one is named beside its bundle")
         bundle, entry = opened_around(path)
     return load_entry(bundle, entry, threads)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether this is to be taken for a bundle's folder rather than for a model file."""
+    return path.is_dir() and facts_of_file(path) is None
 
 
 def opened_around(path: Path) -> tuple[Bundle, ModelFile]:

@@ -20,8 +20,8 @@ from mobilemod.progress import working
 
 # A module each, in the order of the help.
 VERBS = (
-    "make.data", "make.train", "make.export", "make.compile", "measure.validate",
-    "measure.harness", "make.apps", "measure.stress", "look.inspect", "look.profile", "look.diff",
+    "make.data", "make.train", "make.export", "make.compile", "measure.validate", "measure.harness",
+    "make.apps", "measure.stress", "look.predict", "look.inspect", "look.profile", "look.diff",
     "measure.sensitivity", "measure.search", "look.report", "look.advise", "measure.arm64",
     "measure.gpu", "measure.bench",
 )  # fmt: skip

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.api.exporting import MODEL
 from export.api.opening import TOLD, open_network
-from export.verbs.options import MODEL, VARIANTS, given
+from export.verbs.options import VARIANTS, given
 from mobilemod import ranges
 
 if TYPE_CHECKING:
