@@ -133,11 +133,11 @@ def predictions_text(record: dict[str, Any], top: int) -> str:
     for image in record["images"]:
         columns = [_column(answer, top) for answer in image["answers"]]
         rows = max(map(len, columns))
-        table = [[image["image"], *names]]
+        table = [["", *names]]
         for i in range(rows):
             table.append([str(i + 1), *(c[i] if i < len(c) else "" for c in columns)])
         table.append(["ms", *(f"{a['milliseconds']:.1f}" for a in image["answers"])])
-        lines += ["", *aligned(table, left=frozenset(range(len(table[0]))))]
+        lines += ["", image["image"], *aligned(table, left=frozenset(range(len(table[0]))))]
         lines += _agreement(record, image)
         lines += image.get("pictures", [])
     return "\n".join([*lines, *_summary(record, names)])
@@ -156,11 +156,10 @@ def _agreement(record: dict[str, Any], image: dict[str, Any]) -> list[str]:
     if "same" not in image:
         return []
     task = task_of(record)
-    said = task.agreement.short if image["same"] else "different answers"
     if not task.maps:
-        return [said]
+        return [task.agreement.short if image["same"] else "different answers"]
     percents = ", ".join(f"{p:.2f}" for p in image[task.agreement.key])
-    return [f"{said}; {task.agreement.head} with the first: {percents}"]
+    return [f"{task.agreement.head} with the first: {percents}"]
 
 
 def _summary(record: dict[str, Any], names: Sequence[str]) -> list[str]:
