@@ -57,7 +57,9 @@ def install(what: Path, folder: Path) -> Path:
     python, others = folder / "bin" / "python", Path(sysconfig.get_path("purelib"))
     # What builds is found without an index, and without the kit that may be installed beside it.
     (folder / "builds").mkdir()
-    for found in (p for name in ("setuptools*", "wheel*") for p in others.glob(name)):
+    for found in (
+        p for name in ("setuptools*", "_distutils_hack", "wheel*") for p in others.glob(name)
+    ):
         (folder / "builds" / found.name).symlink_to(found)
     env = {**os.environ, "PYTHONPATH": str(folder / "builds")}
     options = ("--no-deps", "--no-build-isolation")
@@ -106,9 +108,7 @@ def test_caches_have_the_keys_of_the_checkout(python, place):
     assert installed == called(sys.executable, "-c", code, cwd=ROOT)
 
 
-def test_the_lines_of_the_readme_run_where_the_wheel_is_installed(
-    python, data_dir, place, tmp_path
-):
+def test_the_lines_of_the_readme_run_with_the_wheel(python, data_dir, place, tmp_path):
     (tmp_path / IMAGES).parent.mkdir(parents=True)
     (tmp_path / IMAGES).symlink_to(data_dir)
     picture = next((data_dir / "val" / "n01440764").iterdir())
