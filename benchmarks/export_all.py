@@ -31,7 +31,7 @@ def export_variant(name: str, data: Path, targets: str) -> dict:
         config = ExportConfig(
             name, Path(folder) / "bundle", checkpoint, data, tuple(targets.split(","))
         )
-        return export_bundle(config)
+        return export_bundle(config).to_dict()
 
 
 def table(records: list[dict]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from export.auditing.audit import OTHERS_FIGURES, Audit, audit_graph, require_int8
+from export.auditing.audit import OTHERS_FIGURES, Inspection, audit_graph, require_int8
 from export.auditing.explain import explained, float_tensors
 from export.auditing.modules import Names
 from export.bundle_parts import FORM_FILE, RECIPE_FILE, REFERENCE_FILE
@@ -48,6 +48,7 @@ from mobilemod.manifest_schema import check_labels
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.foreign.opened import Opened
 from mobilemod.progress import progress
+from mobilemod.results.outcomes.exported import Exported, ExportedFile
 from mobilemod.targets import DEFAULTS, TARGETS
 from mobilemod.tasks import DEFAULT, task_field
 from mobilemod.workers import peak_memory, worker_pool
@@ -57,7 +58,6 @@ from quantization.prepare.prepared import CALIBRATION_FILE, Prepared
 from quantization.program import make_table, quantize
 from quantization.recipe import Recipe, load_recipe
 
-RECORD_SCHEMA = "mobilemod/export/1"
 GOLDEN_IMAGES = 4
 CHECKED_IMAGES = 3  # of them, beside the drawn one, as the files are lowered
 
@@ -116,8 +116,8 @@ class GoldenImage:
     target: int | None = None
 
 
-def export_bundle(config: ExportConfig) -> dict[str, Any]:
-    """Write the bundle to `config.out`, whole or not at all; returns the export's record.
+def export_bundle(config: ExportConfig) -> Exported:
+    """Write the bundle to `config.out`, whole or not at all.
 
     Raises `UserError` for bad input and where under 99 % of the convolution and linear
     multiply-accumulates of an int8 file are int8.
@@ -156,30 +156,28 @@ def export_bundle(config: ExportConfig) -> dict[str, Any]:
         _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, images, source, forms, tables, files)
         seal_bundle(folder, {**values, "files": files, "golden": golden})
-    return {
-        "schema": RECORD_SCHEMA,
-        "bundle": str(config.out),
-        "model": source.name,
-        "checkpoint": source.summary,
-        "notes": [*source.notes, *left_out],
-        "form": explained(source.canonical),
-        "floats": {n: float_tensors(f, tables[n], recipe) for n, f in forms.items()},
-        "recipe": recipe.name,
-        "calibration": prepared.origin,
-        "doubts": list(prepared.calibration.doubts),
-        "accuracy_measured": False,
-        "seconds": round(time.perf_counter() - start, 1),
-        "peak_mb": round(peak_memory() / 2**20),
-        "files": [
-            {
+    return Exported(
+        bundle=config.out,
+        model=source.name,
+        checkpoint=source.summary,
+        notes=(*source.notes, *left_out),
+        form=explained(source.canonical),
+        floats={n: float_tensors(f, tables[n], recipe) for n, f in forms.items()},
+        recipe=recipe.name,
+        calibration=prepared.origin,
+        doubts=tuple(prepared.calibration.doubts),
+        seconds=round(time.perf_counter() - start, 1),
+        peak_mb=round(peak_memory() / 2**20),
+        files=tuple(
+            ExportedFile(
                 **entry,
-                "seconds": round(result.seconds, 1),
-                "peak_mb": round(result.peak_bytes / 2**20),
-                "cached": result.cached,
-            }
+                seconds=round(result.seconds, 1),
+                peak_mb=round(result.peak_bytes / 2**20),
+                cached=result.cached,
+            )
             for entry, (_, result) in zip(files, results, strict=True)
-        ],
-    }
+        ),
+    )
 
 
 def require_widths(recipe: Recipe, targets: Sequence[str]) -> None:
@@ -284,7 +282,7 @@ def _add_file(
     }
 
 
-def audit_summary(audit: Audit) -> dict[str, Any]:
+def audit_summary(audit: Inspection) -> dict[str, Any]:
     """The audit's figures for the manifest and the report; float ops counted by kind."""
     values = audit.to_dict()
     for key in ("schema", "file", "sha256", "bytes", "target", "ops", *OTHERS_FIGURES):

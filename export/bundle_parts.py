@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from torch import nn
 
+from export.quiet import quiet
 from export.tables import load_table, table_forms
-from export.targets.base import FORMS
+from export.targets.base import FORMS, Runner
+from export.targets.target import get_target
 from mobilemod.data.imagefolder import FileContent
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import PLAIN_FORM
 from mobilemod.manifest import Bundle, load_bundle, require_same
+from mobilemod.manifest_schema import ModelFile
 from quantization.calibration import Calibration, load_calibration, weights_digest
 from quantization.params import ParameterTable
 from quantization.prepare.prepared import (
@@ -123,6 +127,37 @@ class OpenedBundle:
     def program(self, form: str) -> nn.Module:
         """The quantized program of a form, constants folded, as the int8 files compute."""
         return quantize(self.mobile(form, True), self.table(form), True)
+
+
+RUNNING = "running"  # the part of a target that runs its files
+
+
+def running_files(bundle: Bundle, say: bool = True) -> list[ModelFile]:
+    """The model files that run on this machine; say: a line on standard error for each other."""
+    found = []
+    for entry in bundle.manifest.files:
+        target = get_target(entry.target)
+        if target.has(RUNNING):
+            found.append(entry)
+        elif say:
+            print(f"{entry.file}: left out: {target.facts.lacks[RUNNING]}", file=sys.stderr)
+    return found
+
+
+def load_runner(
+    bundle: Bundle, entry: ModelFile, threads: int = 1, runtime: str | None = None
+) -> Runner:
+    """What runs a model file, which is checked before it is loaded and after.
+
+    runtime: another one than its target's own, by package. Raises `UserError` for a file that isn't
+    the manifest's, that its runtime refuses, or that nothing here runs.
+    """
+    path, target = bundle.file(entry.file), get_target(entry.target)
+    with quiet():
+        runner = target.load_in(runtime, path, threads) if runtime else target.load(path, threads)
+    # Looked at again: it may have been replaced while it was loaded.
+    bundle.file(entry.file)
+    return runner
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# Where the kit is installed, others' packages lie beside these.
+PACKAGES = ("mobilemod", "quantization", "export")
 
 
 @functools.cache
 def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
     """Paths below `root` of these modules and of all that they import, sorted.
 
-    Imports inside functions count, those under `if TYPE_CHECKING` don't; a package that lists its
-    own `__path__` imports every module in it. What else is imported by a computed name has to be
-    given. `FileNotFoundError` where a given module isn't there.
+    Other packages than the kit's and those of `modules` are left out. Imports inside functions
+    count, those under `if TYPE_CHECKING` don't; a package that lists its own `__path__` imports
+    every module in it. What else is imported by a computed name has to be given.
+    `FileNotFoundError` where a given module isn't there.
     """
+    own = {*PACKAGES, *(name.partition(".")[0] for name in modules)}
     found: set[str] = set()
     todo = list(modules)
     for name in modules:
@@ -27,7 +31,7 @@ def import_closure(*modules: str, root: Path = ROOT) -> tuple[str, ...]:
             raise FileNotFoundError(f"{root}: no module {name}")
     while todo:
         name = todo.pop()
-        path = _file(root, name)
+        path = _file(root, name) if name.partition(".")[0] in own else None
         if path is None or path in found:
             continue
         found.add(path)

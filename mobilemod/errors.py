@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 NOT_EVERYWHERE = "docs/install.md lists what each machine can do"
@@ -33,6 +34,14 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def os_error(error: OSError) -> str:
+    """An error of the system in words."""
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk{where}; free some, or give another --out"
+    return f"{error.strerror or error}{where}"
 
 
 def unknown(what: str, given: str, known: Iterable[str], more: str = "") -> UserError:

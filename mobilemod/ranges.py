@@ -65,6 +65,7 @@ PERCENT = Range(0, 100, "percent")
 MILLISECONDS = Range(0, 3_600_000, "milliseconds", above=True)
 TIMES = Range(0, 1000, "times", above=True)
 SECONDS = Range(0, 86_400, "seconds")
+CLASSES = Range(1, 100_000, "classes", whole=True)
 THREADS = Range(1, 256, "threads", whole=True)
 RUNS = Range(1, 1_000_000, "runs", whole=True)
 # A family's networks take multiples of some step, other networks what they were made for.

@@ -13,8 +13,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from mobilemod.errors import UserError
 
@@ -41,6 +44,27 @@ def default_workers() -> int:
                       else os.cpu_count() or 1))  # fmt: skip
 
 
+class _Worker(SpawnProcess):
+    """A spawned process that doesn't run the caller's script again, which is what would start it.
+
+    What a pool is given to do lies in modules that can be imported, never in the script.
+    """
+
+    @staticmethod
+    def _Popen(process: BaseProcess) -> Any:
+        script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process)
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Workers(SpawnContext):
+    """The context of such processes."""
+
+    Process = _Worker
+
+
 @contextlib.contextmanager
 def worker_pool(workers: int | None = None) -> Iterator[Executor]:
     """A pool of spawned processes; pending work is dropped when the block is left by an error.
@@ -48,9 +72,7 @@ def worker_pool(workers: int | None = None) -> Iterator[Executor]:
     Raises `WorkerDied` where one of them ends without an answer.
     """
     with _environment(QUIET):
-        pool = ProcessPoolExecutor(
-            workers or default_workers(), get_context("spawn"), _start, (os.getpid(),)
-        )
+        pool = ProcessPoolExecutor(workers or default_workers(), _Workers(), _start, (os.getpid(),))
     try:
         with _environment(KEEP_MEMORY):
             yield pool

@@ -53,7 +53,7 @@ class FloatOp:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Inspection:
     """What `mobilemod inspect` finds out about one file.
 
     macs: multiply-accumulates of convolutions, linears and recurrent layers; mean_macs: of those
@@ -105,8 +105,8 @@ class Audit:
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
 
 
-def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
-    """Audit of a file's graph; modules are named where `names` knows the parameters."""
+def audit_graph(graph: FileGraph, path: Path, names: Names) -> Inspection:
+    """Of a file's graph; modules are named where `names` knows the parameters."""
     modules = node_modules(graph, names)
     formats = NumberFormats(graph)
     macs: Counter[str] = Counter()
@@ -139,7 +139,7 @@ def audit_graph(graph: FileGraph, path: Path, names: Names) -> Audit:
     unpacking = sum(formats.index.dequantizes_weights(n) for n in graph.nodes)
     # Where there are means alone, nothing is left to be int8.
     share = int8[False] / total if total else float(means > 0)
-    return Audit(
+    return Inspection(
         file=path.name,
         target=graph.target,
         bytes=_size(path),
@@ -221,8 +221,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def inspect_file(path: Path) -> Audit:
-    """Audit of a model file; modules are named from the bundle's tables.
+def inspect_file(path: Path) -> Inspection:
+    """Of a model file; modules are named from the bundle's tables.
 
     Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails.
     """
@@ -242,7 +242,7 @@ def faults_told(path: Path, part: str) -> Iterator[None]:
         raise UserError(f"{path}: not supported: the {part} fails on it ({detail})") from error
 
 
-def audit_file(path: Path) -> Audit:
+def audit_file(path: Path) -> Inspection:
     """As `inspect_file`, but a fault of the reader comes through as what it is."""
     if not path.exists():
         raise UserError(f"no such model file: {path}")
@@ -255,7 +255,7 @@ def tables_beside(path: Path) -> list[ParameterTable]:
     return [] if bundle is None else load_tables(bundle)
 
 
-def require_int8(audit: Audit, share: float, left: Sequence[str] = ()) -> None:
+def require_int8(audit: Inspection, share: float, left: Sequence[str] = ()) -> None:
     """`UserError` with module and remedy where less than `share` of conv and linear MACs is int8.
 
     share: 0..1, the recipe's `min_int8_share`. left: a line for each op that no rewrite took.

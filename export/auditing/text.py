@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from export.auditing.audit import Audit, FloatOp
+from export.auditing.audit import FloatOp, Inspection
 from export.auditing.modules import listed, outside_lines
 
 SHOWN_MODULES = 3
 
 
-def format_audit(audit: Audit) -> str:
+def format_audit(audit: Inspection) -> str:
     """The audit in lines; what a file doesn't have takes none."""
     lines = [
         f"{audit.file}  ({audit.target}, {audit.bytes / 1e6:.2f} MB, sha256 {audit.sha256[:12]})",
@@ -58,7 +58,7 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
-def _float_lines(audit: Audit) -> list[str]:
+def _float_lines(audit: Inspection) -> list[str]:
     by_op: dict[str, list[FloatOp]] = defaultdict(list)
     for f in audit.float_ops:
         by_op[f.op].append(f)
@@ -71,7 +71,7 @@ def _float_lines(audit: Audit) -> list[str]:
     return lines
 
 
-def _share(audit: Audit) -> str:
+def _share(audit: Inspection) -> str:
     """What part of the multiply-accumulates is int8, or why that isn't known."""
     if audit.int8_share is not None:
         return f"{audit.int8_share:.2%} int8"

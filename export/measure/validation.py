@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from export.bundle_parts import BundleKey, OpenedBundle, open_bundle
+from export.bundle_parts import (
+    RUNNING,
+    BundleKey,
+    OpenedBundle,
+    load_runner,
+    open_bundle,
+    running_files,
+)
 from export.lowering import tool_versions
 from export.measure.batches import Batch, cached, over_batches
-from export.quiet import quiet
 from export.targets.environment import programs_in, version_of
 from export.targets.target import get_target
 from mobilemod.closure import code_digest
@@ -32,9 +37,9 @@ from mobilemod.forms.form import Form
 from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
 from mobilemod.results.advice import shipping
 from mobilemod.results.gates import Gates, check, judged
+from mobilemod.results.outcomes.validated import Validation
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.validation.page import write_report
-from mobilemod.results.verdict import Verdict
 from mobilemod.sealed import KEY, read_sealed, sealed
 from mobilemod.targets import RUNTIMES, TARGETS, suffixes_of
 from mobilemod.tasks import task_of
@@ -49,7 +54,6 @@ if TYPE_CHECKING:
 CHUNK = 32
 # Images that torch and the evaluator compute at once: few, so that their tensors stay in the cache.
 BATCH = 8
-RUNNING = "running"  # the part of a target that this needs
 REPORT_FOLDER, RECORD_FILE = "report", "validation.json"
 
 
@@ -93,13 +97,7 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     found = [Candidate("torch float", "reference")]
     for form in OpenedBundle(bundle).forms:
         found.append(Candidate(f"quantized program, {form}", "program", form=form))
-    for entry in bundle.manifest.files:
-        target = get_target(entry.target)
-        if not target.has(RUNNING):
-            print(f"{entry.file}: left out: {target.facts.lacks[RUNNING]}", file=sys.stderr)
-            continue
-        found.append(_of_file(entry))
-    return found
+    return found + [_of_file(entry) for entry in running_files(bundle)]
 
 
 def _of_file(entry: ModelFile, runtime: str | None = None) -> Candidate:
@@ -148,12 +146,8 @@ def _predictor(key: BundleKey, candidate: Candidate) -> _Predictor:
     count = len(bundle.label_names)
     if candidate.target is not None:
         target = get_target(candidate.target)
-        path = bundle.file(candidate.file)
-        runtime, code = candidate.runtime, target.code("running")
-        with quiet():
-            runner = target.load_in(runtime, path) if runtime else target.load(path)
-        # Looked at again: it may have been replaced while it was loaded.
-        bundle.file(candidate.file)
+        runtime, code = candidate.runtime, target.code(RUNNING)
+        runner = load_runner(bundle, bundle.model_file(candidate.file), runtime=runtime)
         read = [bundle.hashes[candidate.file][0]]
         if runtime:
             read += [runtime, version_of(RUNTIMES[runtime])]
@@ -262,7 +256,7 @@ def validate_bundle(
     limit: int | None = None,
     gpu: dict[str, Any] | None = None,
     runtimes: Sequence[str] = (),
-) -> tuple[dict[str, Any], list[Verdict]]:
+) -> Validation:
     """Measure a bundle on `data`'s validation images and write `report/` into it.
 
     `report/validation.json` is the record, `report/report.html` the page for people. Without
@@ -300,15 +294,16 @@ def validate_bundle(
     )  # fmt: skip
     verdicts = check(record, gates)
     record = judged(record, verdicts)
+    report = folder / REPORT_FOLDER / "report.html"
     if not predictions and measured_before(folder):
-        return record, verdicts
+        return Validation.of(record, report)
     require_same(load_bundle(folder, verify=False), bundle.identity)
     with atomic_folder(folder / REPORT_FOLDER) as out:
         write_json(out / RECORD_FILE, sealed(record))
-        write_report(record, verdicts, out / "report.html", paths, bundle.preprocess)
+        write_report(record, verdicts, out / report.name, paths, bundle.preprocess)
     if predictions:
         record_accuracy(bundle, accuracy_record(record))
-    return record, verdicts
+    return Validation.of(record, report)
 
 
 def _file_info(entry: ModelFile) -> dict[str, Any]:

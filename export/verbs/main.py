@@ -10,18 +10,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.verbs.options import EXIT_INTERNAL, EXIT_OK, fail, os_error
+from export.verbs.options import EXIT_INTERNAL, EXIT_OK, fail
 from export.verbs.parser import Parser
 from mobilemod import __version__
-from mobilemod.errors import NOT_EVERYWHERE, UserError, shown
+from mobilemod.errors import NOT_EVERYWHERE, UserError, os_error, shown
 from mobilemod.files import irregular, require_writable
 from mobilemod.interrupts import SAID, exit_code, raised_signals
 from mobilemod.progress import working
 
 # A module each, in the order of the help.
 VERBS = (
-    "make.data", "make.train", "make.export", "make.compile", "measure.validate",
-    "measure.harness", "make.apps", "measure.stress", "look.inspect", "look.profile", "look.diff",
+    "make.data", "make.train", "make.export", "make.compile", "measure.validate", "measure.harness",
+    "make.apps", "measure.stress", "look.predict", "look.inspect", "look.profile", "look.diff",
     "measure.sensitivity", "measure.search", "look.report", "look.advise", "measure.arm64",
     "measure.gpu", "measure.bench",
 )  # fmt: skip

@@ -6,18 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.quiet import quiet
-from export.verbs.options import MODEL, VARIANTS, given, refuse
+from export.api.exporting import MODEL
+from export.api.opening import TOLD, open_network
+from export.verbs.options import VARIANTS, given
 from mobilemod import ranges
-from mobilemod.errors import UserError
 
 if TYPE_CHECKING:
     from mobilemod.data.preprocess import Size
     from mobilemod.networks.foreign.opened import Opened
-
-FOLDER = "hf:"
-# What is told of a network that isn't ours; of ours it is known.
-TOLD = ("mean", "std", "crop_fraction", "interpolation", "labels")
 
 
 def network_options(p: argparse.ArgumentParser) -> None:
@@ -71,27 +67,6 @@ def opened_of(args: argparse.Namespace) -> Opened | None:
 
     `UserError` for options that don't go together and for a network that can't be opened.
     """
-    if args.network is None:
-        refuse(args, TOLD, "goes with --network")
-        if isinstance(args.size, tuple):
-            height, width = args.size
-            raise UserError(
-                f"--size {height}x{width}: rectangles go with --network; ours take squares"
-            )
-        return None
-    if args.model is not None:
-        raise UserError("--model and --network both say which network; give one of them")
-    folder = args.network.removeprefix(FOLDER)
-    if folder != args.network:
-        refuse(args, ("checkpoint",), f"doesn't go with {FOLDER}DIR, which holds its weights")
-    from mobilemod.networks.foreign.opened import Asked
-
-    asked = Asked(**given(args, ("size", "fit", *TOLD)))
-    if folder != args.network:
-        from mobilemod.networks.foreign.hugging_face import open_folder
-
-        with quiet():  # the library is loud when it is imported
-            return open_folder(Path(folder).expanduser(), asked)
-    from mobilemod.networks.foreign.factory import open_function
-
-    return open_function(args.network, args.checkpoint, asked)
+    return open_network(
+        args.network, args.model, args.checkpoint, **given(args, ("size", "fit", *TOLD))
+    )

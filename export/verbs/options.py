@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -12,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mobilemod import ranges, targets
-from mobilemod.data.classes import SORTED, ClassNames
-from mobilemod.data.dataset import MEASURED, DataSet
+from mobilemod.data.classes import SORTED
+from mobilemod.data.dataset import DataSet
 from mobilemod.errors import UserError
 from mobilemod.harness.drivers import DRIVERS
 from mobilemod.networks import registry
 
 EXIT_OK, EXIT_GATE, EXIT_USER, EXIT_INTERNAL, EXIT_UNDECIDED = 0, 1, 2, 3, 4
 # What the help lists.
-MODEL = "efficientmod_xxs"
 VARIANTS = ", ".join(registry.variants())
 TARGETS, DEFAULTS = (",".join(names) for names in (targets.TARGETS, targets.DEFAULTS))
 DEVICES = ", ".join(DRIVERS)
@@ -32,14 +30,6 @@ def fail(message: str, debug: bool, code: int = EXIT_USER) -> int:
         raise
     print(f"mobilemod: error: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def os_error(error: OSError) -> str:
-    """An error of the system in words."""
-    where = f" at {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"no space left on the disk{where}; free some, or give another --out"
-    return f"{error.strerror or error}{where}"
 
 
 def bundle_option(p: argparse.ArgumentParser) -> None:
@@ -94,14 +84,7 @@ def data_option(parser: argparse.ArgumentParser, split: bool = True) -> None:
 
 def data_of(args: argparse.Namespace) -> DataSet | None:
     """The images of --data, None where it isn't given."""
-    if not args.data:
-        for option in ("split", "classes"):
-            if getattr(args, option, None):
-                raise UserError(f"--{option} goes with --data")
-        return None
-    given = getattr(args, "classes", None)
-    classes = ClassNames.read(given) if given else None
-    return DataSet(Path(args.data), getattr(args, "split", None) or MEASURED, classes)
+    return DataSet.given(args.data, getattr(args, "split", None), getattr(args, "classes", None))
 
 
 def required_data(args: argparse.Namespace) -> DataSet:

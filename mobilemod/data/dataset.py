@@ -30,6 +30,22 @@ class DataSet:
         """`data` itself, or the folder with nothing else said of it."""
         return data if isinstance(data, DataSet) else cls(data)
 
+    @classmethod
+    def given(
+        cls, data: str | Path | DataSet | None, split: str | None, classes: str | Path | None
+    ) -> DataSet | None:
+        """Of what a user gave, the split that is measured and what says the classes' folders; None
+        without `data`, with which the others are a `UserError`."""
+        if not data:
+            for option, value in (("split", split), ("classes", classes)):
+                if value:
+                    raise UserError(f"--{option} goes with --data")
+            return None
+        if isinstance(data, DataSet):
+            return data
+        names = ClassNames.read(str(classes)) if classes else None
+        return cls(Path(data), split or MEASURED, names)
+
     def folder(self, split: str) -> Path:
         """Where the images of "train" or "val" lie; the latter stands for what is measured.
 

@@ -17,6 +17,7 @@ import numpy as np
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import ROLES, Predictions
 from mobilemod.evaluation.agreement import sqnr_db, worst_images
+from mobilemod.results.outcomes.validated import Measured, Pair
 from mobilemod.results.spec import SCHEMA_VERSION, validate_record
 from mobilemod.tasks import DEFAULT, get_task, task_field
 from mobilemod.tasks.task import Task
@@ -78,28 +79,28 @@ def build_record(
             **(about or {"folder": "", "split": "", "calibrated_on": None}),
         },
         "predictions": [
-            {
-                "name": p.name,
-                "role": p.role,
-                "file": p.file,
-                "runner": p.runner,
-                "bytes": _file_bytes(p.file, bundle_info, audits),
-                **kind.figures(p.outputs, targets),
-                "non_finite": int((~kind.finite(p.outputs)).sum()),
-                "drop": asdict(kind.drop(reference.outputs, p.outputs, targets, seed))
+            Measured(
+                p.name,
+                p.role,
+                p.file,
+                p.runner,
+                _file_bytes(p.file, bundle_info, audits),
+                kind.figures(p.outputs, targets),
+                int((~kind.finite(p.outputs)).sum()),
+                kind.drop(reference.outputs, p.outputs, targets, seed)
                 if reference and p.role in MEASURES
                 else None,
-            }
+            ).to_dict()
             for p in predictions
         ],
         "agreement": [
-            {
-                "reference": a.name,
-                "other": b.name,
-                kind.agreement.key: kind.agreement_percent(a.outputs, b.outputs),
-                "sqnr_db": sqnr if math.isfinite(sqnr) else None,
-                "identical": sqnr == math.inf,
-            }
+            Pair(
+                a.name,
+                b.name,
+                kind.agreement_percent(a.outputs, b.outputs),
+                sqnr if math.isfinite(sqnr) else None,
+                sqnr == math.inf,
+            ).to_dict(kind)
             for a, b in combinations(predictions, 2)
             for sqnr in [_sqnr(kind, a.outputs, b.outputs)]
         ],

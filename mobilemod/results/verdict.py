@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 PASS, UNDECIDED, FAIL = "pass", "undecided", "fail"
@@ -32,6 +32,11 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the gate passed; an undecided one didn't."""
         return self.state == PASS
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Verdict:
+        """From a record's entry."""
+        return cls(**{f.name: entry[f.name] for f in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:
         """As a record has it."""

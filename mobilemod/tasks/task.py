@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,12 @@ from mobilemod.evaluation.accuracy import (
     loss_of,
     mean_drop,
 )
+from mobilemod.evaluation.shares import ClassShare
 from mobilemod.ranges import Range
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mobilemod.data.dataset import DataSet
     from mobilemod.data.imagefolder import ImageFolder
     from mobilemod.data.preprocess import Preprocess
@@ -300,6 +304,19 @@ class Task:
         shown = sorted(range(len(values)), key=lambda i: -max(values[i]))[:SHOWN_OUTPUTS]
         rows = [[str(i), *(f"{v:.4f}" for v in values[i])] for i in shown]
         return aligned([[self.each, *models], *rows])
+
+    def shares(self, outputs: np.ndarray, names: Sequence[str]) -> tuple[ClassShare, ...]:
+        """What is kept of one finite image's outputs, by name: in their order, shares NaN.
+
+        Of a task with classes, each that the image has, the largest share first.
+        """
+        values = enumerate(outputs.ravel().tolist())
+        return tuple(ClassShare(i, names[i], value, math.nan) for i, value in values)
+
+    def drawn(self, pixels: np.ndarray, outputs: np.ndarray) -> Image.Image | None:
+        """What was kept of an image's outputs, laid over its pixels, uint8 (H, W, 3); None where
+        that shows nothing."""
+        return None
 
     # -- devices
 

@@ -45,7 +45,7 @@ def record(tmp_path_factory) -> dict:
         save_checkpoint(checkpoint, state, metadata, torch.float32)
         out = folder / "bundle"
         config = ExportConfig(SHALLOW.name, out, checkpoint, folder / "data")
-        return export_bundle(config)
+        return export_bundle(config).to_dict()
 
 
 @pytest.mark.slow

@@ -106,6 +106,7 @@ def test_how_imports_are_read(tmp_path):
     (tmp_path / "a" / "b.py").write_text(
         "import json\nif TYPE_CHECKING:\n    import a.d\ndef f():\n    from a import c\n"
     )
+    (tmp_path / "json.py").write_text("")  # as others' packages lie beside an installed kit
     for name in "cd":
         (tmp_path / "a" / f"{name}.py").write_text("")
     assert closure.import_closure("a.b", root=tmp_path) == ("a/__init__.py", "a/b.py", "a/c.py")

@@ -327,8 +327,8 @@ def test_the_large_variants_are_exported(data_dir, tmp_path, name, target, backe
             shutil.copy(image, few)
     data = DataSet(tmp_path / "data", classes=ClassNames(sorted=True))
     config = ExportConfig(name, out, path, data, (target,), size=SIZE)
-    record = export_bundle(config)
-    int8 = next(f for f in record["files"] if f["precision"] == "int8")
-    assert int8["audit"]["int8_share"] >= 0.99
-    logits = backend.load(out / int8["file"]).run(pictures(1).numpy())
+    files = export_bundle(config).files
+    int8 = next(f for f in files if f.precision == "int8")
+    assert int8.audit["int8_share"] >= 0.99
+    logits = backend.load(out / int8.file).run(pictures(1).numpy())
     assert np.isfinite(logits).all()

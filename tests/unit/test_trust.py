@@ -25,21 +25,20 @@ from export.verbs.main import main
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
-from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import PLAIN_FORM
-from mobilemod.manifest import FILE_NAME, load_bundle, seal_bundle
+from mobilemod.manifest import FILE_NAME, load_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.results.gates import Gates
 from mobilemod.sealed import sealed
-from quantization.calibration import Calibration, observe, weights_digest
-from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE, Prepared
-from quantization.program import make_table, quantize
-from quantization.recipe import load_recipe
-from tests.manifests import accept, checkpoint, read_manifest, resign, write_float
-from tests.tiny_bundle import IDS, SIZE, make_bundle
+from quantization.calibration import weights_digest
+from quantization.prepare.prepared import CALIBRATION_FILE, WEIGHTS_FILE
+from quantization.program import quantize
+from tests.manifests import accept, checkpoint, read_manifest, resign
+from tests.tiny_bundle import IDS, SIZE
+from tests.whole_bundle import TABLE, make_whole_bundle
 
 FLOAT = Candidate("torch float", "reference")
-TABLE, TFLITE = "parameters-xnnpack.json", "tiny_int8.tflite"
+TFLITE = "tiny_int8.tflite"
 PARTS = (
     FORM_FILE, REFERENCE_FILE, WEIGHTS_FILE, CALIBRATION_FILE, TABLE, "recipe.json", "labels.txt",
     "golden/0.png", TFLITE,
@@ -62,21 +61,7 @@ def images(tmp_path_factory) -> ImageFolder:
 
 @pytest.fixture(scope="module")
 def source(narrow_model, tmp_path_factory) -> Path:
-    folder = make_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
-    canonical = canonical_form(narrow_model, (3, SIZE, SIZE))
-    reference = write_float(folder, canonical)
-    changed = {k: v * 1.001 for k, v in canonical.state().items()}
-    form = canonical.with_state(changed).form(FORMS["xnnpack"])
-    pictures = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    recipe = load_recipe("cpu")
-    ranges = Calibration(weights_digest(changed), "images", 4, observe(form, [pictures], 1))
-    Prepared(changed, ranges, reference, "images").save(folder)
-    make_table(form, "xnnpack", recipe, ranges).save(folder / TABLE)
-    text = json.dumps({**recipe.to_dict(), "calibration_images": 4})
-    (folder / "recipe.json").write_text(text, "utf-8")
-    values = {**read_manifest(folder), "model": narrow_model.variant.name}
-    seal_bundle(folder, {**values, "checkpoint": checkpoint(reference)})
-    return folder
+    return make_whole_bundle(tmp_path_factory.mktemp("bundles") / "narrow", narrow_model)
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from mobilemod.errors import UserError
 from mobilemod.workers import KEEP_MEMORY, WorkerDied, worker_pool
+from tests.commands import ROOT
 
 BLOCK = 64 << 20
 ROUNDS = 8
@@ -46,3 +49,22 @@ def test_a_worker_that_crashes_is_one_line():
     with pytest.raises(WorkerDied, match="a worker process died") as caught, worker_pool(1) as pool:
         pool.submit(os.abort).result()
     assert isinstance(caught.value, UserError) and "\n" not in str(caught.value)
+
+
+def test_a_script_without_a_guard_may_use_workers(tmp_path):
+    """A worker that ran the script again would start workers of its own, and die of it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begins')\n"
+        "import os\n"
+        "from mobilemod.workers import worker_pool\n"
+        "with worker_pool(1) as pool:\n"
+        "    print(pool.submit(os.getpid).result() != os.getpid())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "begins\nTrue\n"), done.stderr

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from export.verbs.make.compile import qnn_option
-from export.verbs.options import EXIT_OK, EXIT_USER, emit, fail, os_error
-from mobilemod.errors import UserError
+from export.verbs.options import EXIT_OK, EXIT_USER, emit, fail
 from mobilemod.targets import suffixes_in_words
 
 SUMMARY = f"what is int8 in a {suffixes_in_words()}"
@@ -26,7 +25,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
-    from export.auditing.audit import SCHEMA, inspect_file
+    from export.auditing.inspecting import inspect_files
     from export.auditing.text import format_audit
 
     if args.npu:
@@ -36,18 +35,9 @@ def run(args: argparse.Namespace) -> int:
         found = [inspect_npu(path, args.npu, args.qnn) for path in args.file]
         emit(args, {"schema": NPU_SCHEMA, "files": found}, "\n".join(map(inspected_text, found)))
         return EXIT_OK
-    audits, errors = [], []
-    for path in args.file:
-        try:
-            audits.append(inspect_file(path))
-        except (UserError, OSError) as error:
-            if args.debug:
-                raise
-            told = os_error(error) if isinstance(error, OSError) else str(error)
-            errors.append({"file": str(path), "error": told})
-    record = {"schema": SCHEMA, "files": [a.to_dict() for a in audits], "errors": errors}
-    if audits or args.json:
-        emit(args, record, "\n".join(format_audit(a) for a in audits))
-    for error in errors:
-        fail(error["error"], debug=False)
-    return EXIT_USER if errors else EXIT_OK
+    found = inspect_files(args.file, strict=args.debug)
+    if found.files or args.json:
+        emit(args, found.to_dict(), "\n".join(map(format_audit, found.files)))
+    for _, why in found.errors:
+        fail(why, debug=False)
+    return EXIT_USER if found.errors else EXIT_OK

@@ -5,18 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.verbs.network_options import network_options, opened_of
-from export.verbs.options import (
-    DEFAULTS,
-    EXIT_OK,
-    MODEL,
-    TARGETS,
-    data_of,
-    data_option,
-    emit,
-    listed,
-)
-from mobilemod.networks import registry
+from export.api.exporting import export
+from export.api.opening import TOLD
+from export.verbs.network_options import network_options
+from export.verbs.options import DEFAULTS, EXIT_OK, TARGETS, data_option, emit, given
 
 SUMMARY = "quantize and lower a checkpoint to a bundle"
 EXAMPLE = "mobilemod export --data DIR --out dist/efficientmod_xxs"
@@ -45,28 +37,20 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
-    model = args.model or MODEL
-    registry.module_of(model)  # a misspelled name is refused before frameworks are imported
-    opened = opened_of(args)
-    from export.auditing.explain import explanation
-    from export.bundle import ExportConfig, export_bundle
-
-    config = ExportConfig(
-        model=model,
-        network=opened,
-        out=args.out,
+    exported = export(
+        args.out,
+        network=args.network,
         checkpoint=args.checkpoint,
-        data=data_of(args),
-        targets=listed(args.targets),
-        recipe=args.recipe,
-        size=args.size,
-        fit=args.fit,
-        check=not args.skip_check,
-        trained=args.prepared,
+        data=args.data,
+        classes=args.classes,
+        targets=args.targets,
+        prepared=args.prepared,
         author=args.author,
         license=args.license,
+        check=not args.skip_check,
+        **given(args, ("model", "recipe", "size", "fit", *TOLD)),
     )
-    record = export_bundle(config)
+    record = exported.to_dict()
     lines = [f"bundle {record['bundle']} in {record['seconds']:.0f} s"]
     for f in record["files"]:
         share = f"{f['audit']['int8_share']:.1%} int8 MACs" if f["precision"] == "int8" else ""
@@ -75,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     lines.append(record["checkpoint"])
     lines += record["notes"]
     if args.explain:
+        from export.auditing.explain import explanation
+
         audits = {f["file"]: f["audit"] for f in record["files"]}
         lines += explanation(record["form"], record["floats"], audits)
     lines.append(f"calibrated from {record['calibration']}; accuracy not measured yet: "

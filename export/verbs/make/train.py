@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from export.api.exporting import MODEL
 from export.verbs.options import (
     EXIT_OK,
-    MODEL,
     VARIANTS,
     data_option,
     emit,

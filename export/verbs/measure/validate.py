@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from export.api.validating import validate
 from export.verbs.options import (
     DEVICES,
     bundle_option,
-    data_of,
+    code_of,
     data_option,
     device_config,
     device_options,
     emit,
     emit_devices,
-    gates_code,
     given,
     limit_option,
     listed,
@@ -45,12 +45,6 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
-    from export.measure.gpu import check_gpu
-    from export.measure.validation import in_runtime, measured_before, validate_bundle
-    from mobilemod.manifest import load_bundle
-    from mobilemod.results.gates import Gates
-    from mobilemod.results.table import text_table
-
     if args.device is not None:
         if args.gpu:
             raise UserError("--gpu is of this machine; it doesn't go with --device")
@@ -58,30 +52,28 @@ def run(args: argparse.Namespace) -> int:
         return _run_validate_devices(args)
     refuse(args, ("gates", "threads", "sustained", "files"), "goes with --device")
     limits = given(args, ("max_drop", "max_upper", "min_agreement"))
-    gates = Gates(**limits, sample=args.limit is not None)
-    data = None if args.audit_only else data_of(args)
-    if data is None and not args.audit_only:
-        raise UserError(
-            "no images to measure on: give --data DIR (DATA=… with make), or --audit-only"
-        )
-    if data is None and args.gpu:
-        raise UserError("--gpu needs images: give --data DIR, and no --audit-only")
-    if data is None and args.runtime:
-        raise UserError("--runtime needs images: give --data DIR, and no --audit-only")
-    runtimes = (args.runtime,) if args.runtime else ()
-    for runtime in runtimes:
-        in_runtime(load_bundle(args.bundle), runtime)
-    # First: whether there is a GPU shows at once, the rest takes long.
-    gpu = check_gpu(args.bundle, data, args.limit) if args.gpu else None
-    record, verdicts = validate_bundle(args.bundle, data, gates, args.limit, gpu, runtimes)
-    report = args.bundle / "report" / "report.html"
-    lines = [text_table(record), *(v.line for v in verdicts), f"report: {report}"]
-    if not record["measured"]:
+    found = validate(
+        args.bundle,
+        args.data,
+        split=args.split,
+        classes=args.classes,
+        limit=args.limit,
+        gpu=args.gpu,
+        runtime=args.runtime,
+        audit_only=args.audit_only,
+        **limits,
+    )
+    from export.measure.validation import measured_before
+    from mobilemod.results.table import text_table
+
+    record = dict(found.record)
+    lines = [text_table(record), *(v.line for v in found.gates), f"report: {found.report}"]
+    if not found.measured:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
         if measured_before(args.bundle):
             lines.append("the report is still that of the last measurement, left as it was")
     emit(args, record, "\n".join(lines))
-    return gates_code(v.to_dict() for v in verdicts)
+    return code_of(found.state)
 
 
 def _run_validate_devices(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from mobilemod.tasks.task import Name
 
 
-def read_labels(path: Path, count: int) -> tuple[str, ...]:
-    """The `count` names in a file: one a line, or a JSON list.
+def given_labels(given: Path | Sequence[str], count: int) -> tuple[str, ...]:
+    """The `count` names that a user gave, or those in a file: one a line, or a JSON list.
 
     `UserError` for what can't be read, another number of names, an empty one, one given twice.
     """
+    if not isinstance(given, Path):
+        return _checked(given, count, "labels")
+    return _checked(_names_in(given), count, f"--labels {given}")
+
+
+def _names_in(path: Path) -> Sequence[Any]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -31,15 +37,17 @@ def read_labels(path: Path, count: int) -> tuple[str, ...]:
             names = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(f"--labels {path} is no JSON list: {error}") from None
+    return names
+
+
+def _checked(names: Sequence[Any], count: int, where: str) -> tuple[str, ...]:
     for number, name in enumerate(names, 1):
         if not isinstance(name, str) or not name.strip():
-            raise UserError(f"--labels {path}: name {number} is {name!r}; give a text for each")
+            raise UserError(f"{where}: name {number} is {name!r}; give a text for each")
         if name in names[: number - 1]:
-            raise UserError(f"--labels {path}: {name!r} stands there twice; give each its own")
+            raise UserError(f"{where}: {name!r} stands there twice; give each its own")
     if len(names) != count:
-        raise UserError(
-            f"--labels {path} has {len(names)} names for {count} outputs; give one each"
-        )
+        raise UserError(f"{where} has {len(names)} names for {count} outputs; give one each")
     return tuple(names)
 
 

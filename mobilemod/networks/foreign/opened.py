@@ -14,7 +14,7 @@ from torch import nn
 from mobilemod.data.imagefolder import class_names
 from mobilemod.data.preprocess import Preprocess, Size, sides_of
 from mobilemod.files import file_sha256
-from mobilemod.networks.foreign.labels import read_labels
+from mobilemod.networks.foreign.labels import given_labels
 from mobilemod.networks.foreign.probe import Grey, as_network, channels_of, wrong
 from mobilemod.ranges import SIDE, Range
 from mobilemod.tasks import DEFAULT, get_task
@@ -31,7 +31,8 @@ class Asked:
     """What a user says of a network; None where nothing is said.
 
     size, crop_fraction, interpolation, fit: as of `Preprocess`. mean, std: of each channel, of
-    values from 0 to 1. labels: a file that names the outputs. `UserError` for numbers out of range.
+    values from 0 to 1. labels: the outputs' names, or a file of them. `UserError` for numbers out
+    of range.
     """
 
     size: Size | None = None
@@ -40,7 +41,7 @@ class Asked:
     crop_fraction: float | None = None
     interpolation: str | None = None
     fit: str | None = None
-    labels: Path | None = None
+    labels: Path | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for option, allowed, values in (
@@ -149,7 +150,7 @@ def open_module(
         module = Grey(module).eval().requires_grad_(False)
         notes += ("takes grey images: colours are weighed into grey inside the network",)
     if asked.labels is not None:
-        labels = class_names(read_labels(asked.labels, classes))
+        labels = class_names(given_labels(asked.labels, classes))
     return Opened(
         re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "network",
         module,

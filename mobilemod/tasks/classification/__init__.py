@@ -14,6 +14,7 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.evaluation.shares import ClassShare
 from mobilemod.tasks.classification.accuracy import (
     disagreements,
     log_softmax,
@@ -136,6 +137,12 @@ class Classification(Task):
         same = "the same" if top["a"] == top["b"] else "different"
         where = ", ".join(f"{top[s]['label']} ({top[s]['index']})" for s in "ab")
         return [*super().answered_text(image, models), f"top-1 {same}: {where}"]
+
+    def shares(self, outputs: np.ndarray, names: Sequence[str]) -> tuple[ClassShare, ...]:
+        """Every class by its logit, of equals the lower index first; its probability by softmax."""
+        part = np.exp(log_softmax(outputs[None])[0])
+        order = np.argsort(-outputs, kind="stable")
+        return tuple(ClassShare(int(i), names[i], float(outputs[i]), float(part[i])) for i in order)
 
     def told(
         self,

@@ -18,6 +18,7 @@ import numpy as np
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, MeanDrop, Predictions
 from mobilemod.evaluation.runs import NONE, from_runs, to_runs
+from mobilemod.evaluation.shares import ClassShare
 from mobilemod.evaluation.statistics import mcnemar_exact
 from mobilemod.ranges import Range
 from mobilemod.tasks.segmentation.label_file import IGNORED
@@ -33,6 +34,8 @@ from mobilemod.tasks.segmentation.scores import (
 from mobilemod.tasks.task import Agreement, Metric, Name, Task, Thumb, Told, named_in
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mobilemod.data.dataset import DataSet
     from mobilemod.data.imagefolder import ImageFolder
     from mobilemod.data.preprocess import Preprocess
@@ -203,6 +206,23 @@ class Segmentation(Task):
         rows = [[c["a"], c["b"], f"{c['pixels']}"] for c in image["changes"]]
         table = aligned([[*models, "pixels"], *rows]) if rows else []
         return [f"{PIXELS_ALIKE.head}: {image[PIXELS_ALIKE.key]:.2f}", *table]
+
+    def shares(self, outputs: np.ndarray, names: Sequence[str]) -> tuple[ClassShare, ...]:
+        """The classes of a map by its pixels, of equals the lower index first."""
+        codes, pixels = np.unique(maps_of(outputs[None]), return_counts=True)
+        order = np.argsort(-pixels, kind="stable")
+        return tuple(
+            ClassShare(
+                int(codes[i]), names[codes[i]], float(pixels[i]), float(pixels[i] / pixels.sum())
+            )
+            for i in order
+        )
+
+    def drawn(self, pixels: np.ndarray, outputs: np.ndarray) -> Image.Image:
+        """The map in its classes' colours; see `overlay`."""
+        from mobilemod.tasks.segmentation.picture import overlay
+
+        return overlay(pixels, maps_of(outputs[None])[0])
 
     # -- devices
 

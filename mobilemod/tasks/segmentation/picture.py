@@ -52,6 +52,15 @@ def difference(a: np.ndarray, b: np.ndarray) -> str:
     return _png((a != b).astype(np.uint8), [*ALIKE, *DIFFERENT])
 
 
+def overlay(pixels: np.ndarray, codes: np.ndarray) -> Image.Image:
+    """An RGB image of uint8 pixels (height, width, 3) with half of each class's colour over them.
+
+    codes: a map of any size, laid on the pixels by the nearest one.
+    """
+    colours = np.array(PALETTE, np.uint16).reshape(-1, 3)[laid_on(codes, pixels.shape[:2])]
+    return Image.fromarray(((pixels + colours + 1) // 2).astype(np.uint8))
+
+
 def _png(codes: np.ndarray, palette: list[int]) -> str:
     image = Image.fromarray(np.ascontiguousarray(codes, np.uint8)).convert("L")
     image.putpalette(palette)
