@@ -22,10 +22,14 @@ from mobilemod.networks.checkpoints import (
 )
 from mobilemod.networks.registry import build
 from mobilemod.tasks.segmentation import TASK
-from mobilemod.training.backbone import settle, take_weights
 from mobilemod.training.config import Phase
-from mobilemod.training.crops import PADDING, crop_of_both
-from mobilemod.training.learners.segmentation import LEARNER, SegmentationConfig, cross_entropy
+from mobilemod.training.learners.segmentation.backbone import settle, take_weights
+from mobilemod.training.learners.segmentation.crops import PADDING, crop_of_both
+from mobilemod.training.learners.segmentation.learner import (
+    LEARNER,
+    SegmentationConfig,
+    cross_entropy,
+)
 from mobilemod.training.run import make_config
 from mobilemod.training.train import Trainer
 

@@ -27,10 +27,10 @@ from mobilemod.tasks.segmentation.folder import (
     read_labelled,
 )
 from mobilemod.tasks.segmentation.label_file import IGNORED
-from mobilemod.training.backbone import settle, take_weights
 from mobilemod.training.config import Phase, RunConfig
-from mobilemod.training.crops import CropsOfBoth, crop_of_both
 from mobilemod.training.learner import At, Forward, Images, Learner, Sets
+from mobilemod.training.learners.segmentation.backbone import settle, take_weights
+from mobilemod.training.learners.segmentation.crops import CropsOfBoth, crop_of_both
 
 MEASURED_BATCH = 8
 
