@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.measure.machine import busy_seconds
 from benchmarks.measure.series import Timing, order_of_round
 from mobilemod.errors import UserError
+from mobilemod.machine.sharing import measuring
 from mobilemod.progress import progress
 from mobilemod.workers import WorkerDied, worker_pool
 
@@ -105,13 +106,14 @@ def take_rounds(
         for timer in timers.values():
             timer.runtimes = timer.wait(LOAD_SECONDS)
         end = time.monotonic() + patience
-        for number in progress(itertools.count(), "timing", rounds, "round"):
-            taken.append(_round(timers, order_of_round(files, number)))
-            quiet = sum(r.others <= QUIET for r in taken)
-            if quiet >= rounds or (len(taken) >= rounds and time.monotonic() > end):
-                break
-            if taken[-1].others > QUIET and len(taken) >= rounds:
-                time.sleep(PAUSE_SECONDS)
+        with measuring():
+            for number in progress(itertools.count(), "timing", rounds, "round"):
+                taken.append(_round(timers, order_of_round(files, number)))
+                quiet = sum(r.others <= QUIET for r in taken)
+                if quiet >= rounds or (len(taken) >= rounds and time.monotonic() > end):
+                    break
+                if taken[-1].others > QUIET and len(taken) >= rounds:
+                    time.sleep(PAUSE_SECONDS)
     finally:
         for timer in timers.values():
             timer.close()

@@ -22,6 +22,7 @@ from export.graph import CONV, DEPTHWISE, FileGraph, FileNode, shape_text
 from export.number_formats import GraphIndex
 from export.targets.target import target_of_file
 from mobilemod.errors import UserError
+from mobilemod.machine.sharing import measuring
 from mobilemod.progress import progress
 
 SCHEMA = "mobilemod/profile/1"
@@ -113,10 +114,11 @@ def _profile(path: Path, threads: int, rounds: int) -> Profile:
     whole = cutter.whole_program().run
     least: dict[str, float] = dict.fromkeys(programs, math.inf)
     whole_s = math.inf
-    for _ in progress(range(rounds), "timing", rounds, "round"):
-        for key, run in programs.items():
-            least[key] = min(least[key], _measure(run, SLICE_SECONDS))
-        whole_s = min(whole_s, _measure(whole, WHOLE_SECONDS))
+    with measuring():
+        for _ in progress(range(rounds), "timing", rounds, "round"):
+            for key, run in programs.items():
+                least[key] = min(least[key], _measure(run, SLICE_SECONDS))
+            whole_s = min(whole_s, _measure(whole, WHOLE_SECONDS))
     # The cheapest op does next to nothing: what is left is the call.
     overhead = min(least.values())
     units = tuple(

@@ -48,8 +48,10 @@ class Phase:
 class RunConfig:
     """What decides a training run, whatever the task; the batch is in images, the rates per step.
 
-    A task's recipe adds what is its own. color_jitter: strength. precision: "bf16", "fp32", or
-    "auto" for bf16 where the device computes it itself.
+    A task's recipe adds what is its own. selection: share of the training images that the course
+    is measured on, chosen by the seed; they train nothing. color_jitter: strength. precision:
+    "bf16", "fp32", or "auto" for bf16 where the device computes it itself. checkpoint: what it
+    starts from. frozen: the backbone stays as it starts.
     """
 
     model: str = "efficientmod_xxs"
@@ -68,6 +70,9 @@ class RunConfig:
     gamma_init: float = 0.5
     precision: str = "auto"
     seed: int = 0
+    selection: float = 0.1
+    checkpoint: str | None = None
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -76,6 +81,8 @@ class RunConfig:
             )
         if not self.phases:
             raise UserError("training recipe: phases is empty; give SIZE:EPOCHS,…")
+        if not 0 < self.selection < 1:
+            raise UserError(f"training recipe: selection {self.selection} is not between 0 and 1")
 
     @property
     def epochs(self) -> int:
@@ -102,8 +109,9 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """The recipe of a classifier.
 
-    crop_scale: share of the area that a crop keeps. plain_epochs: how many of the last epochs run
-    without mixup and cutmix.
+    crop_scale: share of the area that a crop keeps. erase_probability: how often a part is erased.
+    plain_epochs: how many of the last epochs run without mixup and cutmix. teacher: a checkpoint
+    whose answers are learned too, for `distillation` of the loss, at a temperature.
     """
 
     phases: tuple[Phase, ...] = (
@@ -119,6 +127,24 @@ class TrainConfig(RunConfig):
     mix_probability: float = 0.25
     plain_epochs: int = 6
     crop_scale: tuple[float, float] = (0.35, 1.0)
+    erase_probability: float = 0.0
+    teacher: str | None = None
+    distillation: float = 0.5
+    temperature: float = 2.0
+
+
+@dataclass(frozen=True)
+class FineTuneConfig(TrainConfig):
+    """The recipe of a classifier that starts from another's weights."""
+
+    phases: tuple[Phase, ...] = (Phase(128, 4), Phase(160, 2))
+    batch_size: int = 32
+    lr: float = 5e-4
+    warmup_epochs: float = 0.5
+    ema_decay: float = 0.99
+    mix_probability: float = 0.0
+    plain_epochs: int = 0
+    crop_scale: tuple[float, float] = (0.5, 1.0)
 
 
 def _phase(value: Any) -> Phase:

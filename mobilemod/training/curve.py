@@ -54,19 +54,19 @@ def draw_lines(
 
 
 def draw_curve(history: list[dict[str, Any]], path: Path, metric: Metric, key: str) -> None:
-    """Training loss and the metric on validation images (`key`) over the epochs, sizes marked."""
+    """Training loss and the metric on the selected images (`key`) over the epochs, sizes marked."""
     sizes = [(h["epoch"], h["size"]) for h in history]
-    final = history[-1]["val_size"]
+    final = history[-1]["measured_size"]
     draw_lines(
         path,
         "epoch",
         [h["epoch"] for h in history],
         Line("training loss", [h["loss"] for h in history]),
         Line(
-            f"validation {metric.name}, {metric.unit} (dots: at {final} pixels)",
+            f"{metric.name} of held-out training images, {metric.unit} (dots: at {final} pixels)",
             [h[key] for h in history],
         ),
-        dots=[h["val_size"] == final for h in history],
+        dots=[h["measured_size"] == final for h in history],
         marks=[a + 0.5 for (a, size), (_, later) in zip(sizes, sizes[1:], strict=False)
                if size != later],
     )  # fmt: skip

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -38,11 +38,16 @@ class Images:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def subset(self, chosen: np.ndarray) -> Images:
+        """These images, in this order."""
+        return Images(self.pixels[chosen], self.targets[chosen], self.damaged)
+
     def batch(
-        self, chosen: np.ndarray, size: int, how: Augmentation, rng: np.random.Generator
+        self, chosen: np.ndarray, size: int, how: Augmentation, rngs: Sequence[np.random.Generator]
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Those images augmented, uint8 (size, size, 3) each, and their targets."""
-        return [augment(self.pixels[j], size, how, rng) for j in chosen], self.targets[chosen]
+        drawn = zip(chosen, rngs, strict=True)
+        return [augment(self.pixels[j], size, how, rng) for j, rng in drawn], self.targets[chosen]
 
     def measured(self, preprocess: Preprocess) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Whole images, uint8 (B, S, S, 3), and their targets."""
@@ -74,10 +79,17 @@ class ImageSet(Protocol[How]):
 
     def __len__(self) -> int: ...
 
+    def subset(self, chosen: np.ndarray) -> Self:
+        """These images, in this order."""
+        ...
+
     def batch(
-        self, chosen: np.ndarray, size: int, how: How, rng: np.random.Generator
+        self, chosen: np.ndarray, size: int, how: How, rngs: Sequence[np.random.Generator]
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Those images, changed at random, uint8 (size, size, 3) each, and their targets."""
+        """Those images, changed at random, uint8 (size, size, 3) each, and their targets.
+
+        rngs: one an image.
+        """
         ...
 
     def measured(self, preprocess: Preprocess) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -89,7 +101,8 @@ class ImageSet(Protocol[How]):
 class Batches(Generic[How]):
     """The batches of every epoch, the same in every run with the same values.
 
-    preprocess: its mean and standard deviation normalize them.
+    preprocess: its mean and standard deviation normalize them. share: the part of each batch that
+    is made, see `mobilemod.training.processes`.
     """
 
     images: ImageSet[How]
@@ -97,6 +110,7 @@ class Batches(Generic[How]):
     seed: int
     augmentation: How
     preprocess: Preprocess = SOURCE
+    share: Callable[[np.ndarray], np.ndarray] = lambda places: places
 
     def __post_init__(self) -> None:
         if self.per_epoch < 1:
@@ -119,9 +133,9 @@ class Batches(Generic[How]):
         mean, std = np.float32(self.preprocess.mean), np.float32(self.preprocess.std)
 
         def make(i: int) -> tuple[Tensor, Tensor]:
-            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            rng = np.random.default_rng([self.seed, epoch, 2, i])
-            images, targets = self.images.batch(chosen, size, self.augmentation, rng)
+            places = i * self.batch_size + self.share(np.arange(self.batch_size))
+            rngs = [np.random.default_rng([self.seed, epoch, 2, int(k)]) for k in places]
+            images, targets = self.images.batch(order[places], size, self.augmentation, rngs)
             return to_batch(images, mean, std), torch.from_numpy(targets)
 
         workers = max(1, min(8, (os.cpu_count() or 2) - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,26 +31,45 @@ class Sets:
     left_out: dict[str, int]
 
 
+@dataclass(frozen=True)
+class At:
+    """Where a run is. rng: of the step, the same in all its processes. teach: the teacher's."""
+
+    epoch: int
+    rng: np.random.Generator
+    teach: Forward | None = None
+
+
 class Learner(ABC):
-    """How a task's networks are trained. config: the recipe, with the task's defaults."""
+    """How a task's networks are trained.
+
+    config, fine_tuning: the recipe with the task's defaults, and the one of a run that starts from
+    a checkpoint.
+    """
 
     task: Task
     config: type[RunConfig]
+    fine_tuning: type[RunConfig]
 
     @abstractmethod
     def read(self, data: Path) -> Sets:
         """The images of a folder; `UserError` where they aren't this task's."""
 
     @abstractmethod
-    def loss(
-        self, forward: Forward, x: Tensor, y: Tensor, config: Any, epoch: int,
-        rng: np.random.Generator,
-    ) -> Tensor:  # fmt: skip
-        """Of one batch, to be minimized. rng: of the epoch."""
+    def loss(self, forward: Forward, x: Tensor, y: Tensor, config: Any, at: At) -> Tensor:
+        """Of one batch, to be minimized."""
 
-    def start(self, model: nn.Module, config: Any, images: Images) -> str:
+    @abstractmethod
+    def start(self, model: nn.Module, config: Any, images: Images, classes: Sequence[str]) -> str:
         """Set what doesn't start at random; what the run starts from, for people."""
-        return "from scratch"
+
+    @abstractmethod
+    def backbone(self, model: nn.Module) -> list[nn.Parameter]:
+        """What `frozen` keeps as it starts."""
+
+    def teacher(self, config: Any) -> nn.Module | None:
+        """The network whose answers `loss` gets in `At.teach`."""
+        return None
 
     def finish(self, model: nn.Module) -> None:  # noqa: B027
         """Bring the trained weights into the form in which they are kept, with the same outputs."""

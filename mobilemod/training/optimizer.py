@@ -10,9 +10,14 @@ from torch import nn
 
 
 def weight_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of a decoupled decay: matrices and kernels decay, vectors do not."""
+    """Parameter groups of a decoupled decay: matrices and kernels decay, vectors do not.
+
+    What needs no gradient is in none.
+    """
     decay, rest = [], []
     for p in parameters:
+        if not p.requires_grad:
+            continue
         matrix = sum(length > 1 for length in p.shape) > 1
         (decay if matrix else rest).append(p)
     return [

@@ -18,8 +18,10 @@ from mobilemod.tasks.task import Metric
 from mobilemod.training.config import RunConfig, TrainConfig, parse_phases, read_values
 from mobilemod.training.curve import draw_curve
 from mobilemod.training.device import choose_device
+from mobilemod.training.learner import Sets
 from mobilemod.training.learners import learner_of
-from mobilemod.training.train import Trainer
+from mobilemod.training.processes import joined_processes
+from mobilemod.training.train import Trainer, split
 
 SCHEMA = "mobilemod/training/1"
 
@@ -31,11 +33,12 @@ def train_and_save(
     overrides: dict[str, Any],
     device: str | None,
     threads: int | None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Train to the end of the recipe, going on where `out` stopped; returns the run's record.
 
     Leaves MODEL.safetensors (float16, EMA weights), its card MODEL.md, curve.png and
-    history.json in `out`.
+    history.json in `out`. Of several processes (`torchrun`) the first one does; the others return
+    None. Validation images are measured once, at the end.
     """
     device = choose_device(device)
     if threads:
@@ -43,11 +46,13 @@ def train_and_save(
     config = make_config(config_file, overrides)
     sets = learner_of(config.model).read(data)
     config = dataclasses.replace(config, num_classes=len(sets.classes))
-    trainer = Trainer(config, sets.train, sets.val, out, device)
-    trainer.resume()
-    metric = trainer.learner.task.metric
-    trainer.fit(lambda h: draw_curve(h, out / "curve.png", metric, trainer.key))
-    return finish(trainer, sets.classes, sets.left_out)
+    train, selected = split(sets.train, config.selection, config.seed)
+    with joined_processes(device) as (processes, device):
+        trainer = Trainer(config, train, selected, out, device, sets.classes, processes)
+        trainer.resume()
+        metric = trainer.learner.task.metric
+        trainer.fit(lambda h: draw_curve(h, out / "curve.png", metric, trainer.key))
+        return finish(trainer, sets) if processes.first else None
 
 
 def make_config(
@@ -60,7 +65,8 @@ def make_config(
     values = read_values(file)
     model = overrides.get("model", values.get("model", TrainConfig.model))
     learner = learner_of(model)
-    kind = learner.config
+    started = overrides.get("checkpoint", values.get("checkpoint"))
+    kind = learner.config if started is None else learner.fine_tuning
     if "phases" in overrides:
         overrides = {**overrides, "phases": parse_phases(overrides["phases"])}
     for key in overrides.keys() - {f.name for f in dataclasses.fields(kind)}:
@@ -72,12 +78,9 @@ def make_config(
     return config
 
 
-def finish(trainer: Trainer, classes: tuple[str, ...], left_out: dict[str, int]) -> dict[str, Any]:
-    """Save the EMA weights as float16, measured after that rounding, with card and record.
-
-    left_out: files that weren't read, by kind.
-    """
-    config, out = trainer.config, trainer.out
+def finish(trainer: Trainer, sets: Sets) -> dict[str, Any]:
+    """Save the EMA weights as float16, measured after that rounding, with card and record."""
+    config, out, classes = trainer.config, trainer.out, sets.classes
     metadata = {
         "model": config.model,
         "num_classes": str(config.num_classes),
@@ -94,12 +97,16 @@ def finish(trainer: Trainer, classes: tuple[str, ...], left_out: dict[str, int])
         **task_field(task.name),
         "checkpoint": str(path),
         "sha256": file_sha256(path),
-        **trainer.figures(size),
+        **trainer.figures(sets.val, size),
         "size": size,
         "from": trainer.origin,
-        "images": {"train": len(trainer.train), "val": len(trainer.val)},
-        "damaged": {"train": trainer.train.damaged, "val": trainer.val.damaged},
-        "left_out": left_out,
+        "images": {
+            "train": len(trainer.train),
+            "selected": len(trainer.selected),
+            "val": len(sets.val),
+        },
+        "damaged": {"train": sets.train.damaged, "val": sets.val.damaged},
+        "left_out": sets.left_out,
         "device": trainer.device,
         "torch": torch.__version__,
         "config": dataclasses.asdict(config),
@@ -121,7 +128,9 @@ def card(record: dict[str, Any], classes: tuple[str, ...], metric: Metric) -> st
 {name} at {record["size"]} pixels on {record["images"]["val"]} validation images:
 **{metric.text(record[metric.key])} {metric.unit}** (the float16 weights as saved, EMA).
 
-- Data: {record["images"]["train"]} training images of the classes {", ".join(classes)}.
+- Data: {record["images"]["train"]} training images of the classes {", ".join(classes)}; the course
+  was measured on {record["images"]["selected"]} others of the training images, chosen by the seed.
+  The validation images were looked at once, at the end.
 - Trained {record["from"]}: {phases}.
 - Machine: {record["device"]}, PyTorch {record["torch"]}, precision {config["precision"]}.
 - sha256: `{record["sha256"]}`

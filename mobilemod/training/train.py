@@ -1,11 +1,12 @@
-"""The training loop: AdamW, warm-up and cosine, EMA; resumable at every epoch's end."""
+"""The training loop: AdamW, warm-up and cosine, EMA; resumable at every step that was saved."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from mobilemod.errors import UserError
+from mobilemod.machine.sharing import wait_while_measuring
 from mobilemod.networks.registry import build, family_of, preprocess_of
 from mobilemod.progress import progress
 from mobilemod.training.config import PRECISIONS, RunConfig
 from mobilemod.training.device import resolve_precision
 from mobilemod.training.images import Batches, ImageSet, predict
+from mobilemod.training.learner import At
 from mobilemod.training.learners import learner_of
 from mobilemod.training.optimizer import cosine_rate, weight_groups
+from mobilemod.training.processes import Processes
 from mobilemod.training.state import load_state, require_same, save_state
+
+SAVE_SECONDS = 300.0
+ALONE = Processes()
 
 
 def init_for_training(model: nn.Module, config: RunConfig) -> None:
@@ -51,28 +58,60 @@ def learning_rate(config: RunConfig, epoch: float) -> float:
     return cosine_rate(epoch, config.warmup_epochs, config.epochs, config.lr, config.min_lr)
 
 
-class Trainer:
-    """One run in `out`: `fit` trains from the last finished epoch on."""
+def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """(trained on, selected): `share` of the images, at least one, chosen by the seed.
 
-    def __init__(self, config: RunConfig, train: ImageSet, val: ImageSet, out: Path, device: str):
+    `UserError` where none is left to train on.
+    """
+    count = max(1, int(len(images) * share))
+    if count >= len(images):
+        raise UserError(f"{len(images)} training images are too few to hold some back")
+    order = np.random.default_rng([seed, 2]).permutation(len(images))
+    return images.subset(np.sort(order[count:])), images.subset(np.sort(order[:count]))
+
+
+class Trainer:
+    """One run in `out`: `fit` trains from the last saved step on.
+
+    selected: the images on which the course is measured. classes: their names.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        train: ImageSet,
+        selected: ImageSet,
+        out: Path,
+        device: str,
+        classes: Sequence[str] = (),
+        processes: Processes = ALONE,
+    ):
         self.learner = learner_of(config.model)
         self._auto = config.precision == "auto"
         precision = resolve_precision(config.precision, device)
         self.config = config = dataclasses.replace(config, precision=precision)
-        self.train, self.val, self.out, self.device = train, val, out, device
+        self.train, self.selected, self.out, self.device = train, selected, out, device
+        self.processes = processes
+        processes.require_even(config.batch_size)
         self.batches = Batches(
-            train, config.batch_size, config.seed, config, preprocess_of(config.model)
-        )
+            train, config.batch_size, config.seed, config, preprocess_of(config.model),
+            processes.share,
+        )  # fmt: skip
         torch.manual_seed(config.seed)
         model = build(config.model, config.num_classes, config.drop_path)
         init_for_training(model, config)
         first = self.batches.epoch(0, config.size_at(0))
-        self.origin = self.learner.start(model, config, lambda: next(first)[0])
+        self.origin = self.learner.start(model, config, lambda: next(first)[0], classes)
+        if config.frozen:
+            for parameter in self.learner.backbone(model):
+                parameter.requires_grad_(False)
         self.model = model.to(device)
         self.ema = copy.deepcopy(self.model).eval()
         self.optimizer = make_optimizer(self.model, config)
+        teacher = self.learner.teacher(config)
+        self.teacher = None if teacher is None else teacher.to(device).eval()
         self.history: list[dict] = []
-        self.step = 0
+        self.step, self.loss, self._saved = 0, 0.0, time.monotonic()
 
     def resume(self) -> bool:
         """Continue from `out`'s state; `UserError` when it belongs to another recipe.
@@ -89,83 +128,100 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.history = state["step"], state["history"]
+        self.step, self.loss, self.history = state["step"], state["loss"], state["history"]
         return True
 
     def save(self) -> None:
         """Write the state that `resume` reads, and the history."""
+        self._saved = time.monotonic()
+        if not self.processes.first:
+            return
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "loss": self.loss,
         }
         save_state(self.out, dataclasses.asdict(self.config), self.history, state)
 
     @property
     def key(self) -> str:
-        """The history's key of the task's metric on validation images."""
-        return f"val_{self.learner.task.metric.key.removesuffix('_percent')}"
+        """The history's key of the task's metric on the selected images."""
+        return f"selected_{self.learner.task.metric.key.removesuffix('_percent')}"
 
-    def figures(self, size: int) -> dict[str, float]:
-        """The task's figures of the EMA weights on the validation images, at `size` pixels."""
+    def figures(self, images: ImageSet, size: int) -> dict[str, float]:
+        """The task's figures of the EMA weights on images, at `size` pixels."""
         task, preprocess = self.learner.task, preprocess_of(self.config.model, size)
         kept, targets = [], []
-        for pixels, right in self.val.measured(preprocess):
+        for pixels, right in images.measured(preprocess):
             outputs = predict(self.ema.eval(), [pixels], preprocess, self.device)
             kept.append(task.keep(outputs, self.config.num_classes))
             targets.append(right)
         return task.figures(np.concatenate(kept), np.concatenate(targets))
 
     def fit(self, on_epoch: Callable[[list[dict]], None] = lambda history: None) -> None:
-        """Train to the recipe's last epoch, saving after each."""
+        """Train to the recipe's last epoch, saving after each and every `SAVE_SECONDS`."""
+        model = self.processes.averaged(self.model)
         for epoch in range(len(self.history), self.config.epochs):
-            loss = self._epoch(epoch)
+            self._epoch(model, epoch)
             last = epoch + 1 == self.config.epochs
             size = self.learner.final_size(self.config) if last else self.config.size_at(epoch)
-            self.history.append(
-                {
-                    "epoch": epoch + 1,
-                    "size": self.config.size_at(epoch),
-                    "loss": round(loss, 4),
-                    "val_size": size,
-                    self.key: round(self.figures(size)[self.learner.task.metric.key], 2),
-                }
-            )
+            entry = {
+                "epoch": epoch + 1,
+                "size": self.config.size_at(epoch),
+                "loss": round(self.loss / self.batches.per_epoch, 4),
+                "measured_size": size,
+            }
+            if self.processes.first:
+                figures = self.figures(self.selected, size)
+                entry[self.key] = round(figures[self.learner.task.metric.key], 2)
+            self.history.append(entry)
+            self.loss = 0.0
             self.save()
-            on_epoch(self.history)
+            if self.processes.first:
+                on_epoch(self.history)
 
-    def _epoch(self, epoch: int) -> float:
-        config = self.config
-        steps, size = self.batches.per_epoch, config.size_at(epoch)
-        rng = np.random.default_rng([config.seed, epoch, 1])
-        total = 0.0
-        # Stochastic depth draws from torch's generator: seeded here, a resumed run draws the same.
-        torch.manual_seed(config.seed * 1_000_003 + epoch)
+    def _epoch(self, model: nn.Module, epoch: int) -> None:
+        config, steps = self.config, self.batches.per_epoch
+        first = self.step - epoch * steps
         self.model.train()
-        batches = self.batches.epoch(epoch, size)
-        label = f"epoch {epoch + 1}/{config.epochs} at {size}"
-        for i, (x, y) in enumerate(progress(batches, label, steps, "step")):
-            lr = learning_rate(config, epoch + i / steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            x, y = x.to(self.device), y.to(self.device)
-            loss = self.learner.loss(self._forward, x, y, config, epoch, rng)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-            self.optimizer.step()
-            self.step += 1
-            self._update_ema()
-            total += float(loss.detach())
-            if not math.isfinite(total):
-                raise UserError(f"the loss is not finite at epoch {epoch + 1}; lower --lr")
-        return total / steps
+        batches = self.batches.epoch(epoch, config.size_at(epoch), first)
+        label = f"epoch {epoch + 1}/{config.epochs} at {config.size_at(epoch)}"
+        for x, y in progress(batches, label, steps - first, "step"):
+            wait_while_measuring()
+            self._step(model, x.to(self.device), y.to(self.device), epoch)
+            if time.monotonic() - self._saved > SAVE_SECONDS:
+                self.save()
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _step(self, model: nn.Module, x: Tensor, y: Tensor, epoch: int) -> None:
+        config, i = self.config, self.step - epoch * self.batches.per_epoch
+        lr = learning_rate(config, self.step / self.batches.per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        # Stochastic depth draws from torch's generator; seeded here, a resumed run draws the same.
+        torch.manual_seed(config.seed * 1_000_003 + self.step)
+        rng = np.random.default_rng([config.seed, epoch, 1, i])
+        at = At(epoch, rng, self.teacher and self._taught)
+        loss = self.learner.loss(lambda batch: self._forward(model, batch), x, y, config, at)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        self._update_ema()
+        self.loss += self.processes.mean(float(loss.detach()))
+        if not math.isfinite(self.loss):
+            raise UserError(f"the loss is not finite at epoch {epoch + 1}; lower --lr")
+
+    @torch.no_grad()
+    def _taught(self, x: Tensor) -> Tensor:
+        return self._forward(self.teacher, x)
+
+    def _forward(self, model: nn.Module, x: Tensor) -> Tensor:
         low = self.config.precision == "bf16"
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
-            return self.model(x).float()
+            return model(x).float()
 
     @torch.no_grad()
     def _update_ema(self) -> None:

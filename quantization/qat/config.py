@@ -39,6 +39,7 @@ class QatConfig:
     temperature: float = 1.0
     crop_scale: tuple[float, float] = (0.5, 1.0)
     color_jitter: float = 0.1
+    erase_probability: float = 0.0
     save_every: int = 25
     eval_every: int = 100
     eval_images: int = 256

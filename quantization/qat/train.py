@@ -18,6 +18,7 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.networks.registry import preprocess_of
 from mobilemod.progress import progress
 from mobilemod.tasks.classification import TASK
+from mobilemod.training.distillation import divergence
 from mobilemod.training.images import EVALUATION_BATCH, Batches, Images, predict
 from mobilemod.training.optimizer import cosine_rate, weight_groups
 from mobilemod.training.state import load_state, require_same, save_state
@@ -34,13 +35,11 @@ class Losses(NamedTuple):
 
 
 def losses(logits: Tensor, teacher: Tensor, targets: Tensor, config: QatConfig) -> Losses:
-    """Distillation (Hinton et al., 2015): KL(teacher, student) at a temperature t, times t^2."""
-    t = config.temperature
-    student, target = F.log_softmax(logits / t, 1), F.log_softmax(teacher / t, 1)
-    divergence = t * t * F.kl_div(student, target, reduction="batchmean", log_target=True)
+    """Distillation from the float network, see `divergence`."""
+    from_teacher = divergence(logits, teacher, config.temperature)
     cross_entropy = F.cross_entropy(logits, targets)
     share = config.distillation
-    return Losses(share * divergence + (1 - share) * cross_entropy, divergence, cross_entropy)
+    return Losses(share * from_teacher + (1 - share) * cross_entropy, from_teacher, cross_entropy)
 
 
 def make_optimizer(program: QatProgram, config: QatConfig) -> torch.optim.AdamW:

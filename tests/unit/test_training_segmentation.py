@@ -23,10 +23,14 @@ from mobilemod.networks.checkpoints import (
 )
 from mobilemod.networks.registry import build
 from mobilemod.tasks.segmentation import TASK
-from mobilemod.training.backbone import settle, take_weights
 from mobilemod.training.config import Phase
-from mobilemod.training.crops import PADDING, crop_of_both
-from mobilemod.training.learners.segmentation import LEARNER, SegmentationConfig, cross_entropy
+from mobilemod.training.learners.segmentation.backbone import settle, take_weights
+from mobilemod.training.learners.segmentation.crops import PADDING, crop_of_both
+from mobilemod.training.learners.segmentation.learner import (
+    LEARNER,
+    SegmentationConfig,
+    cross_entropy,
+)
 from mobilemod.training.run import make_config
 from mobilemod.training.train import Trainer
 
@@ -291,7 +295,7 @@ def test_a_run_learns(made, tmp_path):
     trainer, _ = trained(made, tmp_path, replace(TINY, phases=(Phase(32, 6),), lr=2e-3))
     first, last = trainer.history[0], trainer.history[-1]
     assert last["loss"] < first["loss"] / 1.5
-    assert {"val_size", "val_mean_iou"} < last.keys()
+    assert {"measured_size", "selected_mean_iou"} < last.keys()
 
 
 def test_the_verb_leaves_checkpoint_card_and_curve(made, tmp_path, capsys):
@@ -307,7 +311,10 @@ def test_the_verb_leaves_checkpoint_card_and_curve(made, tmp_path, capsys):
     assert (loaded.variant, loaded.num_classes, loaded.sha256) == (NETWORK, 3, record["sha256"])
     assert json.loads(loaded.metadata["labels"]) == ["red", "green", "blue"]
     assert record["task"] == "segmentation" and record["size"] == 64
-    assert record["images"] == {"train": 8, "val": 3} and "efficientmod_xxs" in record["from"]
+    assert (
+        record["images"] == {"train": 7, "selected": 1, "val": 3}
+        and "efficientmod_xxs" in record["from"]
+    )
     # What the record says is what the task says of the checkpoint.
     preprocess = Preprocess(64, 1.0, "bilinear", fit="stretch")
     images = TASK.read(made, "val", ["red", "green", "blue"], 3)
@@ -360,14 +367,14 @@ def test_a_folder_without_images(data, capsys):
 def test_a_code_out_of_range(data, capsys):
     path = data / "train" / "labels" / "5.png"
     Image.fromarray(np.full((48, 80), 7, np.uint8)).save(path)
-    line = refusal(capsys, data, "--phases", "32:1", "--batch-size", "8")
+    line = refusal(capsys, data, "--phases", "32:1", "--batch-size", "7")
     assert "labels/5.png" in line and "classes are 0 to 2" in line
 
 
 def test_an_image_that_is_cut_off(data, capsys):
     path = data / "train" / "images" / "5.png"
     path.write_bytes(path.read_bytes()[:-40])
-    line = refusal(capsys, data, "--phases", "32:1", "--batch-size", "8")
+    line = refusal(capsys, data, "--phases", "32:1", "--batch-size", "7")
     assert "images/5.png" in line and "take the image and its labels out" in line
 
 
@@ -387,9 +394,9 @@ def test_a_recipe_that_can_not_be(data, capsys, recipe, expected):
     assert expected in refusal(capsys, data, "--config", str(file))
 
 
-def test_a_classifier_has_no_backbone_of_its_own():
-    with pytest.raises(UserError, match="--start is not for efficientmod_xxs"):
-        make_config(None, {"start": "some.safetensors"})
+def test_maps_have_no_teacher():
+    with pytest.raises(UserError, match="--teacher is not for efficientmod_xxs_fpn"):
+        make_config(None, {"model": NETWORK, "teacher": "some.safetensors"})
 
 
 def test_the_recipe_is_the_tasks():

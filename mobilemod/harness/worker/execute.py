@@ -22,6 +22,7 @@ from mobilemod.harness.worker.digest import golden_answer, image_answer
 from mobilemod.harness.worker.inputs import Feed
 from mobilemod.harness.worker.runtimes import RUNTIMES, Loaded, Unavailable, versions
 from mobilemod.harness.worker.timing import Series, run_in_turns, warmed_up
+from mobilemod.machine.sharing import measuring
 
 STATE_SECONDS = 5.0
 FAILURES_IN_A_ROW = 3
@@ -89,12 +90,13 @@ class _Run:
         self._state()
         for index in self.job.measured:
             self._check_and_answer(index)
-        if self.job.latency is not None:
-            for group in self.job.timed_groups():
-                self._latency(group)
-        if self.job.sustained_seconds:
-            for index in self.job.measured:
-                self._sustained(index)
+        with measuring():
+            if self.job.latency is not None:
+                for group in self.job.timed_groups():
+                    self._latency(group)
+            if self.job.sustained_seconds:
+                for index in self.job.measured:
+                    self._sustained(index)
         # Last: a unit that takes the process down costs nothing that is measured.
         for index in self.job.tested:
             self._check_and_answer(index)

@@ -25,7 +25,7 @@ def take_weights(model: nn.Module, images: Images, checkpoint: Path | None) -> s
     variant = model.variant.backbone.name
     path = checkpoint or bundled_checkpoint(variant)
     if path is None:
-        print(f"no --start, and none of {variant} is bundled: from scratch", file=sys.stderr)
+        print(f"no --checkpoint, and none of {variant} is bundled: from scratch", file=sys.stderr)
         balance(model, images())
         return "from scratch"
     loaded = load_checkpoint(path)

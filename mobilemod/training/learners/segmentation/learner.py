@@ -7,7 +7,7 @@ backbone), shortened: there it is 40,000 steps of 32 crops of 512 pixels, scale 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,10 @@ from mobilemod.tasks.segmentation.folder import (
     read_labelled,
 )
 from mobilemod.tasks.segmentation.label_file import IGNORED
-from mobilemod.training.backbone import settle, take_weights
 from mobilemod.training.config import Phase, RunConfig
-from mobilemod.training.crops import CropsOfBoth, crop_of_both
-from mobilemod.training.learner import Forward, Images, Learner, Sets
+from mobilemod.training.learner import At, Forward, Images, Learner, Sets
+from mobilemod.training.learners.segmentation.backbone import settle, take_weights
+from mobilemod.training.learners.segmentation.crops import CropsOfBoth, crop_of_both
 
 MEASURED_BATCH = 8
 
@@ -41,8 +41,8 @@ class SegmentationConfig(RunConfig):
 
     size: of the whole images on which the result is measured; phases are of crops. scale: an
     image's shorter side before it is cropped, of the crop's. most_of_one: share of a
-    crop's labelled pixels that one class may have, else it is drawn again. start: a
-    checkpoint, see `take_weights`.
+    crop's labelled pixels that one class may have, else it is drawn again. checkpoint: see
+    `take_weights`.
     """
 
     model: str = "efficientmod_xxs_fpn"
@@ -58,7 +58,6 @@ class SegmentationConfig(RunConfig):
     size: int = 256
     scale: tuple[float, float] = (0.9, 2.0)
     most_of_one: float = 0.75
-    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,16 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.folder.samples)
 
+    def subset(self, chosen: np.ndarray) -> LabelledImages:
+        """These images, in this order."""
+        return LabelledImages(self.folder.subset([int(i) for i in chosen]))
+
     def batch(
-        self, chosen: np.ndarray, size: int, how: CropsOfBoth, rng: np.random.Generator
+        self, chosen: np.ndarray, size: int, how: CropsOfBoth, rngs: Sequence[np.random.Generator]
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Crops of those images, uint8 (size, size, 3), and of their labels (B, size, size)."""
-        pairs = [crop_of_both(*self.folder.pair(int(i)), size, how, rng) for i in chosen]
+        drawn = zip(chosen, rngs, strict=True)
+        pairs = [crop_of_both(*self.folder.pair(int(i)), size, how, rng) for i, rng in drawn]
         return [pixels for pixels, _ in pairs], np.stack([codes for _, codes in pairs])
 
     def measured(self, preprocess: Preprocess) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -101,6 +105,7 @@ class Segmentation(Learner):
 
     task = TASK
     config = SegmentationConfig
+    fine_tuning = SegmentationConfig
 
     def read(self, data: Path) -> Sets:
         """A folder that `mobilemod.tasks.segmentation.folder` reads, with names of its classes."""
@@ -113,18 +118,27 @@ class Segmentation(Learner):
         left_out = joined((train.left_out, val.left_out))
         return Sets(LabelledImages(train), LabelledImages(val), tuple(classes), left_out)
 
-    def start(self, model: nn.Module, config: SegmentationConfig, images: Images) -> str:
+    def start(
+        self,
+        model: nn.Module,
+        config: SegmentationConfig,
+        images: Images,
+        classes: Sequence[str],
+    ) -> str:
         """See `take_weights`."""
-        return take_weights(model, images, None if config.start is None else Path(config.start))
+        return take_weights(model, images, config.checkpoint and Path(config.checkpoint))
+
+    def backbone(self, model: nn.Module) -> list[nn.Parameter]:
+        """The classifier's."""
+        return list(model.backbone.parameters())
 
     def finish(self, model: nn.Module) -> None:
         """See `settle`."""
         settle(model)
 
     def loss(
-        self, forward: Forward, x: Tensor, y: Tensor, config: SegmentationConfig, epoch: int,
-        rng: np.random.Generator,
-    ) -> Tensor:  # fmt: skip
+        self, forward: Forward, x: Tensor, y: Tensor, config: SegmentationConfig, at: At
+    ) -> Tensor:
         """See `cross_entropy`."""
         return cross_entropy(forward(x), y)
 

@@ -1,0 +1,1 @@
+"""The machine that everything runs on, and who else is on it."""
