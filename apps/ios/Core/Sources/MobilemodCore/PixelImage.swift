@@ -78,6 +78,9 @@ public struct PixelImage: Equatable, Sendable {
         return PixelImage(unchecked: outWidth, outHeight, out)
     }
 
+    /// Of its bytes.
+    public var sha256: String { Hash.of(rgb) }
+
     /// For bytes that are known to fit.
     init(unchecked width: Int, _ height: Int, _ rgb: [UInt8]) {
         self.width = width
