@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import icon
 from openstep_parser import OpenStepDecoder
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -36,6 +37,7 @@ KINDS = {
     "target": ("PBXNativeTarget",),
     "targets": ("PBXNativeTarget",),
 }
+SIMULATOR = "EXCLUDED_ARCHS[sdk=iphonesimulator*]"
 PLIST_KEYS = {
     "UIFileSharingEnabled": True,
     "LSSupportsOpeningDocumentsInPlace": True,
@@ -156,10 +158,10 @@ def settings(app: Path) -> dict[str, str]:
         for line in path.read_text("utf-8").splitlines():
             line = line.partition("//")[0].strip()
             if line:
-                key, equals, value = line.partition("=")
-                if not equals or not re.match(r"[A-Z_0-9]+\s*\Z", key):
+                setting = re.match(r"([A-Z_0-9]+(?:\[[a-z]+=[^]]+\])?)\s*=(.*)", line)
+                if not setting:
                     raise ValueError(f"{path.name}: {line}")
-                found[key.strip()] = value.strip()
+                found[setting[1]] = setting[2].strip()
     return found
 
 
@@ -172,9 +174,7 @@ def _settings(app: Path, objects: dict[str, Any]) -> Iterator[str]:
     for key in ("INFOPLIST_FILE", "SWIFT_OBJC_BRIDGING_HEADER"):
         if not (app / values.get(key, "none")).is_file():
             yield f"{key}: {values.get(key)} isn't there"
-    icon = values.get("ASSETCATALOG_COMPILER_APPICON_NAME")
-    if not list(app.rglob(f"{icon}.appiconset")):
-        yield f"no app icon {icon}"
+    yield from _icon(app, values.get("ASSETCATALOG_COMPILER_APPICON_NAME"))
     version = values.get("EXECUTORCH_VERSION")
     lock = (REPOSITORY / "requirements.lock").read_text("utf-8")
     if f"\nexecutorch=={version}\n" not in lock:
@@ -184,9 +184,25 @@ def _settings(app: Path, objects: dict[str, Any]) -> Iterator[str]:
             branch = value["requirement"].get("branch")
             if branch != f"swiftpm-{version}":
                 yield f"package branch {branch} isn't swiftpm-{version}"
+            if "x86_64" not in values.get(SIMULATOR, "").split():
+                yield f"{SIMULATOR} must name x86_64, for which ExecuTorch has no libraries"
     driver = REPOSITORY / "mobilemod/harness/drivers/iphone/tools.py"
     if driver.is_file() and f'"{values["PRODUCT_BUNDLE_IDENTIFIER"]}"' not in driver.read_text():
         yield f"{driver.name} speaks to another app than {values['PRODUCT_BUNDLE_IDENTIFIER']}"
+
+
+def _icon(app: Path, name: str | None) -> Iterator[str]:
+    """The app icon's picture: one PNG of 1024 x 1024 without alpha, as the App Store asks for."""
+    folders = list(app.rglob(f"{name}.appiconset"))
+    if not folders:
+        yield f"no app icon {name}"
+    for folder in folders:
+        images = json.loads((folder / "Contents.json").read_text("utf-8"))["images"]
+        for path in (folder / image.get("filename", "") for image in images):
+            head = path.read_bytes()[:26] if path.is_file() else b""
+            # Signature, IHDR's length and name, width, height, depth, colour type 2: RGB.
+            if head != icon.PNG_HEAD:
+                yield f"{name}: {path.name} is no RGB PNG of {icon.SIDE} x {icon.SIDE}"
 
 
 def _plists(app: Path) -> Iterator[str]:
