@@ -122,7 +122,7 @@ def _problem(declared: Declared, name: str, limit: float, line: str) -> str | No
     if count is not None and "(" in line and re.search(r"\b(func|init\??)\b", line):
         own = _own_arguments(line)
         # A trailing error or completion handler is Swift's throws and async.
-        spare = name.endswith(("Error", "Handler")) + 0
+        spare = (name.endswith(("Error", "Handler")) or " throws" in line) + 0
         if own is not None and own not in (count, count - spare):
             return f"{name} takes {count} arguments, not {own}"
     return None

@@ -13,6 +13,13 @@ enum Source: Equatable, Sendable {
     case photo(Int)
 }
 
+/// A file and how it is run, by the protocol's names. threads: 0 leaves the runtime the choice.
+struct Choice: Equatable, Sendable {
+    let file: Manifest.ModelFile
+    let delegate: String
+    let threads: Int
+}
+
 /// What the app shows and what it runs on.
 @MainActor @Observable
 final class AppModel {
@@ -29,9 +36,9 @@ final class AppModel {
     private(set) var framesPerSecond: Double?
     /// How strong a map's colours are over the picture.
     var opacity = 0.6
-    var file: Manifest.ModelFile? { didSet { if file != oldValue { reload() } } }
-    var units: ComputeUnits = .all { didSet { if units != oldValue { reload() } } }
-    var threads = 1 { didSet { if threads != oldValue { reload() } } }
+    var file: Manifest.ModelFile? { didSet { settingsChanged() } }
+    var units: ComputeUnits = .all { didSet { settingsChanged() } }
+    var threads = 1 { didSet { settingsChanged() } }
     /// A job that was asked for by URL or launch argument.
     var job: JobRequest?
 
@@ -43,6 +50,10 @@ final class AppModel {
     private var photos = 0
     private var generation = 0
     private var loading: Task<Void, Never>?
+    /// What is loaded or being loaded.
+    private var loaded: Choice?
+    /// Unloaded for someone who needs the memory and the processor, until `reload`.
+    private var isLent = false
 
     func start() {
         phone.battery.watch()
@@ -103,32 +114,48 @@ final class AppModel {
         phase = .failed(error.localizedDescription)
     }
 
-    /// How the chosen file is run, by the protocol's names.
-    var configuration: (delegate: String, threads: Int) {
-        let target = file?.target ?? ""
-        return target == "coreml" ? (units.rawValue, 0) : (EngineLoader.usualDelegate(target), threads)
+    /// The chosen file and how it is run; nil before one is chosen.
+    var choice: Choice? { file.map(choice) }
+
+    /// How a file is run by the settings of now. What doesn't concern it is no part of it.
+    func choice(_ file: Manifest.ModelFile) -> Choice {
+        switch file.target {
+        case "coreml": return Choice(file: file, delegate: units.rawValue, threads: 0)
+        case EngineLoader.executorchCoreML: return Choice(file: file, delegate: "coreml", threads: 0)
+        default: return Choice(file: file, delegate: EngineLoader.usualDelegate(file.target), threads: threads)
+        }
     }
 
-    /// A fresh engine of the chosen file, of which no one else knows.
-    func freshEngine() async throws -> Engine {
-        guard let bundle, let file else { throw BadInput("No model is chosen.") }
+    /// A fresh engine, of which no one else knows. Throws what loading throws.
+    func freshEngine(_ choice: Choice) async throws -> Engine {
+        guard let bundle else { throw BadInput("No model is chosen.") }
         return try await EngineLoader.load(
-            bundle.url(file), target: file.target, sha256: file.sha256,
-            delegate: configuration.delegate, threads: configuration.threads, manifest: bundle.manifest
+            bundle.url(choice.file), target: choice.file.target, sha256: choice.file.sha256,
+            delegate: choice.delegate, threads: choice.threads, manifest: bundle.manifest
         )
     }
 
     /// Nothing is loaded afterwards, nor being loaded.
     func unload() async {
+        isLent = true
         loading?.cancel()
         await loading?.value
         await classifier.use(nil)
+        loaded = nil
+        phase = .loading
+    }
+
+    /// Loads anew where the settings of now ask for something else than is loaded.
+    private func settingsChanged() {
+        if !isLent, let choice, choice != loaded { reload() }
     }
 
     /// Loads the chosen file anew. While a job is open nothing is: two models at once would spoil the
     /// job's times and its memory.
     func reload() {
-        guard job == nil else { return }
+        guard job == nil, let choice else { return }
+        loaded = choice
+        isLent = false
         phase = .loading
         answer = nil
         latency = nil
@@ -141,9 +168,9 @@ final class AppModel {
             if Task.isCancelled { return }
             await classifier.use(nil)
             do {
-                let engine = try await freshEngine()
+                let engine = try await freshEngine(choice)
                 if Task.isCancelled { return }
-                generation = await classifier.use(engine, bundle?.manifest, target: file?.target ?? "")
+                generation = await classifier.use(engine, bundle?.manifest, target: choice.file.target)
                 phase = .ready
             } catch {
                 phase = .failed(error.localizedDescription)

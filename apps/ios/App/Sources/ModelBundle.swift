@@ -1,5 +1,6 @@
 import Foundation
 import MobilemodCore
+import UIKit
 
 /// The bundle inside the app, put there by `make apps` and the build's "Model" phase: the manifest,
 /// model files (Core ML packages compiled) and golden images.
@@ -30,6 +31,17 @@ struct ModelBundle: Sendable {
     /// A golden image's pixels. Throws where it is missing or no image.
     func golden(_ path: String) throws -> PixelImage {
         try ImageDecoder.decode(Data(contentsOf: folder.appendingPathComponent(path)))
+    }
+
+    /// The same to be shown; nil where it can't be read.
+    func picture(_ path: String) -> UIImage? {
+        UIImage(contentsOfFile: folder.appendingPathComponent(path).path)
+    }
+
+    /// The float file that a file is compared with: of the same target where there is one.
+    func twin(_ file: Manifest.ModelFile) -> Manifest.ModelFile? {
+        let others = files.filter { $0.precision.hasPrefix("float") && $0 != file }
+        return others.first { $0.target == file.target } ?? others.first
     }
 
     /// What to say where the linked ExecuTorch isn't the one that wrote a file; its int8 logits can

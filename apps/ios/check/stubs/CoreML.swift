@@ -5,8 +5,8 @@ import Foundation
 public enum MLComputeUnits: Int, Sendable { case cpuOnly = 0, cpuAndGPU = 1, all = 2, cpuAndNeuralEngine = 3 }
 // = MLFeatureType.Image, MLFeatureType.MultiArray
 public enum MLFeatureType: Int { case image = 4, multiArray = 5 }
-// = MLMultiArrayDataType.Float32
-public enum MLMultiArrayDataType: Int { case float32 = 65568 }
+// = MLMultiArrayDataType.Float32, MLMultiArrayDataType.Float16
+public enum MLMultiArrayDataType: Int { case float32 = 65568, float16 = 65552 }
 
 // = MLModelConfiguration
 public class MLModelConfiguration: NSObject {
@@ -28,6 +28,8 @@ public class MLImageConstraint: NSObject {
 public class MLMultiArrayConstraint: NSObject {
     // = MLMultiArrayConstraint.shape
     public var shape: [NSNumber] { fatalError() }
+    // = MLMultiArrayConstraint.dataType
+    public var dataType: MLMultiArrayDataType { fatalError() }
 }
 
 // = MLFeatureDescription
@@ -62,14 +64,16 @@ public struct MLShapedArray<Scalar> {
 public class MLMultiArray: NSObject {
     // = MLMultiArray.initWithShapeDataTypeError
     public init(shape: [NSNumber], dataType: MLMultiArrayDataType) throws {}
+    // = MLMultiArray.dataType
+    public var dataType: MLMultiArrayDataType { fatalError() }
     // = MLMultiArray.count
     public var count: Int { fatalError() }
-    // = MLMultiArray.objectAtIndexedSubscript
-    public subscript(index: Int) -> NSNumber { fatalError() }
 }
 
 // Swift's overlay.
 extension MLMultiArray {
+    // = MLMultiArray.getBytesWithHandler
+    public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R { fatalError() }
     // = MLMultiArray.getMutableBytesWithHandler
     public func withUnsafeMutableBytes<R>(
         _ body: (UnsafeMutableRawBufferPointer, [Int]) throws -> R
@@ -107,8 +111,18 @@ public class MLModel: NSObject {
     public class func compileModel(at url: URL) async throws -> URL { fatalError() }
     // = MLModel.modelDescription
     public var modelDescription: MLModelDescription { fatalError() }
-    // = MLModel.predictionFromFeaturesError
-    public func prediction(from input: MLFeatureProvider) throws -> MLFeatureProvider { fatalError() }
+    // = MLModel.predictionFromFeaturesOptionsError
+    public func prediction(from input: MLFeatureProvider, options: MLPredictionOptions) throws -> MLFeatureProvider {
+        fatalError()
+    }
+}
+
+// = MLPredictionOptions
+public class MLPredictionOptions: NSObject {
+    // = MLPredictionOptions.new
+    public override init() {}
+    // = MLPredictionOptions.outputBackings
+    public var outputBackings: [String: Any] { get { fatalError() } set {} }
 }
 
 // Swift's own types for the compute plan, iOS 17.4.

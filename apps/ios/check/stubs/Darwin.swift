@@ -2,7 +2,7 @@ import Foundation
 @_exported import Glibc
 
 // swift
-public struct mach_task_basic_info { public var resident_size: UInt64 = 0; public init() {} }
+public struct task_vm_info_data_t { public var phys_footprint: UInt64 = 0; public init() {} }
 // swift
 public typealias natural_t = UInt32
 // swift
@@ -12,7 +12,7 @@ public typealias mach_msg_type_number_t = UInt32
 // swift
 public typealias task_flavor_t = UInt32
 // swift
-public let MACH_TASK_BASIC_INFO: Int32 = 20
+public let TASK_VM_INFO: Int32 = 22
 // swift
 public let KERN_SUCCESS: Int32 = 0
 // = mach_task_self_

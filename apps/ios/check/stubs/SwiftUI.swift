@@ -84,6 +84,7 @@ extension Environment where Value: AnyObject, Value: Observable { public init(_ 
 public struct EnvironmentValues {
     public var openURL: OpenURLAction { fatalError() }
     public var dismiss: DismissAction { fatalError() }
+    public var verticalSizeClass: UserInterfaceSizeClass? { fatalError() }
 }
 @MainActor @preconcurrency public struct OpenURLAction { public func callAsFunction(_ url: URL) {} }
 @MainActor @preconcurrency public struct DismissAction { public func callAsFunction() {} }
@@ -145,14 +146,36 @@ extension Label where Title == Text, Icon == Image {
 // MARK: Containers and controls
 
 public enum HorizontalAlignment { case leading, center }
-public enum Alignment { case leading, center }
+public enum VerticalAlignment { case top, center }
+public enum Alignment { case leading, center, topTrailing }
+public protocol Layout {}
+extension Layout { public func callAsFunction<V: View>(@ViewBuilder _ content: () -> V) -> some View { ModifiedView() } }
+public struct AnyLayout: Layout { public init<L: Layout>(_ layout: L) {} }
+public struct HStackLayout: Layout { public init(alignment: VerticalAlignment = .center, spacing: CGFloat? = nil) {} }
+public struct VStackLayout: Layout { public init(alignment: HorizontalAlignment = .center, spacing: CGFloat? = nil) {} }
+public struct NavigationStack<Content: View>: Primitive { public init(@ViewBuilder root: () -> Content) {} }
+public struct NavigationLink<Label: View, Destination: View>: Primitive {}
+extension NavigationLink where Label == Text {
+    public init(_ key: LocalizedStringKey, @ViewBuilder destination: () -> Destination) {}
+}
+public enum UserInterfaceSizeClass: Sendable { case compact, regular }
+public struct Axis {
+    public struct Set: OptionSet, Sendable {
+        public let rawValue: Int
+        public init(rawValue: Int) { self.rawValue = rawValue }
+        public static let horizontal = Set(rawValue: 1)
+        public static let vertical = Set(rawValue: 2)
+    }
+}
 public struct VStack<Content: View>: Primitive {
     public init(alignment: HorizontalAlignment = .center, spacing: CGFloat? = nil, @ViewBuilder content: () -> Content) {}
 }
 public struct HStack<Content: View>: Primitive {
-    public init(@ViewBuilder content: () -> Content) {}
+    public init(alignment: VerticalAlignment = .center, spacing: CGFloat? = nil, @ViewBuilder content: () -> Content) {}
 }
-public struct ScrollView<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
+public struct ScrollView<Content: View>: Primitive {
+    public init(_ axes: Axis.Set = .vertical, @ViewBuilder content: () -> Content) {}
+}
 public struct List<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
 public struct Form<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
 public struct TabView<Content: View>: Primitive { public init(@ViewBuilder content: () -> Content) {} }
@@ -186,6 +209,9 @@ extension ForEach where Data.Element: Identifiable, ID == Data.Element.ID {
 
 public struct ButtonRole: Sendable { public static let cancel = ButtonRole() }
 public struct Button<Label: View>: Primitive {}
+extension Button {
+    public init(action: @escaping @MainActor () -> Void, @ViewBuilder label: () -> Label) {}
+}
 extension Button where Label == Text {
     public init(_ key: LocalizedStringKey, action: @escaping @MainActor () -> Void) {}
     public init(_ key: LocalizedStringKey, role: ButtonRole?, action: @escaping @MainActor () -> Void) {}
@@ -220,6 +246,7 @@ extension LabeledContent where Label == Text, Content == Text {
 public protocol Transferable {}
 extension Foundation.Data: Transferable {}
 extension URL: Transferable {}
+extension String: Transferable {}
 public struct ShareLink: Primitive {
     public init<T: Transferable>(_ key: LocalizedStringKey, item: T) {}
 }
@@ -259,6 +286,7 @@ extension View {
         item: Binding<Item?>, onDismiss: (() -> Void)? = nil, @ViewBuilder content: @escaping (Item) -> Content
     ) -> some View { ModifiedView() }
     public func padding(_ length: CGFloat) -> some View { ModifiedView() }
+    public func navigationTitle(_ key: LocalizedStringKey) -> some View { ModifiedView() }
     public func padding() -> some View { ModifiedView() }
     public func frame(maxWidth: CGFloat? = nil, maxHeight: CGFloat? = nil, alignment: Alignment = .center) -> some View { ModifiedView() }
     public func frame(width: CGFloat? = nil, height: CGFloat? = nil, alignment: Alignment = .center) -> some View { ModifiedView() }

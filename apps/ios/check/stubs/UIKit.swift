@@ -6,16 +6,28 @@ import Foundation
 @MainActor open class UIView: NSObject {
     // swift
     public override init() {}
+    // = UIResponder.touchesEndedWithEvent
+    open func touchesEnded(_ touches: Set<UITouch>, with event: UIEvent?) {}
     // = UIView.layerClass
     open class var layerClass: AnyClass { CALayer.self }
     // = UIView.layer
     public var layer: CALayer { fatalError() }
 }
 
+// = _UIEvent
+@MainActor public class UIEvent: NSObject {}
+// = UITouch
+@MainActor public class UITouch: NSObject {
+    // = UITouch.locationInView
+    public func location(in view: UIView?) -> CGPoint { fatalError() }
+}
+
 // = UIImage
 public class UIImage: NSObject, @unchecked Sendable {
     // = UIImage.initWithData
     public init?(data: Data) {}
+    // = UIImage.initWithContentsOfFile
+    public convenience init?(contentsOfFile path: String) { nil }
     // = UIImage.initWithCGImage
     public init(cgImage: CGImage) {}
 }

@@ -1,31 +1,31 @@
 import AVFoundation
 import Foundation
 import MobilemodCore
+import Observation
 
-/// The back camera: upright frames on the classifier's queue, late ones dropped.
-final class CameraFeed: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate, @unchecked Sendable {
+/// The back or front camera: upright frames on the classifier's queue, late ones dropped. What keeps it from
+/// giving frames is said in `trouble`.
+@MainActor @Observable
+final class CameraFeed {
     enum Access {
         case allowed, denied, noCamera
     }
 
-    let session = AVCaptureSession()
-    private let output = AVCaptureVideoDataOutput()
-    // Starting and stopping block, which neither the main thread nor the classifier may.
-    private let control = DispatchQueue(label: "io.mobilemod.camera")
-    private let frames: DispatchQueue
-    private var isSetUp = false
-    /// Called on the frames' queue.
-    var onFrame: (@Sendable (PixelImage) -> Void)?
+    /// Why there are no frames now; nil where they come.
+    private(set) var trouble: String?
+    private(set) var position: AVCaptureDevice.Position = .back
+    @ObservationIgnored let capture: Capture
+    @ObservationIgnored private var isWanted = false
 
-    init(frames: DispatchQueue) {
-        self.frames = frames
+    /// frames: the queue that `onFrame` is called on.
+    init(frames: DispatchQueue, onFrame: @escaping @Sendable (PixelImage) -> Void) {
+        capture = Capture(frames: frames, onFrame: onFrame)
+        watch()
     }
 
     /// Asks for permission where it wasn't asked yet.
     static func access() async -> Access {
-        guard AVCaptureDevice.default(.builtInWideAngleCamera, for: .video, position: .back) != nil else {
-            return .noCamera
-        }
+        guard [.back, .front].contains(where: { Capture.camera($0) != nil }) else { return .noCamera }
         switch AVCaptureDevice.authorizationStatus(for: .video) {
         case .authorized: return .allowed
         case .notDetermined: return await AVCaptureDevice.requestAccess(for: .video) ? .allowed : .denied
@@ -34,45 +34,52 @@ final class CameraFeed: NSObject, AVCaptureVideoDataOutputSampleBufferDelegate, 
     }
 
     func start() {
-        control.async {
-            self.setUp()
-            if self.isSetUp, !self.session.isRunning { self.session.startRunning() }
-        }
+        isWanted = true
+        run(position)
     }
 
     func stop() {
-        control.async {
-            if self.session.isRunning { self.session.stopRunning() }
+        isWanted = false
+        capture.stop()
+    }
+
+    /// From the back camera to the front one, or back.
+    func turn() {
+        run(position == .back ? .front : .back)
+    }
+
+    /// Starts again after what stopped it is over.
+    func resume() {
+        if isWanted { run(position) }
+    }
+
+    private func run(_ wanted: AVCaptureDevice.Position) {
+        Task {
+            do {
+                position = try await capture.start(wanted)
+                trouble = nil
+            } catch {
+                trouble = error.localizedDescription
+            }
         }
     }
 
-    private func setUp() {
-        guard !isSetUp,
-              let camera = AVCaptureDevice.default(.builtInWideAngleCamera, for: .video, position: .back),
-              let input = try? AVCaptureDeviceInput(device: camera)
-        else { return }
-        session.beginConfiguration()
-        defer { session.commitConfiguration() }
-        // Three times the networks' inputs: enough for antialiased shrinking, quick to copy.
-        if session.canSetSessionPreset(.vga640x480) { session.sessionPreset = .vga640x480 }
-        guard session.canAddInput(input), session.canAddOutput(output) else { return }
-        session.addInput(input)
-        output.videoSettings = [kCVPixelBufferPixelFormatTypeKey as String: kCVPixelFormatType_32BGRA]
-        output.alwaysDiscardsLateVideoFrames = true
-        output.setSampleBufferDelegate(self, queue: frames)
-        session.addOutput(output)
-        if let connection = output.connection(with: .video), connection.isVideoRotationAngleSupported(90) {
-            connection.videoRotationAngle = 90
+    private func watch() {
+        let center = NotificationCenter.default
+        func on(_ name: Notification.Name, _ act: @escaping @MainActor @Sendable (CameraFeed, String?) -> Void) {
+            _ = center.addObserver(forName: name, object: capture.session, queue: .main) { [weak self] note in
+                let error = (note.userInfo?[AVCaptureSessionErrorKey] as? NSError)?.localizedDescription
+                MainActor.assumeIsolated {
+                    if let self { act(self, error) }
+                }
+            }
         }
-        isSetUp = true
-    }
-
-    func captureOutput(
-        _ output: AVCaptureOutput, didOutput sampleBuffer: CMSampleBuffer, from connection: AVCaptureConnection
-    ) {
-        guard let buffer = CMSampleBufferGetImageBuffer(sampleBuffer), let onFrame,
-              let pixels = try? PixelBuffers.pixels(buffer)
-        else { return }
-        onFrame(pixels)
+        on(AVCaptureSession.wasInterruptedNotification) { feed, _ in
+            feed.trouble = "Another app or a call has the camera; it goes on by itself."
+        }
+        on(AVCaptureSession.interruptionEndedNotification) { feed, _ in feed.resume() }
+        on(AVCaptureSession.runtimeErrorNotification) { feed, error in
+            feed.trouble = "The camera stopped: \(error ?? "unknown error")"
+        }
     }
 }

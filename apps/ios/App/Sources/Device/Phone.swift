@@ -24,7 +24,7 @@ struct Phone: Device, Sendable {
         let charge = battery.charge
         return DeviceState(
             thermal: Phone.thermal(ProcessInfo.processInfo.thermalState),
-            batteryLevel: charge.level, charging: charge.charging, memoryBytes: Phone.residentBytes()
+            batteryLevel: charge.level, charging: charge.charging, memoryBytes: Phone.footprint()
         )
     }
 
@@ -64,16 +64,17 @@ struct Phone: Device, Sendable {
         return String(cString: bytes)
     }
 
-    /// This process's memory; nil where the system doesn't tell.
-    static func residentBytes() -> Int? {
-        var info = mach_task_basic_info()
-        let words = MemoryLayout<mach_task_basic_info>.size / MemoryLayout<natural_t>.size
+    /// What the system counts as this process's memory and ends it for, compressed pages too; nil where it
+    /// doesn't tell.
+    static func footprint() -> Int? {
+        var info = task_vm_info_data_t()
+        let words = MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<natural_t>.size
         var count = mach_msg_type_number_t(words)
         let status = withUnsafeMutablePointer(to: &info) { pointer in
             pointer.withMemoryRebound(to: integer_t.self, capacity: words) {
-                task_info(mach_task_self_, task_flavor_t(MACH_TASK_BASIC_INFO), $0, &count)
+                task_info(mach_task_self_, task_flavor_t(TASK_VM_INFO), $0, &count)
             }
         }
-        return status == KERN_SUCCESS ? Int(info.resident_size) : nil
+        return status == KERN_SUCCESS ? Int(info.phys_footprint) : nil
     }
 }

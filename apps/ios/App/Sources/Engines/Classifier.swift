@@ -61,12 +61,13 @@ final class Classifier: @unchecked Sendable {
         }
         let shares = segmented?.map.shares().map { ClassShare(classIndex: $0.code, share: $0.share) }
         return Answer(
-            shares: shares ?? best(output), segmented: segmented, generation: generation,
+            shares: shares ?? Classifier.best(output), segmented: segmented, generation: generation,
             preprocessMs: 1e3 * (prepared - began), inferenceMs: 1e3 * (ended - prepared)
         )
     }
 
-    private func best(_ logits: [Float]) -> [ClassShare] {
+    /// The five best classes with their probabilities.
+    static func best(_ logits: [Float]) -> [ClassShare] {
         let all = Logits.softmax(logits)
         return Logits.top(logits, 5).map { ClassShare(classIndex: $0.classIndex, share: all[$0.classIndex]) }
     }

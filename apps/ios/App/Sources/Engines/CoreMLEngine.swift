@@ -15,6 +15,9 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
     private let inputName: String
     private let takesImage: Bool
     private let outputName: String
+    /// Where Core ML writes its answer, so that none is made anew in each run.
+    private let backing: MLMultiArray
+    private let options = MLPredictionOptions()
     private let pixelBuffer: CVPixelBuffer?
     private var features: MLFeatureProvider?
 
@@ -34,6 +37,9 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
         inputName = input.name
         takesImage = input.type == .image
         outputName = output.name
+        guard let constraint = output.multiArrayConstraint else { throw BadInput("'\(output.name)' is no array") }
+        backing = try MLMultiArray(shape: constraint.shape, dataType: constraint.dataType)
+        options.outputBackings = [output.name: backing]
         if let image = input.imageConstraint {
             guard image.pixelsWide == preprocess.size.width, image.pixelsHigh == preprocess.size.height else {
                 throw BadInput("the model takes \(image.pixelsWide) x \(image.pixelsHigh) pixels, "
@@ -70,10 +76,23 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
 
     func run() throws -> [Float] {
         guard let features else { throw BadInput("no input was prepared") }
-        guard let array = try model.prediction(from: features).featureValue(for: outputName)?.multiArrayValue
+        let answer = try model.prediction(from: features, options: options)
+        guard let array = answer.featureValue(for: outputName)?.multiArrayValue
         else { throw BadInput("the model gave no '\(outputName)'") }
-        // A map's values are millions, too many to be boxed one by one.
-        return MLShapedArray<Float>(converting: array).scalars
+        return CoreMLEngine.floats(array, packed: array === backing)
+    }
+
+    /// Values in their order, none of them boxed. packed: without gaps between rows, as an array is that was
+    /// made of a shape.
+    private static func floats(_ array: MLMultiArray, packed: Bool) -> [Float] {
+        switch array.dataType {
+        case .float32 where packed:
+            return array.withUnsafeBytes { Array($0.bindMemory(to: Float.self).prefix(array.count)) }
+        case .float16 where packed:
+            return array.withUnsafeBytes { $0.bindMemory(to: Float16.self).prefix(array.count).map { Float($0) } }
+        default:
+            return MLShapedArray<Float>(converting: array).scalars
+        }
     }
 }
 

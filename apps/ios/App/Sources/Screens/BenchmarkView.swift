@@ -13,6 +13,9 @@ struct BenchmarkView: View {
 
     var body: some View {
         List {
+            if let bundle = model.bundle {
+                Section(bundle.manifest.model) { ModelPickers(bundle: bundle) }.disabled(running != nil)
+            }
             Section {
                 Stepper("Run for \(minutes) min", value: $minutes, in: 1...30)
                 if running == nil {
@@ -74,11 +77,11 @@ struct BenchmarkView: View {
     }
 
     private func measure() async throws -> Benchmark.Record {
-        guard let file = model.file, let bundle = model.bundle else { throw BadInput("No model is chosen.") }
+        guard let choice = model.choice, let bundle = model.bundle else { throw BadInput("No model is chosen.") }
         let seconds = 60 * Double(minutes)
         let benchmark = Benchmark(
-            manifest: bundle.manifest, file: file, threads: model.configuration.threads,
-            delegate: model.configuration.delegate, device: model.phone
+            manifest: bundle.manifest, file: choice.file, threads: choice.threads,
+            delegate: choice.delegate, device: model.phone
         )
         let report: @Sendable (Benchmark.Progress) -> Void = { now in Task { @MainActor in progress = now } }
         let work = Task.detached { [classifier = model.classifier] in

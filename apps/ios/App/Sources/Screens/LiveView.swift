@@ -9,25 +9,10 @@ struct LiveView: View {
     @State private var feed: CameraFeed?
 
     var body: some View {
-        VStack(spacing: 0) {
-            switch access {
-            case .allowed?:
-                if let feed {
-                    CameraPreview(session: feed.session)
-                        .accessibilityLabel("Camera picture")
-                        .accessibilityAddTraits(.isImage)
-                        .overlay {
-                            if let segmented = model.answer?.segmented {
-                                MapOverlay(segmented: segmented, fills: true, opacity: model.opacity)
-                            }
-                        }
-                }
-            case .denied?: denied
-            case .noCamera?: ContentUnavailableView("No camera here", systemImage: "camera.fill",
-                                                    description: Text("Choose a photo instead."))
-            case nil: ProgressView().frame(maxHeight: .infinity)
-            }
-            ScrollView { ResultList() }.frame(maxHeight: 300)
+        Beside {
+            picture
+        } beside: {
+            ResultList()
         }
         .task {
             model.look(at: .camera)
@@ -42,6 +27,40 @@ struct LiveView: View {
             if job == nil { feed?.start() } else { feed?.stop() }
         }
         .onDisappear { feed?.stop() }
+    }
+
+    @ViewBuilder private var picture: some View {
+        switch access {
+        case .allowed?:
+            if let feed {
+                CameraPreview(capture: feed.capture)
+                    .accessibilityLabel("Camera picture")
+                    .accessibilityAddTraits(.isImage)
+                    .overlay {
+                        if let segmented = model.answer?.segmented {
+                            MapOverlay(segmented: segmented, fills: true, opacity: model.opacity)
+                        }
+                    }
+                    .overlay(alignment: .topTrailing) {
+                        Button("Other camera") { feed.turn() }.buttonStyle(.borderedProminent).padding()
+                    }
+                    .overlay {
+                        if let trouble = feed.trouble {
+                            ContentUnavailableView {
+                                Label("No picture", systemImage: "camera.fill")
+                            } description: {
+                                Text(trouble)
+                            } actions: {
+                                Button("Try again") { feed.resume() }
+                            }
+                        }
+                    }
+            }
+        case .denied?: denied
+        case .noCamera?: ContentUnavailableView("No camera here", systemImage: "camera.fill",
+                                                description: Text("Choose a photo instead."))
+        case nil: ProgressView().frame(maxHeight: .infinity)
+        }
     }
 
     private var denied: some View {
@@ -59,8 +78,7 @@ struct LiveView: View {
     private func makeFeed() -> CameraFeed {
         let model = model
         let classifier = model.classifier
-        let feed = CameraFeed(frames: classifier.queue)
-        feed.onFrame = { image in
+        return CameraFeed(frames: classifier.queue) { image in
             let result = Result { try classifier.classifyOnQueue(image, smooth: false) }
             Task { @MainActor in
                 switch result {
@@ -70,6 +88,5 @@ struct LiveView: View {
                 }
             }
         }
-        return feed
     }
 }

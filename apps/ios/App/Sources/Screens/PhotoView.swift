@@ -13,6 +13,8 @@ struct PhotoView: View {
     var body: some View {
         ScrollView {
             VStack(spacing: 16) {
+                // Above the picture, which may fill the screen.
+                ResultList()
                 if let shown {
                     Image(uiImage: shown)
                         .resizable()
@@ -29,8 +31,14 @@ struct PhotoView: View {
                     Label("Choose a photo", systemImage: "photo.on.rectangle")
                 }
                 .buttonStyle(.borderedProminent)
+                if let bundle = model.bundle {
+                    Samples(bundle: bundle) { path in
+                        item = nil
+                        Task { await show(bundle.picture(path)) { try bundle.golden(path) } }
+                    }
+                }
+                if let pixels { Comparison(pixels: pixels) }
                 if let fault { Fault(fault) }
-                ResultList()
             }
             .padding()
         }
@@ -62,6 +70,20 @@ struct PhotoView: View {
             await look()
         } catch {
             if chosen == item { fault = error.localizedDescription }
+        }
+    }
+
+    /// A sample of the bundle.
+    private func show(_ picture: UIImage?, _ decode: () throws -> PixelImage) async {
+        fault = nil
+        model.look(at: nil)
+        shown = picture
+        do {
+            pixels = try decode()
+            await look()
+        } catch {
+            pixels = nil
+            fault = error.localizedDescription
         }
     }
 

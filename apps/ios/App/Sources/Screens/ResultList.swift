@@ -7,12 +7,6 @@ struct ResultList: View {
 
     var body: some View {
         VStack(alignment: .leading, spacing: 8) {
-            OpacitySlider()
-            switch model.phase {
-            case .loading: ProgressView("Loading the model")
-            case .failed(let message): Fault(message)
-            case .ready: rows
-            }
             if let latency = model.latency, let answer = model.answer {
                 Text("""
                     p50 \(latency.p50, specifier: "%.1f") ms, p90 \(latency.p90, specifier: "%.1f") ms, \
@@ -26,6 +20,12 @@ struct ResultList: View {
                         \(latency.p50, specifier: "%.1f") milliseconds, nine in ten below \
                         \(latency.p90, specifier: "%.1f") milliseconds
                         """)
+            }
+            OpacitySlider()
+            switch model.phase {
+            case .loading: ProgressView("Loading the model")
+            case .failed(let message): Fault(message)
+            case .ready: rows
             }
         }
         .frame(maxWidth: .infinity, alignment: .leading)

@@ -9,8 +9,7 @@ struct RootView: View {
         TabView {
             LiveView().tabItem { Label("Camera", systemImage: "camera") }
             PhotoView().tabItem { Label("Photo", systemImage: "photo") }
-            SelfTestView().tabItem { Label("Self-test", systemImage: "checkmark.seal") }
-            BenchmarkView().tabItem { Label("Benchmark", systemImage: "gauge") }
+            ChecksView().tabItem { Label("Checks", systemImage: "checkmark.seal") }
             SettingsView().tabItem { Label("Model", systemImage: "slider.horizontal.3") }
         }
         .fullScreenCover(item: $model.job) { HarnessView(id: $0.id) }

@@ -24,8 +24,12 @@ struct SelfTestView: View {
             if !results.isEmpty {
                 Section(results.allSatisfy(\.passed) ? "All passed" : "Failed") {
                     ForEach(results, id: \.image) {
-                        SelfTestRow(result: $0, ofMaps: model.bundle?.manifest.map != nil)
+                        SelfTestRow(
+                            result: $0, ofMaps: model.bundle?.manifest.map != nil,
+                            picture: model.bundle?.picture($0.image)
+                        )
                     }
+                    ShareLink("Share the results", item: shared)
                 }
             }
         }
@@ -33,6 +37,12 @@ struct SelfTestView: View {
             results = []
             preprocessing = nil
         }
+    }
+
+    /// A line for each image.
+    private var shared: String {
+        let head = [model.bundle?.manifest.model, model.file?.file].compactMap { $0 }.joined(separator: ", ")
+        return ([head] + results.map(\.summary)).joined(separator: "\n")
     }
 
     private func run() async {
@@ -75,11 +85,20 @@ private struct PreprocessingRow: View {
 private struct SelfTestRow: View {
     let result: SelfTest.Result
     let ofMaps: Bool
+    let picture: UIImage?
 
     var body: some View {
+        HStack {
+            Thumbnail(picture: picture)
+            words
+        }
+        .accessibilityElement(children: .combine)
+    }
+
+    private var words: some View {
         VStack(alignment: .leading) {
             if let fault = result.fault {
-                Fault("\(result.image): \(text(fault))")
+                Fault("\(result.image): \(fault.text)")
             } else {
                 Label(result.image, systemImage: "checkmark.circle").foregroundStyle(.green)
             }
@@ -87,7 +106,6 @@ private struct SelfTestRow: View {
                 .font(.footnote)
                 .foregroundStyle(.secondary)
         }
-        .accessibilityElement(children: .combine)
     }
 
     private var difference: Text {
@@ -101,12 +119,5 @@ private struct SelfTestRow: View {
             Largest difference \(result.largestDifference, specifier: "%.4f"), \
             allowed \(result.tolerance, specifier: "%.4f")
             """)
-    }
-
-    private func text(_ fault: SelfTest.Fault) -> String {
-        switch fault {
-        case .pixels(let alteration): return "\(alteration.text) on the way to the model"
-        case .runtime: return "the runtime gives another answer than at export"
-        }
     }
 }

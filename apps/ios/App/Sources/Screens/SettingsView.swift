@@ -6,24 +6,9 @@ struct SettingsView: View {
     @Environment(AppModel.self) private var model
 
     var body: some View {
-        @Bindable var model = model
         Form {
             if let bundle = model.bundle {
-                Section(bundle.manifest.model) {
-                    Picker("File", selection: $model.file) {
-                        ForEach(bundle.files, id: \.self) { Text(title($0)).tag(Optional($0)) }
-                    }
-                    .pickerStyle(.inline)
-                    if model.file?.target == "coreml" {
-                        Picker("Runs on", selection: $model.units) {
-                            ForEach(ComputeUnits.allCases) { Text($0.title).tag($0) }
-                        }
-                    } else if model.file?.target != EngineLoader.executorchCoreML {
-                        Stepper("\(model.threads) threads", value: $model.threads,
-                                in: 1...ProcessInfo.processInfo.activeProcessorCount)
-                    }
-                    if let file = model.file, let warning = bundle.warning(file) { Fault(warning) }
-                }
+                Section(bundle.manifest.model) { ModelPickers(bundle: bundle) }
                 Section("Bundle") {
                     LabeledContent("Classes", value: bundle.manifest.classCount, format: .number)
                     LabeledContent("Pixels", value: bundle.manifest.preprocess.size.description)
@@ -31,6 +16,28 @@ struct SettingsView: View {
             }
             if case .failed(let message) = model.phase { Fault(message) }
         }
+    }
+}
+
+/// The choice of file and of what it runs on, one for all screens.
+struct ModelPickers: View {
+    let bundle: ModelBundle
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        @Bindable var model = model
+        Picker("File", selection: $model.file) {
+            ForEach(bundle.files, id: \.self) { Text(title($0)).tag(Optional($0)) }
+        }
+        if model.file?.target == "coreml" {
+            Picker("Runs on", selection: $model.units) {
+                ForEach(ComputeUnits.allCases) { Text($0.title).tag($0) }
+            }
+        } else if model.file?.target != EngineLoader.executorchCoreML {
+            Stepper("\(model.threads) threads", value: $model.threads,
+                    in: 1...ProcessInfo.processInfo.activeProcessorCount)
+        }
+        if let file = model.file, let warning = bundle.warning(file) { Fault(warning) }
     }
 
     private func title(_ file: Manifest.ModelFile) -> String {

@@ -12,6 +12,12 @@ public enum SelfTest {
         public let fault: Fault?
 
         public var passed: Bool { fault == nil }
+
+        /// The image, the difference, what is allowed, and what is wrong, in one line.
+        public var summary: String {
+            let figures = String(format: "%.4f of %.4f allowed", largestDifference, tolerance)
+            return "\(image): \(figures), \(fault?.text ?? "passed")"
+        }
     }
 
     public enum Fault: Equatable, Sendable {
@@ -19,6 +25,14 @@ public enum SelfTest {
         case pixels(Alteration)
         /// No change of the pixels explains the answer.
         case runtime
+
+        /// For people.
+        public var text: String {
+            switch self {
+            case .pixels(let alteration): return "\(alteration.text) on the way to the model"
+            case .runtime: return "the runtime gives another answer than at export"
+            }
+        }
     }
 
     /// Percent of a map's pixels that may have another class: at borders a rounding decides.
