@@ -54,7 +54,8 @@ def check(toolchain: Toolchain, app: Path = IOS / "App") -> list[str]:
         toolchain, "-emit-module", "-enable-testing", "-parse-as-library", "-module-name",
         "Mobilemod", *header, *package, "-o", str(OUT / "Mobilemod.swiftmodule"), *app_sources,
     )  # fmt: skip
-    return found or _swiftc(toolchain, "-typecheck", *package, *sources(app / "Tests"))
+    found = found or _swiftc(toolchain, "-typecheck", *package, *sources(app / "Tests"))
+    return found or _swiftc(toolchain, "-typecheck", *sources(app / "UITests"))
 
 
 def documented() -> Path:
