@@ -21,7 +21,7 @@ PACKAGE = IOS / ".check/executorch"
 # Each after those that it imports.
 MODULES = (
     "CoreGraphics", "ImageIO", "Accelerate", "CoreVideo", "CoreML", "ExecuTorch", "Darwin",
-    "AVFoundation", "UIKit", "SwiftUI", "PhotosUI", "XCTest",
+    "AVFoundation", "UIKit", "UniformTypeIdentifiers", "SwiftUI", "PhotosUI", "XCTest",
 )  # fmt: skip
 # One compiler process over all files: it tells every fault, not the first file's alone.
 OPTIONS = ("-swift-version", "5", "-warnings-as-errors", "-wmo")

@@ -28,6 +28,9 @@ struct ModelBundle: Sendable {
         return url.deletingPathExtension().appendingPathExtension("mlmodelc")
     }
 
+    /// The manifest as it lies in the bundle. Throws what reading throws.
+    func manifestData() throws -> Data { try Data(contentsOf: folder.appendingPathComponent(Manifest.fileName)) }
+
     /// A golden image's pixels. Throws where it is missing or no image.
     func golden(_ path: String) throws -> PixelImage {
         try ImageDecoder.decode(Data(contentsOf: folder.appendingPathComponent(path)))

@@ -13,7 +13,7 @@ final class ScreenTests: XCTestCase {
     @MainActor func testChecksLeadBack() {
         let app = launched()
         app.tabBars.buttons["Checks"].tap()
-        for name in ["Self-test", "Benchmark", "Compute plan"] {
+        for name in ["Self-test", "Benchmark", "Accuracy", "Compute plan"] {
             app.buttons[name].tap()
             XCTAssertTrue(app.navigationBars[name].waitForExistence(timeout: 5), name)
             app.navigationBars.buttons["Checks"].tap()

@@ -1,6 +1,7 @@
 @_exported import Foundation
 @_exported import Observation
 @_exported import UIKit
+import UniformTypeIdentifiers
 
 public typealias CGFloat = Foundation.CGFloat
 
@@ -286,6 +287,10 @@ extension View {
         item: Binding<Item?>, onDismiss: (() -> Void)? = nil, @ViewBuilder content: @escaping (Item) -> Content
     ) -> some View { ModifiedView() }
     public func padding(_ length: CGFloat) -> some View { ModifiedView() }
+    public func fileImporter(
+        isPresented: Binding<Bool>, allowedContentTypes: [UTType],
+        onCompletion: @escaping @MainActor (Result<URL, any Error>) -> Void
+    ) -> some View { ModifiedView() }
     public func navigationTitle(_ key: LocalizedStringKey) -> some View { ModifiedView() }
     public func padding() -> some View { ModifiedView() }
     public func frame(maxWidth: CGFloat? = nil, maxHeight: CGFloat? = nil, alignment: Alignment = .center) -> some View { ModifiedView() }

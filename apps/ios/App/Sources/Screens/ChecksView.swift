@@ -7,6 +7,7 @@ struct ChecksView: View {
             List {
                 NavigationLink("Self-test") { SelfTestView().navigationTitle("Self-test") }
                 NavigationLink("Benchmark") { BenchmarkView().navigationTitle("Benchmark") }
+                NavigationLink("Accuracy") { AccuracyView().navigationTitle("Accuracy") }
                 NavigationLink("Compute plan") { ComputePlanView().navigationTitle("Compute plan") }
             }
             .navigationTitle("Checks")

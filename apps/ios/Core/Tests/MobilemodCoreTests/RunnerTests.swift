@@ -47,6 +47,36 @@ final class RunnerTests: XCTestCase {
         return Data("P6\n\(image.width) \(image.height)\n255\n".utf8) + Data(image.rgb)
     }
 
+    /// A folder of labelled images becomes a job whose record says how many answers are right.
+    func testAccuracyJob() async throws {
+        let made = try manifest(size: 32, classes: 5)
+        let folder = root.appendingPathComponent("images"), manager = FileManager.default
+        for (index, name) in ["n1", "class 3", "other"].enumerated() {
+            let place = folder.appendingPathComponent(name)
+            try manager.createDirectory(at: place, withIntermediateDirectories: true)
+            for number in 0..<3 { try ppm(3 * index + number).write(to: place.appendingPathComponent("\(number).ppm")) }
+        }
+        try Data("no image".utf8).write(to: folder.appendingPathComponent("n1/9.ppm"))
+        let images = try AccuracyJob.images(below: folder, made)
+        XCTAssertEqual(images.map(\.classIndex), [1, 1, 1, 1, 3, 3, 3])
+        let model = root.appendingPathComponent("a.pte")
+        try Data("model".utf8).write(to: model)
+        let device = QuarterDevice(), store = JobStore(root: root)
+        let job = try AccuracyJob.make(
+            in: store, made, manifestData: JSONEncoder().encode(made),
+            [.init(file: made.files[0], url: model, delegate: "xnnpack", threads: 1)], images, decode: device.decode
+        )
+        try await JobRunner(folder: store.open(job.id), record: store.record(job.id), device: device).run()
+        let engine = QuarterEngine(made.preprocess, classes: 5)
+        let right = try images.filter { $0.name != "n1/9.ppm" }.filter { image in
+            try engine.prepare(made.preprocess.pixels(QuarterDevice().decode(Data(contentsOf: image.url))))
+            return try Logits.top(engine.run(), 1)[0].classIndex == image.classIndex
+        }
+        let outcome = try job.outcome(store)
+        XCTAssertEqual(outcome, AccuracyJob.Outcome(count: 6, correct: [right.count], changed: []))
+        XCTAssertThrowsError(try AccuracyJob.images(below: folder.appendingPathComponent("n1"), made))
+    }
+
     /// A job of two files, images and times, laid into `root`; returns its id.
     private func layJob(
         images: Int = 6, size: Int = 64, classes: Int = 5, latency: JSON = .null, change: (URL) throws -> Void = { _ in }
