@@ -1,7 +1,9 @@
 package io.mobilemod.core
 
+import io.mobilemod.core.ResampleAxis.Companion.PRECISION
+import io.mobilemod.core.ResampleAxis.Companion.TAPS_AT_ONCE
+import java.util.stream.IntStream
 import kotlin.math.abs
-import kotlin.math.ceil
 import kotlin.math.max
 import kotlin.math.min
 
@@ -17,9 +19,9 @@ internal class Resampler(
     val height: Int,
     private val interpolation: PreprocessSpec.Interpolation,
 ) {
-    private var columns: Axis? = null
-    private var rows: Axis? = null
-    private var between = ByteArray(0)
+    private var columns: ResampleAxis? = null
+    private var rows: ResampleAxis? = null
+    private val passes = ArrayList<Passes>()
 
     /** The centre of [image] resized to [wide] x [high]: uint8 (height, width, 3), row by row. */
     fun centre(
@@ -29,187 +31,283 @@ internal class Resampler(
     ): ByteArray {
         val columns = axis(columns, image.width, wide, width).also { columns = it }
         val rows = axis(rows, image.height, high, height).also { rows = it }
+        val out = ByteArray(width * height * 3)
         // Pillow's order, which shows in the last bit.
         val verticalFirst = image.height - high > max(0L, 2 * (image.width - wide))
-        return if (verticalFirst) {
-            first(image, rows, image.stepY, columns, image.stepX)
-            second(columns, 3, height, 3 * width)
-        } else {
-            first(image, columns, image.stepX, rows, image.stepY)
-            second(rows, 3 * width, width, 3)
-        }
-    }
-
-    /** [between] becomes (positions that [other] reads, [axis]' size, 3). */
-    private fun first(
-        image: Upright,
-        axis: Axis,
-        step: Int,
-        other: Axis,
-        otherStep: Int,
-    ) {
-        val needed = (other.end - other.begin) * axis.size * 3
-        if (between.size < needed) between = ByteArray(needed)
-        var to = 0
-        for (line in other.begin until other.end) {
-            for (i in 0 until axis.size) {
-                var r = HALF
-                var g = HALF
-                var b = HALF
-                var at = image.origin + line * otherStep + axis.start[i] * step
-                val base = i * axis.taps
-                for (k in base until base + axis.count[i]) {
-                    val pixel = image.argb[at]
-                    val weight = axis.values[k]
-                    r += (pixel shr 16 and 255) * weight
-                    g += (pixel shr 8 and 255) * weight
-                    b += (pixel and 255) * weight
-                    at += step
-                }
-                between[to++] = clip(r)
-                between[to++] = clip(g)
-                between[to++] = clip(b)
+        val work =
+            if (verticalFirst) {
+                Work(image.argb, image.origin, rows, image.stepY, columns, image.stepX, out, 3 * width, 3)
+            } else {
+                Work(image.argb, image.origin, columns, image.stepX, rows, image.stepY, out, 3, 3 * width)
             }
-        }
-    }
-
-    /**
-     * Over [between]'s first dimension; the result's bytes lie [step] apart, those of the other axis, of
-     * [otherSize], [otherStep].
-     */
-    private fun second(
-        axis: Axis,
-        step: Int,
-        otherSize: Int,
-        otherStep: Int,
-    ): ByteArray {
-        val out = ByteArray(width * height * 3)
-        val stride = otherSize * 3
-        for (i in 0 until axis.size) {
-            val from = (axis.start[i] - axis.begin) * stride
-            val base = i * axis.taps
-            for (other in 0 until stride) {
-                var sum = HALF
-                var at = from + other
-                for (k in base until base + axis.count[i]) {
-                    sum += (between[at].toInt() and 255) * axis.values[k]
-                    at += stride
-                }
-                out[i * step + other / 3 * otherStep + other % 3] = clip(sum)
-            }
-        }
+        val parts = if (work.reads < SMALL) 1 else min(Runtime.getRuntime().availableProcessors(), MOST_PARTS)
+        while (passes.size < parts) passes.add(Passes())
+        val size = work.second.size
+        IntStream.range(0, parts).parallel().forEach { passes[it].run(work, it * size / parts, (it + 1) * size / parts) }
         return out
     }
 
     private fun axis(
-        known: Axis?,
+        known: ResampleAxis?,
         from: Int,
         to: Long,
         size: Int,
-    ): Axis = known?.takeIf { it.from == from && it.to == to } ?: Axis(from, to, size, interpolation)
-
-    /** For the middle [size] outputs of [to]: which of [from] inputs count, how much. */
-    private class Axis(
-        val from: Int,
-        val to: Long,
-        val size: Int,
-        interpolation: PreprocessSpec.Interpolation,
-    ) {
-        val start = IntArray(size)
-        val count = IntArray(size) { 1 }
-        val taps: Int
-        val values: IntArray
-        private val offset = (to - size) / 2
-        private val scale = from.toDouble() / to
-
-        init {
-            if (interpolation == PreprocessSpec.Interpolation.NEAREST) {
-                taps = 1
-                values = IntArray(size) { 1 shl PRECISION }
-                nearest()
-            } else {
-                val bicubic = interpolation == PreprocessSpec.Interpolation.BICUBIC
-                val stretch = max(scale, 1.0)
-                val support = (if (bicubic) 2.0 else 1.0) * stretch
-                taps = ceil(support).toInt() * 2 + 1
-                values = IntArray(size * taps)
-                weigh(bicubic, support, 1.0 / stretch)
-            }
-        }
-
-        /** The first input that is read, and the one after the last. */
-        val begin = start[0]
-        val end = start[size - 1] + count[size - 1]
-
-        // Pillow adds the step up instead of multiplying; the same rounding errors are wanted here.
-        private fun nearest() {
-            var position = scale * 0.5
-            for (i in 0 until offset + size) {
-                if (i >= offset) start[(i - offset).toInt()] = min(position.toInt(), from - 1)
-                position += scale
-            }
-        }
-
-        private fun weigh(
-            bicubic: Boolean,
-            support: Double,
-            inverse: Double,
-        ) {
-            val exact = DoubleArray(taps)
-            for (i in 0 until size) {
-                val center = (i + offset + 0.5) * scale
-                start[i] = max((center - support + 0.5).toInt(), 0)
-                count[i] = min((center + support + 0.5).toInt(), from) - start[i]
-                var sum = 0.0
-                for (k in 0 until count[i]) {
-                    val distance = abs((k + start[i] - center + 0.5) * inverse)
-                    exact[k] = if (bicubic) cubic(distance) else max(0.0, 1.0 - distance)
-                    sum += exact[k]
-                }
-                for (k in 0 until count[i]) {
-                    val share = (if (sum == 0.0) exact[k] else exact[k] / sum) * (1 shl PRECISION)
-                    values[i * taps + k] = (if (share < 0) share - 0.5 else share + 0.5).toInt()
-                }
-            }
-        }
-
-        private fun cubic(x: Double): Double =
-            when {
-                x < 1.0 -> ((CUBIC + 2.0) * x - (CUBIC + 3.0)) * x * x + 1
-                x < 2.0 -> (((x - 5) * x + 8) * x - 4) * CUBIC
-                else -> 0.0
-            }
-    }
+    ): ResampleAxis = known?.takeIf { it.from == from && it.to == to } ?: ResampleAxis(from, to, size, interpolation)
 
     private companion object {
-        const val PRECISION = 22
-        const val HALF = 1 shl (PRECISION - 1)
-        const val CUBIC = -0.5
-
-        fun clip(sum: Int): Byte = min(max(sum shr PRECISION, 0), 255).toByte()
+        /** Pixels below which other threads cost more than they bring. */
+        const val SMALL = 1_000_000L
+        const val MOST_PARTS = 4
     }
 }
 
-/** An image after its EXIF orientation, without a copy: a start and two steps into [argb]. */
-internal class Upright(
-    image: DecodedImage,
+/**
+ * What both passes read and write: pixels of [argb] from [origin] on, [firstStep] and [secondStep] apart
+ * along the axes of the passes, and the bytes of [out], [outFirst] and [outSecond] apart.
+ */
+private class Work(
+    val argb: IntArray,
+    val origin: Int,
+    val first: ResampleAxis,
+    val firstStep: Int,
+    val second: ResampleAxis,
+    val secondStep: Int,
+    val out: ByteArray,
+    val outFirst: Int,
+    val outSecond: Int,
 ) {
-    val argb = image.argb
-    private val turned = image.orientation in 5..8
-    val width = if (turned) image.height else image.width
-    val height = if (turned) image.width else image.height
-    val stepX: Int
-    val stepY: Int
-    val origin: Int
+    /** Pixels that are read. */
+    val reads = first.reads.toLong() * second.reads
+}
 
-    init {
-        // Whether the stored columns and rows are walked backwards: EXIF 2.32, tag 0x0112.
-        val backX = image.orientation in setOf(2, 3, 7, 8)
-        val backY = image.orientation in setOf(3, 4, 6, 7)
-        val column = if (backX) -1 else 1
-        val row = if (backY) -image.width else image.width
-        stepX = if (turned) row else column
-        stepY = if (turned) column else row
-        origin = (if (backX) image.width - 1 else 0) + (if (backY) (image.height - 1) * image.width else 0)
+/**
+ * Both passes over a part of the second one's outputs. Every inner loop runs over one index of a few
+ * int arrays, which compilers make vector code of: over lines in the first pass, whose pixels are laid
+ * beside each other for it, over a line's values in the second. Of pixels and lines only those are kept
+ * that the next output reads, each in the place of its number modulo a power of two.
+ */
+private class Passes {
+    private var channels = emptyArray<Array<IntArray>>()
+    private var lines = emptyArray<IntArray>()
+    private var lanes = 0
+    private var raw = emptyArray<IntArray>()
+    private var sums = emptyArray<IntArray>()
+    private var sum = IntArray(0)
+
+    /** Outputs [from] until [until] of the second axis. */
+    fun run(
+        work: Work,
+        from: Int,
+        until: Int,
+    ) {
+        allocate(work)
+        val (first, second) = work.first to work.second
+        val mask = lines.size - 1
+        var done = second.start[from]
+        for (i in from until until) {
+            // Lines that no output reads, as of the nearest pixel, are skipped.
+            done = max(done, second.start[i])
+            while (done < second.end(i)) {
+                val count = min(lanes, second.end(until - 1) - done)
+                firstPass(work, done, count)
+                done += count
+            }
+            val size = 3 * first.size
+            sum.fill(HALF, 0, size)
+            weigh(second, i) { k, a, b, c, d ->
+                add(sum, lines[k and mask], lines[k + 1 and mask], lines[k + 2 and mask], lines[k + 3 and mask], a, b, c, d, size)
+            }
+            clip(sum, size)
+            write(work, i)
+        }
+    }
+
+    private fun allocate(work: Work) {
+        val places = powerOfTwo(work.first.taps + CHUNK)
+        val most = min(LINES, (work.second.reads + LINES_AT_ONCE - 1) / LINES_AT_ONCE * LINES_AT_ONCE)
+        if (lanes != most || channels[0].size < places) {
+            lanes = most
+            channels = Array(3) { Array(places) { IntArray(lanes) } }
+            raw = Array(CHUNK) { IntArray(lanes) }
+            sums = Array(3) { IntArray(lanes) }
+        }
+        val kept = powerOfTwo(work.second.taps + lanes)
+        val size = 3 * work.first.size
+        if (lines.size < kept || sum.size < size) {
+            lines = Array(kept) { IntArray(size) }
+            sum = IntArray(size)
+        }
+    }
+
+    /** [count] lines from [line] on, each into its place. */
+    private fun firstPass(
+        work: Work,
+        line: Int,
+        count: Int,
+    ) {
+        val axis = work.first
+        val mask = channels[0].size - 1
+        var done = axis.start[0]
+        for (i in 0 until axis.size) {
+            done = max(done, axis.start[i])
+            while (done < axis.end(i)) {
+                val columns = min(CHUNK, axis.end(axis.size - 1) - done)
+                load(work, done, columns, line, count)
+                done += columns
+            }
+            for (channel in 0 until 3) {
+                val pixels = channels[channel]
+                val sum = sums[channel]
+                sum.fill(HALF, 0, count)
+                weigh(axis, i) { k, a, b, c, d ->
+                    add(sum, pixels[k and mask], pixels[k + 1 and mask], pixels[k + 2 and mask], pixels[k + 3 and mask], a, b, c, d, count)
+                }
+                clip(sum, count)
+            }
+            val (r, g, b) = sums
+            for (n in 0 until count) {
+                val to = lines[line + n and lines.size - 1]
+                to[3 * i] = r[n]
+                to[3 * i + 1] = g[n]
+                to[3 * i + 2] = b[n]
+            }
+        }
+    }
+
+    /** The channels of [columns] pixels from [column] on of so many lines. */
+    private fun load(
+        work: Work,
+        column: Int,
+        columns: Int,
+        line: Int,
+        count: Int,
+    ) {
+        val (across, down) = work.firstStep to work.secondStep
+        val origin = work.origin + column * across + line * down
+        if (abs(across) == 1) {
+            for (n in 0 until count step LINES_AT_ONCE) copyLines(work.argb, origin, across, down, n, count, columns)
+        } else {
+            for (x in 0 until columns) copyColumn(work.argb, origin + x * across, down, raw[x], count)
+        }
+        val mask = channels[0].size - 1
+        for (x in 0 until columns) {
+            val at = column + x and mask
+            split(raw[x], channels[0][at], channels[1][at], channels[2][at], count)
+        }
+    }
+
+    /** Lines [line] to [line] + 3, as far as there are [count]: the others repeat the last. */
+    private fun copyLines(
+        argb: IntArray,
+        origin: Int,
+        step: Int,
+        lineStep: Int,
+        line: Int,
+        count: Int,
+        columns: Int,
+    ) {
+        val last = count - 1
+        var a = origin + line * lineStep
+        var b = origin + min(line + 1, last) * lineStep
+        var c = origin + min(line + 2, last) * lineStep
+        var d = origin + min(line + 3, last) * lineStep
+        for (x in 0 until columns) {
+            val to = raw[x]
+            to[line] = argb[a]
+            to[line + 1] = argb[b]
+            to[line + 2] = argb[c]
+            to[line + 3] = argb[d]
+            a += step
+            b += step
+            c += step
+            d += step
+        }
+    }
+
+    private fun copyColumn(
+        argb: IntArray,
+        origin: Int,
+        step: Int,
+        to: IntArray,
+        count: Int,
+    ) {
+        var at = origin
+        for (n in 0 until count) {
+            to[n] = argb[at]
+            at += step
+        }
+    }
+
+    private fun write(
+        work: Work,
+        i: Int,
+    ) {
+        var at = i * work.outSecond
+        for (n in 0 until work.first.size) {
+            work.out[at] = sum[3 * n].toByte()
+            work.out[at + 1] = sum[3 * n + 1].toByte()
+            work.out[at + 2] = sum[3 * n + 2].toByte()
+            at += work.outFirst
+        }
+    }
+
+    private companion object {
+        const val HALF = 1 shl (PRECISION - 1)
+
+        /** Lines that go through the first pass at once, and pixels of each that are loaded at once. */
+        const val LINES = 128
+        const val CHUNK = 64
+        const val LINES_AT_ONCE = 4
+
+        fun powerOfTwo(least: Int): Int = if (least <= 1) 1 else Integer.highestOneBit(least - 1) shl 1
+
+        /** The inputs of output [i], [TAPS_AT_ONCE] with their weights at a time. */
+        inline fun weigh(
+            axis: ResampleAxis,
+            i: Int,
+            add: (Int, Int, Int, Int, Int) -> Unit,
+        ) {
+            val values = axis.values
+            val base = i * axis.taps
+            for (k in 0 until axis.count[i] step TAPS_AT_ONCE) {
+                add(axis.start[i] + k, values[base + k], values[base + k + 1], values[base + k + 2], values[base + k + 3])
+            }
+        }
+
+        fun add(
+            sum: IntArray,
+            p: IntArray,
+            q: IntArray,
+            r: IntArray,
+            s: IntArray,
+            a: Int,
+            b: Int,
+            c: Int,
+            d: Int,
+            size: Int,
+        ) {
+            for (i in 0 until size) sum[i] += p[i] * a + q[i] * b + r[i] * c + s[i] * d
+        }
+
+        fun clip(
+            sum: IntArray,
+            size: Int,
+        ) {
+            for (i in 0 until size) sum[i] = min(max(sum[i] shr PRECISION, 0), 255)
+        }
+
+        fun split(
+            argb: IntArray,
+            r: IntArray,
+            g: IntArray,
+            b: IntArray,
+            size: Int,
+        ) {
+            for (i in 0 until size) {
+                r[i] = argb[i] shr 16 and 255
+                g[i] = argb[i] shr 8 and 255
+                b[i] = argb[i] and 255
+            }
+        }
     }
 }
