@@ -108,6 +108,7 @@ data class Manifest(
     val files: List<ModelFile>,
     val golden: List<Golden>,
     val map: MapSize? = null,
+    val ids: List<String> = emptyList(),
 ) {
     /**
      * The scores of an [output] of a file of [target], a [JsonException] where they are another number
@@ -163,6 +164,7 @@ data class Manifest(
                 },
                 json.objects("golden").map { golden(it, classes, map) },
                 map,
+                json.objects("labels").map { it.text("id") },
             )
         }
 
