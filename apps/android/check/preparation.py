@@ -1,9 +1,9 @@
 """How long core's preprocessing takes on the JVM, and what it gives.
 
-`python3 apps/android/check/preparation.py FILE.rgb WIDTH HEIGHT REPEATS MANIFEST.json`: FILE.rgb holds
-uint8 R, G, B of each pixel, row by row. Prints `{"milliseconds": [each repeat], "sha256": of the
-prepared uint8 pixels (height, width, 3)}`. Compiles core with what `apps/android/test.sh` has put into
-`.tools`, where its sources have changed.
+`python3 apps/android/check/preparation.py FILE.rgb WIDTH HEIGHT REPEATS MANIFEST.json`: FILE.rgb
+holds uint8 R, G, B of each pixel, row by row. Prints `{"milliseconds": [each repeat], "sha256": of
+the prepared uint8 pixels (height, width, 3)}`. Compiles core with what `apps/android/test.sh` has
+put into `.tools`, where its sources have changed.
 """
 
 from __future__ import annotations
