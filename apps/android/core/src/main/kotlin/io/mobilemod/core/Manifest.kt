@@ -122,6 +122,9 @@ data class Manifest(
     /** The files that one of [targets] (`tflite`, `executorch`) can run, int8 first. */
     fun runnable(targets: Collection<String>): List<ModelFile> = files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
 
+    /** The file of the same target with another precision, as an int8 file's float one; null where there is none. */
+    fun counterpart(of: ModelFile): ModelFile? = files.find { it.target == of.target && it.precision != of.precision }
+
     /**
      * A warning where the tool that wrote the files of [target] isn't of the version that runs them
      * here, else null. An ExecuTorch file's answers can differ by steps between versions.

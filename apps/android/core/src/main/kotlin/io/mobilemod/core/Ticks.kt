@@ -21,3 +21,17 @@ object Ticks {
         return (begin..end).map { it * step }
     }
 }
+
+/** At most [most] points of a series by time: of each of so many equal spans its middle and the median of its values. */
+fun thinned(
+    series: List<Pair<Double, Double>>,
+    most: Int,
+): List<Pair<Double, Double>> {
+    if (series.size <= most) return series
+    val begin = series.first().first
+    val span = (series.last().first - begin) / most
+    return series
+        .groupBy { (at, _) -> ((at - begin) / span).toInt().coerceAtMost(most - 1) }
+        .toSortedMap()
+        .map { (slot, points) -> begin + (slot + 0.5) * span to Summary.of(points.map { it.second }).p50 }
+}

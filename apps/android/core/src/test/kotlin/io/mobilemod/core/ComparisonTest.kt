@@ -45,4 +45,13 @@ class ComparisonTest {
         assertEquals(listOf(10.0, 12.0, 14.0, 16.0), Ticks.of(11.0, 15.2, 3))
         assertTrue(Ticks.of(3.0, 3.0).let { it.first() <= 3.0 && it.last() > 3.0 })
     }
+
+    @Test
+    fun aThinnedSeriesKeepsItsSpansMedians() {
+        val series = List(1000) { it.toDouble() to if (it < 500) 5.0 else 10.0 }
+        val points = thinned(series, 10)
+        assertEquals(List(5) { 5.0 } + List(5) { 10.0 }, points.map { it.second })
+        assertTrue(points.zipWithNext().all { (a, b) -> a.first < b.first })
+        assertEquals(series.take(3), thinned(series.take(3), 10))
+    }
 }

@@ -5,9 +5,11 @@ import io.mobilemod.core.Manifest
 import io.mobilemod.core.ModelFile
 import io.mobilemod.core.hex
 import java.io.File
+import java.io.FilterInputStream
 import java.io.InputStream
 import java.security.DigestOutputStream
 import java.security.MessageDigest
+import java.util.zip.ZipInputStream
 
 /** A picture of a labelled folder: its [name] within it, its class, and what it is read from. */
 class Picture(
@@ -34,6 +36,29 @@ class ClassFolders(
             .dropLast(1)
             .reversed()
             .firstNotNullOfOrNull(byName::get)
+}
+
+/**
+ * The pictures of a ZIP archive in folders that are classes. Each is to be read before the next is asked
+ * for, as [LabelledJob.write] does; hidden files are passed over.
+ */
+fun zippedPictures(
+    archive: ZipInputStream,
+    classes: ClassFolders,
+): Sequence<Picture> =
+    generateSequence { archive.nextEntry }.mapNotNull { entry ->
+        val target = if (entry.isDirectory || isHidden(entry.name)) null else classes.of(entry.name)
+        target?.let { Picture(entry.name, it) { Entry(archive) } }
+    }
+
+/** Whether a file of a labelled folder is none of its pictures, as `.DS_Store`. */
+fun isHidden(path: String): Boolean = path.substringAfterLast('/').startsWith(".")
+
+/** The entry that [archive] is at, which stays open. */
+private class Entry(
+    archive: ZipInputStream,
+) : FilterInputStream(archive) {
+    override fun close() = Unit
 }
 
 /** A job on labelled pictures, written by the device itself. */

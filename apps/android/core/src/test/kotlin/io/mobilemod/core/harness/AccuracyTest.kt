@@ -5,8 +5,12 @@ import io.mobilemod.core.TestDevice
 import org.junit.Rule
 import org.junit.Test
 import org.junit.rules.TemporaryFolder
+import java.io.ByteArrayOutputStream
 import java.io.File
 import java.io.IOException
+import java.util.zip.ZipEntry
+import java.util.zip.ZipInputStream
+import java.util.zip.ZipOutputStream
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertNull
@@ -64,6 +68,29 @@ class AccuracyTest {
         val broken = sequenceOf(Picture("n1/a.png", 1) { throw IOException("gone") })
         assertFailsWith<IOException> { LabelledJob.write(out, text, emptyMap(), broken, 1) { "cpu" } }
         assertEquals(emptyList(), out.list()!!.toList())
+    }
+
+    @Test
+    fun anArchiveIsAsItsFolder() {
+        val bundle = TestBundle(temporary.newFolder())
+        val text = File(bundle.folder, "manifest.json").readText()
+        val pictures = pictures()
+        val bytes = ByteArrayOutputStream()
+        ZipOutputStream(bytes).use { zip ->
+            for (file in pictures.walk().sorted().filter { it.isFile }) {
+                zip.putNextEntry(ZipEntry(file.relativeTo(pictures).path))
+                zip.write(file.readBytes())
+            }
+            zip.putNextEntry(ZipEntry("val/n1/.hidden.png"))
+        }
+        val folder = labelledJob(bundle.folder, text, pictures, temporary.newFolder())
+        val models = bundle.manifest.files.associateWith { File(bundle.folder, it.file) }
+        val archive =
+            ZipInputStream(bytes.toByteArray().inputStream()).use {
+                LabelledJob.write(temporary.newFolder(), text, models, zippedPictures(it, ClassFolders(bundle.manifest)), 1) { "cpu" }
+            }
+        assertEquals(folder.job.id, archive.job.id)
+        assertEquals(folder.names, archive.names)
     }
 
     @Test
