@@ -143,6 +143,7 @@ class AccuracyActivity : ComponentActivity() {
             val text = getString(R.string.accuracy_file, one.file.name, one.percent, one.right, one.answered)
             runOnUiThread { addHeading(outcomes, text) }
         }
+        for (problem in accuracy.problems.take(MOST_CHANGES)) runOnUiThread { addRow(outcomes, problem, R.color.fail) }
         for (one in accuracy.against()) {
             val text = getString(R.string.accuracy_drop, one.file.name, one.twin.name, one.drop, one.changes.size)
             runOnUiThread { addRow(outcomes, text) }

@@ -51,7 +51,12 @@ class MainActivity : ComponentActivity() {
         val manifest = manifestOrNull() ?: return
         if (manifest.map != null) bindOpacity()
         controls = Controls(this, manifest) { load(manifest) }
-        compare.setOnCheckedChangeListener { _, _ -> load(manifest) }
+        // Before the first load, which a rotation's restored views would come after.
+        compare.isChecked = model.comparing
+        compare.setOnCheckedChangeListener { _, checked ->
+            model.comparing = checked
+            load(manifest)
+        }
         bindSamples(manifest)
         savedInstanceState?.getString(PICKED)?.let { if (model.picked == null) model.show(Uri.parse(it)) }
         mayAsk = savedInstanceState == null
@@ -89,7 +94,7 @@ class MainActivity : ComponentActivity() {
         val choice = controls?.choice ?: return
         val other = manifest.counterpart(choice.file)
         compare.visibility = if (other == null) View.GONE else View.VISIBLE
-        model.load(choice, other?.takeIf { compare.isChecked })
+        model.load(choice, other?.takeIf { model.comparing })
     }
 
     private fun bindButtons() {

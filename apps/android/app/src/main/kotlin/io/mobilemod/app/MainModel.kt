@@ -57,6 +57,9 @@ class MainModel : ViewModel() {
     var shown = Shown()
         private set
 
+    /** Whether the other precision is to run beside the chosen file. */
+    var comparing = false
+
     /** Told of every new [shown]; null while there is no screen. */
     var screen: ((Shown) -> Unit)? = null
 

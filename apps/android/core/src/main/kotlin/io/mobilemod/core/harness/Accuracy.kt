@@ -31,21 +31,32 @@ class Accuracy(
     lines: Sequence<String>,
 ) {
     private val job = labelled.job
+    private val told = ArrayList<String>()
     private val best = job.files.associate { it.name to HashMap<Int, Int>() }
 
     init {
         for (line in lines) {
             val values = Lines.decode(line) ?: continue
-            if (values["job"] != job.shortId || values["type"] != "image") continue
-            val configuration = job.configurations.getOrNull((values["configuration"] as? Long)?.toInt() ?: continue) ?: continue
-            val picture = (values["image"] as? Long)?.toInt() ?: continue
-            val first = (values["top"] as? List<*>)?.firstOrNull() as? List<*>
-            // Where nothing is finite there is no best class, which is wrong but an answer.
-            if (picture in labelled.targets.indices) {
-                best.getValue(configuration.file.name)[picture] = (first?.get(0) as? Long)?.toInt() ?: NO_CLASS
+            if (values["job"] != job.shortId) continue
+            when (values["type"]) {
+                "image" -> answer(values)
+                "error", "unavailable", "unreadable" -> (values["message"] as? String)?.let(told::add)
             }
         }
     }
+
+    private fun answer(values: Map<String, Any?>) {
+        val index = (values["configuration"] as? Long)?.toInt() ?: return
+        val configuration = job.configurations.getOrNull(index) ?: return
+        val picture = (values["image"] as? Long)?.toInt() ?: return
+        if (picture !in labelled.targets.indices) return
+        // Where nothing is finite there is no best class, which is wrong but an answer.
+        val first = (values["top"] as? List<*>)?.firstOrNull() as? List<*>
+        best.getValue(configuration.file.name)[picture] = (first?.get(0) as? Long)?.toInt() ?: NO_CLASS
+    }
+
+    /** What couldn't be read or run, each once. */
+    val problems: List<String> get() = told.distinct()
 
     /** Each file, in the job's order. */
     fun files(): List<FileAccuracy> =

@@ -57,6 +57,24 @@ class AccuracyTest {
         assertTrue(against.changes.isNotEmpty())
     }
 
+    @Test
+    fun whatCantRunIsTold() {
+        val bundle = TestBundle(temporary.newFolder())
+        val labelled =
+            labelledJob(bundle.folder, File(bundle.folder, "manifest.json").readText(), pictures(), temporary.newFolder())
+        val lines = ArrayList<String>()
+        val device =
+            TestDevice(engine = { file, _ ->
+                if ("int8" in file.name) throw UnavailableException("no NPU here")
+                io.mobilemod.core.LinearEngine(TestBundle.SEED, 4)
+            })
+        Runner(labelled.job, labelled.folder, device, { lines.add(it) }).run()
+        val accuracy = Accuracy(labelled, lines.asSequence())
+        assertEquals(listOf("no NPU here"), accuracy.problems)
+        assertEquals(listOf(0, 8), accuracy.files().map { it.answered })
+        assertEquals(emptyList(), accuracy.against())
+    }
+
     private fun best(line: Map<String, Any?>) = ((line["top"] as List<*>)[0] as List<*>)[0]
 
     @Test
