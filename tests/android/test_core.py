@@ -18,8 +18,8 @@ from PIL import Image
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import LatencyPlan
-from mobilemod.harness.protocol.job_folder import JobFolder
+from mobilemod.harness.protocol.job import LatencyPlan, job_id
+from mobilemod.harness.protocol.job_folder import JobFolder, load_job
 from mobilemod.harness.protocol.lines import Line, Reader
 from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.worker.execute import execute
@@ -186,3 +186,19 @@ def test_another_bundle_on_real_images(kotlin, export, data_dir, tmp_path):
     said = [x.split() for x in kotlin("RunGolden", bundle.folder).splitlines()]
     assert {x[2] for x in said} == {"NONE"}, said
     assert len(said) == len(job.job.files) * len(bundle.manifest.golden)
+
+
+def test_the_apps_own_job_of_labelled_images_is_pythons(kotlin, images, tmp_path):
+    bundle, out = make_bundle(tmp_path / "bundle"), tmp_path / "jobs"
+    said = kotlin("RunLabelled", bundle, images.root, out).splitlines()
+    (stream,) = out.glob("*.jsonl")
+    made = load_job(out / stream.stem)
+    assert made.job.id == stream.stem == job_id(made.job.to_dict())
+    lines, _ = read(made, stream.read_bytes())
+    assert {k: v[2] for k, v in answers(lines).items()} == {
+        k: v[2] for k, v in answers(python_stream(made)).items()
+    }
+    for index, file in enumerate(made.job.files):
+        best = {i: top[0][0] for (c, i), (top, *_) in answers(lines).items() if c == index}
+        right = sum(made.job.inputs.items[i].target == b for i, b in best.items())
+        assert said[index] == f"{file.name} {right} {IMAGES}"

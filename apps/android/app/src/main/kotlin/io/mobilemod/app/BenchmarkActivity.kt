@@ -1,16 +1,12 @@
 package io.mobilemod.app
 
-import android.content.ClipData
-import android.content.Intent
 import android.os.Bundle
 import android.view.View
-import android.view.WindowManager
 import android.widget.Button
 import android.widget.ProgressBar
 import android.widget.Spinner
 import android.widget.TextView
 import androidx.activity.ComponentActivity
-import androidx.core.content.FileProvider
 import io.mobilemod.core.Benchmark
 import io.mobilemod.core.BenchmarkPlan
 import io.mobilemod.core.JsonObject
@@ -27,6 +23,7 @@ class BenchmarkActivity : ComponentActivity() {
     private var running = false
 
     private val button get() = findViewById<Button>(R.id.run)
+    private val chart get() = findViewById<ChartView>(R.id.chart)
     private val share get() = findViewById<Button>(R.id.share)
     private val status get() = findViewById<TextView>(R.id.status)
     private val progress get() = findViewById<ProgressBar>(R.id.progress)
@@ -35,9 +32,10 @@ class BenchmarkActivity : ComponentActivity() {
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.activity_benchmark)
+        bindHeader(R.string.benchmark)
         fill(findViewById(R.id.minutes), MINUTES.map { it.toString() }, 0)
         button.setOnClickListener { if (running) running = false else start() }
-        share.setOnClickListener { shareRecord() }
+        share.setOnClickListener { share(record) }
         try {
             controls = Controls(this, store.manifest) {}
         } catch (error: Exception) {
@@ -80,9 +78,11 @@ class BenchmarkActivity : ComponentActivity() {
         val plan = BenchmarkPlan(choice.file, choice.threads, choice.delegate, 60.0 * minutes)
         val benchmark = Benchmark(store.manifest, plan, phone)
         record.delete()
-        store.open(choice).use { engine ->
+        store.open(this, choice).use { engine ->
             benchmark.run(engine, { done, state -> show(done, state["thermal"] as String?, benchmark) }, { !running })
         }
+        val series = benchmark.series()
+        runOnUiThread { chart.show(series) }
         record.parentFile?.mkdirs()
         record.writeText(benchmark.record())
         return describe(JsonObject.parse(record.readText(), record.name))
@@ -96,9 +96,11 @@ class BenchmarkActivity : ComponentActivity() {
         val summary = benchmark.summary() ?: return
         val percent = (100 * done).toInt()
         val text = getString(R.string.benchmark_running, percent, summary.p50, summary.p90, thermal ?: getString(R.string.unknown))
+        val series = benchmark.series()
         runOnUiThread {
             progress.progress = percent
             status.text = text
+            chart.show(series)
         }
     }
 
@@ -125,21 +127,7 @@ class BenchmarkActivity : ComponentActivity() {
         share.isEnabled = !now && record.isFile
         progress.progress = 0
         progress.visibility = if (now) View.VISIBLE else View.GONE
-        if (now) {
-            window?.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
-        } else {
-            window?.clearFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
-        }
-    }
-
-    private fun shareRecord() {
-        val uri = FileProvider.getUriForFile(this, "$packageName.files", record)
-        val send = Intent(Intent.ACTION_SEND)
-        send.type = "application/json"
-        send.putExtra(Intent.EXTRA_STREAM, uri)
-        send.clipData = ClipData.newRawUri(record.name, uri)
-        send.addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION)
-        startActivity(Intent.createChooser(send, getString(R.string.share)))
+        keepScreenOn(now)
     }
 
     private companion object {

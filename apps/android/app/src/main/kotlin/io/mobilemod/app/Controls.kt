@@ -52,7 +52,10 @@ fun fill(
     spinner.setSelection(position.coerceIn(items.indices))
 }
 
-/** The spinners of `controls.xml` over a bundle's files; remembers what was chosen. */
+/**
+ * The spinners of `controls.xml` over a bundle's files. What was chosen is remembered, for every screen;
+ * [changed] is told each new choice once.
+ */
 class Controls(
     activity: Activity,
     manifest: Manifest,
@@ -64,12 +67,12 @@ class Controls(
     private val file = activity.findViewById<Spinner>(R.id.file)
     private val threads = activity.findViewById<Spinner>(R.id.threads)
     private val delegate = activity.findViewById<Spinner>(R.id.delegate)
+    private var told: Choice
 
     init {
         require(files.isNotEmpty()) { "the bundle has no .tflite and no .pte file" }
-        fill(file, files.map { "${it.file} (${it.precision})" }, files.indexOfFirst { it.file == saved.getString(FILE, null) })
-        fill(threads, threadCounts.map { it.toString() }, threadCounts.indexOf(saved.getInt(THREADS, 1)))
-        fillDelegates()
+        Engines.prepare(activity)
+        told = restore()
         onSelection(file) {
             fillDelegates()
             tell()
@@ -90,6 +93,15 @@ class Controls(
             )
         }
 
+    /** Shows what was chosen last, on whichever screen; [changed] isn't told. */
+    fun restore(): Choice {
+        fill(file, files.map { "${it.file} (${it.precision})" }, files.indexOfFirst { it.file == saved.getString(FILE, null) })
+        fill(threads, threadCounts.map { it.toString() }, threadCounts.indexOf(saved.getInt(THREADS, 1)))
+        fillDelegates()
+        told = choice
+        return told
+    }
+
     /** Whether the user may choose. */
     fun enable(enabled: Boolean) = listOf(file, threads, delegate).forEach { it.isEnabled = enabled }
 
@@ -98,8 +110,11 @@ class Controls(
         fill(delegate, delegates, delegates.indexOf(saved.getString(DELEGATE, null)))
     }
 
+    // One selection may move another spinner, which calls back later.
     private fun tell() {
         val now = choice
+        if (now == told) return
+        told = now
         saved
             .edit()
             .putString(FILE, now.file.file)

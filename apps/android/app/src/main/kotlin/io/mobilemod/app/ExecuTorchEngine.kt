@@ -2,38 +2,47 @@ package io.mobilemod.app
 
 import io.mobilemod.core.PreprocessSpec
 import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.harness.LoadRequest
 import io.mobilemod.core.harness.UnavailableException
+import io.mobilemod.core.harness.orClosed
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.ExecuTorchRuntime
 import org.pytorch.executorch.Module
 import org.pytorch.executorch.Tensor
-import java.io.File
 
 /** A `.pte` file in ExecuTorch. Its delegate was fixed when it was exported. */
 class ExecuTorchEngine(
-    model: File,
-    threads: Int,
-    private val shape: LongArray,
+    request: LoadRequest,
 ) : Engine {
-    private val module = Module.load(model.path, Module.LOAD_MODE_MMAP, threads)
+    // The network's input, made once: a tensor of an array would be a new direct buffer at each inference.
+    private val values = Tensor.allocateFloatBuffer(request.shape.fold(1L, Long::times).toInt())
+    private val input = EValue.from(Tensor.fromBlob(values, request.shape))
+    private val module = Module.load(request.model.path, Module.LOAD_MODE_MMAP, request.threads)
+    private val backends: List<String>
 
     init {
-        val lacking = module.getMethodMetadata(METHOD).backends.filter { it !in ExecuTorchRuntime.getRegisteredBackends() }
-        if (lacking.isNotEmpty()) throw UnavailableException("this app's ExecuTorch has no ${lacking.joinToString()}")
-        module.loadMethod(METHOD)
+        backends =
+            AutoCloseable { module.destroy() }.orClosed {
+                val needed = module.getMethodMetadata(METHOD).backends.toList()
+                val lacking = needed - ExecuTorchRuntime.getRegisteredBackends().toSet()
+                if (lacking.isNotEmpty()) throw UnavailableException("this app's ExecuTorch has no ${lacking.joinToString()}")
+                module.loadMethod(METHOD)
+                needed
+            }
     }
 
-    override val runtime = "ExecuTorch ${BuildConfig.EXECUTORCH}, ${module.getMethodMetadata(METHOD).backends.joinToString()}"
+    override val runtime = "ExecuTorch ${BuildConfig.EXECUTORCH}, ${backends.joinToString()}"
     override val partitions: Int? = null
     override val fallback: Int? = null
 
     // The exported network's own layout, which is the manifest's.
-    override val layout = if (shape[1] == 3L) PreprocessSpec.Layout.NCHW else PreprocessSpec.Layout.NHWC
+    override val layout = if (request.shape[1] == 3L) PreprocessSpec.Layout.NCHW else PreprocessSpec.Layout.NHWC
 
     override fun run(input: FloatArray): FloatArray {
-        val outputs = module.forward(EValue.from(Tensor.fromBlob(input, shape)))
-        // A copy: the tensor's memory is the module's.
-        return outputs[0].toTensor().dataAsFloatArray.copyOf()
+        values.clear()
+        values.put(input)
+        // Already a copy of the module's memory.
+        return module.forward(this.input)[0].toTensor().dataAsFloatArray
     }
 
     override fun close() = module.destroy()

@@ -11,7 +11,9 @@ import java.io.IOException
 
 /** Decodes image files with the platform's decoder. */
 object Images {
+    // Pixels that the shorter side keeps at least.
     private const val PREVIEW_SIDE = 1024
+    private const val THUMBNAIL_SIDE = 160
 
     /**
      * The pixels of [bytes] in sRGB with their EXIF orientation; throws `IOException` for what the
@@ -22,15 +24,25 @@ object Images {
         bytes: ByteArray,
         shortSide: Int? = null,
     ): DecodedImage {
-        val bitmap = bitmap(bytes, shortSide)
+        // The colour of transparent pixels is kept, as it is where the model was validated.
+        val bitmap = bitmap(bytes, shortSide, premultiplied = false)
         val argb = IntArray(bitmap.width * bitmap.height)
         bitmap.getPixels(argb, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
         return DecodedImage(bitmap.width, bitmap.height, argb, orientation(bytes)).also { bitmap.recycle() }
     }
 
-    /** A small upright bitmap of [bytes], to be shown. */
-    fun preview(bytes: ByteArray): Bitmap {
-        val bitmap = bitmap(bytes, PREVIEW_SIDE)
+    /** An upright bitmap of [bytes], to be shown on the screen. */
+    fun preview(bytes: ByteArray): Bitmap = upright(bytes, PREVIEW_SIDE)
+
+    /** As [preview], to be shown small. */
+    fun thumbnail(bytes: ByteArray): Bitmap = upright(bytes, THUMBNAIL_SIDE)
+
+    private fun upright(
+        bytes: ByteArray,
+        side: Int,
+    ): Bitmap {
+        // A canvas refuses transparent bitmaps that aren't premultiplied.
+        val bitmap = bitmap(bytes, side, premultiplied = true)
         val matrix = Matrix()
         val orientation = orientation(bytes)
         if (orientation in FLIPPED) matrix.postScale(-1f, 1f)
@@ -41,13 +53,13 @@ object Images {
     private fun bitmap(
         bytes: ByteArray,
         shortSide: Int?,
+        premultiplied: Boolean,
     ): Bitmap {
         val options = BitmapFactory.Options()
         if (shortSide != null) options.inSampleSize = sampleSize(bytes, shortSide)
         options.inPreferredConfig = Bitmap.Config.ARGB_8888
         options.inPreferredColorSpace = ColorSpace.get(ColorSpace.Named.SRGB)
-        // The colour of transparent pixels is kept, as it is where the model was validated.
-        options.inPremultiplied = false
+        options.inPremultiplied = premultiplied
         return BitmapFactory.decodeByteArray(bytes, 0, bytes.size, options)
             ?: throw IOException("no image that this phone can decode")
     }

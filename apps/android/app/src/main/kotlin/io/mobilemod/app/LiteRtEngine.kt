@@ -2,25 +2,38 @@ package io.mobilemod.app
 
 import com.google.ai.edge.litert.Accelerator
 import com.google.ai.edge.litert.CompiledModel
+import com.google.ai.edge.litert.CompiledModel.GpuOptions
+import com.google.ai.edge.litert.Environment
+import com.google.ai.edge.litert.TensorBuffer
 import io.mobilemod.core.TfliteFile
 import io.mobilemod.core.harness.Engine
+import io.mobilemod.core.harness.LoadRequest
+import io.mobilemod.core.harness.orClosed
 import java.io.File
 
-/** A `.tflite` file in LiteRT. GPU and NPU are asked for alone: a model that they can't take whole fails. */
+/**
+ * A `.tflite` file in LiteRT. `gpu` and `npu` are asked for alone: a model that they can't take whole
+ * fails. With [REST] behind them, what they don't take runs on the CPU.
+ */
 class LiteRtEngine(
-    model: File,
-    threads: Int,
-    private val delegate: String,
+    request: LoadRequest,
+    environment: Environment?,
 ) : Engine {
-    private val compiled = CompiledModel.create(model.path, options(threads))
-    private val inputs = compiled.createInputBuffers()
-    private val outputs = compiled.createOutputBuffers()
+    private val delegate = request.delegate
+    override val layout = TfliteFile.layout(request.model)
+    private val compiled = CompiledModel.create(request.model.path, options(request), environment)
+    private val inputs: List<TensorBuffer>
+    private val outputs: List<TensorBuffer>
 
-    override val runtime = "LiteRT ${BuildConfig.LITERT}, ${if (delegate in ACCELERATORS) delegate.uppercase() else "XNNPACK"}"
+    init {
+        inputs = compiled.orClosed { compiled.createInputBuffers() }
+        outputs = AutoCloseable { close(inputs) }.orClosed { compiled.createOutputBuffers() }
+    }
+
+    override val runtime = "LiteRT ${BuildConfig.LITERT}, ${NAMES[delegate] ?: "XNNPACK"}"
     override val partitions: Int? = null
     override val fallback: Int? = null
-    override val accelerated = if (delegate in ACCELERATORS) true else null
-    override val layout = TfliteFile.layout(model)
+    override val accelerated = if (delegate in ALONE) true else null
 
     override fun run(input: FloatArray): FloatArray {
         inputs[0].writeFloat(input)
@@ -28,24 +41,65 @@ class LiteRtEngine(
         return outputs[0].readFloat()
     }
 
-    override fun close() {
-        (inputs + outputs).forEach { it.close() }
+    override fun close() = close(inputs + outputs)
+
+    private fun close(buffers: List<TensorBuffer>) {
+        buffers.forEach { it.close() }
         compiled.close()
     }
 
-    private fun options(threads: Int): CompiledModel.Options {
-        ACCELERATORS[delegate]?.let { return CompiledModel.Options(it) }
-        val options = CompiledModel.Options(Accelerator.CPU)
-        options.cpuOptions = CompiledModel.CpuOptions(numThreads = threads)
+    private fun options(request: LoadRequest): CompiledModel.Options {
+        val accelerator = ACCELERATORS[delegate.removeSuffix(REST)]
+        val cache = request.cache?.also { it.mkdirs() }
+        val options =
+            when {
+                accelerator == null -> CompiledModel.Options(Accelerator.CPU)
+                delegate.endsWith(REST) -> CompiledModel.Options(accelerator, Accelerator.CPU)
+                else -> CompiledModel.Options(accelerator)
+            }
+        if (accelerator == Accelerator.GPU) options.gpuOptions = gpuOptions(request.model, cache)
+        if (accelerator == null || delegate.endsWith(REST)) {
+            // The weights as XNNPACK packs them: the next load maps them instead of packing them again.
+            val packed = cache?.let { File(it, "weights.xnnpack").path }
+            options.cpuOptions = CompiledModel.CpuOptions(numThreads = request.threads, xnnPackWeightCachePath = packed)
+        }
         return options
     }
 
-    companion object {
-        const val GPU = "gpu"
-        const val NPU = "npu"
-        private val ACCELERATORS = mapOf(GPU to Accelerator.GPU, NPU to Accelerator.NPU)
+    /** The precision is said, not left to the phone; the GPU's compiled programs are kept. */
+    private fun gpuOptions(
+        model: File,
+        cache: File?,
+    ) = GpuOptions(
+        precision = if (delegate.startsWith(GPU_FLOAT32)) GpuOptions.Precision.FP32 else GpuOptions.Precision.FP16,
+        serializationDir = cache?.path,
+        modelCacheKey = cache?.let { "${model.name}-$delegate" },
+        serializeProgramCache = cache?.let { true },
+    )
 
-        /** LiteRT's CPU kernels are XNNPACK's. */
-        val DELEGATES = listOf("xnnpack", GPU)
+    companion object {
+        const val CPU = "xnnpack"
+        const val NPU = "npu"
+        private const val GPU = "gpu"
+        private const val GPU_FLOAT32 = "gpu-fp32"
+
+        /** Behind a delegate: the CPU runs what it doesn't take. */
+        const val REST = "+cpu"
+
+        private val ACCELERATORS = mapOf(GPU to Accelerator.GPU, GPU_FLOAT32 to Accelerator.GPU, NPU to Accelerator.NPU)
+        private val ALONE = ACCELERATORS.keys
+        private val NAMES =
+            mapOf(GPU to "GPU in float16", GPU_FLOAT32 to "GPU in float32", NPU to "NPU").let { names ->
+                names + names.map { (delegate, name) -> delegate + REST to "$name, the rest on XNNPACK" }
+            }
+
+        /** What a phone with [accelerators] can be asked for; the CPU's kernels are XNNPACK's. */
+        fun delegates(accelerators: Set<Accelerator>): List<String> {
+            val there = ACCELERATORS.filterValues(accelerators::contains).keys
+            return listOf(CPU) + there + there.map { it + REST }
+        }
+
+        /** What the harness may ask for: a phone that lacks it says so. */
+        val UNITS = listOf(CPU, GPU, NPU)
     }
 }

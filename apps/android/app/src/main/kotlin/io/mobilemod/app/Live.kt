@@ -1,7 +1,10 @@
 package io.mobilemod.app
 
+import android.view.MotionEvent
 import androidx.activity.ComponentActivity
+import androidx.camera.core.Camera
 import androidx.camera.core.CameraSelector
+import androidx.camera.core.FocusMeteringAction
 import androidx.camera.core.ImageAnalysis
 import androidx.camera.core.ImageProxy
 import androidx.camera.core.Preview
@@ -12,21 +15,28 @@ import io.mobilemod.core.DecodedImage
 import io.mobilemod.core.decodedFromRgba
 import java.util.concurrent.Executor
 
-/** The camera: a preview on the screen, and the newest frame to [analyze] whenever it is idle. */
+/**
+ * The camera: a preview on the screen, and the newest frame to [analyze] whenever it is idle, with whether
+ * the preview is mirrored, as the front camera's is. A tap on the preview focuses there.
+ */
 class Live(
     private val activity: ComponentActivity,
     private val view: PreviewView,
     private val worker: Executor,
-    private val analyze: (DecodedImage) -> Unit,
+    private val analyze: (DecodedImage, Boolean) -> Unit,
     private val failed: (String) -> Unit,
 ) {
     private var provider: ProcessCameraProvider? = null
+    private var camera: Camera? = null
     private var wanted = false
 
-    /** Whether the picture is shown as in a mirror, as the front camera's is. */
-    @Volatile
-    var mirrored = false
-        private set
+    /** Whether the front camera is wanted; takes effect at the next [start]. */
+    var front = false
+
+    init {
+        view.setScaleType(PreviewView.ScaleType.FIT_CENTER)
+        view.setOnTouchListener { _, event -> focus(event) }
+    }
 
     /** Starts, as long as the activity is visible. */
     fun start() {
@@ -48,15 +58,16 @@ class Live(
     /** Stops; `start` may follow. */
     fun stop() {
         wanted = false
+        camera = null
         provider?.unbindAll()
     }
 
     private fun bind(provider: ProcessCameraProvider) {
+        val cameras = listOf(CameraSelector.DEFAULT_BACK_CAMERA, CameraSelector.DEFAULT_FRONT_CAMERA)
         val selector =
-            listOf(CameraSelector.DEFAULT_BACK_CAMERA, CameraSelector.DEFAULT_FRONT_CAMERA).firstOrNull { provider.hasCamera(it) }
+            (if (front) cameras.reversed() else cameras).firstOrNull { provider.hasCamera(it) }
                 ?: throw IllegalStateException("there is none")
-        mirrored = selector === CameraSelector.DEFAULT_FRONT_CAMERA
-        view.setScaleType(PreviewView.ScaleType.FIT_CENTER)
+        val mirrored = selector === CameraSelector.DEFAULT_FRONT_CAMERA
         val preview = Preview.Builder().build()
         preview.setSurfaceProvider(view.surfaceProvider)
         val analysis =
@@ -65,9 +76,18 @@ class Live(
                 .setBackpressureStrategy(ImageAnalysis.STRATEGY_KEEP_ONLY_LATEST)
                 .setOutputImageFormat(ImageAnalysis.OUTPUT_IMAGE_FORMAT_RGBA_8888)
                 .build()
-        analysis.setAnalyzer(worker) { frame -> analyze(frame.use(::decoded)) }
+        analysis.setAnalyzer(worker) { frame -> analyze(frame.use(::decoded), mirrored) }
         provider.unbindAll()
-        provider.bindToLifecycle(activity, selector, preview, analysis)
+        camera = provider.bindToLifecycle(activity, selector, preview, analysis)
+    }
+
+    private fun focus(event: MotionEvent): Boolean {
+        if (event.actionMasked == MotionEvent.ACTION_UP) {
+            view.performClick()
+            val point = view.meteringPointFactory.createPoint(event.x, event.y)
+            camera?.cameraControl?.startFocusAndMetering(FocusMeteringAction.Builder(point).build())
+        }
+        return true
     }
 
     private fun decoded(frame: ImageProxy): DecodedImage {

@@ -17,10 +17,11 @@ import java.security.MessageDigest
 class ModelStore(
     private val context: Context,
 ) {
+    /** The text of the bundle's `manifest.json`; throws `IOException` where there is none. */
+    val manifestText: String by lazy { asset(MANIFEST).decodeToString() }
+
     /** The bundle's manifest; throws `IOException` or `JsonException` where there is none to read. */
-    val manifest: Manifest by lazy {
-        Manifest.parse(context.assets.open("$FOLDER/$MANIFEST").use { it.readBytes().decodeToString() })
-    }
+    val manifest: Manifest by lazy { Manifest.parse(manifestText) }
 
     /** The model as a file, which the runtimes map into memory: copied out of the assets once. */
     fun model(file: ModelFile): File {
@@ -41,14 +42,26 @@ class ModelStore(
         return target
     }
 
-    /** Loads what is chosen. */
-    fun open(choice: Choice): Engine {
+    /** Loads what is chosen for [owner], with what the runtime has kept of an earlier load. */
+    fun open(
+        owner: Any,
+        choice: Choice,
+    ): Engine {
+        Engines.prepare(context)
+        val file = choice.file
         val shape = Preprocessor(manifest.preprocess).inputShape
-        return Engines.open(LoadRequest(model(choice.file), choice.file.target, choice.threads, choice.delegate, shape))
+        // The system empties this folder with every update of the app, and so of the runtimes.
+        val cache = File(context.codeCacheDir, "prepared/${file.sha256}/${choice.delegate}")
+        return Engines.holder.open(owner, LoadRequest(model(file), file.target, choice.threads, choice.delegate, shape, cache))
     }
 
+    /** A golden image of the manifest, as the PNG that it is. */
+    fun goldenBytes(image: String): ByteArray = asset(image)
+
     /** A golden image of the manifest, decoded. */
-    fun golden(image: String): DecodedImage = Images.decode(context.assets.open("$FOLDER/$image").use { it.readBytes() })
+    fun golden(image: String): DecodedImage = Images.decode(goldenBytes(image))
+
+    private fun asset(name: String): ByteArray = context.assets.open("$FOLDER/$name").use { it.readBytes() }
 
     private companion object {
         const val FOLDER = "model"

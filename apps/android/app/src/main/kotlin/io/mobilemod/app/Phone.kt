@@ -50,7 +50,12 @@ class Phone(
         )
     }
 
-    override fun open(request: LoadRequest): Engine = Engines.open(request)
+    override fun headroom(): Double? = if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.R) thermalHeadroom() else null
+
+    override fun open(request: LoadRequest): Engine {
+        Engines.prepare(context)
+        return Engines.holder.open(this, request)
+    }
 
     override fun decode(image: File): DecodedImage = Images.decode(image.readBytes())
 
@@ -77,6 +82,12 @@ class Phone(
 
             else -> null
         }
+
+    @RequiresApi(30)
+    private fun thermalHeadroom(): Double? {
+        val found = context.getSystemService(PowerManager::class.java).getThermalHeadroom(0)
+        return if (found.isNaN()) null else found.toDouble()
+    }
 
     private fun memory(): Long {
         val info = ActivityManager.MemoryInfo()

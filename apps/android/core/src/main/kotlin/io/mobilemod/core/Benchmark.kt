@@ -53,7 +53,7 @@ class Benchmark(
             val second = (began - start) / NANOS_PER_S
             if (second >= plan.seconds) break
             if (second >= nextState) {
-                states.add(mapOf("t" to second) + device.state())
+                states.add(state(second))
                 progress(second / plan.seconds, states.last())
                 nextState = second + STATE_EVERY
                 continue
@@ -62,8 +62,13 @@ class Benchmark(
             ms.add((device.nanos() - began) / NANOS_PER_MS)
             at.add(second)
         }
-        states.add(mapOf("t" to (device.nanos() - start) / NANOS_PER_S) + device.state())
+        states.add(state((device.nanos() - start) / NANOS_PER_S))
     }
+
+    private fun state(second: Double) = mapOf("t" to second) + device.state() + ("headroom" to device.headroom())
+
+    /** Each timed value in ms with the second that it began at. */
+    fun series(): List<Pair<Double, Double>> = at.zip(ms)
 
     /** The record to share, as JSON: schema `mobilemod/app-benchmark/1`. */
     fun record(): String {

@@ -1,6 +1,10 @@
 package io.mobilemod.core
 
 import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+private const val OPAQUE = 255 shl 24
+private const val GREEN = 255 shl 8
 
 /**
  * A camera's frame of four bytes R, G, B, A a pixel, rows [rowStride] bytes apart, turned clockwise by
@@ -14,17 +18,15 @@ fun decodedFromRgba(
     rotation: Int,
 ): DecodedImage {
     val argb = IntArray(width * height)
-    val row = ByteArray(4 * width)
-    val source = buffer.duplicate()
+    // A copy of the position and a byte order of its own: as little-endian numbers the pixels are A, B, G, R.
+    val source = buffer.duplicate().order(ByteOrder.LITTLE_ENDIAN)
     for (y in 0 until height) {
         source.position(buffer.position() + y * rowStride)
-        source.get(row)
-        for (x in 0 until width) {
-            val r = row[4 * x].toInt() and 255
-            val g = row[4 * x + 1].toInt() and 255
-            val b = row[4 * x + 2].toInt() and 255
-            argb[y * width + x] = (255 shl 24) or (r shl 16) or (g shl 8) or b
-        }
+        source.asIntBuffer().get(argb, y * width, width)
+    }
+    for (i in argb.indices) {
+        val abgr = argb[i]
+        argb[i] = OPAQUE or (abgr and 255 shl 16) or (abgr and GREEN) or (abgr shr 16 and 255)
     }
     return DecodedImage(width, height, argb, orientationOf(rotation))
 }

@@ -108,6 +108,7 @@ data class Manifest(
     val files: List<ModelFile>,
     val golden: List<Golden>,
     val map: MapSize? = null,
+    val ids: List<String> = emptyList(),
 ) {
     /**
      * The scores of an [output] of a file of [target], a [JsonException] where they are another number
@@ -120,6 +121,9 @@ data class Manifest(
 
     /** The files that one of [targets] (`tflite`, `executorch`) can run, int8 first. */
     fun runnable(targets: Collection<String>): List<ModelFile> = files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
+
+    /** The file of the same target with another precision, as an int8 file's float one; null where there is none. */
+    fun counterpart(of: ModelFile): ModelFile? = files.find { it.target == of.target && it.precision != of.precision }
 
     /**
      * A warning where the tool that wrote the files of [target] isn't of the version that runs them
@@ -163,6 +167,7 @@ data class Manifest(
                 },
                 json.objects("golden").map { golden(it, classes, map) },
                 map,
+                json.objects("labels").map { it.text("id") },
             )
         }
 

@@ -58,10 +58,13 @@ class Preprocessor(
         require(pixels.size == inputSize) { "${pixels.size} bytes, not $inputSize" }
         val tensor = FloatArray(inputSize)
         val plane = spec.height * spec.width
-        for (i in 0 until plane) {
-            for (c in 0 until 3) {
-                val value = normalized[c][pixels[3 * i + c].toInt() and 255]
-                tensor[if (layout == PreprocessSpec.Layout.NCHW) c * plane + i else 3 * i + c] = value
+        val (step, channelStep) = if (layout == PreprocessSpec.Layout.NCHW) 1 to plane else 3 to 1
+        for (c in 0 until 3) {
+            val values = normalized[c]
+            var to = c * channelStep
+            for (from in c until pixels.size step 3) {
+                tensor[to] = values[pixels[from].toInt() and 255]
+                to += step
             }
         }
         return tensor

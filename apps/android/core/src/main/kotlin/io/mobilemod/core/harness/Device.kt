@@ -6,7 +6,8 @@ import java.io.File
 
 /**
  * A model file and how it is to run: what a device loads. [shape] is the network's input, (1, 3, S, S)
- * or (1, S, S, 3), for files that don't say it themselves.
+ * or (1, S, S, 3), for files that don't say it themselves. [cache]: a folder of this file's own where the runtime may keep what
+ * it makes of it for the next load; null: every load is a first one, which is what a measurement wants.
  */
 class LoadRequest(
     val model: File,
@@ -14,6 +15,7 @@ class LoadRequest(
     val threads: Int,
     val delegate: String,
     val shape: LongArray,
+    val cache: File? = null,
 )
 
 /** This device has nothing that a configuration could run on; the message says what lacks. */
@@ -56,6 +58,9 @@ interface Device {
      * [UnavailableException] an `unavailable` one.
      */
     fun open(request: LoadRequest): Engine
+
+    /** How near the device is to slowing down for heat: 1 is where it does; null where it doesn't say. */
+    fun headroom(): Double? = null
 
     /** Decodes an image file, orientation read and not applied; throws where it can't. */
     fun decode(image: File): DecodedImage
