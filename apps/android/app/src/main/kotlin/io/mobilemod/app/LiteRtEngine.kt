@@ -12,8 +12,8 @@ import io.mobilemod.core.harness.orClosed
 import java.io.File
 
 /**
- * A `.tflite` file in LiteRT. `gpu` and `npu` are asked for alone: a model that they can't take whole
- * fails. With [REST] behind them, what they don't take runs on the CPU.
+ * A `.tflite` file in LiteRT. A GPU is asked for alone: a model that it can't take whole fails. With
+ * [REST] behind it, what it doesn't take runs on the CPU; LiteRT adds the CPU to an NPU itself.
  */
 class LiteRtEngine(
     request: LoadRequest,
@@ -87,9 +87,9 @@ class LiteRtEngine(
         const val REST = "+cpu"
 
         private val ACCELERATORS = mapOf(GPU to Accelerator.GPU, GPU_FLOAT32 to Accelerator.GPU, NPU to Accelerator.NPU)
-        private val ALONE = ACCELERATORS.keys
+        private val ALONE = ACCELERATORS.filterValues { it == Accelerator.GPU }.keys
         private val NAMES =
-            mapOf(GPU to "GPU in float16", GPU_FLOAT32 to "GPU in float32", NPU to "NPU").let { names ->
+            mapOf(GPU to "GPU in float16", GPU_FLOAT32 to "GPU in float32", NPU to "NPU, what it takes").let { names ->
                 names + names.map { (delegate, name) -> delegate + REST to "$name, the rest on XNNPACK" }
             }
 
