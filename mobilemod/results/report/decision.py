@@ -84,15 +84,15 @@ def _judged(known: Known) -> Iterator[tuple[Mapping[str, Any], str]]:
 
 def _warnings(known: Known) -> Iterator[Reason]:
     record = known.validation
-    if record is None or not record["measured"]:
+    if record is not None and record["measured"]:
+        yield from _of_validation(record)
+    elif not any(f["accuracy"] for r in known.devices for f in r["files"]):
         words = "What int8 costs was never measured"
         yield Reason(FAIL, words, HERE, "mobilemod validate BUNDLE --data DIR")
-    else:
-        yield from _of_validation(record)
     for device in known.devices:
         name = device["device"]["name"]
         for warning in device.get("warnings", ()):
-            yield Reason(UNDECIDED, "A unit of it gives wrong answers", name, warning["line"])
+            yield Reason(UNDECIDED, "One of its units gives wrong answers", name, warning["line"])
     if all(r["device"]["kind"] in STAND_INS for r in known.devices):
         yield Reason(UNDECIDED, NOWHERE, "devices", HOW)
     for line in known.left_out:

@@ -31,8 +31,9 @@ FIRST_STYLE = """
 .file-card dl { margin: 0; display: grid; grid-template-columns: 5.6rem 1fr; gap: .35rem .6rem; }
 .file-card dt { color: var(--soft); font-size: .85rem; padding-top: .1rem; }
 .file-card dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.file-card dd div + div { margin-top: .3rem; }
 .file-card dd small { display: block; color: var(--soft); font-size: .82rem; }
-.file-card .stand-in { color: var(--open); font-weight: 600; }
+.stand-in, .file-card small.stand-in { color: var(--open); font-weight: 600; }
 ul.reasons { list-style: none; margin: .4rem 0 0; padding: 0; }
 ul.reasons > li { border-top: 1px solid var(--line); padding: .35rem 0; }
 ul.reasons details { margin: 0; }
@@ -63,6 +64,7 @@ def first_screen(known: Known, decision: Decision) -> Html:
             tag("p", decision.sentence),
             class_="decision",
         ),
+        *_stand_ins(known),
         _reasons(against) if against else None,
         tag("div", *cards, class_="file-cards") if cards else None,
         folded,
@@ -101,7 +103,7 @@ def _card(known: Known, entry: ModelEntry) -> Html:
     parts = [
         ("Accuracy", _drop(known, measured)),
         ("Size", _size(known, entry)),
-        *(("Speed", speed) for speed in _speeds(known, entry.file)),
+        ("Speed", join(*(tag("div", speed) for speed in _speeds(known, entry.file)))),
         ("Agreement", _agreement(known, measured)),
         ("Run by", _ran(measured, facts.stand_in if facts else "")),
     ]
@@ -115,6 +117,16 @@ def _card(known: Known, entry: ModelEntry) -> Html:
         tag("dl", *map(Html, told)),
         class_="file-card",
     )
+
+
+def _stand_ins(known: Known) -> Iterator[Html]:
+    """A line for each target whose files no runtime of phones has run here."""
+    record = known.validation
+    ran = {p["file"] for p in record["predictions"]} if record else set()
+    for name in dict.fromkeys(e.target for e in _int8(known) if e.file in ran):
+        facts = TARGETS.get(name)
+        if facts and facts.stand_in:
+            yield tag("p", f"{name}: {facts.stand_in}.", class_="stand-in")
 
 
 def _drop(known: Known, measured: Mapping[str, Any] | None) -> Html:

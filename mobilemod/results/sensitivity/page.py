@@ -23,6 +23,7 @@ ROWS = 30  # shown at once, the rest on demand
 STYLE = """
 svg.depth { display: block; width: 100%; overflow: visible; }
 svg.depth text { fill: var(--soft); font-size: 11px; } svg.depth .tick { text-anchor: end; }
+svg.depth .below { text-anchor: middle; }
 svg.depth .grid { stroke: var(--line); } svg.depth line.stage { stroke: var(--line); }
 svg.depth .whole { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg.depth circle { fill: var(--role); fill-opacity: .75; }
@@ -170,8 +171,9 @@ def _codes(record: dict) -> Html | None:
             ("its own SQNR", db),
         ]
         rows = [tag("li", tag("span", name), tag("span", value)) for name, value in lines]
+        under = tag("div", "value, by int8 code", class_="axis-title")
         name = tag("h4", breakable(entry["tensor"]))
-        cards.append(tag("div", name, histogram(entry), tag("ul", *rows), class_="card"))
+        cards.append(tag("div", name, histogram(entry), under, tag("ul", *rows), class_="card"))
     note = (
         f"Values of the float network for the worst {len(cards)} with activations (of a "
         "module, the activation that fits least), counts on a log scale. Between the lines: "

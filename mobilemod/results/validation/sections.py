@@ -108,6 +108,9 @@ def agreement(record: dict) -> Html | None:
             if i == j or pair is None:
                 cells.append(tag("td", "·", class_="self"))
                 continue
+            if j < i and not (task.numeric or pair["identical"]):
+                cells.append(tag("td", "·", class_="self"))
+                continue
             value = pair["sqnr_db"]
             if j > i:
                 strength = (pair[key] - floor) / (100.0 - floor)

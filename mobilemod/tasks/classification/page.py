@@ -27,6 +27,8 @@ def disagreeing(record: dict, thumb: Thumb) -> Html | None:
         sure = d.get("confidence") or [None] * len(models)
         answers = zip(models, d["top1"], d["margin"], sure, strict=True)
         for p, top, margin, confidence in answers:
+            if p["role"] not in ("reference", "int8"):
+                continue
             right = top == d["target"]
             label = labels[top] if top >= 0 else "not finite"
             said = "" if confidence is None else f" {100 * confidence:.0f} %"
