@@ -89,7 +89,8 @@ def test_the_page_is_whole_and_fetches_nothing(html):
     assert outline.open == [] and outline.fetched == []
     assert not outline.tags & {"script", "link", "iframe", "img"}
     assert outline.headings == [
-        "tflite int8", "On devices", "The devices", "Self-test by unit", "Accuracy over latency", "Accuracy", "Latency",
+        "tflite int8", "On devices", "The devices", "Self-test by unit", "Accuracy over latency",
+        "Accuracy", "Latency",
         "int8 against its float twin", "After heating up", "Where the ops ran",
         "What was sent and what came back", "History",
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mobilemod.results.device.table import unit_text
+from mobilemod.results.gates import upper_of
 from mobilemod.results.markup import Html, join, tag
 from mobilemod.results.report.decision import Decision, Reason
 from mobilemod.results.report.known import Known, ModelEntry
@@ -33,7 +34,7 @@ FIRST_STYLE = """
 .file-card dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .file-card dd div + div { margin-top: .3rem; }
 .file-card dd small { display: block; color: var(--soft); font-size: .82rem; }
-.stand-in, .file-card small.stand-in { color: var(--open); font-weight: 600; }
+p.stand-in, .file-card small.stand-in { color: var(--open); font-size: .88rem; font-weight: 600; }
 ul.reasons { list-style: none; margin: .4rem 0 0; padding: 0; }
 ul.reasons > li { border-top: 1px solid var(--line); padding: .35rem 0; }
 ul.reasons details { margin: 0; }
@@ -139,7 +140,9 @@ def _drop(known: Known, measured: Mapping[str, Any] | None) -> Html:
     lost = join(tag("b", points), f" {metric.points} lost")
     if d["points"] < 0:
         lost = join(tag("b", drop_text({**d, "points": -d["points"]})[0]), f" {metric.points} won")
-    return join(lost, tag("small", f"95 % {interval}; {own}, {images:,} images"))
+    upper = upper_of(d, images, known.task.counted)
+    told = f"95 % {interval}, upper end {upper:.2f}; {own}, {images:,} images"
+    return join(lost, tag("small", told))
 
 
 def _size(known: Known, entry: ModelEntry) -> Html | None:

@@ -13,7 +13,7 @@ TITLE = "Which classes are taken for which"
 def confusion(record: dict) -> Html | None:
     """Nothing where the record doesn't tell, or nothing is confused."""
     models, pairs = record["predictions"], record.get("confusion")
-    shown = [i for i, p in enumerate(models) if p["role"] in ("reference", "int8")]
+    shown = [i for role in ("int8", "reference") for i, p in enumerate(models) if p["role"] == role]
     if not pairs or not shown:
         return None
     if len(record["per_class"]) > MAX_CLASSES:

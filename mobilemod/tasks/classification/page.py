@@ -8,6 +8,7 @@ from mobilemod.results.validation import per_class as table
 from mobilemod.results.validation.image_cards import MAX_CARDS, card
 from mobilemod.tasks.task import Thumb
 
+NBSP = "\N{NO-BREAK SPACE}"
 DIFFERING = "Images they differ on"
 
 
@@ -31,9 +32,9 @@ def disagreeing(record: dict, thumb: Thumb) -> Html | None:
                 continue
             right = top == d["target"]
             label = labels[top] if top >= 0 else "not finite"
-            said = "" if confidence is None else f" {100 * confidence:.0f} %"
+            said = "" if confidence is None else f" {100 * confidence:.0f}{NBSP}%"
             mark = "✓" if right else "✗"
-            answer = tag("span", f"{label}{said} {mark}", class_="pass" if right else "fail")
+            answer = tag("span", f"{label}{said}{NBSP}{mark}", class_="pass" if right else "fail")
             title = f"margin {margin:.2f}"
             lines.append(tag("li", tag("span", named(p)), answer, title=title))
         cards.append(card(d, f"Truth: {labels[d['target']]}", thumb, tag("ul", *lines)))
