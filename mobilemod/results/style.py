@@ -113,7 +113,7 @@ table.matrix td.self { color: var(--soft); }
 .card ul { list-style: none; margin: 0; padding: .3rem .8rem .7rem; }
 .card li { display: flex; justify-content: space-between; gap: .6rem; padding: .12rem 0; }
 .card li span:last-child { text-align: right; overflow-wrap: anywhere; }
-details { margin: .6rem 0 0; } summary { cursor: pointer; font-weight: 600; }
+details { margin: .6rem 0 0; } summary { cursor: pointer; font-weight: 600; overflow-wrap: anywhere; }
 details pre {
   overflow-x: auto; font-size: .8rem; background: var(--bg); padding: .7rem; border-radius: 8px;
 }

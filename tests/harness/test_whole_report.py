@@ -55,7 +55,8 @@ def validation(identity: str, lost: int = 0) -> dict:
     ]
     info = {"model": "tiny", "manifest": identity}
     names = [f"{i}.png" for i in range(IMAGES)]
-    audits = {"tiny_int8.tflite": {"int8_share": 1.0, "float_ops": {}}}
+    ops = {f"op {n}": n for n in range(9)}
+    audits = {f"{'a_long_name_' * 4}int8.tflite": {"int8_share": 1.0, "float_ops": ops}}
     record = build_record(models, targets, list(IDS), names, [], info, audits)
     return judged(record, check(record, Gates(max_upper=5)))
 

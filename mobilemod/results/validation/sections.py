@@ -160,7 +160,9 @@ def audits(record: dict) -> Html | None:
         rest = {k: v for k, v in audit.items() if k not in plain}
         if rest:
             text = json.dumps(rest, indent=1, ensure_ascii=False)
-            details.append(tag("details", tag("summary", f"{file}: details"), tag("pre", text)))
+            details.append(
+                tag("details", tag("summary", f"{file}: details"), tag("pre", text, tabindex="0"))
+            )
     shown = table(["", *found], rows, "", "audits") if rows else None
     return section("What became int8", "Read out of the files themselves.", shown, *details)
 
