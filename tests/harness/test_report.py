@@ -59,7 +59,7 @@ def records(devices):
 class Outline(HTMLParser):
     """Tags that are open, headings, and everything that a page would fetch."""
 
-    VOID = {"meta", "br", "img"}
+    VOID = {"meta", "br", "img", "wbr"}
 
     def __init__(self) -> None:
         super().__init__()

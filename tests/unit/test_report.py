@@ -386,7 +386,7 @@ def unmeasured() -> dict:
 class Page(HTMLParser):
     """Collects tags, text and image sources, and checks that every element is closed."""
 
-    VOID = frozenset({"img", "meta", "br"})
+    VOID = frozenset({"img", "meta", "br", "wbr"})
 
     def __init__(self, html: str) -> None:
         super().__init__()
