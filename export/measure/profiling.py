@@ -22,8 +22,12 @@ from export.graph import CONV, DEPTHWISE, FileGraph, FileNode, shape_text
 from export.number_formats import GraphIndex
 from export.targets.target import target_of_file
 from mobilemod.errors import UserError
+from mobilemod.files import file_sha256, write_json
 from mobilemod.machine.sharing import measuring
+from mobilemod.manifest import bundle_around
 from mobilemod.progress import progress
+from mobilemod.results.report.known import PROFILES
+from mobilemod.results.report.page import write_report
 
 SCHEMA = "mobilemod/profile/1"
 SLICE_SECONDS = 0.004
@@ -96,6 +100,22 @@ def profile_file(path: Path, threads: int = 1, rounds: int = 5) -> Profile:
     """
     with faults_told(path, "profiler"):
         return _profile(path, threads, rounds)
+
+
+def keep_profile(path: Path, profile: Profile) -> Path | None:
+    """Keep a file's profile in the bundle that it lies in, and write the bundle's report anew.
+
+    The report's path; None where the file is in no bundle, or isn't the bundle's.
+    """
+    bundle = bundle_around(path)
+    if bundle is None:
+        return None
+    digest = file_sha256(path)
+    if digest not in (e.sha256 for e in bundle.manifest.files):
+        return None
+    record = {**profile.to_dict(), "sha256": digest}
+    write_json(bundle.folder / PROFILES / f"{path.name}.json", record)
+    return write_report(bundle.folder)
 
 
 def _profile(path: Path, threads: int, rounds: int) -> Profile:

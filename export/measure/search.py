@@ -27,7 +27,8 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.results.search.page import write_page
+from mobilemod.results.report.page import write_report
+from mobilemod.results.search.page import write_page, write_plot
 from mobilemod.results.verdict import FAIL, PASS, UNDECIDED
 from mobilemod.targets import TARGETS
 from mobilemod.tasks import task_field
@@ -93,7 +94,8 @@ class FrontPoint:
 
 
 def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
-    """The record of the search, and where its page is; record and recipe lie beside it.
+    """The record of the search, and where its page is: with `out` beside record, recipe and plot,
+    else the bundle's report.
 
     Every batch's result is cached by content, so that an interrupted run goes on where it was.
     """
@@ -164,6 +166,9 @@ def search_bundle(config: SearchConfig) -> tuple[dict[str, Any], Path]:
     }
     write_json(out / f"search-{target}.json", record)
     page = out / f"search-{target}.html"
+    write_plot(record, page.with_suffix(".svg"))
+    if config.out is None:
+        return record, write_report(config.bundle)
     write_page(record, page)
     return record, page
 

@@ -26,6 +26,7 @@ from mobilemod.files import write_json
 from mobilemod.forms.form import Form
 from mobilemod.forms.mobile_ops import Constant, NamedConv2d, Tap
 from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.results.report.page import write_report
 from mobilemod.results.sensitivity.page import write_page
 from mobilemod.tasks import task_field
 from mobilemod.workers import worker_pool
@@ -100,7 +101,8 @@ class Ready:
 
 
 def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
-    """The record of `config`, and where its page is; the record lies beside it as JSON.
+    """The record of `config`, and where its page is: with `out` beside the record, else the
+    report.
 
     Every batch's result is cached by content, so that an interrupted run goes on where it was.
     """
@@ -130,6 +132,8 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     out = config.out or config.bundle / "sensitivity"
     name = f"sensitivity-{setup.form}-{config.by}"
     write_json(out / f"{name}.json", record)
+    if config.out is None:
+        return record, write_report(config.bundle)
     page = out / f"{name}.html"
     write_page(record, page)
     return record, page

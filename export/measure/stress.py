@@ -24,6 +24,7 @@ from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.files import write_json
 from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.results.gates import judge_drop, judged
+from mobilemod.results.report.page import write_report
 from mobilemod.results.verdict import Verdict
 from mobilemod.tasks import task_field
 from mobilemod.tasks.task import Task
@@ -52,7 +53,9 @@ class StressConfig:
 
 
 def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
-    """Measure under no corruption and under each of `CONDITIONS`; `stress/stress.json` is written.
+    """Measure under no corruption and under each of `CONDITIONS`.
+
+    `stress/stress.json` is written, and the bundle's report anew.
 
     The float network sees the same corrupted images, so that a drop is what int8 alone costs.
     Predictions are cached by content: an interrupted run goes on where it was.
@@ -86,6 +89,7 @@ def stress_bundle(config: StressConfig) -> tuple[dict[str, Any], list[Verdict]]:
     ]
     record = judged({**about, **record}, verdicts)
     write_json(config.bundle / STRESS_FILE, record)
+    write_report(config.bundle)
     return record, verdicts
 
 

@@ -32,15 +32,22 @@ from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
-from mobilemod.files import atomic_folder, write_json
+from mobilemod.files import atomic_folder, write_json, write_text
 from mobilemod.forms.form import Form
 from mobilemod.manifest import Bundle, load_bundle, record_accuracy, require_same
 from mobilemod.results.advice import shipping
 from mobilemod.results.gates import Gates, check, judged
 from mobilemod.results.outcomes.validated import Validation
-from mobilemod.results.schema import build_record, validate_record
-from mobilemod.results.validation.page import write_report
-from mobilemod.sealed import KEY, read_sealed, sealed
+from mobilemod.results.report.known import (
+    RECORD_FILE,
+    REPORT_FOLDER,
+    read_known,
+    validation_record,
+)
+from mobilemod.results.report.page import PAGE_FILE, page
+from mobilemod.results.report.pictures import Pictures
+from mobilemod.results.schema import build_record
+from mobilemod.sealed import sealed
 from mobilemod.targets import RUNTIMES, TARGETS, suffixes_of
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Task
@@ -54,7 +61,6 @@ if TYPE_CHECKING:
 CHUNK = 32
 # Images that torch and the evaluator compute at once: few, so that their tensors stay in the cache.
 BATCH = 8
-REPORT_FOLDER, RECORD_FILE = "report", "validation.json"
 
 
 @dataclass(frozen=True)
@@ -300,7 +306,10 @@ def validate_bundle(
     require_same(load_bundle(folder, verify=False), bundle.identity)
     with atomic_folder(folder / REPORT_FOLDER) as out:
         write_json(out / RECORD_FILE, sealed(record))
-        write_report(record, verdicts, out / report.name, paths, bundle.preprocess)
+        pictures = Pictures(paths or [], bundle.preprocess if bundle.task.placed else None)
+        known = dataclasses.replace(read_known(bundle), validation=record, thumb=pictures)
+        write_text(out / PAGE_FILE, page(known))
+        pictures.write(out)
     if predictions:
         record_accuracy(bundle, accuracy_record(record))
     return Validation.of(record, report)
@@ -325,14 +334,4 @@ def accuracy_record(record: dict[str, Any]) -> dict[str, Any]:
 
 def load_record(folder: Path) -> dict[str, Any]:
     """The last validation record of a bundle; `UserError` for none, a changed or another's."""
-    bundle = load_bundle(folder, verify=False)
-    path = folder / REPORT_FOLDER / RECORD_FILE
-    again = f"run 'mobilemod validate {folder}'"
-    if not path.is_file():
-        raise UserError(f"{folder} has no validation record; {again}")
-    record = read_sealed(path, again)
-    del record[KEY]
-    validate_record(record)
-    if record["bundle"].get("manifest") != bundle.identity:
-        raise UserError(f"{path} is the record of another bundle, or of an earlier export; {again}")
-    return record
+    return validation_record(load_bundle(folder, verify=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mobilemod.manifest import Bundle
-from mobilemod.results.device.page import latest_records, read_records
+from mobilemod.results.device.kept import DEVICES, latest_records, read_records
 from mobilemod.results.device.units import sentence
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import PLACES, Use
@@ -17,7 +17,6 @@ FIGURES = (
     "with 'mobilemod bench', on the phone with 'mobilemod validate --device'"
 )
 MIXED = "-mixed"  # how a search for a recipe calls what it makes of one
-DEVICES = "devices"  # the bundle's folder of records
 NOT_MEASURED = "not measured: mobilemod validate"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ def judge_file(
     if drop is None or verdict.state == FAIL:
         return verdict
     lost, won = drop["lost"], drop["won"]
-    upper = max(drop["high"], upper_end(lost, won, images)) if counted else drop["high"]
+    upper = upper_of(drop, images, counted)
     if verdict.state == PASS and upper > gates.max_upper + _SLACK:
         state = UNDECIDED if gates.sample else FAIL
         needed = _images_for(gates.max_upper, lost, won, images) if counted else None
@@ -95,6 +95,13 @@ def judge_file(
     known = _drop_line(name, drop, gates.max_drop, "drop")
     line = f"{known}, upper end {_near(upper, gates.max_upper)}, gate {gates.max_upper:g}"
     return replace(verdict, line=f"{line}: {_outcome(verdict.state, verdict.reason)}")
+
+
+def upper_of(drop: Mapping[str, Any], images: int, counted: bool) -> float:
+    """The upper end of a drop's interval, points: where images are right or wrong the wider one."""
+    if not counted:
+        return drop["high"]
+    return max(drop["high"], upper_end(drop["lost"], drop["won"], images))
 
 
 def _images_for(limit: float, lost: int, won: int, images: int) -> int:

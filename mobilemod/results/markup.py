@@ -31,6 +31,7 @@ def join(*children: object) -> Html:
     return Html("".join(escape(c) for c in children if c is not None))
 
 
+SHADE = 0.35  # text on it stays legible, light and dark
 _VOID = {"img", "meta", "br"}
 
 
@@ -66,8 +67,8 @@ def document(title: str, style: str, *parts: Html | None, pictures: bool = False
 
 
 def breakable(name: str) -> Html:
-    """A dotted name that breaks after its dots, and is copied without the breaks."""
-    return Html(escape(name).replace(".", ".<wbr>"))
+    """A name that breaks after its dots and underscores, and is copied without the breaks."""
+    return Html(escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 def named(prediction: dict) -> Html:
@@ -75,19 +76,44 @@ def named(prediction: dict) -> Html:
     return join(tag("span", class_=f"dot {prediction['role']}"), prediction["name"])
 
 
-def table(head: list[object], rows: list[list[object]], class_: str = "") -> Html:
-    """A table that scrolls sideways on its own; a cell may be a ready td or th."""
+def table(
+    head: list[object], rows: list[list[object]], class_: str = "", words: str = "table"
+) -> Html:
+    """A table that scrolls sideways on its own, its first column staying where it is.
+
+    A cell may be a ready td or th. words: what it is of, for those who don't see it.
+    """
 
     def cell(value: object, i: int) -> Html:
         if isinstance(value, Html) and value.startswith(("<td", "<th")):
             return value
         return tag("th", value, scope="row") if i == 0 else tag("td", value)
 
-    header = tag("tr", *(tag("th", h, scope="col") for h in head))
+    # A heading stands where what is below it does.
+    texts = {i for row in rows for i, v in enumerate(row) if str(v).startswith('<td class="text"')}
+    heads = (
+        tag("th", h, scope="col", class_="text" if i in texts else None) if h else tag("td")
+        for i, h in enumerate(head)
+    )
+    header = tag("tr", *heads)
     body = [tag("tr", *(cell(v, i) for i, v in enumerate(row))) for row in rows]
     inner = tag("table", tag("thead", header), tag("tbody", *body), class_=class_ or None)
     # Focusable, so that a keyboard can scroll it too.
-    return tag("div", inner, class_="scroll", tabindex="0")
+    return tag("div", inner, class_="scroll", tabindex="0", role="group", aria_label=words)
+
+
+def shaded(
+    text: object, colour: str, strength: float, note: object = None, title: str | None = None
+) -> Html:
+    """A cell on a ground of `colour` ("", "bad" or "good"), the stronger the nearer to 1.
+
+    note: below its text.
+    """
+    shade = SHADE * min(1.0, max(0.0, strength))
+    name = f"--heat-{colour}" if colour else "--heat"
+    style = f"background: rgba(var({name}), {shade:.2f})" if shade >= 0.005 else None
+    small = None if note is None else tag("small", note)
+    return tag("td", text, small, style=style, title=title)
 
 
 def thumbnail(path: Path, size: int = 160, seen: Preprocess | None = None) -> str | None:

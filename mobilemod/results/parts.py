@@ -1,8 +1,9 @@
-"""What the pages are put together of: heads, tiles, sections and lists of verdicts."""
+"""What the pages are put together of: heads, tiles, groups of sections and lists of verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mobilemod.results.markup import Html, tag
@@ -21,12 +22,30 @@ def tiles(entries: Iterable[tuple[str, str]]) -> Html:
     return tag("div", *cells, class_="tiles")
 
 
+@dataclass(frozen=True)
+class Group:
+    """Sections under one heading. anchor: what a page's contents lead to."""
+
+    anchor: str
+    title: str
+    html: Html
+
+
+def group(anchor: str, title: str, lead: Html | None, *parts: Html | None) -> Group | None:
+    """None where there are no parts. lead: what they come to, before them."""
+    if not any(parts):
+        return None
+    said = None if lead is None else tag("div", lead, class_="lead")
+    html = tag("section", tag("h2", title), said, *parts, id=anchor, class_="group")
+    return Group(anchor, title, html)
+
+
 def section(title: str, note: str | None, *parts: Html | None) -> Html | None:
-    """A part of a page with its heading and a note on it; None where there is nothing in it."""
+    """A part of a group with its heading and a note on it; None where there is nothing in it."""
     if not any(parts):
         return None
     said = None if note is None else tag("p", note, class_="note")
-    return tag("section", tag("h2", title), said, *parts)
+    return tag("section", tag("h3", title), said, *parts, class_="part")
 
 
 def gate_list(verdicts: Sequence[Mapping[str, Any]]) -> Html:
@@ -36,3 +55,8 @@ def gate_list(verdicts: Sequence[Mapping[str, Any]]) -> Html:
         state = state_of(verdict)
         found.append(tag("li", tag("b", state, class_=state), tag("span", verdict["line"])))
     return tag("ul", *found, class_="gates")
+
+
+def capital(text: str) -> str:
+    """`text` as a sentence begins."""
+    return text[:1].upper() + text[1:]

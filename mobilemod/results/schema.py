@@ -105,6 +105,7 @@ def build_record(
             for sqnr in [_sqnr(kind, a.outputs, b.outputs)]
         ],
         "per_class": kind.rows(predictions, targets, labels),
+        **kind.further(predictions, targets),
         "disagreements": [
             {
                 "index": i,

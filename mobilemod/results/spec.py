@@ -73,6 +73,15 @@ class ClassRow(Closed):
     top1_percent: list[float]
 
 
+class Confused(Closed):
+    """Images of one class that a model took for another, a number per prediction; answer -1: logits
+    that aren't finite."""
+
+    target: int
+    answer: int
+    images: list[int]
+
+
 class Shown(Closed):
     """An image that the report shows."""
 
@@ -82,10 +91,11 @@ class Shown(Closed):
 
 
 class Disagreement(Shown):
-    """`top1` and `margin` have an entry per prediction."""
+    """The lists have an entry per prediction; older records lack `confidence`, 0 to 1."""
 
     top1: list[int]
     margin: list[float]
+    confidence: list[Annotated[float, Field(ge=0, le=1)] | None] | None = None
 
 
 class WorstImage(Shown):
@@ -146,6 +156,7 @@ class ValidationRecord(Closed):
     predictions: list[Prediction]
     agreement: list[Pair]
     per_class: list[ClassRow]
+    confusion: list[Confused] | None = None
     disagreements: list[Disagreement]
     worst_images: list[Worst]
     audits: dict[str, Any]
@@ -165,12 +176,20 @@ class ValidationRecord(Closed):
         each = f"{len(names)} long, one per prediction"
         for i, row in enumerate(self.per_class):
             _require(len(row.top1_percent) == len(names), f"per_class[{i}].top1_percent", each)
+        classes = len(self.data.labels)
+        for i, row in enumerate(self.confusion or ()):
+            where = f"confusion[{i}]"
+            _require(len(row.images) == len(names), f"{where}.images", each)
+            known = 0 <= row.target < classes and -1 <= row.answer < classes
+            _require(known, where, f"of {classes} classes")
         for i, row in enumerate(self.disagreements):
             where = f"disagreements[{i}]"
+            if row.confidence is not None:
+                _require(len(row.confidence) == len(names), f"{where}.confidence", each)
             _require(len(row.top1) == len(names), f"{where}.top1", each)
             _require(len(row.margin) == len(names), f"{where}.margin", each)
-            known = all(-1 <= c < len(self.data.labels) for c in row.top1)
-            _require(known, f"{where}.top1", f"of {len(self.data.labels)} classes, or -1")
+            known = all(-1 <= c < classes for c in row.top1)
+            _require(known, f"{where}.top1", f"of {classes} classes, or -1")
             self._require_image(row, where)
         for i, worst in enumerate(self.worst_images):
             for j, row in enumerate(worst.images):

@@ -52,16 +52,19 @@ def measured_lines(data: dict[str, Any] | None, images: int) -> list[str]:
     seen = data.get("calibrated_on")
     known = "not known how many of them" if seen is None else f"{seen} of them"
     where = f"{data['folder']}, split {data['split']}"
-    lines = [f"measured on {where}, {images:,} images; {known} calibrated on"]
-    if seen:
-        lines.append(
-            f"warning: {seen} measured images were calibrated on; a drop may look too small"
-        )
-    elif str(data.get("split", "")).lower() in ("train", "training"):
-        lines.append(
-            "warning: these are training images; accuracy on them is higher than on others"
-        )
-    return lines
+    told = f"measured on {where}, {images:,} images; {known} calibrated on"
+    return [told, *(f"warning: {text}" for text in data_warnings(data))]
+
+
+def data_warnings(data: dict[str, Any] | None) -> list[str]:
+    """Why figures of a record (its part `data`) may be too kind, as far as it says so."""
+    if not data or not data.get("folder"):
+        return []
+    if seen := data.get("calibrated_on"):
+        return [f"{seen} measured images were calibrated on; a drop may look too small"]
+    if str(data.get("split", "")).lower() in ("train", "training"):
+        return ["these are training images; accuracy on them is higher than on others"]
+    return []
 
 
 def text_table(record: dict) -> str:

@@ -75,7 +75,8 @@ class Facts:
     whose parts its files are made of. uses: where its files are shipped to. environment: what its
     files are written in, None for this one. own_ranges: its int8 file's scales aren't the table's:
     what writes it observes its own, on the images that the table was made of. runtimes: what else
-    runs its files on this machine.
+    runs its files on this machine. stand_in: what runs them here where that isn't the runtime of
+    phones, as a sentence.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -113,6 +114,7 @@ class Facts:
     environment: Environment | None = None
     own_ranges: bool = False
     runtimes: tuple[Environment, ...] = ()
+    stand_in: str = ""
 
     @property
     def runs_here(self) -> bool:

@@ -379,6 +379,10 @@ class Task:
         """A record's `per_class`: figures of parts of the images or outputs."""
         return []
 
+    def further(self, predictions: Sequence[Predictions], targets: np.ndarray) -> dict[str, Any]:
+        """What a validation's record holds of this task beside what all have."""
+        return {}
+
     def target_value(self, target: Any) -> Any:
         """A target as a record has it."""
         return float(target)

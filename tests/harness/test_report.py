@@ -15,9 +15,11 @@ import pytest
 
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.run.validate import validate_devices
-from mobilemod.results.device.page import read_records, write_pages
+from mobilemod.results.device.kept import latest_records, read_records, write_tables
 from mobilemod.results.device.plot import log_scale
 from mobilemod.results.device.rows_csv import columns
+from mobilemod.results.report.known import Known
+from mobilemod.results.report.page import page, report_path
 from mobilemod.sealed import sealed
 from mobilemod.tasks.classification import TASK
 from tests.harness.conftest import PLAN, Host
@@ -37,6 +39,19 @@ def devices(tiny_source, images, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def html(devices):
+    """The bundle's report."""
+    return report_path(devices.parent).read_text("utf-8")
+
+
+def page_over(folder: Path, model: str = "tiny") -> str:
+    """The page over the records in a `devices/` folder alone."""
+    records = read_records(folder)
+    latest = tuple(latest_records(records).values())
+    return page(Known(model, TASK, devices=latest, records=tuple(records)))
+
+
+@pytest.fixture
 def records(devices):
     return json.loads((devices / "report.json").read_text())["records"]
 
@@ -44,7 +59,7 @@ def records(devices):
 class Outline(HTMLParser):
     """Tags that are open, headings, and everything that a page would fetch."""
 
-    VOID = {"meta", "br", "img"}
+    VOID = {"meta", "br", "img", "wbr"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,6 +71,7 @@ class Outline(HTMLParser):
     def handle_starttag(self, name, attributes):
         self.tags.add(name)
         self.fetched += [v or "" for k, v in attributes if k in ("src", "href", "action")]
+        self.fetched = [v for v in self.fetched if not v.startswith("#")]
         if name not in self.VOID:
             self.open.append(name)
 
@@ -63,17 +79,18 @@ class Outline(HTMLParser):
         assert self.open.pop() == name
 
     def handle_data(self, data):
-        if self.open and self.open[-1] == "h2":
+        if self.open and self.open[-1] in ("h2", "h3"):
             self.headings.append(data)
 
 
-def test_the_page_is_whole_and_fetches_nothing(devices):
+def test_the_page_is_whole_and_fetches_nothing(html):
     outline = Outline()
-    outline.feed((devices / "report.html").read_text())
+    outline.feed(html)
     assert outline.open == [] and outline.fetched == []
     assert not outline.tags & {"script", "link", "iframe", "img"}
     assert outline.headings == [
-        "Self-test by unit", "Accuracy over latency", "Accuracy", "Latency",
+        "tflite int8", "On devices", "The devices", "Self-test by unit", "Accuracy over latency",
+        "Accuracy", "Latency",
         "int8 against its float twin", "After heating up", "Where the ops ran",
         "What was sent and what came back", "History",
     ]  # fmt: skip
@@ -83,8 +100,8 @@ def measured(file):
     return [c for c in file["configurations"] if not c["self_test_only"]]
 
 
-def test_every_figure_of_a_record_is_on_the_page(devices, records):
-    text = (devices / "report.html").read_text()
+def test_every_figure_of_a_record_is_on_the_page(html, records):
+    text = html
     assert {r["device"]["name"] for r in records} == {"adb:X1", "host"}
     for record in records:
         assert record["device"]["name"] in text
@@ -128,11 +145,11 @@ def test_what_is_broken_is_left_out_and_text_stays_text(devices, records, tmp_pa
     hostile["device"]["name"] = "<img src=x onerror=alert(1)>"
     hostile["files"][0]["file"] = '"><script>'
     (folder / "other" / "t" / "record.json").write_text(json.dumps(sealed(hostile)))
-    page = write_pages(folder, "<b>tiny</b>")
+    text = page_over(folder, "<b>tiny</b>")
     outline = Outline()
-    outline.feed(page.read_text())
+    outline.feed(text)
     assert outline.open == [] and not outline.tags & {"script", "img"}
-    assert "&lt;img src=x onerror=alert(1)&gt;" in page.read_text()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text and "&lt;b&gt;tiny" in text
 
 
 def test_a_record_that_was_changed_is_left_out_and_said(devices, records, tmp_path, capsys):
@@ -141,7 +158,7 @@ def test_a_record_that_was_changed_is_left_out_and_said(devices, records, tmp_pa
     record = json.loads(path.read_text())
     record["files"][0]["sha256"] = "e" * 64
     path.write_text(json.dumps(record))
-    write_pages(folder, "tiny")
+    write_tables(folder)
     assert f"{path} was changed after it was written" in capsys.readouterr().err
     assert "e" * 64 not in (folder / "report.json").read_text()
 
@@ -171,8 +188,8 @@ def test_a_record_of_another_form_is_left_out_and_said(records, tmp_path, capsys
 
 
 def test_nothing_measured_is_a_page_too(tmp_path):
-    page = write_pages(tmp_path, "tiny")
-    assert "Nothing measured" in page.read_text()
+    text = page_over(tmp_path)
+    assert "Don&#x27;t ship it" in text and "What int8 costs was never measured" in text
 
 
 def test_log_scale_holds_its_values():

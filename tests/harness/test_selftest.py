@@ -25,9 +25,11 @@ from mobilemod.harness.record.selftest import (
 from mobilemod.harness.run.validate import validate_devices
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
-from mobilemod.results.device.page import page
 from mobilemod.results.device.table import text_table
+from mobilemod.results.report.known import Known
+from mobilemod.results.report.page import page
 from mobilemod.results.verdict import state_of
+from mobilemod.tasks import task_of
 from tests.harness.conftest import Host
 from tests.harness.test_session import config
 
@@ -270,10 +272,11 @@ def test_a_debug_build_is_a_warning(record):
 def test_devices_with_an_undecided_gate_are_amber(record):
     for v in record["verdicts"]:
         v |= {"passed": True, "state": "pass"}
-    assert "All 6 gates passed" in page([record], [record], "m")
+    known = Known("m", task_of(record), devices=(record,), records=(record,))
+    assert "All 6 gates passed; 1 warning" in page(known)
     needed = {"reason": "too few", "images_needed": 3566}
     record["verdicts"][1] |= {"passed": False, "state": "undecided", **needed}
-    html = page([record], [record], "m")
+    html = page(known)
     assert "5 of 6 gates passed, 1 undecided: about 3,566 images are needed" in html
     assert 'class="badge undecided"' in html and "gates failed" not in html
     old = {"passed": True, "line": "f: undecided, 40 images are too few"}

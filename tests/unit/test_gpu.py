@@ -25,9 +25,10 @@ from mobilemod.harness.gpu import install, places
 from mobilemod.harness.gpu.places import GpuPlace, gpu_places
 from mobilemod.manifest import Bundle
 from mobilemod.results.gates import Gates, check, judged
+from mobilemod.results.report.known import Known
+from mobilemod.results.report.page import page
 from mobilemod.results.schema import build_record, validate_record
 from mobilemod.results.table import text_table
-from mobilemod.results.validation.page import write_report
 from mobilemod.stamp import STAMP
 from tests.gpus import probe, unit_op
 from tests.tiny_bundle import SIZE, draw_data, make_bundle, network
@@ -209,16 +210,15 @@ def test_swiftshader_is_set_up_by_apt(tmp_path, monkeypatch, on_a_gpu):
          "fail", "a.tflite: fails on Some GPU: crashes: "),
     ],
 )  # fmt: skip
-def test_gates_of_a_gpu(tmp_path, changed, state, line):
+def test_gates_of_a_gpu(changed, state, line):
     record = record_with(entry(**changed))
     validate_record(record)
     verdict = check(record, Gates(max_upper=50))[-1]
     assert (verdict.name, verdict.kind, verdict.state) == ("gpu: a.tflite", "gpu", state)
     assert line in verdict.line and verdict.line.endswith(f": {state}")
     assert "LiteRT 0, GPU: Some GPU" in text_table(record)
-    write_report(judged(record, [verdict]), [verdict], tmp_path / "report.html", None)
-    page = (tmp_path / "report.html").read_text("utf-8")
-    assert "On a GPU" in page and "LiteRT 0, GPU: Some GPU" in page
+    html = page(Known.of_validation(judged(record, [verdict])))
+    assert "On a GPU" in html and "LiteRT 0, GPU: Some GPU" in html
 
 
 def test_records_of_before_are_read():

@@ -27,7 +27,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.forms.canonical import Canonical, canonical_form
 from mobilemod.forms.mobile_ops import NamedConv2d
-from mobilemod.results.search.page import write_page
+from mobilemod.results.search.page import write_page, write_plot
 from mobilemod.results.search.table import text_table
 from mobilemod.tasks.classification import TASK
 from quantization.calibration import Calibration, observe
@@ -561,6 +561,7 @@ def test_page_and_plot_need_nothing_and_escape(record, tmp_path):
     markup = page.read_text("utf-8")
     assert "<script" not in markup and not re.search(r"(?:src|href)=|url\(|https?://", markup)
     assert markup.count("<circle") == 4 + 3
+    write_plot(record, page.with_suffix(".svg"))
     plot = ElementTree.parse(page.with_suffix(".svg")).getroot()
     assert plot.tag == "{http://www.w3.org/2000/svg}svg"
     assert len(list(plot.iter("{http://www.w3.org/2000/svg}circle"))) == 7
@@ -570,10 +571,11 @@ def test_page_and_plot_need_nothing_and_escape(record, tmp_path):
 def test_page_of_one_step_and_of_no_finite_divergence(record, tmp_path):
     record["steps"] = [step("", 5.0, None, {**DROP, "points": 0.0, "low": 0.0, "high": 0.0})]
     write_page(record, tmp_path / "page.html")
+    write_plot(record, tmp_path / "page.svg")
     ElementTree.parse(tmp_path / "page.svg")
     assert "n/a" in text_table(record)
     record["steps"][0]["kl"] = 0.0
-    write_page(record, tmp_path / "page.html")
+    write_plot(record, tmp_path / "page.svg")
     ElementTree.parse(tmp_path / "page.svg")
 
 

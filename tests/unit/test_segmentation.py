@@ -25,9 +25,11 @@ from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.harness.worker.digest import image_answer
 from mobilemod.results.gates import Gates, check
+from mobilemod.results.report.known import Known
+from mobilemod.results.report.page import page
+from mobilemod.results.report.pictures import Pictures, read_pictures
 from mobilemod.results.schema import build_record
 from mobilemod.results.table import text_table
-from mobilemod.results.validation.page import write_report
 from mobilemod.tasks import get_task, task_names
 from mobilemod.tasks.segmentation import TASK, label_file, maps, picture, scores
 from mobilemod.tasks.segmentation.folder import class_names_in
@@ -607,10 +609,8 @@ def test_pictures_have_their_maps_colours():
     assert max(picture.small(np.zeros((300, 500), np.uint8), (300, 500)).shape) == 128
 
 
-def test_the_page_shows_maps_and_classes(record, tmp_path):
-    path = tmp_path / "report.html"
-    write_report(record, (), path, None)
-    html = path.read_text("utf-8")
+def test_the_page_shows_maps_and_classes(record):
+    html = page(Known.of_validation(record))
     assert html.count("data:image/png;base64,") == 12 * (1 + 3 + 2)
     assert "An int8 file gives more than 5 % of the pixels another class on 20 of 20" in html
     assert "IoU of torch float in percent" in html and "share of pixels with the same class" in html
@@ -623,14 +623,15 @@ def test_maps_are_laid_on_what_the_network_sees(record, tmp_path):
     for path in paths:
         photograph(path, 60, 40)
     paths[record["disagreements"][0]["index"]].write_bytes(b"")
-    write_report(record, (), tmp_path / "report.html", paths, Preprocess((64, 320), 0.9))
-    html = (tmp_path / "report.html").read_text("utf-8")
+    seen = Pictures(paths, Preprocess((64, 320), 0.9))
+    html = page(Known.of_validation(record, seen))
     photographs = re.findall('data:image/jpeg;base64,([^"]*)', html)
     count = sum("pictures" in d for d in record["disagreements"][1:])
     assert len(photographs) == count * (1 + 1 + 3 + 2)
     assert Image.open(io.BytesIO(base64.b64decode(photographs[0]))).size == (160, 32)
-    write_report(record, (), tmp_path / "report.html", paths)
-    assert "data:image/jpeg" not in (tmp_path / "report.html").read_text("utf-8")
+    seen.write(tmp_path)
+    assert page(Known.of_validation(record, read_pictures(tmp_path))) == html
+    assert "data:image/jpeg" not in page(Known.of_validation(record))
 
 
 @pytest.mark.parametrize("size", [224, (512, 512), (128, 1000), (17, 90)])
@@ -650,20 +651,19 @@ def test_a_smaller_view_shows_the_same(tmp_path, size, fit):
     assert alike.mean() > 0.95 if fit == "letterbox" else alike.all()
 
 
-def test_the_page_of_models_that_agree_says_so(tmp_path):
+def test_the_page_of_models_that_agree_says_so():
     truth, a, _ = random_maps(9, classes=3)
     models = [Predictions("torch float", a, "reference"), Predictions("toy int8", a, "int8", "a")]
     names = [f"{i}.jpg" for i in range(len(a))]
     record = build_record(models, truth, NAMES, names, (), {}, {}, task="segmentation")
     assert record["disagreements"] == []
-    write_report(record, (), tmp_path / "report.html", None)
-    assert "at least 95 % of the pixels are alike" in (tmp_path / "report.html").read_text("utf-8")
+    html = page(Known.of_validation(record))
+    assert "at least 95 % of the pixels are alike" in html
 
 
-def test_names_of_hostile_classes_are_text(record, tmp_path):
+def test_names_of_hostile_classes_are_text(record):
     record["data"]["labels"] = ["<script>", '"quoted"', "b"]
-    write_report(record, (), tmp_path / "report.html", None)
-    assert "<script" not in (tmp_path / "report.html").read_text("utf-8")
+    assert "<script" not in page(Known.of_validation(record))
 
 
 def test_maps_of_another_shape_are_refused():

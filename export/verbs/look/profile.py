@@ -22,7 +22,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
-    from export.measure.profiling import format_profile, profile_file
+    from export.measure.profiling import format_profile, keep_profile, profile_file
     from export.targets.isolated import IsolatedError, call_unlimited
 
     try:
@@ -30,5 +30,7 @@ def run(args: argparse.Namespace) -> int:
         profile = call(profile_file, args.file, args.threads, args.rounds)
     except IsolatedError as error:
         raise UserError(f"{args.file}: not supported: its runtime {error}") from None
-    emit(args, profile.to_dict(), format_profile(profile))
+    report = keep_profile(args.file, profile)
+    lines = [format_profile(profile), *([f"report: {report}"] if report else [])]
+    emit(args, profile.to_dict(), "\n".join(lines))
     return EXIT_OK

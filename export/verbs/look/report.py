@@ -1,4 +1,4 @@
-"""`mobilemod report` prints a bundle's results."""
+"""`mobilemod report` prints a bundle's results, and writes its page anew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.verbs.options import EXIT_OK, emit
 
-SUMMARY = "print a bundle's results as a table"
+SUMMARY = "a bundle's results as a table, and its page anew"
 EXAMPLE = "mobilemod report dist/efficientmod_xxs"
 
 
@@ -19,8 +19,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
     from export.measure.validation import load_record
+    from mobilemod.results.report.page import write_report
     from mobilemod.results.table import text_table
 
     record = load_record(args.bundle)
-    emit(args, record, text_table(record))
+    emit(args, record, f"{text_table(record)}\nreport: {write_report(args.bundle)}")
     return EXIT_OK

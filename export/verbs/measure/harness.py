@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from export.measure.device_host import BundleHost
     from mobilemod.harness.run.browsers import ServeConfig, serve_browsers
     from mobilemod.results.device.table import text_table
+    from mobilemod.results.report.page import report_path
 
     config = ServeConfig(
         devices=device_config(args, ("browser",)),
@@ -45,5 +46,5 @@ def run(args: argparse.Namespace) -> int:
     records = serve_browsers(config, BundleHost)
     lines = [f"{len(records)} browsers measured"]
     if records:
-        lines.append(f"report: {args.bundle / 'devices' / 'report.html'}")
+        lines.append(f"report: {report_path(args.bundle)}")
     return emit_devices(args, records, "\n".join(lines))

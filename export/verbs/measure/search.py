@@ -49,6 +49,6 @@ def run(args: argparse.Namespace) -> int:
     record, page = search_bundle(config)
     lines = [text_table(record), f"page: {page}"]
     if record["met"]:
-        lines.append(f"recipe: {page.with_name(record['file'])}")
+        lines.append(f"recipe: {(args.out or args.bundle / 'search') / record['file']}")
     emit(args, record, "\n".join(lines))
     return code_of(record["state"])

@@ -25,6 +25,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
     from export.measure.stress import STRESS_FILE, StressConfig, stress_bundle
+    from mobilemod.results.report.page import report_path
     from mobilemod.results.stress.table import text_table
 
     config = StressConfig(
@@ -36,5 +37,6 @@ def run(args: argparse.Namespace) -> int:
     )
     record, verdicts = stress_bundle(config)
     lines = [text_table(record), "", *(v.line for v in verdicts)]
-    emit(args, record, "\n".join([*lines, f"record: {args.bundle / STRESS_FILE}"]))
+    lines += [f"record: {args.bundle / STRESS_FILE}", f"report: {report_path(args.bundle)}"]
+    emit(args, record, "\n".join(lines))
     return gates_code(v.to_dict() for v in verdicts)

@@ -32,7 +32,8 @@ from mobilemod.harness.run.session import (
     run_sessions,
 )
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.results.device.page import write_pages
+from mobilemod.results.device.kept import write_tables
+from mobilemod.results.report.page import write_report
 from mobilemod.sealed import read_sealed, sealed
 
 FOLDER, JOB_FOLDER = "devices", "job"
@@ -87,8 +88,8 @@ def validate_devices(
     """The devices' records, in their order, and the report's path.
 
     Results: `BUNDLE/devices/DEVICE/TIME/` (record.json, lines.jsonl, series.csv, junit.xml) and
-    `BUNDLE/devices/report.html`, with `report.csv` and `report.json`. A run of the same job that
-    was broken off goes on where it was.
+    `report.csv` and `report.json` in `BUNDLE/devices/`; the bundle's report is written anew. A run
+    of the same job that was broken off goes on where it was.
 
     Raises `UserError` where a device can't be used and nothing was measured on it, `OSError` where
     this machine's disk is full; then what was received is kept and the next run goes on.
@@ -110,7 +111,8 @@ def validate_devices(
         records = []
         for run, result in zip(runs, results, strict=True):
             records.append(_finish(config, bundle, run, _checked(result, run), host))
-    report = write_pages(config.bundle / FOLDER, bundle.manifest.model)
+    write_tables(config.bundle / FOLDER)
+    report = write_report(config.bundle)
     write_text(config.bundle / FOLDER / JUNIT_FILE, junit(records))
     return records, report
 

@@ -10,7 +10,7 @@ from mobilemod.results.axes import Scale, across, below, linear, nice_ticks, upr
 from mobilemod.results.markup import Html, join, tag
 from mobilemod.tasks.task import Metric
 
-HEIGHT, TOP, BOTTOM = 340, 16, 40
+HEIGHT, TOP, BOTTOM = 340, 30, 40
 LEFT, RIGHT = 8.0, 98.0  # percent of the width
 
 PLOT_STYLE = """
@@ -38,7 +38,7 @@ svg.plot .l3 { stroke-dasharray: 10 3 2 3; }
 .key svg { width: 2.2rem; height: .7rem; display: inline-block; margin-right: .4rem; }
 .key svg .line { stroke-width: 2.5; }
 @media (max-width: 40rem) {
-  .range { grid-template-columns: 1fr; } .range .empty { display: none; }
+  .range { grid-template-columns: minmax(0, 1fr); } .range .empty { display: none; }
   .range .value { text-align: left; margin-bottom: .5rem; }
 }
 """
@@ -62,7 +62,7 @@ def accuracy_plot(points: Sequence[dict[str, Any]], metric: Metric) -> Html | No
     # A point at least, so that equal files don't look far apart.
     ticks = nice_ticks(min(*ends, max(ends) - 1), max(*ends, min(ends) + 1), 5)
     y_of = linear(ticks[-1], ticks[0], TOP, HEIGHT - BOTTOM)
-    parts = _frame(ticks, y_of, x_ticks, x_of, "ms an image, median, log scale")
+    parts = _frame(ticks, y_of, x_ticks, x_of, "ms an image, median, log scale", metric.head)
     for p in points:
         x, y, role = f"{x_of(p['ms']):.2f}%", y_of(p["figure"]), role_of(p["precision"])
         words = f"{p['label']}: {metric.text(p['figure'])} {metric.unit} at {p['ms']:.2f} ms"
@@ -104,19 +104,28 @@ def percentile_rows(entries: Sequence[tuple[str, str, dict[str, Any]]]) -> Html 
             tag("div", picture, class_=f"picture {role_of(precision)}"),
             tag("div", numbers, class_="value"),
         ]
-    axis = tag("svg", *below(ticks, x_of, 14), class_="plot axis", aria_hidden="true")
+    axis = join(
+        tag("svg", *below(ticks, x_of, 14), class_="plot axis", aria_hidden="true"),
+        tag("div", "ms an image, log scale", class_="axis-title"),
+    )
     rows += [
         tag("div", class_="empty"),
         tag("div", axis, class_="picture"),
-        tag("div", "p50 / p90 / p99 ms", class_="value soft empty"),
+        tag("div", "p50 / p90 / p99, ms", class_="value soft empty"),
     ]
     return tag("div", *rows, class_="range")
 
 
 def line_plot(
-    lines: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], under: str, words: str
+    lines: Sequence[tuple[str, str, Sequence[tuple[float, float]]]],
+    under: str,
+    words: str,
+    beside: str = "median ms an image",
 ) -> Html | None:
-    """Lines of milliseconds over something. lines: (label, precision, (x, ms) in order)."""
+    """Lines of figures over something. lines: (label, precision, (x, figure) in order).
+
+    under, beside: the axes' titles, with units.
+    """
     lines = [entry for entry in lines if len(entry[2]) > 1]
     if not lines:
         return None
@@ -128,7 +137,7 @@ def line_plot(
     y_ticks = nice_ticks(0.0, max(ys), 5)
     y_of = linear(y_ticks[-1], y_ticks[0], TOP, HEIGHT - BOTTOM)
     x_of = linear(x_ticks[0], x_ticks[-1], LEFT, RIGHT)
-    parts = _frame(y_ticks, y_of, x_ticks, x_of, under)
+    parts = _frame(y_ticks, y_of, x_ticks, x_of, under, beside)
     for n, (_, precision, points) in enumerate(lines):
         class_ = f"line {role_of(precision)} l{n // 2 % 4}"
         # A polyline has no percent: one line each between neighbours.
@@ -168,8 +177,16 @@ def log_scale(
 
 
 def _frame(
-    ticks: Sequence[float], y_of: Scale, x_ticks: Sequence[float], x_of: Scale, words: str
+    ticks: Sequence[float],
+    y_of: Scale,
+    x_ticks: Sequence[float],
+    x_of: Scale,
+    under: str,
+    beside: str,
 ) -> list[Html]:
-    """Both axes; words: of the lower one."""
-    said = tag("text", words, x="53%", y=HEIGHT - 4, class_="below")
-    return [*across(ticks, y_of, LEFT, RIGHT), *below(x_ticks, x_of, HEIGHT - 20), said]
+    """Both axes and their titles."""
+    titles = [
+        tag("text", beside, x="0", y="11", class_="title"),
+        tag("text", under, x="53%", y=HEIGHT - 4, class_="below title"),
+    ]
+    return [*across(ticks, y_of, LEFT, RIGHT), *below(x_ticks, x_of, HEIGHT - 20), *titles]

@@ -33,11 +33,16 @@ def text_table(record: dict[str, Any]) -> str:
 
 def device_text(record: dict[str, Any]) -> str:
     """The device's name and what it said of itself."""
+    return f"{record['device']['name']}: {facts_text(record)}"
+
+
+def facts_text(record: dict[str, Any]) -> str:
+    """What a device said of itself."""
     facts = record["device"]["facts"] or {}
     said = [str(facts[k]) for k in ("model", "processor", "os") if facts.get(k)]
     build = (record["device"]["app"] or {}).get("build")
     said += [f"{build} build"] if build else []
-    return f"{record['device']['name']}: {', '.join(said) or 'said nothing of itself'}"
+    return ", ".join(said) or "said nothing of itself"
 
 
 def is_debug(record: dict[str, Any]) -> bool:
@@ -104,6 +109,16 @@ def cold_start(configuration: dict[str, Any]) -> tuple[float, float] | None:
 def threads_text(count: int) -> str:
     """ "1 thread", "2 threads"."""
     return "1 thread" if count == 1 else f"{count} threads"
+
+
+def unit_text(configuration: dict[str, Any]) -> str:
+    """What a configuration of a file runs on."""
+    return f"{threads_text(configuration['threads'])}, {configuration['delegate']}"
+
+
+def label_text(record: dict[str, Any], file: dict[str, Any], configuration: dict[str, Any]) -> str:
+    """A configuration among those of all devices."""
+    return f"{record['device']['name']}: {file['file']}, {unit_text(configuration)}"
 
 
 def comparison_text(c: dict[str, Any]) -> str:

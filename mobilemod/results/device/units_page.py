@@ -1,4 +1,4 @@
-"""The verdict on every unit, as parts of the devices' page."""
+"""The verdict on every unit, as a part of the devices' group."""
 
 from __future__ import annotations
 
@@ -6,23 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mobilemod.results.device.table import threads_text
-from mobilemod.results.device.units import WRONG, sentence, tested, unit_rows
+from mobilemod.results.device.units import WRONG, tested, unit_rows
 from mobilemod.results.markup import Html, join, table, tag
 from mobilemod.results.parts import section
-
-
-def verdict_lines(latest: Sequence[dict[str, Any]]) -> Html:
-    """What the self-test of each device came to: the page's first lines."""
-    lines = [
-        tag(
-            "li",
-            tag("b", f"{r['device']['name']}: "),
-            sentence(r),
-            class_="fail" if any(t.verdict in WRONG for t in tested(r)) else None,
-        )
-        for r in latest
-    ]
-    return tag("ul", *lines, class_="gates")
 
 
 def unit_section(latest: Sequence[dict[str, Any]]) -> Html | None:
@@ -46,4 +32,4 @@ def unit_section(latest: Sequence[dict[str, Any]]) -> Html | None:
         "output, else in dB."
     )
     heads = [h for h in head if h != "threads"]
-    return section("Self-test by unit", note, table(heads, rows, "wide"))
+    return section("Self-test by unit", note, table(heads, rows, "wide", "self-tests"))

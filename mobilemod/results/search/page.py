@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilemod.files import write_text
-from mobilemod.results.markup import Html, breakable, document, table, tag
-from mobilemod.results.parts import header, section, tiles
+from mobilemod.results.markup import Html, breakable, document, join, table, tag
+from mobilemod.results.parts import Group, capital, group, header, section, tiles
 from mobilemod.results.search.plot import PLOT_STYLE, front_plot
 from mobilemod.results.search.table import change_text, cost_text, looks, met_text, step_texts
-from mobilemod.results.sections import capital
 from mobilemod.results.sensitivity.table import signed
 from mobilemod.results.style import STYLE
 from mobilemod.results.table import drop_text, measured_lines, sqnr_text
@@ -20,17 +19,33 @@ PLOT_WIDTH = 760
 
 
 def write_page(record: dict, path: Path) -> None:
-    """Write a `mobilemod/search/1` record as HTML at `path`, and its plot beside it as `.svg`."""
+    """Write a `mobilemod/search/1` record as one HTML file at `path`, whole or not at all."""
     title = f"Mixed precision of {record['model']}"
+    head = header("mobilemod search", record["model"])
     footer = tag("footer", f"The same figures as JSON: schema {record['schema']}.")
-    parts = _headline(record), _front(record), _float(record), footer
-    write_text(path, document(title, PLOT_STYLE, *parts))
+    shown = search_group(record)
+    write_text(path, document(title, PLOT_STYLE, head, shown and shown.html, footer))
+
+
+def write_plot(record: dict, path: Path) -> None:
+    """Write a record's plot as an SVG file of its own."""
     style = tag("style", Html(STYLE + PLOT_STYLE))
     plot = front_plot(record, width=PLOT_WIDTH, xmlns="http://www.w3.org/2000/svg")
-    write_text(path.with_suffix(".svg"), plot.replace(">", f">{style}", 1) + "\n")
+    write_text(path, plot.replace(">", f">{style}", 1) + "\n")
 
 
-def _headline(record: dict) -> Html:
+def search_group(record: dict) -> Group | None:
+    """What the record shows, under one heading."""
+    return group(
+        f"search-{record['target'].replace(':', '-')}",
+        f"Mixed precision, {record['target']}",
+        _lead(record),
+        _front(record),
+        _float(record),
+    )
+
+
+def _lead(record: dict) -> Html:
     first, last = record["steps"][0], record["steps"][-1]
     kind = record.get("state") or word(record["met"])
     badge = {PASS: "Met", FAIL: "Not met", UNDECIDED: "Undecided"}[kind]
@@ -42,9 +57,7 @@ def _headline(record: dict) -> Html:
         (f"{sqnr_text(last)} dB", f"SQNR of the {task.output}, from {sqnr_text(first)}"),
         (f"{100 * last['int8_share']:.1f} %", "of the convolutions' multiply-accumulates int8"),
     ]
-    return header(
-        "mobilemod search",
-        record["model"],
+    return join(
         tag("div", badge, class_=f"badge {kind}"),
         tag("p", f"{capital(met_text(record))}."),
         tiles(found),
@@ -68,7 +81,12 @@ def _front(record: dict) -> Html | None:
         f"images that calibration has not seen. {how} {looks(record)} of these mixes were "
         f"tried on {record['check_images']:,} validation images, only to know when to stop. "
     ) + " ".join(measured_lines(record.get("data"), record["check_images"]))
-    return section("Accuracy for cost", note, front_plot(record), table(head, rows, "wide"))
+    return section(
+        "Accuracy for cost",
+        note,
+        front_plot(record),
+        table(head, rows, "wide", "steps of the search"),
+    )
 
 
 def _float(record: dict) -> Html | None:
@@ -79,5 +97,5 @@ def _float(record: dict) -> Html | None:
         for m in record["float"]
     ]
     note = "What each would take with it if it alone were int8 again. The recipe: "
-    found = table(["module", "SQNR, dB", record["unit"]], rows, "wide")
+    found = table(["module", "SQNR, dB", record["unit"]], rows, "wide", "what is float")
     return section("What is float", f"{note}{record['file']}.", found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilemod.files import write_text
-from mobilemod.results.markup import Html, breakable, document, join, table, tag
-from mobilemod.results.parts import header, section, tiles
+from mobilemod.results.markup import Html, breakable, document, join, shaded, table, tag
+from mobilemod.results.parts import Group, group, header, section, tiles
 from mobilemod.results.sensitivity.plot import depth_plot, histogram
 from mobilemod.results.sensitivity.table import (
     clipped_text,
@@ -20,9 +20,10 @@ from mobilemod.tasks import task_of
 
 ROWS = 30  # shown at once, the rest on demand
 
-_OWN_STYLE = """
+STYLE = """
 svg.depth { display: block; width: 100%; overflow: visible; }
 svg.depth text { fill: var(--soft); font-size: 11px; } svg.depth .tick { text-anchor: end; }
+svg.depth .below { text-anchor: middle; }
 svg.depth .grid { stroke: var(--line); } svg.depth line.stage { stroke: var(--line); }
 svg.depth .whole { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg.depth circle { fill: var(--role); fill-opacity: .75; }
@@ -36,8 +37,8 @@ svg.histogram { display: block; width: 100%; height: 110px; background: var(--bg
 svg.histogram .held { fill: var(--int8); } svg.histogram .cut { fill: var(--bad); }
 svg.histogram .outside { fill: var(--bad-bg); }
 svg.histogram .edge { stroke: var(--bad); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
-.card h3 { font-size: .85rem; margin: 0; padding: .7rem .8rem .5rem; overflow-wrap: break-word; }
-header.top p { overflow-wrap: break-word; }
+.card h4 { font-size: .85rem; margin: 0; padding: .7rem .8rem .5rem; overflow-wrap: break-word; }
+.lead p { overflow-wrap: break-word; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; font-size: .875rem; }
 """
 
@@ -45,17 +46,25 @@ header.top p { overflow-wrap: break-word; }
 def write_page(record: dict, path: Path) -> None:
     """Write a `mobilemod/sensitivity/1` record as one HTML file at `path`, whole or not at all."""
     title = f"Sensitivity of {record['model']}"
-    footer = tag(
-        "footer",
-        f"Form {record['form']}, recipe {record['recipe']}, {record['images']:,} images. "
-        f"The same figures as JSON: schema {record['schema']}. ",
-        " ".join(measured_lines(record.get("data"), record["images"])),
+    head = header("mobilemod sensitivity", record["model"])
+    footer = tag("footer", f"The same figures as JSON: schema {record['schema']}.")
+    shown = sensitivity_group(record)
+    write_text(path, document(title, STYLE, head, shown and shown.html, footer))
+
+
+def sensitivity_group(record: dict) -> Group | None:
+    """What the record shows, under one heading."""
+    return group(
+        f"sensitivity-{record['form']}-{record['by']}",
+        f"Which {record['by']} costs accuracy, {record['form']}",
+        _lead(record),
+        _depth(record),
+        _ranked(record),
+        _codes(record),
     )
-    parts = _headline(record), _depth(record), _ranked(record), _codes(record), footer
-    write_text(path, document(title, _OWN_STYLE, *parts))
 
 
-def _headline(record: dict) -> Html:
+def _lead(record: dict) -> Html:
     worst = record["items"][0]
     best = min(record["items"], key=lambda item: item["rank_left_float"])
     sentence = join(
@@ -78,7 +87,11 @@ def _headline(record: dict) -> Html:
         ),
         (f"{record['images']:,}", "images"),
     ]
-    return header("mobilemod sensitivity", record["model"], tag("p", sentence), tiles(found))
+    about = (
+        f"Form {record['form']}, recipe {record['recipe']}, {record['images']:,} images.",
+        *measured_lines(record.get("data"), record["images"]),
+    )
+    return join(tag("p", sentence), tiles(found), tag("p", " ".join(about), class_="note"))
 
 
 def _depth(record: dict) -> Html | None:
@@ -107,7 +120,7 @@ def _ranked(record: dict) -> Html | None:
     rest, limit = None, noise_limit(record)
     if len(rows) > ROWS:
         summary = tag("summary", f"The other {len(rows) - ROWS}")
-        rest = tag("details", summary, table(head, rows[ROWS:], "wide ranked"))
+        rest = tag("details", summary, table(head, rows[ROWS:], "wide ranked", "the other items"))
     note = (
         f"Alone: only this {record['by']} int8, all else float: SQNR of the {task.output}, "
         f"change of the {task.loss} against {loss_text(record)} in {task.loss_unit}, "
@@ -117,7 +130,7 @@ def _ranked(record: dict) -> Html | None:
         "values outside its int8 range."
         + (f" Gains within ±{limit:.2f} dB are noise and have no colour." if limit else "")
     )
-    return section("Ranked", note, table(head, rows[:ROWS], "wide ranked"), rest)
+    return section("Ranked", note, table(head, rows[:ROWS], "wide ranked", "items ranked"), rest)
 
 
 def _row(item: dict, record: dict) -> list[object]:
@@ -136,18 +149,13 @@ def _row(item: dict, record: dict) -> list[object]:
     kl = "n/a" if alone["kl"] is None else f"{alone['kl']:.1e}"
     return [
         join(f"{item['rank_alone']}. ", breakable(item["name"]), many or kind),
-        _shaded(sqnr_text(alone), "--heat-bad", bad),
+        shaded(sqnr_text(alone), "bad", bad),
         signed(alone["loss_change"], 4),
         kl,
         f"{alone[task_of(record).agreement.effect_key]:.1f}",
-        _shaded(signed(gain, 2), "--heat-good", good),
+        shaded(signed(gain, 2), "good", good),
         clipped_text(item),
     ]
-
-
-def _shaded(text: str, colour: str, strength: float) -> Html:
-    shade = 0.5 * min(1.0, max(0.0, strength))
-    return tag("td", text, style=f"background: rgba(var({colour}), {shade:.2f})")
 
 
 def _codes(record: dict) -> Html | None:
@@ -163,8 +171,9 @@ def _codes(record: dict) -> Html | None:
             ("its own SQNR", db),
         ]
         rows = [tag("li", tag("span", name), tag("span", value)) for name, value in lines]
-        name = tag("h3", breakable(entry["tensor"]))
-        cards.append(tag("div", name, histogram(entry), tag("ul", *rows), class_="card"))
+        under = tag("div", "value, by int8 code", class_="axis-title")
+        name = tag("h4", breakable(entry["tensor"]))
+        cards.append(tag("div", name, histogram(entry), under, tag("ul", *rows), class_="card"))
     note = (
         f"Values of the float network for the worst {len(cards)} with activations (of a "
         "module, the activation that fits least), counts on a log scale. Between the lines: "

@@ -9,7 +9,7 @@ from mobilemod.results.markup import Html, tag
 from mobilemod.results.table import sqnr_text
 
 HEIGHT = 300  # pixels of the plot over depth
-TOP, BOTTOM = 18, 14
+TOP, BOTTOM = 32, 30
 BARS = 160
 LEVELS = 256  # codes of int8
 
@@ -29,9 +29,9 @@ def depth_plot(record: dict) -> Html:
     parts = across(ticks, y_of, 7, 100)
     for first, label in _stages(items):
         x = x_of(first - 0.5)
-        parts.append(upright(x, "0", HEIGHT, "stage"))
+        parts.append(upright(x, TOP - 14, HEIGHT - BOTTOM + 8, "stage"))
         if label:
-            parts.append(tag("text", label, x=f"{x:.2f}%", y="11", dx="4", class_="stage"))
+            parts.append(tag("text", label, x=f"{x:.2f}%", y=TOP - 5, dx="4", class_="stage"))
     if whole is not None:
         y = f"{y_of(whole):.1f}"
         parts.append(tag("line", x1="7%", x2="100%", y1=y, y2=y, class_="whole"))
@@ -42,6 +42,9 @@ def depth_plot(record: dict) -> Html:
         title = tag("title", f"{item['rank_alone']}. {item['name']}: {sqnr_text(effect)} dB")
         x = f"{x_of(item['order']):.2f}%"
         parts.append(tag("circle", title, cx=x, cy=y, r="4", class_=item["kind"]))
+    under = f"{record['by']}s in network order"
+    parts.append(tag("text", "SQNR alone, dB", x="0", y="11"))
+    parts.append(tag("text", under, x="53%", y=HEIGHT - 6, class_="below"))
     words = f"SQNR of each {record['by']} alone, in network order"
     return tag("svg", *parts, role="img", aria_label=words, height=HEIGHT, class_="depth")
 

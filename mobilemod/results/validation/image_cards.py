@@ -22,7 +22,7 @@ def worst(record: dict, thumb: Thumb) -> Html | None:
             text = f"{task.output} not finite" if error is None else f"RMS {one} error {error:.3f}"
             truth = task.truth(record, image["target"])
             cards.append(card(image, truth, thumb, tag("ul", tag("li", text))))
-        groups += [tag("h3", entry["name"]), tag("div", *cards, class_="cards")]
+        groups += [tag("h4", entry["name"]), tag("div", *cards, class_="cards")]
     if not groups:
         return None
     note = f"The images whose {task.output} lie farthest from torch float's."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mobilemod.results.markup import Html, table, tag
+from mobilemod.results.markup import Html, shaded, table
 from mobilemod.results.parts import section
 
 MAX_CLASSES = 40
+FULL_SHADE = 7.0  # points
 
 
 def per_class(record: dict, key: str, name: str, images: str = "") -> Html | None:
@@ -36,13 +37,11 @@ def per_class(record: dict, key: str, name: str, images: str = "") -> Html | Non
     if len(listed) < len(classes):
         note += f" The {len(listed)} of {len(classes)} classes that lose most."
     head = ["class", "images", models[base]["name"], *(models[i]["name"] for i in shown)]
-    return section("Per class", note, table(head, rows))
+    return section("Per class", note, table(head, rows, "", "figures by class"))
 
 
 def _change(was: float | None, now: float | None) -> Html:
     change = (now or 0.0) - (was or 0.0)
-    colour = "--heat-bad" if change < 0 else "--heat-good"
-    shade = min(0.5, abs(change) / 10.0)
-    style = f"background: rgba(var({colour}), {shade:.2f})" if change else None
     title = "–" if now is None else f"{now:.1f} %"
-    return tag("td", f"{change:+.1f}" if change else "0", style=style, title=title)
+    text = f"{change:+.1f}" if change else "0"
+    return shaded(text, "bad" if change < 0 else "good", abs(change) / FULL_SHADE, title=title)

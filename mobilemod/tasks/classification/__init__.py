@@ -23,6 +23,7 @@ from mobilemod.tasks.classification.accuracy import (
     top1_class,
     top_k,
 )
+from mobilemod.tasks.classification.confusion import confused
 from mobilemod.tasks.classification.doubt import Reference
 from mobilemod.tasks.task import Agreement, Metric, Name, Task, Thumb, Told, named_in
 
@@ -199,6 +200,10 @@ class Classification(Task):
             for c in np.flatnonzero(images)
         ]
 
+    def further(self, predictions: Sequence[Predictions], targets: np.ndarray) -> dict[str, Any]:
+        """Which classes are taken for which."""
+        return {"confusion": confused(predictions, targets)}
+
     def target_value(self, target: Any) -> int:
         """A class index."""
         return int(target)
@@ -209,9 +214,10 @@ class Classification(Task):
 
     def sections(self, record: dict[str, Any], thumb: Thumb) -> list[Html | None]:
         """Images that models name differently, and the accuracy of each class."""
+        from mobilemod.tasks.classification.confusion_page import confusion
         from mobilemod.tasks.classification.page import disagreeing, per_class
 
-        return [disagreeing(record, thumb), per_class(record)]
+        return [disagreeing(record, thumb), confusion(record), per_class(record)]
 
 
 def best_classes(lines: Sequence[Line], classes: int) -> np.ndarray:

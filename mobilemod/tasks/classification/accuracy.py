@@ -55,12 +55,22 @@ def margins(logits: np.ndarray) -> np.ndarray:
     return np.where(finite(logits), first, 0.0) - np.where(finite(logits), second, 0.0)
 
 
+def confidences(logits: np.ndarray) -> list[float | None]:
+    """The largest softmax probability of each of float (N, K), 0 to 1; None where not finite."""
+    usable = finite(logits)
+    found: list[float | None] = [None] * len(logits)
+    for i, value in zip(np.flatnonzero(usable), log_softmax(logits[usable]).max(1), strict=True):
+        found[i] = float(np.exp(value))
+    return found
+
+
 def disagreements(predictions: Sequence[Predictions]) -> list[tuple[int, dict[str, Any]]]:
     """The images where an int8 file's top-1 differs from the reference's or another int8 file's.
 
     By index, sorted, each with lists in the order of the predictions: `top1`, classes (-1 where
-    the logits aren't finite), and `margin`, the largest logit less the second. Without a reference
-    only the int8 files are compared.
+    the logits aren't finite), `margin`, the largest logit less the second, and `confidence`, the
+    probability of that class, 0 to 1 (None where not finite). Without a reference only the int8
+    files are compared.
     """
     if not predictions:
         return []
@@ -71,7 +81,16 @@ def disagreements(predictions: Sequence[Predictions]) -> list[tuple[int, dict[st
     kept = classes[compared]
     differs = ((kept != kept[0]) | (kept < 0)).any(axis=0)
     margin = np.stack([margins(p.outputs) for p in predictions])
+    found = np.flatnonzero(differs)
+    sure = [confidences(p.outputs[found]) for p in predictions]
     return [
-        (int(i), {"top1": classes[:, i].tolist(), "margin": margin[:, i].tolist()})
-        for i in np.flatnonzero(differs)
+        (
+            int(i),
+            {
+                "top1": classes[:, i].tolist(),
+                "margin": margin[:, i].tolist(),
+                "confidence": [values[n] for values in sure],
+            },
+        )
+        for n, i in enumerate(found)
     ]

@@ -8,6 +8,7 @@ from mobilemod.results.validation import per_class as table
 from mobilemod.results.validation.image_cards import MAX_CARDS, card
 from mobilemod.tasks.task import Thumb
 
+NBSP = "\N{NO-BREAK SPACE}"
 DIFFERING = "Images they differ on"
 
 
@@ -24,18 +25,26 @@ def disagreeing(record: dict, thumb: Thumb) -> Html | None:
     cards = []
     for d in listed:
         lines = []
-        for p, top, margin in zip(models, d["top1"], d["margin"], strict=True):
+        sure = d.get("confidence") or [None] * len(models)
+        answers = zip(models, d["top1"], d["margin"], sure, strict=True)
+        for p, top, margin, confidence in answers:
+            if p["role"] not in ("reference", "int8"):
+                continue
             right = top == d["target"]
             label = labels[top] if top >= 0 else "not finite"
+            said = "" if confidence is None else f" {100 * confidence:.0f}{NBSP}%"
             mark = "✓" if right else "✗"
-            answer = tag("span", f"{label} {mark}", class_="pass" if right else "fail")
+            answer = tag("span", f"{label}{said}{NBSP}{mark}", class_="pass" if right else "fail")
             title = f"margin {margin:.2f}"
             lines.append(tag("li", tag("span", named(p)), answer, title=title))
-        cards.append(card(d, labels[d["target"]], thumb, tag("ul", *lines)))
+        cards.append(card(d, f"Truth: {labels[d['target']]}", thumb, tag("ul", *lines)))
     count = f"{len(found):,} of {total:,} images ({100 * len(found) / total:.1f} %)"
     shown = "" if len(listed) == len(found) else f" The {len(listed)} shown are"
     order = f"{shown or ' Listed'} those torch float was surest of first."
-    text = f"An int8 file differs from torch float or from another on {count}.{order}"
+    text = (
+        f"An int8 file differs from torch float or from another on {count}.{order} "
+        "Percent: how sure a model is of its answer."
+    )
     return section(DIFFERING, None, tag("p", text), tag("div", *cards, class_="cards"))
 
 

@@ -58,7 +58,7 @@ def _images(d: dict, models: list, labels: list, thumb: Thumb, key: str) -> Html
         if difference is not None:
             said = f"{model['name']}: {alike:.1f} % alike"
             shown.append(_figure(said, photograph, difference))
-    head = tag("h3", d["image"], " ", tag("small", names, class_="soft"))
+    head = tag("h4", d["image"], " ", tag("small", names, class_="soft"))
     row = tag("div", *shown, style="display: flex; gap: .6rem; flex-wrap: wrap")
     return tag("div", head, row)
 

@@ -1,18 +1,16 @@
-"""The report's parts, each from a validation record to markup."""
+"""A validation's figures, each from its record to markup."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from mobilemod.evaluation.statistics import images_needed
-from mobilemod.results.axes import linear, nice_ticks, upright
+from mobilemod.results.forest import Interval, drop_limits, gate_note, intervals
 from mobilemod.results.gpu import ROWS_HEAD, gpu_rows
-from mobilemod.results.markup import Html, join, named, table, tag
-from mobilemod.results.parts import section
+from mobilemod.results.markup import Html, join, named, shaded, table, tag
+from mobilemod.results.parts import capital, section
 from mobilemod.results.schema import own_ranges_text
 from mobilemod.results.table import drop_text, size_text, sqnr_text
-from mobilemod.results.verdict import Verdict
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Task
 
@@ -48,60 +46,28 @@ def accuracy(record: dict) -> Html | None:
         f"below it its 95 % interval. Lost and won: images {sides}. p: exact {test} test of "
         "lost against won."
     )
-    return section("Accuracy", note, table(head, rows, "wide"))
+    return section("Every model", note, table(head, rows, "wide", "accuracy"))
 
 
-def forest(record: dict, verdicts: Sequence[Verdict]) -> Html | None:
+def forest(record: dict) -> Html | None:
     """Every drop with its interval on one axis, and the gate."""
     shown = [p for p in record["predictions"] if p["drop"]]
     if not shown:
         return None
     metric = task_of(record).metric
-    limits = {v.limit for v in verdicts if v.kind == "drop" and v.limit is not None}
-    marks = [0.0, *limits]
-    for p in shown:
-        marks += [p["drop"]["points"], p["drop"]["low"], p["drop"]["high"]]
-    ticks = nice_ticks(min(marks), max(marks))
-    x_of = linear(ticks[0], ticks[-1], 2, 98)
-    drawn = [(t, "grid") for t in ticks] + [(0.0, "zero"), *((v, "gate") for v in sorted(limits))]
-    frame = [upright(x_of(v), "0", "100%", class_) for v, class_ in drawn]
-    rows = []
-    for p in shown:
-        d = p["drop"]
-        points, interval = drop_text(d)
-        low, at, high = (f"{x_of(d[k]):.2f}%" for k in ("low", "points", "high"))
-        bar = tag("line", x1=low, x2=high, y1="50%", y2="50%", class_="bar")
-        dot = tag("circle", cx=at, cy="50%", r="6")
-        words = f"{p['name']}: drop {points} {metric.points}, 95 % interval {interval}"
-        plot = tag("svg", *frame, bar, dot, role="img", aria_label=words)
-        rows.append(
-            tag(
-                "div",
-                tag("div", named(p)),
-                tag("div", plot, class_=f"plot {p['role']}"),
-                tag("div", tag("b", points), f" {interval}", class_="value"),
-                class_="row",
-            )
-        )
-    texts = [tag("text", f"{t:g}", x=f"{x_of(t):.2f}%", y="15") for t in ticks]
-    axis = tag("svg", *texts, class_="axis", aria_hidden="true")
-    rows.append(
-        tag(
-            "div",
-            tag("div"),
-            tag("div", axis, class_="plot"),
-            tag("div", f"{metric.points} of {metric.name}", class_="value soft"),
-            class_="row axis-row",
-        )
-    )
-    gate = ", ".join(f"{x:g}" for x in sorted(limits))
+    limits = drop_limits(record["verdicts"] or (), "drop")
+    entries = [
+        Interval.of_drop(named(p), p["role"], p["drop"], f"{p['name']}: drop", metric.points)
+        for p in shown
+    ]
     note = (
         f"{capital(metric.name)} {metric.points} lost against torch float, with the paired "
         "95 % interval; right of the solid line is worse."
-        + (f" The dashed line is the gate, {gate}." if gate else "")
+        + gate_note(limits)
         + resolution(record, max(limits) if limits else None)
     )
-    return section("What int8 costs", note, tag("div", *rows, class_="forest"))
+    axis = f"{metric.points} of {metric.name} lost"
+    return section("What int8 costs", note, intervals(entries, axis, limits))
 
 
 def resolution(record: dict, limit: float | None) -> str:
@@ -119,11 +85,6 @@ def resolution(record: dict, limit: float | None) -> str:
         f" With up to {100 * rate:.1f} % of images changing sides, seeing a drop of {limit:g} "
         f"with 80 % power takes {needed:,} images; these {images:,} {verb}."
     )
-
-
-def capital(text: str) -> str:
-    """`text` as a sentence begins."""
-    return text[:1].upper() + text[1:]
 
 
 def agreement(record: dict) -> Html | None:
@@ -147,6 +108,9 @@ def agreement(record: dict) -> Html | None:
             if i == j or pair is None:
                 cells.append(tag("td", "·", class_="self"))
                 continue
+            if j < i and not (task.numeric or pair["identical"]):
+                cells.append(tag("td", "·", class_="self"))
+                continue
             value = pair["sqnr_db"]
             if j > i:
                 strength = (pair[key] - floor) / (100.0 - floor)
@@ -156,20 +120,20 @@ def agreement(record: dict) -> Html | None:
                     1.0 if value is None and pair["identical"] else ((value or 0.0) - 15) / 45
                 )
                 text = sqnr_text(pair)
-            shade = 0.05 + 0.4 * min(1.0, max(0.0, strength))
             title = (
                 f"{pair['reference']} / {pair['other']}: {what} {pair[key]:.2f} %, "
                 f"SQNR {sqnr_text(pair)} dB"
             )
-            style = f"background: rgba(var(--heat), {shade:.2f})"
-            cells.append(tag("td", text, style=style, title=title))
+            cells.append(shaded(text, "", strength, title=title))
         rows.append(cells)
     note = (
         f"Above the diagonal: share of {task.agreement.of} with {task.agreement.same}, in percent. "
         f"Below: {_below(task)}. Columns are numbered as the rows."
     )
     note = ". ".join(filter(None, (note.removesuffix("."), capital(own_ranges_text(record))))) + "."
-    return section("Agreement", note, table(["model", *range(1, len(names) + 1)], rows, "matrix"))
+    return section(
+        "Agreement", note, table(["model", *range(1, len(names) + 1)], rows, "matrix", "agreement")
+    )
 
 
 def _below(task: Task) -> str:
@@ -196,8 +160,10 @@ def audits(record: dict) -> Html | None:
         rest = {k: v for k, v in audit.items() if k not in plain}
         if rest:
             text = json.dumps(rest, indent=1, ensure_ascii=False)
-            details.append(tag("details", tag("summary", f"{file}: details"), tag("pre", text)))
-    shown = table(["", *found], rows) if rows else None
+            details.append(
+                tag("details", tag("summary", f"{file}: details"), tag("pre", text, tabindex="0"))
+            )
+    shown = table(["", *found], rows, "", "audits") if rows else None
     return section("What became int8", "Read out of the files themselves.", shown, *details)
 
 
@@ -242,4 +208,4 @@ def gpu(record: dict) -> Html | None:
         f"Each file as an app opens it for the GPU, on {checked['images']} images, "
         "against the same file on the processor."
     )
-    return section("On a GPU", note, table(list(ROWS_HEAD), cells, "wide"))
+    return section("On a GPU", note, table(list(ROWS_HEAD), cells, "wide", "files on a GPU"))
