@@ -4,7 +4,7 @@
  * is as fast on the first photograph as later. Method: Pillow's Resample.c.
  */
 import { axisOf, rangeOf, type Axis } from "./axis";
-import { toRgb, type Pixels } from "./image";
+import { toRgb, type Picture, type Pixels, type Rectangle } from "./image";
 import type { Interpolation } from "./manifest";
 import { PASSES } from "./simd/passes";
 
@@ -52,31 +52,24 @@ class Space {
   }
 }
 
-/** A rectangle of the resized image, in pixels. */
-export interface Rectangle {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-}
-
 /**
  * `rectangle` of `image` resized to `width` x `height`, as three channels: grey is repeated, alpha is
  * dropped. The result equals resizing the whole and cropping then.
  */
 export function resizeAndCrop(
-  image: Pixels,
+  image: Picture,
   width: number,
   height: number,
   rectangle: Rectangle,
   interpolation: Interpolation,
 ): Pixels {
-  if (image.channels <= 2) image = toRgb(image);
-  const { channels } = image;
   const rows = axisOf(image.height, height, rectangle.top, rectangle.height, interpolation);
   const columns = axisOf(image.width, width, rectangle.left, rectangle.width, interpolation);
   const [top, bottom] = rangeOf(rows);
   const [left, right] = rangeOf(columns);
+  const part = image.read({ left, top, width: right - left, height: bottom - top });
+  const own = part.pixels.channels <= 2 ? toRgb(part.pixels) : part.pixels;
+  const { channels } = own;
   // Pillow's order, which shows in the last bit.
   const downFirst = image.height - height > Math.max(0, 2 * (image.width - width));
   const space = new Space();
@@ -93,8 +86,8 @@ export function resizeAndCrop(
   down.write(memory);
   across.write(memory);
   const read = (y: number, to: number): void => {
-    const begin = (y * image.width + left) * channels;
-    memory.set(image.data.subarray(begin, begin + pixels * channels), to);
+    const begin = ((y - part.top) * own.width + left - part.left) * channels;
+    memory.set(own.data.subarray(begin, begin + pixels * channels), to);
   };
   if (downFirst) {
     across.run(rectangle.height, out, outStride, (y, to) => {

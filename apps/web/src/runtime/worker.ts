@@ -7,14 +7,14 @@ import {
   type CompiledModel,
 } from "@litertjs/core";
 import { InputError, messageOf } from "../core/errors";
-import { toRgb, type Pixels } from "../core/image";
+import { toRgb, type Picture, type Pixels } from "../core/image";
 import type { Preprocess } from "../core/manifest";
 import type { Size } from "../core/maps/map";
 import { classMap, orderOf, scoresOf, smoothMap } from "../core/maps/scores";
 import { windowOf, withoutBars } from "../core/maps/window";
-import { normalize, preprocessPixels, type Layout } from "../core/preprocess";
+import { normalize, preprocessPicture, type Layout } from "../core/preprocess";
 import { UnreadableImage, type Answer, type ImageAnswer, type Times } from "../core/runner";
-import { decodeByBrowser, decodeImage, readBitmap } from "./decode";
+import { bitmapPicture, decodeByBrowser, decodeImage, openImage } from "./decode";
 import type { Decodings, Loaded, LoadRequest, MapAnswer, MapRequest, Methods, Request } from "./messages";
 
 const THREADED_SCRIPT = "litert_wasm_threaded_internal.js";
@@ -142,28 +142,31 @@ async function inferPixels(pixels: Pixels): Promise<Answer> {
   return infer(lastInput);
 }
 
-async function preprocessed(decode: () => Promise<Pixels> | Pixels): Promise<ImageAnswer> {
+async function preprocessed(open: () => Promise<Picture> | Picture): Promise<ImageAnswer> {
   const start = performance.now();
-  let decoded: Pixels;
+  let picture: Picture;
   try {
-    decoded = await decode();
+    picture = await open();
   } catch (error) {
     throw new UnreadableImage(`the image can't be decoded: ${messageOf(error)}`);
   }
-  lastInput = inputFrom(preprocessPixels(decoded, current().preprocess));
+  lastInput = inputFrom(preprocessPicture(picture, current().preprocess));
   const preprocessMs = performance.now() - start;
   return { ...(await infer(lastInput)), preprocessMs };
+}
+
+function openedFrom(source: Uint8Array | ImageBitmap): Promise<Picture> | Picture {
+  return source instanceof ImageBitmap ? bitmapPicture(source) : openImage(source);
 }
 
 async function map({ source, map, classes, smooth }: MapRequest): Promise<MapAnswer> {
   const { preprocess } = current();
   let image: Size = preprocess;
-  const decode = async (): Promise<Pixels> => {
-    const pixels = source instanceof ImageBitmap ? readBitmap(source) : await decodeImage(source);
-    image = pixels;
-    return pixels;
-  };
-  const { logits, ...times } = await preprocessed(decode);
+  const { logits, ...times } = await preprocessed(async () => {
+    const picture = await openedFrom(source);
+    image = picture;
+    return picture;
+  });
   const scores = scoresOf(logits, map, classes, orderOf("tflite"));
   const found = smooth ? smoothMap(scores, preprocess) : classMap(scores);
   return { ...times, map: withoutBars(found, windowOf(preprocess, image)) };
@@ -210,8 +213,8 @@ async function decodings(png: Uint8Array): Promise<Decodings> {
 
 const methods: Methods = {
   load,
-  image: (encoded) => preprocessed(() => decodeImage(encoded)),
-  frame: (frame) => preprocessed(() => readBitmap(frame)),
+  image: (encoded) => preprocessed(() => openedFrom(encoded)),
+  frame: (frame) => preprocessed(() => openedFrom(frame)),
   map,
   pixels: (rgb) => inferPixels(toPixels(rgb)),
   exactPixels: async (png) => inferPixels(await valuesOf(png)),
