@@ -67,6 +67,18 @@ function offlineShell(): Plugin {
   };
 }
 
+/** Allows the page's one script of its own by its hash. */
+function inlineScript(): Plugin {
+  return {
+    name: "inline-script",
+    apply: "build",
+    transformIndexHtml(html) {
+      const script = /<script>([\s\S]*?)<\/script>/.exec(html)![1]!;
+      return html.replace(" INLINE;", ` 'sha256-${createHash("sha256").update(script).digest("base64")}';`);
+    },
+  };
+}
+
 /** The development server injects styles and code, which the page's policy forbids. */
 function openInDevelopment(): Plugin {
   const policy = /<meta\s+http-equiv="Content-Security-Policy"[^>]*>/;
@@ -93,7 +105,7 @@ export const define = {
 export default defineConfig({
   base: "./",
   define,
-  plugins: [runtimeFiles(), offlineShell(), openInDevelopment()],
+  plugins: [runtimeFiles(), inlineScript(), offlineShell(), openInDevelopment()],
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },

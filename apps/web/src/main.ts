@@ -8,6 +8,8 @@ const header = document.querySelector<HTMLElement>("header")!;
 const main = document.querySelector<HTMLElement>("main")!;
 
 async function start(): Promise<void> {
+  // index.html tells of a script that doesn't get here.
+  main.dataset.state = "starting";
   const job = jobAddress();
   if (job === null) return startApp(header, main);
   const page = new HarnessPage();

@@ -158,7 +158,7 @@ describe("on a phone's screen", () => {
   });
 
   test("without isolation there is one thread, and the page says why", async () => {
-    const plain = await serve(BUNDLE, false);
+    const plain = await serve(BUNDLE, { isolated: false });
     const page = await openApp(plain.url);
     expect(await page.$eval("#threads", (e) => (e as HTMLSelectElement).disabled)).toBe(true);
     expect(await page.textContent(".settings")).toContain("cross-origin isolation");
@@ -228,9 +228,12 @@ describe("another bundle", () => {
 });
 
 describe("without a network", () => {
-  test("the page works after its first load, asks no other host, and starts fast from disk", async () => {
+  test.each([
+    ["as most do", {}],
+    ["with Vary: Origin, as Vite's preview does", { vary: "Origin" }],
+  ])("the page works after its first load, asks no other host, and starts fast from disk, on a host that answers %s", async (_, host) => {
     const profile = await mkdtemp(join(tmpdir(), "profile-"));
-    site = await serve(BUNDLE);
+    site = await serve(BUNDLE, host);
     const { port } = new URL(site.url);
     context = await open(profile);
     const hosts = watchHosts(context);
@@ -258,6 +261,17 @@ describe("without a network", () => {
     await context.close();
     expect([...hosts]).toEqual([`127.0.0.1:${port}`]);
     await rm(profile, { recursive: true, force: true });
+  });
+
+  test("a page whose script doesn't come says so, and what can be done", async () => {
+    site = await serve(BUNDLE, { lacks: /assets\/main-.*\.js/ });
+    context = await open("");
+    const page = await context.newPage();
+    await page.goto(site.url);
+    await page.waitForSelector('main [role="alert"]:has-text("can’t be loaded")');
+    expect(await page.textContent("main")).toContain("Try again");
+    await context.close();
+    await site.close();
   });
 
   test("the page can be installed", async () => {
