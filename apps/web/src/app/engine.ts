@@ -58,9 +58,9 @@ export class Engine {
     return this.load();
   }
 
-  /** A model of the current choice that nobody else uses; the caller closes it. */
-  async fresh(): Promise<Model> {
-    return this.start(await fetchModel(this.file, () => undefined), this.choice.threads);
+  /** A model of a file, as chosen else, that nobody else uses; the caller closes it. */
+  async fresh(file: ModelFile = this.file): Promise<Model> {
+    return this.start(await fetchModel(file, () => undefined), this.choice.threads);
   }
 
   async load(): Promise<void> {

@@ -25,7 +25,7 @@ function watchHosts(of: BrowserContext): Set<string> {
 const openApp = (url = site.url): Promise<Page> => openPage(context, url);
 
 const shownClasses = (page: Page): Promise<number[]> =>
-  page.$$eval(".results li", (rows) => rows.map((row) => Number((row as HTMLElement).dataset.class)));
+  page.$$eval(".results li[data-class]", (rows) => rows.map((row) => Number((row as HTMLElement).dataset.class)));
 
 async function openPhoto(page: Page, path: string): Promise<number[]> {
   await page.$eval(".results", (list) => list.querySelectorAll("li").forEach((row) => row.removeAttribute("data-class")));
@@ -78,6 +78,57 @@ describe("on a phone's screen", () => {
     expect((await shownClasses(page))[0]).toBe(best);
     await drop(Buffer.from("no image").toString("base64"), "image/jpeg");
     await page.waitForSelector('[role="alert"]:has-text("can\'t be decoded")');
+  });
+
+  test("a file that is no picture takes the answer before away, and what can be done is told", async () => {
+    const page = await openApp();
+    await openPhoto(page, imagePath(57));
+    await page.setInputFiles("#photo", { name: "IMG_1.HEIC", mimeType: "image/heic", buffer: Buffer.from("no image") });
+    await page.waitForSelector('[role="alert"]:has-text("save or share it as JPEG")');
+    expect(await shownClasses(page)).toEqual([]);
+    expect(await page.isVisible(".stage img")).toBe(false);
+    expect(await page.textContent(".look .right")).toContain("No answer");
+  });
+
+  test("while another file loads, and before the first has, no answer stands beside the picture", async () => {
+    // Nothing is kept: every file comes through this test's hands.
+    const fresh = await open("", { serviceWorkers: "block" });
+    const page = await fresh.newPage();
+    const hold: (() => void)[] = [];
+    await page.route("**/*.tflite*", (route) => void hold.push(() => void route.continue()));
+    await page.goto(site.url);
+    await page.setInputFiles("#photo", imagePath(57));
+    await page.waitForSelector('.look .right:has-text("still loading")');
+    await expect.poll(() => hold.length).toBe(1);
+    hold.shift()!();
+    await page.waitForSelector(".results li[data-class]");
+    await page.click(".settings summary");
+    await page.selectOption("#model-file", fileOf(BUNDLE, "float32"));
+    await page.waitForSelector('.look .right:has-text("still loading")');
+    expect(await shownClasses(page)).toEqual([]);
+    await expect.poll(() => hold.length).toBe(1);
+    hold.shift()!();
+    await page.waitForSelector(".results li[data-class]");
+    await fresh.close();
+  });
+
+  test("int8 and float answer the same picture beside each other, a photo and live", async () => {
+    const page = await openApp();
+    await openPhoto(page, imagePath(57));
+    await page.click('button:has-text("Beside float32")');
+    await page.waitForSelector('.agreed:has-text("1 of 1 picture")');
+    const firsts = await page.$$eval(".pair .results li:first-child .name", (all) => all.map((e) => e.textContent));
+    expect(firsts).toHaveLength(2);
+    const best = (precision: string): number => topK(expected.logits[fileOf(BUNDLE, precision)]![57]!, 1)[0]![0];
+    const { labels } = manifestOf(BUNDLE);
+    expect(firsts).toEqual([labels[best("int8")]!.label, labels[best("float32")]!.label]);
+    const heads = await page.$$eval(".pair h2", (all) => all.map((e) => e.textContent!));
+    expect(heads[0]).toMatch(/^int8.* MB, [\d.]+ ms$/);
+    expect(heads[1]).toMatch(/^float32.* MB, [\d.]+ ms$/);
+    await page.click("text=Start camera");
+    await page.waitForFunction(() => Number(/of (\d+)/.exec(document.querySelector(".agreed")!.textContent!)?.[1]) > 3);
+    await page.click('button:has-text("Beside float32")');
+    expect(await page.$(".pair")).toBeNull();
   });
 
   test("the live camera is classified, frame after frame", async () => {
