@@ -4,6 +4,7 @@ import { parseJob, Progress, type Configuration, type Job } from "../core/job";
 import type { Manifest, Preprocess } from "../core/manifest";
 import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
 import { runJob, type Device, type Session, type Status } from "../core/runner";
+import { Whole } from "../core/whole";
 import { Model } from "../runtime/model";
 import { facts, hasWebGpu, keepAwake, mostThreads, state } from "./device";
 import { h } from "./dom";
@@ -25,6 +26,7 @@ export class HarnessPage {
   private readonly detail = h("p", { class: "hint" });
   private readonly trouble = h("p", { class: "problem", role: "alert", hidden: true });
   private readonly bar = h("progress", { max: 1, "aria-label": "Job" });
+  private readonly told = h("ul", { class: "checks" });
   readonly element = h(
     "section",
     { class: "card harness", "data-state": "running" },
@@ -34,7 +36,10 @@ export class HarnessPage {
     this.bar,
     this.detail,
     this.trouble,
+    this.told,
   );
+
+  private whole: Whole | null = null;
 
   async run(address: URL): Promise<void> {
     const link = new Link(address, (text) => this.complain(text));
@@ -51,12 +56,20 @@ export class HarnessPage {
 
   private async work(link: Link): Promise<void> {
     const job = parseJob(new TextDecoder().decode(await link.read("job.json")));
-    const progress = new Progress(job);
     const held = await link.resume();
-    if (held !== null) progress.addResume(held);
+    const resumed = (): Progress => {
+      const found = new Progress(job);
+      if (held !== null) found.addResume(held);
+      return found;
+    };
+    const progress = resumed();
     if (progress.isComplete(job)) return;
     const start = clock();
-    const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => link.write(line));
+    this.whole = new Whole(job, resumed(), start);
+    const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => {
+      this.whole!.add(line);
+      link.write(line);
+    });
     try {
       await runJob(job, new BrowserDevice(link, job), lines, progress, (s) => this.show(s));
     } finally {
@@ -65,10 +78,10 @@ export class HarnessPage {
   }
 
   private show({ text, done, total }: Status): void {
-    this.headline.textContent = "Running";
+    const { share, secondsLeft } = this.whole!.at(clock());
+    this.headline.textContent = secondsLeft === null ? "Running" : `Running, ${minutes(secondsLeft)} left`;
     this.detail.textContent = total > 0 ? `${text}, ${Math.min(done, total)} of ${total}` : text;
-    if (total > 0) this.bar.value = Math.min(1, done / total);
-    else this.bar.removeAttribute("value");
+    this.bar.value = share;
   }
 
   private complain(text: string | null): void {
@@ -82,8 +95,13 @@ export class HarnessPage {
     this.headline.textContent = text;
     this.bar.hidden = true;
     this.detail.textContent = "";
+    this.told.replaceChildren(...(this.whole?.results() ?? []).map((text) => h("li", { class: "result" }, text)));
     this.complain(null);
   }
+}
+
+function minutes(seconds: number): string {
+  return seconds < 60 ? "less than a minute" : `about ${Math.round(seconds / 60)} min`;
 }
 
 /** This browser as the harness sees it. */

@@ -53,8 +53,9 @@ function tabs(views: readonly View[]): HTMLElement {
     view.element.id = id;
     view.element.setAttribute("role", "tabpanel");
     view.element.setAttribute("aria-labelledby", `tab-${i}`);
-    return h("button", { role: "tab", id: `tab-${i}`, "aria-controls": id, click: () => show(i) }, view.name);
+    return h("button", { role: "tab", id: `tab-${i}`, "aria-controls": id, click: () => go(i) }, view.name);
   });
+  const slugs = views.map(({ name }) => `#${name.toLowerCase()}`);
   const show = (index: number): void => {
     if (index !== shown) views[shown]!.hide();
     shown = index;
@@ -69,9 +70,16 @@ function tabs(views: readonly View[]): HTMLElement {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
     const next = (shown + step + views.length) % views.length;
-    show(next);
+    go(next);
     buttons[next]!.focus();
   });
-  show(0);
+  // A screen has an address, so that the way back leads to the one before.
+  const go = (index: number): void => {
+    if (index !== shown) history.pushState(null, "", slugs[index]);
+    show(index);
+  };
+  const follow = (): void => show(Math.max(0, slugs.indexOf(location.hash)));
+  addEventListener("popstate", follow);
+  follow();
   return list;
 }

@@ -76,6 +76,10 @@ describe("on a phone's screen", () => {
     await page.waitForSelector(".results li[data-class]");
     const best = topK(expected.logits[fileOf(BUNDLE, "int8")]![119]!, 1)[0]![0];
     expect((await shownClasses(page))[0]).toBe(best);
+    await page.click('[role="tab"]:has-text("Benchmark")');
+    expect(await page.isVisible(".stage")).toBe(false);
+    await page.goBack();
+    expect(await page.isVisible(".stage")).toBe(true);
     await drop(Buffer.from("no image").toString("base64"), "image/jpeg");
     await page.waitForSelector('[role="alert"]:has-text("can\'t be decoded")');
   });
@@ -173,6 +177,12 @@ describe("on a phone's screen", () => {
       await page.click("text=Run self-test");
       await page.waitForSelector(".verdict.good, .verdict.bad");
       expect(await page.textContent(".verdict")).toMatch(/^Passed/);
+      const [download] = await Promise.all([page.waitForEvent("download"), page.click("text=Share result")]);
+      const record = JSON.parse(await readFile(await download.path(), "utf8"));
+      expect(record).toMatchObject({ schema: "mobilemod/app-self-test/1", passed: true, file: { precision } });
+      const thumbnails = await page.$$(".checks .thumbnail");
+      expect(thumbnails).toHaveLength(2 * manifestOf(BUNDLE).golden.length);
+      expect(record.checks).toHaveLength(thumbnails.length + 2);
       await page.click(".settings summary");
     }
     await page.evaluate(() => localStorage.clear());
@@ -321,6 +331,36 @@ describe("without a network", () => {
     await page.goto(site.url);
     await page.waitForSelector('main [role="alert"]:has-text("can’t be loaded")');
     expect(await page.textContent("main")).toContain("Try again");
+    await context.close();
+    await site.close();
+  });
+
+  test("a harness' own address asks for the code, and nobody there is told to put in a model", async () => {
+    site = await serve(BUNDLE, { lacks: /^\/model\//, more: { "/harness.json": "{}" } });
+    context = await open("", { viewport: PHONE });
+    const page = await context.newPage();
+    await page.goto(`${site.url}?code=wrong`);
+    await page.waitForSelector('[role="alert"]:has-text("isn’t the code")');
+    expect(await page.textContent("main")).not.toContain("make apps");
+    expect(await seriousFaults(page)).toEqual([]);
+    await page.fill("#code", "01234567");
+    await page.click("text=Start");
+    await page.waitForURL("**/01234567");
+    expect(site.asked).toContain("/01234567");
+    await context.close();
+    await site.close();
+  });
+
+  test("while runtime and model come, the page says how many bytes of which", async () => {
+    site = await serve(BUNDLE);
+    context = await open("");
+    const page = await context.newPage();
+    const network = await context.newCDPSession(page);
+    await network.send("Network.emulateNetworkConditions", { offline: false, latency: 20, downloadThroughput: 2e6, uploadThroughput: 2e6 });
+    await page.goto(site.url);
+    const size = (manifestOf(BUNDLE).files.find((f) => f.precision === "int8")!.bytes / 1e6).toFixed(1);
+    await page.waitForFunction((mb) => new RegExp(`Fetching the model, [0-9.]+ of ${mb} MB`).test(document.querySelector(".engine")!.textContent!), size);
+    await page.waitForSelector(READY);
     await context.close();
     await site.close();
   });

@@ -35,10 +35,12 @@ export interface Host {
   readonly port?: number;
   /** Paths that it doesn't have, though the app does. */
   readonly lacks?: RegExp;
+  /** Answers beside the files, JSON. */
+  readonly more?: Readonly<Record<string, string>>;
 }
 
 export async function serve(bundle: string, host: Host = {}): Promise<Site> {
-  const { isolated = true, vary, port = 0, lacks } = host;
+  const { isolated = true, vary, port = 0, lacks, more = {} } = host;
   const asked: string[] = [];
   const server: Server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://x").pathname));
@@ -59,7 +61,7 @@ export async function serve(bundle: string, host: Host = {}): Promise<Site> {
     }
     try {
       if (lacks?.test(path)) throw new Error("not here");
-      const body = await readFile(file);
+      const body = more[path] ?? (await readFile(file));
       response.writeHead(200, headers).end(body);
     } catch {
       response.writeHead(404, headers).end();
