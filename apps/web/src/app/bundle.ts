@@ -80,8 +80,8 @@ export async function fetchGolden(bundle: Bundle, image: string): Promise<Uint8A
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** By the browser where it may: plain HTTP from another machine has no Web Crypto. */
-async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+/** sha256 in hex; by the browser where it may: plain HTTP from another machine has no Web Crypto. */
+export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   if (!isSecureContext) return sha256(bytes);
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(hash, (b) => b.toString(16).padStart(2, "0")).join("");

@@ -1,14 +1,12 @@
 /** The harness page: runs a job of `mobilemod harness serve` and sends the lines back. */
-import { InputError, messageOf, Unavailable } from "../core/errors";
-import { parseJob, Progress, type Configuration, type Job } from "../core/job";
-import type { Manifest, Preprocess } from "../core/manifest";
-import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
-import { runJob, type Device, type Session, type Status } from "../core/runner";
+import { InputError, messageOf } from "../core/errors";
+import { parseJob, Progress } from "../core/job";
+import { LineWriter, newRun } from "../core/protocol";
+import { runJob, type Status } from "../core/runner";
 import { Whole } from "../core/whole";
-import { Model } from "../runtime/model";
-import { facts, hasWebGpu, keepAwake, mostThreads, state } from "./device";
+import { BrowserDevice } from "./browser_device";
+import { keepAwake } from "./device";
 import { h } from "./dom";
-import { runtimeFolder } from "./engine";
 import { Link } from "./link";
 
 const clock = (): number => (performance.timeOrigin + performance.now()) / 1000;
@@ -102,67 +100,4 @@ export class HarnessPage {
 
 function minutes(seconds: number): string {
   return seconds < 60 ? "less than a minute" : `about ${Math.round(seconds / 60)} min`;
-}
-
-/** This browser as the harness sees it. */
-class BrowserDevice implements Device {
-  private readonly open = new Set<Model>();
-  private preprocess: Preprocess | null = null;
-
-  constructor(
-    private readonly link: Link,
-    private readonly job: Job,
-  ) {}
-
-  begin({ preprocess }: Manifest): void {
-    this.preprocess = preprocess;
-  }
-
-  async facts() {
-    return { protocol: PROTOCOL, ...(await facts()) };
-  }
-
-  read(path: string): Promise<Uint8Array> {
-    return this.link.read(path);
-  }
-
-  async load(
-    file: Uint8Array,
-    { file: name, threads, delegate }: Configuration,
-    first: Uint8Array | null,
-  ): Promise<Session> {
-    if (this.job.files.find((f) => f.name === name)?.target !== "tflite") {
-      throw new Unavailable(`${name} is no .tflite file, and a browser runs no other`);
-    }
-    if (delegate !== "wasm" && delegate !== "webgpu") {
-      throw new Unavailable(`a browser has no ${delegate}; it has wasm and webgpu`);
-    }
-    if (delegate === "webgpu" && !hasWebGpu()) throw new Unavailable("this browser has no WebGPU");
-    if (threads > mostThreads()) {
-      const why = crossOriginIsolated ? "as many as cores" : "the page is not cross-origin isolated";
-      throw new InputError(`${threads} threads: this browser gives at most ${mostThreads()} (${why})`);
-    }
-    const preprocess = this.preprocess!;
-    const wasm = runtimeFolder();
-    const model = await Model.load({ wasm, model: file, preprocess, threads, delegate, first });
-    this.open.add(model);
-    return model;
-  }
-
-  async state() {
-    const heaps: number[] = [];
-    for (const model of this.open) {
-      if (model.closed) this.open.delete(model);
-      else heaps.push(await model.heapBytes());
-    }
-    return state(heaps.reduce((a, b) => a + b, 0));
-  }
-
-  now(): number {
-    return clock();
-  }
-
-  flush(): Promise<void> {
-    return this.link.flush();
-  }
 }

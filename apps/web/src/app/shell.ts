@@ -1,4 +1,5 @@
 /** The page around the screens: header, tabs, settings. */
+import { AccuracyView } from "./accuracy";
 import { BenchmarkView } from "./benchmark";
 import { fetchBundle, goldenAddress, addressOf, MANIFEST_ADDRESS, type Bundle } from "./bundle";
 import { h } from "./dom";
@@ -14,7 +15,7 @@ export async function startApp(header: HTMLElement, main: HTMLElement): Promise<
   const { manifest } = bundle;
   const engine = new Engine(bundle);
   header.append(h("span", { class: "chip" }, manifest.model));
-  const views: View[] = [new LookView(engine), new SelfTestView(engine), new BenchmarkView(engine)];
+  const views: View[] = [new LookView(engine), new SelfTestView(engine), new BenchmarkView(engine), new AccuracyView(engine)];
   const settings = new Settings(engine);
   const footer = h("p", { class: "hint footer" });
   main.replaceChildren(tabs(views), settings.element, settings.bar, ...views.map((v) => v.element), footer);

@@ -1,9 +1,11 @@
 /** The app in a real Chromium: camera, photos, self-test, benchmark, offline, accessibility. */
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Download, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { parseJob, Progress } from "../../src/core/job";
+import { decodeLine } from "../../src/core/protocol";
 import { topK } from "../../src/core/topk";
 import { CAMERA, open, openApp as openPage, PHONE, READY, seriousFaults } from "./browser";
 import { serve, type Site } from "./server";
@@ -208,11 +210,48 @@ describe("on a phone's screen", () => {
     expect(record.states[0].runtime_heap_bytes).toBeGreaterThan(0);
   });
 
+  test("accuracy on a folder of labelled images: both files, the drop, what changed, and the harness' lines", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "labelled-"));
+    const { labels } = manifestOf(BUNDLE);
+    const chosen = [0, 19, 57, 119, 180, 199];
+    for (const index of chosen) {
+      const name = labels[expected.targets[index]!]!.id;
+      await cp(imagePath(index), join(folder, "val", name, `${index}.jpg`));
+      await cp(imagePath(index), join(folder, "train", labels[0]!.id, `${index}.jpg`));
+    }
+    await mkdir(join(folder, "val", "nothing of it"));
+    await cp(imagePath(1), join(folder, "val", "nothing of it", "1.jpg"));
+    const page = await openApp();
+    await page.click('[role="tab"]:has-text("Accuracy")');
+    await page.setInputFiles("#folder", folder);
+    await page.waitForSelector('#panel-3 [role="status"]:has-text("answered otherwise")');
+    const figures = await page.$$eval("#panel-3 .figure dd", (all) => all.map((e) => Number(e.textContent)));
+    const right = (precision: string): number => {
+      const logits = expected.logits[fileOf(BUNDLE, precision)]!;
+      return (100 * chosen.filter((i) => topK(logits[i]!, 1)[0]![0] === expected.targets[i]).length) / chosen.length;
+    };
+    const [int8, float] = [right("int8"), right("float32")];
+    expect(figures).toEqual([int8, float, float - int8].map((v) => Number(v.toFixed(2))));
+    expect(await seriousFaults(page)).toEqual([]);
+    const downloads: Download[] = [];
+    page.on("download", (download) => downloads.push(download));
+    await page.click("text=Save record");
+    await expect.poll(() => downloads.length).toBe(2);
+    const texts = await Promise.all(downloads.map(async (d) => readFile(await d.path(), "utf8")));
+    const job = parseJob(texts[0]!);
+    const lines = texts[1]!.trimEnd().split("\n").map((line) => decodeLine(line)!);
+    const progress = new Progress(job);
+    texts[1]!.trimEnd().split("\n").forEach((line) => progress.addLine(line));
+    expect(progress.isComplete(job)).toBe(true);
+    expect(lines.filter(({ type }) => type === "image")).toHaveLength(2 * chosen.length);
+    await rm(folder, { recursive: true });
+  });
+
   test.each(["light", "dark"] as const)("axe finds nothing serious, %s", async (colorScheme) => {
     const page = await openApp();
     await page.emulateMedia({ colorScheme });
     await openPhoto(page, imagePath(0));
-    for (const screen of ["Classify", "Self-test", "Benchmark"]) {
+    for (const screen of ["Classify", "Self-test", "Benchmark", "Accuracy"]) {
       await page.click(`[role="tab"]:has-text("${screen}")`);
       expect(await seriousFaults(page)).toEqual([]);
     }
@@ -336,7 +375,7 @@ describe("without a network", () => {
   });
 
   test("a harness' own address asks for the code, and nobody there is told to put in a model", async () => {
-    site = await serve(BUNDLE, { lacks: /^\/model\//, more: { "/harness.json": "{}" } });
+    site = await serve(BUNDLE, { lacks: /^\/model\//, more: { "/harness.json": "{}", "/01234567": "{}" } });
     context = await open("", { viewport: PHONE });
     const page = await context.newPage();
     await page.goto(`${site.url}?code=wrong`);
