@@ -21,9 +21,9 @@ from mobilemod.harness.drivers.browser import BrowserDriver, find_binary, headle
 from mobilemod.harness.run import browsers
 from mobilemod.harness.run.browsers import ServeConfig, serve_browsers
 from mobilemod.harness.run.job_build import Plan, build_job
-from mobilemod.harness.run.serve import default_app
 from mobilemod.harness.run.session import Session, read_lines
 from mobilemod.harness.run.validate import QUICK, DeviceConfig
+from mobilemod.harness.run.web_app import default_app
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import IDS, make_bundle
 

@@ -23,7 +23,8 @@ from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Writer
 from mobilemod.harness.run.http_server import Limits
 from mobilemod.harness.run.job_build import Plan, build_job
-from mobilemod.harness.run.serve import JobServer, built_app, qr_code
+from mobilemod.harness.run.serve import WRONG_CODES, JobServer, qr_code
+from mobilemod.harness.run.web_app import built_app
 from mobilemod.manifest import load_bundle
 from tests.tiny_bundle import make_bundle
 
@@ -131,6 +132,57 @@ def test_files_of_the_app_and_the_job_with_isolation(served: Served, job: JobFol
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         status, headers, body = served.ask("HEAD", path)
         assert (status, headers["Content-Length"], body) == (200, str(len(content)), b"")
+
+
+def test_what_was_compressed_at_the_build_goes_out_so_to_who_takes_it(
+    job: JobFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "wasm").mkdir()
+    for name, text in {
+        "index.html": "page",
+        "wasm/run.wasm": "plain",
+        "wasm/run.wasm.gz": "g",
+        "wasm/run.wasm.br": "b",
+    }.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    seat = Seat(job, Resume(job.job.id))
+    with JobServer(job, seat.welcome, app=tmp_path) as server:
+        served = Served(server, seat, [])
+        for accepted, encoding, content in (
+            ("gzip, deflate, br", "br", b"b"),
+            ("gzip, deflate", "gzip", b"g"),
+            ("br;q=0, gzip;q=0.5", "gzip", b"g"),
+            ("gzip; q=0", None, b"plain"),
+            ("", None, b"plain"),
+        ):
+            headers = {"Accept-Encoding": accepted}
+            status, found, body = served.ask("GET", "/wasm/run.wasm", headers=headers)
+            assert (status, body) == (200, content), accepted
+            assert found.get("Content-Encoding") == encoding
+            assert (found["Content-Type"], found["Vary"]) == ("application/wasm", "Accept-Encoding")
+        # What was not compressed has no variants.
+        assert "Vary" not in served.ask("GET", "/", headers={"Accept-Encoding": "gzip"})[1]
+
+
+def test_a_typed_code_leads_to_the_job_and_cannot_be_guessed(served: Served) -> None:
+    server = served.server
+    assert server.typed_address("1.2.3.4") == f"http://1.2.3.4:{server.port}/{server.code}"
+    status, headers, _ = served.ask("GET", f"/{server.code}")
+    assert (status, headers["Location"]) == (303, f"/?job=/job/{server.token}/")
+    assert json.loads(served.ask("GET", "/harness.json")[2]) == {
+        "schema": "mobilemod/harness-page/1"
+    }
+    wrong = next(c for c in ("11111111", "22222222") if c != server.code)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(WRONG_CODES):
+        connection.request("GET", f"/{wrong}")
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, response.headers["Location"]) == (303, "/?code=wrong")
+    connection.close()
+    # From here on nobody finds out, not even who has it; the long address is as good as before.
+    assert served.ask("GET", f"/{server.code}")[1]["Location"] == "/?code=wrong"
+    assert served.ask("GET", served.job_path("job.json"))[0] == 200
 
 
 def test_only_listed_files_and_only_with_the_token(served: Served, job: JobFolder) -> None:

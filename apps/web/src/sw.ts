@@ -11,7 +11,7 @@ worker.addEventListener("install", (event) => {
   event.waitUntil(
     caches
       .open(SHELL)
-      .then((cache) => cache.addAll(["./", ...FILES]))
+      .then((cache) => cache.addAll(["./", ...FILES].map((url) => new Request(url, { cache: "no-cache" }))))
       .then(() => worker.skipWaiting()),
   );
 });
@@ -46,8 +46,10 @@ async function answer(request: Request, url: URL): Promise<Response> {
   return (await kept(request)) ?? fetch(request);
 }
 
+/** A module is asked for with other headers than it was kept with, and hosts may send `Vary`. */
 async function kept(request: Request): Promise<Response | undefined> {
-  const found = await caches.match(request, { ignoreSearch: request.mode === "navigate" });
-  if (found !== undefined || request.mode !== "navigate") return found;
-  return caches.match("./");
+  const page = request.mode === "navigate";
+  const found = await caches.match(request, { ignoreVary: true, ignoreSearch: page });
+  if (found !== undefined || !page) return found;
+  return caches.match("./", { ignoreVary: true });
 }

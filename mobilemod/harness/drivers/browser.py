@@ -22,11 +22,10 @@ from mobilemod.harness.run.serve import (
     Channel,
     JobServer,
     Unwelcome,
-    built_app,
-    default_app,
     lan_address,
     qr_code,
 )
+from mobilemod.harness.run.web_app import built_app, default_app
 
 BINARIES = (
     "chromium",
@@ -82,7 +81,7 @@ class BrowserDriver(Driver):
         server = JobServer(folder, seat.welcome, "127.0.0.1" if local else "0.0.0.0", app=self.app)
         with server:
             if self.binary is None:
-                announce(server.address(lan_address()))
+                announce(server, lan_address())
                 browser = nullcontext(None)
             else:
                 browser = headless(self.binary, server.address("127.0.0.1"))
@@ -132,9 +131,14 @@ def find_binary() -> str | None:
     return os.environ.get("CHROME") or next(found, None)
 
 
-def announce(address: str) -> None:
-    """Show where to go, as text and as a QR code."""
-    print(f"{qr_code(address)}\nopen on the phone: {address}", file=sys.stderr, flush=True)
+def announce(server: JobServer, host: str) -> None:
+    """Show where to go, as a QR code and to be typed. host: this machine, as the phone knows it."""
+    address = server.address(host)
+    print(
+        f"{qr_code(address)}\nopen on the phone: {address}\n"
+        f"or type: {server.typed_address(host)}",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
 
 
 @contextmanager

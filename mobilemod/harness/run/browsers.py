@@ -200,7 +200,7 @@ def serve_browsers(
         server = JobServer(built.folder, visitors.welcome, config.host, config.port, config.app)
         with server:
             anywhere = config.host in ("0.0.0.0", "::", "")
-            announce(server.address(lan_address() if anywhere else config.host))
+            announce(server, lan_address() if anywhere else config.host)
             try:
                 (until or threading.Event()).wait()
             except BaseException:

@@ -65,21 +65,24 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """A request's head. path: up to the "?", as it came; query: what follows."""
+    """A request's head. path: up to the "?", as it came; query: what follows. encodings: those that
+    the client takes."""
 
     method: str
     path: str
     query: str
+    encodings: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """content: bytes, or a file to be sent."""
+    """content: bytes, or a file to be sent. headers: beside those that every answer has."""
 
     status: HTTPStatus
     content: bytes | Path
     type: str = TEXT
     cache: str = "no-store"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def say(status: HTTPStatus, text: str) -> Answer:
@@ -269,7 +272,7 @@ class HttpServer:
         if len(event.headers) > self._limits.headers:
             raise _Refused(431, f"at most {self._limits.headers} headers")
         path, _, query = event.target.decode("latin-1").partition("?")
-        request = Request(event.method.decode("ascii"), path, query)
+        request = Request(event.method.decode("ascii"), path, query, _encodings(event))
         body = b""
         decision = self._route(request)
         if isinstance(decision, Work) and decision.takes_body:
@@ -328,6 +331,7 @@ class HttpServer:
             ("Content-Type", answer.type),
             ("Content-Length", str(length)),
             ("Cache-Control", answer.cache),
+            *answer.headers,
             *self._headers,
         ]
         if close:
@@ -384,6 +388,14 @@ def _length(event: h11.Request, most: int) -> int:
     if length > most:
         raise _Refused(413, f"at most {most} bytes")
     return length
+
+
+def _encodings(event: h11.Request) -> frozenset[str]:
+    """Of `Accept-Encoding`, those without a weight of 0."""
+    told = (value for name, value in event.headers if name == b"accept-encoding")
+    parts = (part.partition(";") for part in b",".join(told).decode("latin-1").lower().split(","))
+    refused = ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return frozenset(name.strip() for name, _, q in parts if q.replace(" ", "") not in refused)
 
 
 def _may_have_body(event: h11.Request) -> bool:

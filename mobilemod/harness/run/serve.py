@@ -22,12 +22,19 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from mobilemod.errors import UserError
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import JOB_FILE, RESUME_FILE
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import Reader
 from mobilemod.harness.run.http_server import JSON, Answer, HttpServer, Request, Work, say
+from mobilemod.harness.run.web_app import (
+    NOT_ALLOWED,
+    READING,
+    built_app,
+    default_app,
+    file_answer,
+    variants_of,
+)
 
 MAX_CLIENTS = 64
 # No line of the protocol is shorter; millions of empty ones would take seconds to read.
@@ -36,16 +43,6 @@ LEAST_LINE = 32
 WRITE_SECONDS = 120.0
 SLICE = 1 << 16
 NO_CLIENT = "0" * 16
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".json": "application/json",
-    ".webmanifest": "application/manifest+json",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".wasm": "application/wasm",
-}
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -53,10 +50,13 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-READING = ("GET", "HEAD")
+# Digits that a phone's user types. After so many wrong codes none is taken any more.
+CODE_DIGITS, WRONG_CODES = 8, 1000
+# By this file the page knows that its host has jobs, and no model of its own.
+HARNESS_PAGE = "harness.json"
 NOT_HERE = say(HTTPStatus.NOT_FOUND, "not here")
-NOT_ALLOWED = say(HTTPStatus.METHOD_NOT_ALLOWED, "not in this way")
 _CLIENT = re.compile(r"[0-9a-f]{16}\Z")
+_CODE = re.compile(rf"[0-9]{{{CODE_DIGITS}}}\Z")
 
 # Takes a stream's bytes as they arrive, as drivers' `receive`.
 Receive = Callable[[bytes], None]
@@ -138,29 +138,6 @@ class Channel:
 Welcome = Callable[[str], Channel]
 
 
-def built_app(app: Path) -> dict[str, Path]:
-    """The built web app's files by their path below the page's address.
-
-    Raises `UserError` where it hasn't been built. Its own model isn't handed out: a job has one.
-    """
-    if not (app / "index.html").is_file():
-        raise UserError(f"the web app isn't built ({app} has no index.html); run 'make web'")
-    files = {p.relative_to(app).as_posix(): p for p in app.rglob("*") if p.is_file()}
-    # A link out of the app's folder would hand out a file of this machine.
-    root = app.resolve()
-    kept = {
-        name: p
-        for name, p in files.items()
-        if not name.startswith("model/") and p.resolve().is_relative_to(root)
-    }
-    return {**kept, "": kept["index.html"]}
-
-
-def default_app() -> Path:
-    """Where `make web` builds the app."""
-    return Path(__file__).parents[3] / "apps" / "web" / "dist"
-
-
 class JobServer(HttpServer):
     """Serves one job within its block.
 
@@ -178,6 +155,8 @@ class JobServer(HttpServer):
     ):
         self.welcome = welcome
         self.token = secrets.token_urlsafe(24)
+        self.code = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
+        self._wrong_codes = 0
         self.app = built_app(app or default_app())
         names = [JOB_FILE, *(path for path, _ in folder.contents())]
         self.job = {name: p for name in names if (p := folder.path(name)).is_file()}
@@ -185,8 +164,19 @@ class JobServer(HttpServer):
 
     def address(self, host: str) -> str:
         """The page's address for a browser that reaches this machine as `host`."""
+        return f"{self._root(host)}{self._page}"
+
+    def typed_address(self, host: str) -> str:
+        """A short one that leads there, to be typed."""
+        return f"{self._root(host)}/{self.code}"
+
+    def _root(self, host: str) -> str:
         host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}/?job=/job/{self.token}/"
+        return f"http://{host}:{self.port}"
+
+    @property
+    def _page(self) -> str:
+        return f"/?job=/job/{self.token}/"
 
     # -- what is where; nothing here waits
 
@@ -198,10 +188,25 @@ class JobServer(HttpServer):
             return self._find_of_job(request, parts[3])
         path = request.path.removeprefix("/")
         if path not in self.app:
-            return NOT_HERE
+            return self._find_typed(request, path)
         lasting = path.startswith(("assets/", "wasm/"))
         keep = "public, max-age=31536000, immutable" if lasting else "no-cache"
-        return _file(request, self.app[path], keep)
+        return file_answer(request, self.app[path], keep, variants_of(self.app, path))
+
+    def _find_typed(self, request: Request, path: str) -> Answer:
+        """What no file is: a code, right or wrong, and the mark of a harness."""
+        if request.method not in READING:
+            return NOT_HERE
+        if path == HARNESS_PAGE:
+            content = json.dumps({"schema": "mobilemod/harness-page/1"}).encode()
+            return Answer(HTTPStatus.OK, content, JSON)
+        if not _CODE.match(path):
+            return NOT_HERE
+        right = self._wrong_codes < WRONG_CODES and hmac.compare_digest(path, self.code)
+        if not right:
+            self._wrong_codes += 1
+        page = self._page if right else "/?code=wrong"
+        return Answer(HTTPStatus.SEE_OTHER, b"", headers=(("Location", page),))
 
     def _find_of_job(self, request: Request, name: str) -> Answer | Work:
         if name == "lines" and request.method == "POST":
@@ -211,7 +216,7 @@ class JobServer(HttpServer):
                 request, lambda channel, _: Answer(HTTPStatus.OK, channel.resume(), JSON)
             )
         if name in self.job:
-            return _file(request, self.job[name], "no-store")
+            return file_answer(request, self.job[name], "no-store")
         return NOT_ALLOWED if name in ("lines", RESUME_FILE) else NOT_HERE
 
     def _with_channel(
@@ -242,12 +247,6 @@ def _deliver(channel: Channel, body: bytes) -> Answer:
         return say(HTTPStatus.GONE, "this job has ended; start it again and open the new address")
     received = json.dumps({"received": body.count(b"\n")}).encode()
     return Answer(HTTPStatus.OK, received, JSON)
-
-
-def _file(request: Request, path: Path, keep: str) -> Answer:
-    if request.method not in READING:
-        return NOT_ALLOWED
-    return Answer(HTTPStatus.OK, path, TYPES.get(path.suffix, "application/octet-stream"), keep)
 
 
 def lan_address() -> str:

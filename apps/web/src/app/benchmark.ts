@@ -1,11 +1,12 @@
 /** The benchmark screen: runs without pause, and hands the record on. */
-import { curve, members, sustained, type Series } from "../core/benchmark";
+import { curve, members, sustained, ticks, type Series } from "../core/benchmark";
 import { messageOf } from "../core/errors";
 import { summary } from "../core/statistics";
 import type { Model } from "../runtime/model";
 import { facts, keepAwake, state } from "./device";
 import { Figure, h, milliseconds, svg } from "./dom";
 import type { Engine } from "./engine";
+import { handOn } from "./handing";
 import type { View } from "./view";
 
 const DURATIONS: readonly [seconds: number, text: string][] = [
@@ -45,7 +46,8 @@ export class BenchmarkView implements View {
     role: "img",
     "aria-label": "Median latency over the run",
   });
-  private readonly axis = h("p", { class: "hint axis" });
+  private readonly scale = h("div", { class: "scale", "aria-hidden": "true" });
+  private readonly axis = h("p", { class: "hint axis", "aria-hidden": "true" });
   private stopped = true;
   private record: Record<string, unknown> | null = null;
   readonly element: HTMLElement;
@@ -62,7 +64,7 @@ export class BenchmarkView implements View {
       this.bar,
       this.status,
       figures,
-      h("div", { class: "chart-box" }, this.chart, this.axis),
+      h("div", { class: "chart-box" }, this.scale, this.chart, this.axis),
     );
   }
 
@@ -145,9 +147,21 @@ export class BenchmarkView implements View {
     const point = (v: number, i: number): string =>
       `${((i / (POINTS - 1)) * 300).toFixed(1)},${(90 - (v / top) * 90).toFixed(1)}`;
     const points = medians.map((v, i) => (Number.isFinite(v) ? point(v, i) : "")).filter(Boolean);
-    this.chart.replaceChildren(svg("polyline", { points: points.join(" ") }));
+    const heights = ticks(top);
+    const lines = heights.map((v) => {
+      const y = 90 - (v / top) * 90;
+      return svg("line", { x1: 0, x2: 300, y1: y, y2: y });
+    });
+    this.chart.replaceChildren(...lines, svg("polyline", { points: points.join(" ") }));
+    this.scale.replaceChildren(
+      ...heights.map((v) => {
+        const label = h("span", {}, `${v} ms`);
+        label.style.bottom = `${(100 * v) / top}%`;
+        return label;
+      }),
+    );
     const end = series.at.at(-1) ?? 0;
-    this.axis.textContent = `0 to ${milliseconds(top)} ms over ${end.toFixed(0)} s`;
+    this.axis.replaceChildren(...[0, 0.5, 1].map((part) => h("span", {}, `${(end * part).toFixed(0)} s`)));
   }
 
   private conclusion(series: Series, part: number): string {
@@ -195,17 +209,6 @@ export class BenchmarkView implements View {
 
   private async hand(): Promise<void> {
     const text = `${JSON.stringify(this.record, null, 1)}\n`;
-    const name = `${this.engine.file.file}-browser.json`;
-    const file = new File([text], name, { type: "application/json" });
-    if (navigator.canShare?.({ files: [file] })) {
-      try {
-        return await navigator.share({ files: [file], title: name });
-      } catch (error) {
-        if (error instanceof DOMException && error.name === "AbortError") return;
-      }
-    }
-    const url = URL.createObjectURL(file);
-    h("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    await handOn(`${this.engine.file.file}-browser.json`, text);
   }
 }

@@ -5,6 +5,9 @@ import { sha256 } from "../core/sha256";
 
 const FOLDER = "model/";
 
+/** There is a page, and no bundle beside it. */
+export class NoModel extends InputError {}
+
 /** A manifest, and a name that changes with it. */
 export interface Bundle {
   readonly manifest: Manifest;
@@ -14,11 +17,16 @@ export interface Bundle {
 export const MANIFEST_ADDRESS = `${FOLDER}manifest.json`;
 
 export async function fetchBundle(): Promise<Bundle> {
-  const response = await fetch(MANIFEST_ADDRESS, { cache: "no-cache" });
+  const response = await fetch(MANIFEST_ADDRESS, { cache: "no-cache" }).catch(() => {
+    throw new InputError("This page’s host can’t be reached. Connect to the network, or start it again, and reload.");
+  });
   const type = response.headers.get("Content-Type") ?? "";
   // A host that answers every path with its page has no manifest either.
   if (response.status === 404 || type.startsWith("text/html")) {
-    throw new InputError("This page has no model yet. Put one in with “make apps MODEL=…”.");
+    throw new NoModel(
+      "This page has no model yet. In the checkout: “make export MODEL=efficientmod_xxs”, then “make apps " +
+        "MODEL=efficientmod_xxs APPS=web”, and reload. It need not be built again.",
+    );
   }
   if (!response.ok) throw new InputError(`The manifest can't be had: HTTP ${response.status}.`);
   const text = await response.text();
@@ -37,10 +45,10 @@ export function addressOf(file: ModelFile): string {
   return `${FOLDER}${file.file}?${file.sha256.slice(0, 16)}`;
 }
 
-/** A model file's bytes, checked by hash. progress: called with 0…1. */
+/** A model file's bytes, checked by hash. progress: told how many are there. */
 export async function fetchModel(
   file: ModelFile,
-  progress: (share: number) => void,
+  progress: (bytes: number) => void,
 ): Promise<Uint8Array> {
   const response = await fetch(addressOf(file));
   if (!response.ok || response.body === null) {
@@ -53,7 +61,7 @@ export async function fetchModel(
     if (at + part.value.length > bytes.length) break;
     bytes.set(part.value, at);
     at += part.value.length;
-    progress(at / bytes.length);
+    progress(at);
   }
   if ((await digest(bytes)) !== file.sha256) {
     throw new InputError(`${file.file} is not the file of the manifest (sha256 differs).`);
@@ -72,8 +80,8 @@ export async function fetchGolden(bundle: Bundle, image: string): Promise<Uint8A
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** By the browser where it may: plain HTTP from another machine has no Web Crypto. */
-async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+/** sha256 in hex; by the browser where it may: plain HTTP from another machine has no Web Crypto. */
+export async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   if (!isSecureContext) return sha256(bytes);
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(hash, (b) => b.toString(16).padStart(2, "0")).join("");

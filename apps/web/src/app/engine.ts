@@ -5,6 +5,7 @@ import type { Delegate } from "../runtime/messages";
 import { Model } from "../runtime/model";
 import { fetchModel, runnable, type Bundle } from "./bundle";
 import { mostThreads } from "./device";
+import { megabytes } from "./dom";
 
 const KEY = "mobilemod-choice";
 /** Runs on one input that must agree before more than one thread is trusted. */
@@ -20,6 +21,28 @@ export type Phase =
   | { readonly kind: "loading"; readonly text: string; readonly share: number | null }
   | { readonly kind: "ready"; readonly note: string | null }
   | { readonly kind: "failed"; readonly text: string };
+
+type Told = (fetched: number, of: number) => void;
+
+interface Coming {
+  readonly fetched: number;
+  /** Bytes; 0 where it isn't known yet. */
+  readonly of: number;
+}
+
+/** What is being fetched, and how much of it is there; what comes after, where all is. */
+function comingText(model: Coming, runtime: Coming): { text: string; share: number | null } {
+  const parts = [
+    ["the model", model],
+    ["the runtime", runtime],
+  ] as const;
+  const missing = parts.filter(([, { fetched, of }]) => fetched < of);
+  if (missing.length === 0) return { text: "Starting the model", share: null };
+  const texts = missing.map(([name, { fetched, of }]) => `${name}, ${(fetched / 1e6).toFixed(1)} of ${megabytes(of)}`);
+  const all = parts.map(([, { of }]) => of).reduce((a, b) => a + b);
+  const there = parts.map(([, { fetched }]) => fetched).reduce((a, b) => a + b);
+  return { text: `Fetching ${texts.join("; ")}`, share: there / all };
+}
 
 /** Loads the chosen file and tells listeners what is going on. */
 export class Engine {
@@ -58,9 +81,9 @@ export class Engine {
     return this.load();
   }
 
-  /** A model of the current choice that nobody else uses; the caller closes it. */
-  async fresh(): Promise<Model> {
-    return this.start(await fetchModel(this.file, () => undefined), this.choice.threads);
+  /** A model of a file, as chosen else, that nobody else uses; the caller closes it. */
+  async fresh(file: ModelFile = this.file): Promise<Model> {
+    return this.start(fetchModel(file, () => undefined), this.choice.threads);
   }
 
   async load(): Promise<void> {
@@ -70,15 +93,22 @@ export class Engine {
     this.model = null;
     try {
       const { file } = this;
-      this.tell({ kind: "loading", text: `Fetching ${file.file}`, share: 0 });
-      const bytes = await fetchModel(file, (share) => {
-        if (!late()) this.tell({ kind: "loading", text: `Fetching ${file.file}`, share });
+      const model = { fetched: 0, of: file.bytes };
+      const runtime = { fetched: 0, of: 0 };
+      const tell = (): void => {
+        if (!late()) this.tell({ kind: "loading", ...comingText(model, runtime) });
+      };
+      tell();
+      const bytes = fetchModel(file, (fetched) => {
+        model.fetched = fetched;
+        tell();
       });
-      if (late()) return;
-      this.tell({ kind: "loading", text: `Loading ${file.file}`, share: null });
-      const [model, note] = await this.startSteady(bytes);
-      if (late()) return model.close();
-      this.model = model;
+      const [loaded, note] = await this.startSteady(bytes, (fetched, of) => {
+        Object.assign(runtime, { fetched, of });
+        tell();
+      });
+      if (late()) return loaded.close();
+      this.model = loaded;
       this.tell({ kind: "ready", note });
     } catch (error) {
       if (!late()) this.tell({ kind: "failed", text: messageOf(error) });
@@ -86,14 +116,16 @@ export class Engine {
   }
 
   /** With several threads, only where repeated runs agree; else with one, and a note that says so. */
-  private async startSteady(bytes: Uint8Array): Promise<[Model, string | null]> {
+  private async startSteady(bytes: Promise<Uint8Array>, runtime: Told): Promise<[Model, string | null]> {
     const { threads } = this.choice;
-    const alone = async (note: string): Promise<[Model, string]> => [await this.start(bytes, 1), note];
-    if (threads === 1) return [await this.start(bytes, 1), null];
+    if (threads === 1) return [await this.start(bytes, 1, runtime), null];
+    const alone = async (note: string): Promise<[Model, string]> => [await this.start(bytes, 1, runtime), note];
     let model: Model;
     try {
-      model = await this.start(bytes, threads);
+      model = await this.start(bytes, threads, runtime);
     } catch (error) {
+      // A file that isn't there is no fault of the threads.
+      await bytes;
       return alone(`One thread: ${threads} failed (${messageOf(error)}).`);
     }
     if ((await model.deviating(TRIALS)) === 0) return [model, null];
@@ -101,10 +133,12 @@ export class Engine {
     return alone(`One thread: with ${threads}, repeated runs disagreed.`);
   }
 
-  private start(model: Uint8Array, threads: number): Promise<Model> {
+  private start(model: Promise<Uint8Array>, threads: number, runtime?: Told): Promise<Model> {
     const { delegate } = this.choice;
     const { preprocess } = this.manifest;
-    return Model.load({ wasm: runtimeFolder(), model, preprocess, threads, delegate });
+    // From the service worker's hands it comes at once.
+    const told = navigator.serviceWorker?.controller == null ? runtime : undefined;
+    return Model.load({ wasm: runtimeFolder(), model, preprocess, threads, delegate }, told);
   }
 
   private remembered(): Choice {

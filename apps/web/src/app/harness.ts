@@ -1,13 +1,12 @@
 /** The harness page: runs a job of `mobilemod harness serve` and sends the lines back. */
-import { InputError, messageOf, Unavailable } from "../core/errors";
-import { parseJob, Progress, type Configuration, type Job } from "../core/job";
-import type { Manifest, Preprocess } from "../core/manifest";
-import { LineWriter, newRun, PROTOCOL } from "../core/protocol";
-import { runJob, type Device, type Session, type Status } from "../core/runner";
-import { Model } from "../runtime/model";
-import { facts, hasWebGpu, keepAwake, mostThreads, state } from "./device";
+import { InputError, messageOf } from "../core/errors";
+import { parseJob, Progress } from "../core/job";
+import { LineWriter, newRun } from "../core/protocol";
+import { runJob, type Status } from "../core/runner";
+import { Whole } from "../core/whole";
+import { BrowserDevice } from "./browser_device";
+import { keepAwake } from "./device";
 import { h } from "./dom";
-import { runtimeFolder } from "./engine";
 import { Link } from "./link";
 
 const clock = (): number => (performance.timeOrigin + performance.now()) / 1000;
@@ -25,6 +24,7 @@ export class HarnessPage {
   private readonly detail = h("p", { class: "hint" });
   private readonly trouble = h("p", { class: "problem", role: "alert", hidden: true });
   private readonly bar = h("progress", { max: 1, "aria-label": "Job" });
+  private readonly told = h("ul", { class: "checks" });
   readonly element = h(
     "section",
     { class: "card harness", "data-state": "running" },
@@ -34,7 +34,10 @@ export class HarnessPage {
     this.bar,
     this.detail,
     this.trouble,
+    this.told,
   );
+
+  private whole: Whole | null = null;
 
   async run(address: URL): Promise<void> {
     const link = new Link(address, (text) => this.complain(text));
@@ -51,12 +54,20 @@ export class HarnessPage {
 
   private async work(link: Link): Promise<void> {
     const job = parseJob(new TextDecoder().decode(await link.read("job.json")));
-    const progress = new Progress(job);
     const held = await link.resume();
-    if (held !== null) progress.addResume(held);
+    const resumed = (): Progress => {
+      const found = new Progress(job);
+      if (held !== null) found.addResume(held);
+      return found;
+    };
+    const progress = resumed();
     if (progress.isComplete(job)) return;
     const start = clock();
-    const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => link.write(line));
+    this.whole = new Whole(job, resumed(), start);
+    const lines = new LineWriter(job.id, newRun(), () => clock() - start, (line) => {
+      this.whole!.add(line);
+      link.write(line);
+    });
     try {
       await runJob(job, new BrowserDevice(link, job), lines, progress, (s) => this.show(s));
     } finally {
@@ -65,10 +76,10 @@ export class HarnessPage {
   }
 
   private show({ text, done, total }: Status): void {
-    this.headline.textContent = "Running";
+    const { share, secondsLeft } = this.whole!.at(clock());
+    this.headline.textContent = secondsLeft === null ? "Running" : `Running, ${minutes(secondsLeft)} left`;
     this.detail.textContent = total > 0 ? `${text}, ${Math.min(done, total)} of ${total}` : text;
-    if (total > 0) this.bar.value = Math.min(1, done / total);
-    else this.bar.removeAttribute("value");
+    this.bar.value = share;
   }
 
   private complain(text: string | null): void {
@@ -82,69 +93,11 @@ export class HarnessPage {
     this.headline.textContent = text;
     this.bar.hidden = true;
     this.detail.textContent = "";
+    this.told.replaceChildren(...(this.whole?.results() ?? []).map((text) => h("li", { class: "result" }, text)));
     this.complain(null);
   }
 }
 
-/** This browser as the harness sees it. */
-class BrowserDevice implements Device {
-  private readonly open = new Set<Model>();
-  private preprocess: Preprocess | null = null;
-
-  constructor(
-    private readonly link: Link,
-    private readonly job: Job,
-  ) {}
-
-  begin({ preprocess }: Manifest): void {
-    this.preprocess = preprocess;
-  }
-
-  async facts() {
-    return { protocol: PROTOCOL, ...(await facts()) };
-  }
-
-  read(path: string): Promise<Uint8Array> {
-    return this.link.read(path);
-  }
-
-  async load(
-    file: Uint8Array,
-    { file: name, threads, delegate }: Configuration,
-    first: Uint8Array | null,
-  ): Promise<Session> {
-    if (this.job.files.find((f) => f.name === name)?.target !== "tflite") {
-      throw new Unavailable(`${name} is no .tflite file, and a browser runs no other`);
-    }
-    if (delegate !== "wasm" && delegate !== "webgpu") {
-      throw new Unavailable(`a browser has no ${delegate}; it has wasm and webgpu`);
-    }
-    if (delegate === "webgpu" && !hasWebGpu()) throw new Unavailable("this browser has no WebGPU");
-    if (threads > mostThreads()) {
-      const why = crossOriginIsolated ? "as many as cores" : "the page is not cross-origin isolated";
-      throw new InputError(`${threads} threads: this browser gives at most ${mostThreads()} (${why})`);
-    }
-    const preprocess = this.preprocess!;
-    const wasm = runtimeFolder();
-    const model = await Model.load({ wasm, model: file, preprocess, threads, delegate, first });
-    this.open.add(model);
-    return model;
-  }
-
-  async state() {
-    const heaps: number[] = [];
-    for (const model of this.open) {
-      if (model.closed) this.open.delete(model);
-      else heaps.push(await model.heapBytes());
-    }
-    return state(heaps.reduce((a, b) => a + b, 0));
-  }
-
-  now(): number {
-    return clock();
-  }
-
-  flush(): Promise<void> {
-    return this.link.flush();
-  }
+function minutes(seconds: number): string {
+  return seconds < 60 ? "less than a minute" : `about ${Math.round(seconds / 60)} min`;
 }

@@ -19,11 +19,14 @@ export async function keepForOffline(
     const cache = await caches.open(CACHE);
     const urls = new Set(used.map((u) => new URL(u, document.baseURI).href));
     const kept = new Map((await cache.keys()).map((request) => [request.url, request]));
-    for (const [url, request] of kept) if (!valid(url)) await cache.delete(request);
+    for (const [url, request] of kept) if (!valid(url)) await cache.delete(request, { ignoreVary: true });
     // The manifest keeps its address when it changes.
     const missing = [...urls].filter((url) => !kept.has(url) || url.endsWith("/manifest.json"));
     await cache.addAll(missing);
-    return true;
+    // What was asked for may not be what is there: storage is short, or a worker of old is at work.
+    const needed = ["./", import.meta.url, ...urls];
+    const found = await Promise.all(needed.map((url) => caches.match(url, { ignoreVary: true })));
+    return found.every((response) => response !== undefined);
   } catch {
     return false;
   }

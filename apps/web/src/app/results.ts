@@ -7,6 +7,10 @@ import { Shares } from "./shares";
 
 const SHOWN = 5;
 
+interface Classified extends Seen {
+  readonly best: number | undefined;
+}
+
 export class Results implements Answers {
   readonly tab = "Classify";
   readonly title = "What it sees";
@@ -20,11 +24,17 @@ export class Results implements Answers {
   async see(model: Model, source: Uint8Array | ImageBitmap): Promise<Seen> {
     const live = source instanceof ImageBitmap;
     const { logits, ...times } = live ? await model.frame(source) : await model.image(source);
-    return { ...times, show: () => this.show(logits, !live) };
+    const best = topK(logits, 1)[0]?.[0];
+    const alike = (other: Seen): number => Number(best !== undefined && (other as Classified).best === best);
+    return { ...times, best, alike, show: () => this.show(logits, !live) } as Classified;
   }
 
-  clear(): void {
-    this.shares.clear();
+  agreement(share: number, pictures: number): string {
+    return `The same first class on ${Math.round(share * pictures)} of ${pictures}`;
+  }
+
+  clear(why?: string): void {
+    this.shares.clear(why);
   }
 
   /** speak: also for screen readers. */

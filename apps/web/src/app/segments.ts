@@ -1,6 +1,6 @@
 /** What a network sees in a picture: a class for every pixel, in colours over it, and a legend. */
 import type { Manifest } from "../core/manifest";
-import { NONE, sharesOf, type ClassMap, type Size } from "../core/maps/map";
+import { alikePercent, NONE, pixelsOf, sharesOf, type ClassMap, type Size } from "../core/maps/map";
 import { colourOf } from "../core/maps/palette";
 import type { Model } from "../runtime/model";
 import type { Answers, Seen } from "./answers";
@@ -10,6 +10,10 @@ import { Shares } from "./shares";
 const OPACITY = 60;
 /** Of the classes of a photo, for screen readers. */
 const SPOKEN = 3;
+
+interface Mapped extends Seen {
+  readonly map: ClassMap;
+}
 
 export class Segments implements Answers {
   readonly tab = "Segment";
@@ -36,12 +40,19 @@ export class Segments implements Answers {
     const live = source instanceof ImageBitmap;
     const classes = this.manifest.labels.length;
     const { map, ...times } = await model.map({ source, map: this.size, classes, smooth: !live });
-    return { ...times, show: () => this.show(map, !live) };
+    const seen = map.codes.length - pixelsOf(map)[NONE]!;
+    const alike = (other: Seen): number =>
+      seen === 0 ? 0 : (alikePercent(map, (other as Mapped).map) / 100) * (map.codes.length / seen);
+    return { ...times, map, alike, show: () => this.show(map, !live) } as Mapped;
   }
 
-  clear(): void {
+  agreement(share: number, pictures: number): string {
+    return `The same class on ${(100 * share).toFixed(1)} % of the pixels of ${pictures}`;
+  }
+
+  clear(why?: string): void {
     this.overlay.hidden = true;
-    this.shares.clear();
+    this.shares.clear(why);
   }
 
   private show(map: ClassMap, speak: boolean): void {

@@ -4,9 +4,11 @@ import { mapOf } from "../core/answers";
 import { fromRuns } from "../core/maps/runs";
 import { checkLogits, checkMap, checkPixels, tolerance, type Check } from "../core/selftest";
 import type { Model } from "../runtime/model";
-import { fetchGolden } from "./bundle";
+import { fetchGolden, goldenAddress } from "./bundle";
+import { facts } from "./device";
 import { h } from "./dom";
 import type { Engine } from "./engine";
+import { handOn } from "./handing";
 import { readsTurned } from "./turned";
 import type { View } from "./view";
 
@@ -16,11 +18,15 @@ interface Outcome {
   readonly name: string;
   readonly part: "preprocessing" | "runtime";
   readonly check: Check;
+  /** Of the bundle, where it is about one. */
+  readonly image?: string;
 }
 
 export class SelfTestView implements View {
   readonly name = "Self-test";
   private readonly button = h("button", { class: "primary", click: () => void this.run() }, "Run self-test");
+  private readonly share = h("button", { click: () => void this.hand(), hidden: true }, "Share result");
+  private record: Record<string, unknown> | null = null;
   private readonly verdict = h("p", { class: "verdict", role: "status" });
   private readonly list = h("ul", { class: "checks" });
   readonly element: HTMLElement;
@@ -36,7 +42,7 @@ export class SelfTestView implements View {
         "Runs the bundle’s golden images and compares with what the file gave when it was exported. ",
         "Tells a fault of the runtime from a fault in how pictures are read.",
       ),
-      h("div", { class: "buttons" }, this.button),
+      h("div", { class: "buttons" }, this.button, this.share),
       this.verdict,
       this.list,
     );
@@ -50,11 +56,14 @@ export class SelfTestView implements View {
     const model = this.engine.ready;
     if (model === null) return this.conclude(false, "The model is not loaded.");
     this.button.disabled = true;
+    this.share.hidden = true;
     this.list.replaceChildren();
     this.verdict.className = "verdict";
     this.verdict.textContent = "Running …";
     try {
       const outcomes = await this.outcomes(model);
+      this.record = await this.toRecord(model, outcomes);
+      this.share.hidden = false;
       const failed = (part: Outcome["part"]): boolean =>
         outcomes.some((o) => o.part === part && !o.check.passed);
       const faults = (["preprocessing", "runtime"] as const).filter(failed);
@@ -73,9 +82,11 @@ export class SelfTestView implements View {
     const outcomes: Outcome[] = [];
     const add = (outcome: Outcome): void => {
       outcomes.push(outcome);
-      const { check, name } = outcome;
+      const { check, name, image } = outcome;
       const mark = h("strong", { class: check.passed ? "good" : "bad" }, check.passed ? "Pass" : "Fail");
-      this.list.append(h("li", {}, mark, h("span", {}, name), h("span", { class: "detail" }, check.text)));
+      const address = image === undefined ? null : goldenAddress(bundle, image);
+      const picture = address === null ? null : h("img", { class: "thumbnail", src: address, alt: "" });
+      this.list.append(h("li", {}, mark, h("span", { class: "of" }, picture, name), h("span", { class: "detail" }, check.text)));
     };
     const turned = await readsTurned();
     const text = turned ? "a turned photo is turned back" : "EXIF orientation is ignored: photos lie on their side";
@@ -90,14 +101,35 @@ export class SelfTestView implements View {
       const png = await fetchGolden(bundle, golden.image);
       const { byBrowser, exact } = await model.decodings(png);
       const reading = checkPixels(byBrowser, exact);
-      add({ name: `Image ${i + 1}, read`, part: "preprocessing", check: reading });
+      add({ name: `Image ${i + 1}, read`, part: "preprocessing", check: reading, image: golden.image });
       const { logits } = await model.exactPixels(png);
-      add({ name: `Image ${i + 1}, computed`, part: "runtime", check: check(logits, expected[i]!) });
+      add({ name: `Image ${i + 1}, computed`, part: "runtime", check: check(logits, expected[i]!), image: golden.image });
     }
     const deviating = await model.deviating(TRIALS);
     const steady = deviating === 0 ? `${TRIALS} runs agree` : `${deviating} of ${TRIALS} runs differ`;
     add({ name: "Repeated runs", part: "runtime", check: { passed: deviating === 0, text: steady } });
     return outcomes;
+  }
+
+  /** Of docs/schemas.md. */
+  private async toRecord(model: Model, outcomes: readonly Outcome[]): Promise<Record<string, unknown>> {
+    const { manifest, choice } = this.engine;
+    const { file, sha256, target, precision } = this.engine.file;
+    return {
+      schema: "mobilemod/app-self-test/1",
+      model: manifest.model,
+      file: { file, sha256, target, precision },
+      threads: choice.threads,
+      delegate: choice.delegate,
+      runtime: model.runtime,
+      ...(await facts()),
+      passed: outcomes.every(({ check }) => check.passed),
+      checks: outcomes.map(({ name, part, image = null, check }) => ({ name, part, image, ...check })),
+    };
+  }
+
+  private hand(): Promise<void> {
+    return handOn(`${this.engine.file.file}-self-test.json`, `${JSON.stringify(this.record, null, 1)}\n`);
   }
 
   private conclude(passed: boolean, text: string): void {

@@ -1,4 +1,5 @@
 /** The page around the screens: header, tabs, settings. */
+import { AccuracyView } from "./accuracy";
 import { BenchmarkView } from "./benchmark";
 import { fetchBundle, goldenAddress, addressOf, MANIFEST_ADDRESS, type Bundle } from "./bundle";
 import { h } from "./dom";
@@ -14,7 +15,7 @@ export async function startApp(header: HTMLElement, main: HTMLElement): Promise<
   const { manifest } = bundle;
   const engine = new Engine(bundle);
   header.append(h("span", { class: "chip" }, manifest.model));
-  const views: View[] = [new LookView(engine), new SelfTestView(engine), new BenchmarkView(engine)];
+  const views: View[] = [new LookView(engine), new SelfTestView(engine), new BenchmarkView(engine), new AccuracyView(engine)];
   const settings = new Settings(engine);
   const footer = h("p", { class: "hint footer" });
   main.replaceChildren(tabs(views), settings.element, settings.bar, ...views.map((v) => v.element), footer);
@@ -53,8 +54,9 @@ function tabs(views: readonly View[]): HTMLElement {
     view.element.id = id;
     view.element.setAttribute("role", "tabpanel");
     view.element.setAttribute("aria-labelledby", `tab-${i}`);
-    return h("button", { role: "tab", id: `tab-${i}`, "aria-controls": id, click: () => show(i) }, view.name);
+    return h("button", { role: "tab", id: `tab-${i}`, "aria-controls": id, click: () => go(i) }, view.name);
   });
+  const slugs = views.map(({ name }) => `#${name.toLowerCase()}`);
   const show = (index: number): void => {
     if (index !== shown) views[shown]!.hide();
     shown = index;
@@ -69,9 +71,16 @@ function tabs(views: readonly View[]): HTMLElement {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
     const next = (shown + step + views.length) % views.length;
-    show(next);
+    go(next);
     buttons[next]!.focus();
   });
-  show(0);
+  // A screen has an address, so that the way back leads to the one before.
+  const go = (index: number): void => {
+    if (index !== shown) history.pushState(null, "", slugs[index]);
+    show(index);
+  };
+  const follow = (): void => show(Math.max(0, slugs.indexOf(location.hash)));
+  addEventListener("popstate", follow);
+  follow();
   return list;
 }

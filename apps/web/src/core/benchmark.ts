@@ -34,6 +34,14 @@ export function curve({ at, ms }: Series, count: number): number[] {
   return groups.map((g) => summary(g).p50);
 }
 
+/** Round values above 0 and up to `top`, two to five of them, in steps of 1, 2 or 5 times a power of ten. */
+export function ticks(top: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(top / 2));
+  const step = power * Math.max(...[1, 2, 5].filter((n) => n * power <= top / 2));
+  const count = Math.floor(top / step + 1e-9);
+  return Array.from({ length: count }, (_, i) => Number(((i + 1) * step).toPrecision(6)));
+}
+
 /** A summary under the names of the record, in milliseconds. */
 export function members({ runs, p50, p90, p99, min, max, mean }: Summary): Record<string, number> {
   return { runs, p50_ms: p50, p90_ms: p90, p99_ms: p99, min_ms: min, max_ms: max, mean_ms: mean };

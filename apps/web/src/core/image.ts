@@ -8,6 +8,27 @@ export interface Pixels {
   readonly data: Uint8Array | Uint8ClampedArray;
 }
 
+/** Of an image, in pixels. */
+export interface Rectangle {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** An upright image, of which the part that is needed is read. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  /** Pixels that hold the rectangle, and where the first of them lies. */
+  read(needed: Rectangle): { readonly pixels: Pixels; readonly left: number; readonly top: number };
+}
+
+export function pictureOf(pixels: Pixels): Picture {
+  const { width, height } = pixels;
+  return { width, height, read: () => ({ pixels, left: 0, top: 0 }) };
+}
+
 /** To three channels as Pillow's `convert("RGB")`: grey is repeated, alpha is dropped. */
 export function toRgb(image: Pixels): Pixels {
   const { width, height, channels, data } = image;

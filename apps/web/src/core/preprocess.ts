@@ -1,6 +1,6 @@
 /** From a decoded image to the network's input, as `mobilemod/data/preprocess.py` does it. */
 import { InputError } from "./errors";
-import type { Pixels } from "./image";
+import { pictureOf, type Picture, type Pixels } from "./image";
 import type { Preprocess } from "./manifest";
 import { resizeAndCrop } from "./resize";
 
@@ -14,6 +14,11 @@ export function roundHalfEven(value: number): number {
 
 /** The resized image, cropped to its centre or with bars: three channels, `height` x `width`. */
 export function preprocessPixels(image: Pixels, spec: Preprocess): Pixels {
+  return preprocessPicture(pictureOf(image), spec);
+}
+
+/** The same of an image that is read as far as it is needed. */
+export function preprocessPicture(image: Picture, spec: Preprocess): Pixels {
   if (image.width < 1 || image.height < 1) throw new InputError("the image is empty");
   const [width, height] = resized(image, spec);
   const crop = {
@@ -43,7 +48,7 @@ function setIn(image: Pixels, spec: Preprocess): Pixels {
 }
 
 /** Width and height that an image becomes, before the centre is cropped. */
-function resized(image: Pixels, spec: Preprocess): [number, number] {
+function resized(image: Picture, spec: Preprocess): [number, number] {
   const width = roundHalfEven(spec.width / spec.cropFraction);
   const height = roundHalfEven(spec.height / spec.cropFraction);
   if (spec.fit === "stretch") return [width, height];

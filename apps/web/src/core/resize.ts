@@ -1,103 +1,55 @@
 /**
- * Pillow's resize, to the bit: antialiased by widening the kernel with the shrinking factor, weights
- * in fixed point, two passes, each rounded to 8 bits. Only the rows and columns that a crop keeps are
- * computed. Method: Pillow's Resample.c and Geometry.c (nearest).
+ * Pillow's resize, to the bit: weights in fixed point (axis.ts), two passes, each rounded to 8 bits.
+ * Only the rows and columns that a crop keeps are computed, by WebAssembly (simd/passes.wat), which
+ * is as fast on the first photograph as later. Method: Pillow's Resample.c.
  */
-import type { Pixels } from "./image";
+import { axisOf, rangeOf, type Axis } from "./axis";
+import { toRgb, type Picture, type Pixels, type Rectangle } from "./image";
 import type { Interpolation } from "./manifest";
+import { PASSES } from "./simd/passes";
 
-const BITS = 22;
-const HALF = 1 << (BITS - 1);
-
-interface Kernel {
-  readonly support: number;
-  readonly weight: (x: number) => number;
+interface Passes {
+  readonly memory: WebAssembly.Memory;
+  widen(from: number, to: number, pixels: number): void;
+  across(
+    from: number, fromStride: number, to: number, toStride: number,
+    width: number, first: number, weights: number, taps: number,
+  ): void;
+  down(from: number, fromStride: number, to: number, bytes: number, weights: number, taps: number): void;
 }
 
-const bilinear: Kernel = { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) };
+const PAGE = 65536;
+/** Bits of a weight's lower part. */
+const LOW = 11;
+let passes: Passes | null = null;
 
-const bicubic: Kernel = {
-  support: 2,
-  weight(x) {
-    const a = -0.5;
-    const d = Math.abs(x);
-    if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-    if (d < 2) return (((d - 5) * d + 8) * d - 4) * a;
-    return 0;
-  },
-};
-
-/** One axis: for each kept output position, its first source position and its weights. */
-interface Axis {
-  readonly first: Int32Array;
-  readonly count: Int32Array;
-  /** Int32 (kept, stride), 22 fractional bits. */
-  readonly weights: Int32Array;
-  readonly stride: number;
-}
-
-/** The axis of `kept` outputs from `from` on, where `source` pixels become `target`. */
-function axisOf(
-  source: number,
-  target: number,
-  from: number,
-  kept: number,
-  interpolation: Interpolation,
-): Axis {
-  if (interpolation === "nearest") return ofSingle(positions(source, target, from, kept));
-  if (source === target) return ofSingle(Int32Array.from({ length: kept }, (_, i) => from + i));
-  const kernel = interpolation === "bilinear" ? bilinear : bicubic;
-  const scale = source / target;
-  const shrink = Math.max(1, scale);
-  const support = kernel.support * shrink;
-  const stride = Math.ceil(support) * 2 + 1;
-  const first = new Int32Array(kept);
-  const count = new Int32Array(kept);
-  const weights = new Int32Array(kept * stride);
-  const inverse = 1 / shrink;
-  const row = new Float64Array(stride);
-  for (let i = 0; i < kept; i++) {
-    const centre = (from + i + 0.5) * scale;
-    const begin = Math.max(0, Math.trunc(centre - support + 0.5));
-    const end = Math.min(source, Math.trunc(centre + support + 0.5));
-    let sum = 0;
-    for (let k = 0; k < end - begin; k++) {
-      row[k] = kernel.weight((k + begin - centre + 0.5) * inverse);
-      sum += row[k]!;
-    }
-    first[i] = begin;
-    count[i] = end - begin;
-    for (let k = 0; k < end - begin; k++) {
-      const w = (sum === 0 ? row[k]! : row[k]! / sum) * (1 << BITS);
-      weights[i * stride + k] = Math.trunc(w < 0 ? w - 0.5 : w + 0.5);
-    }
+function started(): Passes {
+  if (passes === null) {
+    const module = new WebAssembly.Module(Uint8Array.from(atob(PASSES), (c) => c.charCodeAt(0)));
+    passes = new WebAssembly.Instance(module).exports as unknown as Passes;
   }
-  return { first, count, weights, stride };
+  return passes;
 }
 
-/** Each output is one source pixel. */
-function ofSingle(first: Int32Array): Axis {
-  const ones = new Int32Array(first.length).fill(1);
-  return { first, count: ones, weights: ones.map((one) => one << BITS), stride: 1 };
-}
+const upTo = (value: number, step: number): number => Math.ceil(value / step) * step;
 
-/** The source positions that an axis reads: from the first to before the last. */
-function rangeOf({ first, count }: Axis): [number, number] {
-  const last = first.length - 1;
-  return [first[0]!, first[last]! + count[last]!];
-}
+/** Hands out stretches of the passes' memory, which may be read and written 16 bytes beyond. */
+class Space {
+  private end = 0;
 
-function clip8(sum: number): number {
-  const value = sum >> BITS;
-  return value < 0 ? 0 : value > 255 ? 255 : value;
-}
+  take(bytes: number): number {
+    const begin = this.end;
+    this.end = upTo(begin + bytes + 16, 16);
+    return begin;
+  }
 
-/** A rectangle of the resized image, in pixels. */
-export interface Rectangle {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
+  /** The memory, large enough for what was handed out. */
+  bytes(): Uint8Array {
+    const { memory } = started();
+    const missing = this.end - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
+    return new Uint8Array(memory.buffer);
+  }
 }
 
 /**
@@ -105,7 +57,7 @@ export interface Rectangle {
  * dropped. The result equals resizing the whole and cropping then.
  */
 export function resizeAndCrop(
-  image: Pixels,
+  image: Picture,
   width: number,
   height: number,
   rectangle: Rectangle,
@@ -115,82 +67,139 @@ export function resizeAndCrop(
   const columns = axisOf(image.width, width, rectangle.left, rectangle.width, interpolation);
   const [top, bottom] = rangeOf(rows);
   const [left, right] = rangeOf(columns);
+  const part = image.read({ left, top, width: right - left, height: bottom - top });
+  const own = part.pixels.channels <= 2 ? toRgb(part.pixels) : part.pixels;
+  const { channels } = own;
   // Pillow's order, which shows in the last bit.
-  if (image.height - height > Math.max(0, 2 * (image.width - width))) {
-    return horizontal(vertical(image, rows, 0, left, right - left), columns, left, 0, rectangle.height);
-  }
-  return vertical(horizontal(image, columns, 0, top, bottom - top), rows, top, 0, rectangle.width);
-}
-
-/** Where the three colours of a pixel lie. */
-function coloursOf(image: Pixels): [number, number, number] {
-  return image.channels <= 2 ? [0, 0, 0] : [0, 1, 2];
-}
-
-/** Rows `top` to `top + height`. shift: the whole's column that is the first of `image`. */
-function horizontal(image: Pixels, axis: Axis, shift: number, top: number, height: number): Pixels {
-  const { data, channels } = image;
-  const { first, count, weights, stride } = axis;
-  const [, green, blue] = coloursOf(image);
-  const width = first.length;
-  const out = new Uint8Array(width * height * 3);
-  let to = 0;
-  for (let y = 0; y < height; y++) {
-    const row = (top + y) * image.width;
-    for (let x = 0; x < width; x++) {
-      let [r, g, b] = [HALF, HALF, HALF];
-      let from = (row + first[x]! - shift) * channels;
-      const end = x * stride + count[x]!;
-      for (let k = x * stride; k < end; k++, from += channels) {
-        const w = weights[k]!;
-        r += data[from]! * w;
-        g += data[from + green]! * w;
-        b += data[from + blue]! * w;
-      }
-      out[to] = clip8(r);
-      out[to + 1] = clip8(g);
-      out[to + 2] = clip8(b);
-      to += 3;
+  const downFirst = image.height - height > Math.max(0, 2 * (image.width - width));
+  const space = new Space();
+  const pixels = right - left;
+  const outStride = upTo(4 * rectangle.width, 16);
+  const out = space.take((rectangle.height + 1) * outStride);
+  // Rows that `down` reads: of the image as they are, or already resized.
+  const stride = downFirst ? upTo(pixels * channels, 16) : outStride;
+  const held = downFirst ? Math.max(...rows.count) : bottom - top;
+  const block = space.take((held + 1) * stride);
+  const down = new Down(space, rows);
+  const across = new Across(space, columns, left, pixels, channels);
+  const memory = space.bytes();
+  down.write(memory);
+  across.write(memory);
+  const read = (y: number, to: number): void => {
+    const begin = ((y - part.top) * own.width + left - part.left) * channels;
+    memory.set(own.data.subarray(begin, begin + pixels * channels), to);
+  };
+  if (downFirst) {
+    across.run(rectangle.height, out, outStride, (y, to) => {
+      for (let k = 0; k < rows.count[y]!; k++) read(rows.first[y]! + k, block + k * stride);
+      down.run(y, block, stride, to, pixels * channels);
+    });
+  } else {
+    across.run(held, block, stride, (y, to) => read(top + y, to));
+    for (let y = 0; y < rectangle.height; y++) {
+      down.run(y, block + (rows.first[y]! - top) * stride, stride, out + y * outStride, outStride);
     }
   }
-  return { width, height, channels: 3, data: out };
+  return withoutFourth(memory, out, outStride, rectangle);
 }
 
-/** Columns `left` to `left + width`. shift: the whole's row that is the first of `image`. */
-function vertical(image: Pixels, axis: Axis, shift: number, left: number, width: number): Pixels {
-  const { data, channels } = image;
-  const { first, count, weights, stride } = axis;
-  const colours = coloursOf(image);
-  const height = first.length;
-  const line = width * 3;
-  const out = new Uint8Array(height * line);
-  const sums = new Float64Array(line);
-  for (let y = 0; y < height; y++) {
-    sums.fill(HALF);
-    for (let k = 0; k < count[y]!; k++) {
-      const w = weights[y * stride + k]!;
-      const row = ((first[y]! + k - shift) * image.width + left) * channels;
-      if (channels === 3) {
-        for (let i = 0; i < line; i++) sums[i]! += data[row + i]! * w;
-        continue;
+/** Rows to one row each time. */
+class Down {
+  private readonly weights: Packed;
+  private readonly at: number;
+
+  constructor(space: Space, private readonly axis: Axis) {
+    this.weights = packed(axis, 2);
+    this.at = space.take(this.weights.words.byteLength);
+  }
+
+  write(memory: Uint8Array): void {
+    memory.set(bytesOf(this.weights.words), this.at);
+  }
+
+  /** Output `y` of the rows from its first on, which lie at `from`. */
+  run(y: number, from: number, stride: number, to: number, bytes: number): void {
+    const weights = this.at + 4 * y * this.weights.taps;
+    started().down(from, stride, to, bytes, weights, upTo(this.axis.count[y]!, 2));
+  }
+}
+
+/** Rows of pixels to rows of as many four-channel pixels as the axis has outputs. */
+class Across {
+  private readonly weights: Packed;
+  private readonly first: Int32Array;
+  private readonly at: { readonly weights: number; readonly first: number; readonly raw: number; readonly wide: number };
+  private readonly stride: number;
+
+  /** pixels: of a row, the first of which is the axis' position `left`. */
+  constructor(space: Space, axis: Axis, left: number, private readonly pixels: number, private readonly channels: number) {
+    this.weights = packed(axis, 4);
+    this.first = axis.first.map((at) => 4 * (at - left));
+    this.stride = upTo(4 * pixels + 16 * 4, 16);
+    const wide = space.take(2 * this.stride + 4 * this.weights.taps);
+    this.at = {
+      weights: space.take(this.weights.words.byteLength),
+      first: space.take(this.first.byteLength),
+      raw: channels === 4 ? wide : space.take(2 * this.stride),
+      wide,
+    };
+  }
+
+  write(memory: Uint8Array): void {
+    memory.set(bytesOf(this.weights.words), this.at.weights);
+    memory.set(bytesOf(this.first), this.at.first);
+  }
+
+  /** `read` puts a row where it is told. There is to be room for a row more. */
+  run(height: number, to: number, toStride: number, read: (y: number, to: number) => void): void {
+    const { across, widen } = started();
+    const { raw, wide, first, weights } = this.at;
+    const { stride, pixels } = this;
+    for (let y = 0; y < height; y += 2) {
+      read(y, raw);
+      if (y + 1 < height) read(y + 1, raw + stride);
+      if (this.channels === 3) {
+        widen(raw, wide, pixels);
+        widen(raw + stride, wide + stride, pixels);
       }
-      for (let c = 0; c < 3; c++) {
-        let from = row + colours[c]!;
-        for (let i = c; i < line; i += 3, from += channels) sums[i]! += data[from]! * w;
-      }
+      across(wide, stride, to + y * toStride, toStride, this.first.length, first, weights, this.weights.taps);
     }
-    for (let i = 0; i < line; i++) out[y * line + i] = clip8(sums[i]!);
   }
-  return { width, height, channels: 3, data: out };
 }
 
-/** Nearest source positions; the position is added up step by step, as Pillow does. */
-function positions(source: number, target: number, from: number, kept: number): Int32Array {
-  const step = source / target;
-  const out = new Int32Array(kept);
-  let at = step * 0.5;
-  for (let i = 0; i < from + kept; i++, at += step) {
-    if (i >= from) out[i - from] = Math.min(Math.trunc(at), source - 1);
+interface Packed {
+  /** Of each output, a multiple of the group. */
+  readonly taps: number;
+  readonly words: Int16Array;
+}
+
+/** An axis' weights as the passes read them: of each `group` the upper parts, then the lower ones. */
+function packed({ first, count, weights, stride }: Axis, group: 2 | 4): Packed {
+  const taps = upTo(Math.max(...count), group);
+  const words = new Int16Array(2 * taps * first.length);
+  for (let i = 0; i < first.length; i++) {
+    for (let k = 0; k < count[i]!; k++) {
+      const weight = weights[i * stride + k]!;
+      const to = 2 * (i * taps + k - (k % group)) + (k % group);
+      words[to] = weight >> LOW;
+      words[to + group] = weight & ((1 << LOW) - 1);
+    }
   }
-  return out;
+  return { taps, words };
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+function withoutFourth(memory: Uint8Array, at: number, stride: number, { width, height }: Rectangle): Pixels {
+  const data = new Uint8Array(3 * width * height);
+  for (let y = 0, to = 0; y < height; y++) {
+    for (let x = 0, from = at + y * stride; x < width; x++, from += 4) {
+      data[to++] = memory[from]!;
+      data[to++] = memory[from + 1]!;
+      data[to++] = memory[from + 2]!;
+    }
+  }
+  return { width, height, channels: 3, data };
 }

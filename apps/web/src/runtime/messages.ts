@@ -6,13 +6,18 @@ import type { Answer, ImageAnswer, Times } from "../core/runner";
 
 export type Delegate = "wasm" | "webgpu";
 
-export interface LoadRequest {
+export interface StartRequest {
   /** Folder of the runtime's files, absolute. */
   readonly wasm: string;
-  readonly model: Uint8Array;
-  readonly preprocess: Preprocess;
   readonly threads: number;
   readonly delegate: Delegate;
+  /** Whether to tell how much of the runtime has come. */
+  readonly told?: boolean;
+}
+
+export interface LoadRequest extends StartRequest {
+  readonly model: Uint8Array;
+  readonly preprocess: Preprocess;
   /** A PNG whose values, as they are, the first inference is fed; grey where there is none. */
   readonly first?: Uint8Array | null;
 }
@@ -51,6 +56,8 @@ export interface MapAnswer extends Omit<ImageAnswer, "logits"> {
 
 /** The worker's methods. Encoded images and frames are handed over, not copied. */
 export interface Methods {
+  /** Loads the runtime, which a model needs; told while it comes. Gives the seconds that it took. */
+  start(request: StartRequest): Promise<number>;
   load(request: LoadRequest): Promise<Loaded>;
   image(encoded: Uint8Array): Promise<ImageAnswer>;
   frame(frame: ImageBitmap): Promise<ImageAnswer>;
@@ -73,5 +80,7 @@ export interface Request {
 }
 
 export type Response =
+  /** So much of a file of the runtime has come; not the answer yet. */
+  | { readonly id: number; readonly fetched: number; readonly of: number }
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: string; readonly unreadable: boolean };

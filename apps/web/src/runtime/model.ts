@@ -4,6 +4,11 @@ import { UnreadableImage } from "../core/runner";
 import type { Decodings, Loaded, LoadRequest, MapAnswer, MapRequest, Methods, Response } from "./messages";
 import ModelWorker from "./worker?worker";
 
+/** A model that may be on its way. */
+interface Coming extends Omit<LoadRequest, "model"> {
+  readonly model: Uint8Array | Promise<Uint8Array>;
+}
+
 interface Waiting {
   resolve(value: unknown): void;
   reject(error: Error): void;
@@ -15,10 +20,12 @@ export class Model implements Session {
   private readonly waiting = new Map<number, Waiting>();
   private next = 0;
   private loaded: Loaded | null = null;
+  private runtimeTold: ((fetched: number, of: number) => void) | undefined;
   closed = false;
 
   private constructor() {
     this.worker.onmessage = ({ data }: MessageEvent<Response>) => {
+      if ("fetched" in data) return this.runtimeTold?.(data.fetched, data.of);
       const waiting = this.waiting.get(data.id);
       this.waiting.delete(data.id);
       if ("value" in data) waiting?.resolve(data.value);
@@ -27,10 +34,17 @@ export class Model implements Session {
     this.worker.onerror = (event) => this.fail(event.message || "the runtime's worker failed");
   }
 
-  static async load(request: LoadRequest): Promise<Model> {
+  /** Runtime and model come at the same time. runtime: told how many bytes of it are there, of how many. */
+  static async load(
+    { model: coming, preprocess, first, ...start }: Coming,
+    runtime?: (fetched: number, of: number) => void,
+  ): Promise<Model> {
     const model = new Model();
+    model.runtimeTold = runtime;
     try {
-      model.loaded = (await model.call("load", request)) as Loaded;
+      const started = model.call("start", { ...start, told: runtime !== undefined });
+      const [bytes] = await Promise.all([coming, started]);
+      model.loaded = (await model.call("load", { ...start, model: bytes, preprocess, first })) as Loaded;
     } catch (error) {
       model.close();
       throw error;

@@ -7,15 +7,15 @@ import {
   type CompiledModel,
 } from "@litertjs/core";
 import { InputError, messageOf } from "../core/errors";
-import { toRgb, type Pixels } from "../core/image";
+import { toRgb, type Picture, type Pixels } from "../core/image";
 import type { Preprocess } from "../core/manifest";
 import type { Size } from "../core/maps/map";
 import { classMap, orderOf, scoresOf, smoothMap } from "../core/maps/scores";
 import { windowOf, withoutBars } from "../core/maps/window";
-import { normalize, preprocessPixels, type Layout } from "../core/preprocess";
+import { normalize, preprocessPicture, type Layout } from "../core/preprocess";
 import { UnreadableImage, type Answer, type ImageAnswer, type Times } from "../core/runner";
-import { decodeByBrowser, decodeImage, readBitmap } from "./decode";
-import type { Decodings, Loaded, LoadRequest, MapAnswer, MapRequest, Methods, Request } from "./messages";
+import { bitmapPicture, decodeByBrowser, decodeImage, openImage } from "./decode";
+import type { Decodings, Loaded, LoadRequest, MapAnswer, MapRequest, Methods, Request, StartRequest } from "./messages";
 
 const THREADED_SCRIPT = "litert_wasm_threaded_internal.js";
 
@@ -38,7 +38,6 @@ function current(): Ready {
 
 async function load(request: LoadRequest): Promise<Loaded> {
   const start = performance.now();
-  await startRuntime(request);
   const options =
     request.delegate === "webgpu"
       ? { accelerator: "webgpu" as const }
@@ -46,7 +45,7 @@ async function load(request: LoadRequest): Promise<Loaded> {
   const model = await loadAndCompile(request.model, options);
   const input = inputOf(model, request.preprocess);
   ready = { model, preprocess: request.preprocess, ...input };
-  const seconds = (performance.now() - start) / 1000;
+  const seconds = runtimeSeconds + (performance.now() - start) / 1000;
   lastInput = inputFrom(await firstPixels(request));
   const first = await infer(lastInput);
   const on =
@@ -68,8 +67,11 @@ async function firstPixels({ first, preprocess }: LoadRequest): Promise<Pixels> 
   return toPixels(new Uint8Array(preprocess.height * preprocess.width * 3).fill(GREY));
 }
 
+let runtimeSeconds = 0;
+
 /** Starts LiteRT.js as the request needs it. */
-async function startRuntime({ wasm, threads, delegate }: LoadRequest): Promise<void> {
+async function start({ wasm, threads, delegate }: StartRequest): Promise<number> {
+  const begin = performance.now();
   const scope = self as unknown as Record<string, unknown>;
   // In a worker the script can't tell by itself where it came from.
   scope.Module = {
@@ -88,6 +90,25 @@ async function startRuntime({ wasm, threads, delegate }: LoadRequest): Promise<v
     };
   }
   await loadLiteRt(wasm, { threads: threads > 1 });
+  runtimeSeconds = (performance.now() - begin) / 1000;
+  return runtimeSeconds;
+}
+
+/** Tells how much of the runtime has come. What it is compiled from stays the host's own answer. */
+function watchFetches(tell: (fetched: number, of: number) => void): void {
+  const plain = self.fetch;
+  self.fetch = async (...request) => {
+    const response = await plain(...request);
+    const size = RUNTIME_BYTES[response.url.slice(response.url.lastIndexOf("/") + 1)];
+    if (size !== undefined && response.body !== null) void count(response.clone(), (bytes) => tell(bytes, size));
+    return response;
+  };
+}
+
+async function count(response: globalThis.Response, tell: (bytes: number) => void): Promise<void> {
+  const reader = response.body!.getReader();
+  let bytes = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) tell((bytes += part.value.length));
 }
 
 /** The input's shape and order: files have either, the manifest's size tells that they fit. */
@@ -142,28 +163,31 @@ async function inferPixels(pixels: Pixels): Promise<Answer> {
   return infer(lastInput);
 }
 
-async function preprocessed(decode: () => Promise<Pixels> | Pixels): Promise<ImageAnswer> {
+async function preprocessed(open: () => Promise<Picture> | Picture): Promise<ImageAnswer> {
   const start = performance.now();
-  let decoded: Pixels;
+  let picture: Picture;
   try {
-    decoded = await decode();
+    picture = await open();
   } catch (error) {
     throw new UnreadableImage(`the image can't be decoded: ${messageOf(error)}`);
   }
-  lastInput = inputFrom(preprocessPixels(decoded, current().preprocess));
+  lastInput = inputFrom(preprocessPicture(picture, current().preprocess));
   const preprocessMs = performance.now() - start;
   return { ...(await infer(lastInput)), preprocessMs };
+}
+
+function openedFrom(source: Uint8Array | ImageBitmap): Promise<Picture> | Picture {
+  return source instanceof ImageBitmap ? bitmapPicture(source) : openImage(source);
 }
 
 async function map({ source, map, classes, smooth }: MapRequest): Promise<MapAnswer> {
   const { preprocess } = current();
   let image: Size = preprocess;
-  const decode = async (): Promise<Pixels> => {
-    const pixels = source instanceof ImageBitmap ? readBitmap(source) : await decodeImage(source);
-    image = pixels;
-    return pixels;
-  };
-  const { logits, ...times } = await preprocessed(decode);
+  const { logits, ...times } = await preprocessed(async () => {
+    const picture = await openedFrom(source);
+    image = picture;
+    return picture;
+  });
   const scores = scoresOf(logits, map, classes, orderOf("tflite"));
   const found = smooth ? smoothMap(scores, preprocess) : classMap(scores);
   return { ...times, map: withoutBars(found, windowOf(preprocess, image)) };
@@ -209,9 +233,10 @@ async function decodings(png: Uint8Array): Promise<Decodings> {
 }
 
 const methods: Methods = {
+  start,
   load,
-  image: (encoded) => preprocessed(() => decodeImage(encoded)),
-  frame: (frame) => preprocessed(() => readBitmap(frame)),
+  image: (encoded) => preprocessed(() => openedFrom(encoded)),
+  frame: (frame) => preprocessed(() => openedFrom(frame)),
   map,
   pixels: (rgb) => inferPixels(toPixels(rgb)),
   exactPixels: async (png) => inferPixels(await valuesOf(png)),
@@ -223,6 +248,10 @@ const methods: Methods = {
 
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
   const { id, method, argument } = data;
+  // Kept by the service worker it comes at once, and nothing is to be told.
+  if (method === "start" && (argument as StartRequest).told) {
+    watchFetches((fetched, of) => self.postMessage({ id, fetched, of }));
+  }
   try {
     const value = await (methods[method] as (argument: unknown) => Promise<unknown>)(argument);
     self.postMessage({ id, value });

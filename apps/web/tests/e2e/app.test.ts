@@ -1,9 +1,11 @@
 /** The app in a real Chromium: camera, photos, self-test, benchmark, offline, accessibility. */
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Download, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { parseJob, Progress } from "../../src/core/job";
+import { decodeLine } from "../../src/core/protocol";
 import { topK } from "../../src/core/topk";
 import { CAMERA, open, openApp as openPage, PHONE, READY, seriousFaults } from "./browser";
 import { serve, type Site } from "./server";
@@ -25,7 +27,7 @@ function watchHosts(of: BrowserContext): Set<string> {
 const openApp = (url = site.url): Promise<Page> => openPage(context, url);
 
 const shownClasses = (page: Page): Promise<number[]> =>
-  page.$$eval(".results li", (rows) => rows.map((row) => Number((row as HTMLElement).dataset.class)));
+  page.$$eval(".results li[data-class]", (rows) => rows.map((row) => Number((row as HTMLElement).dataset.class)));
 
 async function openPhoto(page: Page, path: string): Promise<number[]> {
   await page.$eval(".results", (list) => list.querySelectorAll("li").forEach((row) => row.removeAttribute("data-class")));
@@ -76,8 +78,63 @@ describe("on a phone's screen", () => {
     await page.waitForSelector(".results li[data-class]");
     const best = topK(expected.logits[fileOf(BUNDLE, "int8")]![119]!, 1)[0]![0];
     expect((await shownClasses(page))[0]).toBe(best);
+    await page.click('[role="tab"]:has-text("Benchmark")');
+    expect(await page.isVisible(".stage")).toBe(false);
+    await page.goBack();
+    expect(await page.isVisible(".stage")).toBe(true);
     await drop(Buffer.from("no image").toString("base64"), "image/jpeg");
     await page.waitForSelector('[role="alert"]:has-text("can\'t be decoded")');
+  });
+
+  test("a file that is no picture takes the answer before away, and what can be done is told", async () => {
+    const page = await openApp();
+    await openPhoto(page, imagePath(57));
+    await page.setInputFiles("#photo", { name: "IMG_1.HEIC", mimeType: "image/heic", buffer: Buffer.from("no image") });
+    await page.waitForSelector('[role="alert"]:has-text("save or share it as JPEG")');
+    expect(await shownClasses(page)).toEqual([]);
+    expect(await page.isVisible(".stage img")).toBe(false);
+    expect(await page.textContent(".look .right")).toContain("No answer");
+  });
+
+  test("while another file loads, and before the first has, no answer stands beside the picture", async () => {
+    // Nothing is kept: every file comes through this test's hands.
+    const fresh = await open("", { serviceWorkers: "block" });
+    const page = await fresh.newPage();
+    const hold: (() => void)[] = [];
+    await page.route("**/*.tflite*", (route) => void hold.push(() => void route.continue()));
+    await page.goto(site.url);
+    await page.setInputFiles("#photo", imagePath(57));
+    await page.waitForSelector('.look .right:has-text("still loading")');
+    await expect.poll(() => hold.length).toBe(1);
+    hold.shift()!();
+    await page.waitForSelector(".results li[data-class]");
+    await page.click(".settings summary");
+    await page.selectOption("#model-file", fileOf(BUNDLE, "float32"));
+    await page.waitForSelector('.look .right:has-text("still loading")');
+    expect(await shownClasses(page)).toEqual([]);
+    await expect.poll(() => hold.length).toBe(1);
+    hold.shift()!();
+    await page.waitForSelector(".results li[data-class]");
+    await fresh.close();
+  });
+
+  test("int8 and float answer the same picture beside each other, a photo and live", async () => {
+    const page = await openApp();
+    await openPhoto(page, imagePath(57));
+    await page.click('button:has-text("Beside float32")');
+    await page.waitForSelector('.agreed:has-text("1 of 1 picture")');
+    const firsts = await page.$$eval(".pair .results li:first-child .name", (all) => all.map((e) => e.textContent));
+    expect(firsts).toHaveLength(2);
+    const best = (precision: string): number => topK(expected.logits[fileOf(BUNDLE, precision)]![57]!, 1)[0]![0];
+    const { labels } = manifestOf(BUNDLE);
+    expect(firsts).toEqual([labels[best("int8")]!.label, labels[best("float32")]!.label]);
+    const heads = await page.$$eval(".pair h2", (all) => all.map((e) => e.textContent!));
+    expect(heads[0]).toMatch(/^int8.* MB, [\d.]+ ms$/);
+    expect(heads[1]).toMatch(/^float32.* MB, [\d.]+ ms$/);
+    await page.click("text=Start camera");
+    await page.waitForFunction(() => Number(/of (\d+)/.exec(document.querySelector(".agreed")!.textContent!)?.[1]) > 3);
+    await page.click('button:has-text("Beside float32")');
+    expect(await page.$(".pair")).toBeNull();
   });
 
   test("the live camera is classified, frame after frame", async () => {
@@ -122,6 +179,12 @@ describe("on a phone's screen", () => {
       await page.click("text=Run self-test");
       await page.waitForSelector(".verdict.good, .verdict.bad");
       expect(await page.textContent(".verdict")).toMatch(/^Passed/);
+      const [download] = await Promise.all([page.waitForEvent("download"), page.click("text=Share result")]);
+      const record = JSON.parse(await readFile(await download.path(), "utf8"));
+      expect(record).toMatchObject({ schema: "mobilemod/app-self-test/1", passed: true, file: { precision } });
+      const thumbnails = await page.$$(".checks .thumbnail");
+      expect(thumbnails).toHaveLength(2 * manifestOf(BUNDLE).golden.length);
+      expect(record.checks).toHaveLength(thumbnails.length + 2);
       await page.click(".settings summary");
     }
     await page.evaluate(() => localStorage.clear());
@@ -147,18 +210,55 @@ describe("on a phone's screen", () => {
     expect(record.states[0].runtime_heap_bytes).toBeGreaterThan(0);
   });
 
+  test("accuracy on a folder of labelled images: both files, the drop, what changed, and the harness' lines", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "labelled-"));
+    const { labels } = manifestOf(BUNDLE);
+    const chosen = [0, 19, 57, 119, 180, 199];
+    for (const index of chosen) {
+      const name = labels[expected.targets[index]!]!.id;
+      await cp(imagePath(index), join(folder, "val", name, `${index}.jpg`));
+      await cp(imagePath(index), join(folder, "train", labels[0]!.id, `${index}.jpg`));
+    }
+    await mkdir(join(folder, "val", "nothing of it"));
+    await cp(imagePath(1), join(folder, "val", "nothing of it", "1.jpg"));
+    const page = await openApp();
+    await page.click('[role="tab"]:has-text("Accuracy")');
+    await page.setInputFiles("#folder", folder);
+    await page.waitForSelector('#panel-3 [role="status"]:has-text("answered otherwise")');
+    const figures = await page.$$eval("#panel-3 .figure dd", (all) => all.map((e) => Number(e.textContent)));
+    const right = (precision: string): number => {
+      const logits = expected.logits[fileOf(BUNDLE, precision)]!;
+      return (100 * chosen.filter((i) => topK(logits[i]!, 1)[0]![0] === expected.targets[i]).length) / chosen.length;
+    };
+    const [int8, float] = [right("int8"), right("float32")];
+    expect(figures).toEqual([int8, float, float - int8].map((v) => Number(v.toFixed(2))));
+    expect(await seriousFaults(page)).toEqual([]);
+    const downloads: Download[] = [];
+    page.on("download", (download) => downloads.push(download));
+    await page.click("text=Save record");
+    await expect.poll(() => downloads.length).toBe(2);
+    const texts = await Promise.all(downloads.map(async (d) => readFile(await d.path(), "utf8")));
+    const job = parseJob(texts[0]!);
+    const lines = texts[1]!.trimEnd().split("\n").map((line) => decodeLine(line)!);
+    const progress = new Progress(job);
+    texts[1]!.trimEnd().split("\n").forEach((line) => progress.addLine(line));
+    expect(progress.isComplete(job)).toBe(true);
+    expect(lines.filter(({ type }) => type === "image")).toHaveLength(2 * chosen.length);
+    await rm(folder, { recursive: true });
+  });
+
   test.each(["light", "dark"] as const)("axe finds nothing serious, %s", async (colorScheme) => {
     const page = await openApp();
     await page.emulateMedia({ colorScheme });
     await openPhoto(page, imagePath(0));
-    for (const screen of ["Classify", "Self-test", "Benchmark"]) {
+    for (const screen of ["Classify", "Self-test", "Benchmark", "Accuracy"]) {
       await page.click(`[role="tab"]:has-text("${screen}")`);
       expect(await seriousFaults(page)).toEqual([]);
     }
   });
 
   test("without isolation there is one thread, and the page says why", async () => {
-    const plain = await serve(BUNDLE, false);
+    const plain = await serve(BUNDLE, { isolated: false });
     const page = await openApp(plain.url);
     expect(await page.$eval("#threads", (e) => (e as HTMLSelectElement).disabled)).toBe(true);
     expect(await page.textContent(".settings")).toContain("cross-origin isolation");
@@ -228,9 +328,12 @@ describe("another bundle", () => {
 });
 
 describe("without a network", () => {
-  test("the page works after its first load, asks no other host, and starts fast from disk", async () => {
+  test.each([
+    ["as most do", {}],
+    ["with Vary: Origin, as Vite's preview does", { vary: "Origin" }],
+  ])("the page works after its first load, asks no other host, and starts fast from disk, on a host that answers %s", async (_, host) => {
     const profile = await mkdtemp(join(tmpdir(), "profile-"));
-    site = await serve(BUNDLE);
+    site = await serve(BUNDLE, host);
     const { port } = new URL(site.url);
     context = await open(profile);
     const hosts = watchHosts(context);
@@ -258,6 +361,47 @@ describe("without a network", () => {
     await context.close();
     expect([...hosts]).toEqual([`127.0.0.1:${port}`]);
     await rm(profile, { recursive: true, force: true });
+  });
+
+  test("a page whose script doesn't come says so, and what can be done", async () => {
+    site = await serve(BUNDLE, { lacks: /assets\/main-.*\.js/ });
+    context = await open("");
+    const page = await context.newPage();
+    await page.goto(site.url);
+    await page.waitForSelector('main [role="alert"]:has-text("can’t be loaded")');
+    expect(await page.textContent("main")).toContain("Try again");
+    await context.close();
+    await site.close();
+  });
+
+  test("a harness' own address asks for the code, and nobody there is told to put in a model", async () => {
+    site = await serve(BUNDLE, { lacks: /^\/model\//, more: { "/harness.json": "{}", "/01234567": "{}" } });
+    context = await open("", { viewport: PHONE });
+    const page = await context.newPage();
+    await page.goto(`${site.url}?code=wrong`);
+    await page.waitForSelector('[role="alert"]:has-text("isn’t the code")');
+    expect(await page.textContent("main")).not.toContain("make apps");
+    expect(await seriousFaults(page)).toEqual([]);
+    await page.fill("#code", "01234567");
+    await page.click("text=Start");
+    await page.waitForURL("**/01234567");
+    expect(site.asked).toContain("/01234567");
+    await context.close();
+    await site.close();
+  });
+
+  test("while runtime and model come, the page says how many bytes of which", async () => {
+    site = await serve(BUNDLE);
+    context = await open("");
+    const page = await context.newPage();
+    const network = await context.newCDPSession(page);
+    await network.send("Network.emulateNetworkConditions", { offline: false, latency: 20, downloadThroughput: 2e6, uploadThroughput: 2e6 });
+    await page.goto(site.url);
+    const size = (manifestOf(BUNDLE).files.find((f) => f.precision === "int8")!.bytes / 1e6).toFixed(1);
+    await page.waitForFunction((mb) => new RegExp(`Fetching the model, [0-9.]+ of ${mb} MB`).test(document.querySelector(".engine")!.textContent!), size);
+    await page.waitForSelector(READY);
+    await context.close();
+    await site.close();
   });
 
   test("the page can be installed", async () => {

@@ -29,7 +29,7 @@ export function binary(): string {
 /** A browser with a profile of its own. profile: its folder; "" for one that is thrown away. */
 export async function open(
   profile = "",
-  options: LaunchOptions & { viewport?: { width: number; height: number }; colorScheme?: "light" | "dark" } = {},
+  options: LaunchOptions & { viewport?: { width: number; height: number }; colorScheme?: "light" | "dark"; serviceWorkers?: "block" } = {},
 ): Promise<BrowserContext> {
   const { args = [], ...rest } = options;
   const context = await chromium.launchPersistentContext(profile, {

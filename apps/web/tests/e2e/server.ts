@@ -27,8 +27,20 @@ export interface Site {
   close(): Promise<void>;
 }
 
-/** isolated: with the headers that give a page threads. */
-export async function serve(bundle: string, isolated = true, port = 0): Promise<Site> {
+export interface Host {
+  /** With the headers that give a page threads. */
+  readonly isolated?: boolean;
+  /** The `Vary` of every answer. */
+  readonly vary?: string;
+  readonly port?: number;
+  /** Paths that it doesn't have, though the app does. */
+  readonly lacks?: RegExp;
+  /** Answers beside the files, JSON. */
+  readonly more?: Readonly<Record<string, string>>;
+}
+
+export async function serve(bundle: string, host: Host = {}): Promise<Site> {
+  const { isolated = true, vary, port = 0, lacks, more = {} } = host;
   const asked: string[] = [];
   const server: Server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? "/", "http://x").pathname));
@@ -42,12 +54,14 @@ export async function serve(bundle: string, isolated = true, port = 0): Promise<
       "Content-Type": TYPES[extname(file)] ?? "application/octet-stream",
       "Cache-Control": /\/(assets|wasm)\//.test(path) ? "max-age=31536000, immutable" : "no-cache",
     };
+    if (vary !== undefined) headers.Vary = vary;
     if (isolated) {
       headers["Cross-Origin-Opener-Policy"] = "same-origin";
       headers["Cross-Origin-Embedder-Policy"] = "require-corp";
     }
     try {
-      const body = await readFile(file);
+      if (lacks?.test(path)) throw new Error("not here");
+      const body = more[path] ?? (await readFile(file));
       response.writeHead(200, headers).end(body);
     } catch {
       response.writeHead(404, headers).end();
