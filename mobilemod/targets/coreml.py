@@ -18,6 +18,7 @@ FACTS = Facts(
     },
     explicit_int8=True,
     float16_scales=True,
+    answers=("scores", "classes"),
     uses=(
         Use(
             "ios17",

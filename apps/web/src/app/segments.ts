@@ -34,8 +34,9 @@ export class Segments implements Answers {
   /** A photo's map has smooth borders; there is no time for that between a camera's frames. */
   async see(model: Model, source: Uint8Array | ImageBitmap): Promise<Seen> {
     const live = source instanceof ImageBitmap;
-    const classes = this.manifest.labels.length;
-    const { map, ...times } = await model.map({ source, map: this.size, classes, smooth: !live });
+    const { labels, givesClasses } = this.manifest;
+    const asked = { map: this.size, classes: labels.length, givesClasses, smooth: !live };
+    const { map, ...times } = await model.map({ source, ...asked });
     return { ...times, show: () => this.show(map, !live) };
   }
 
