@@ -33,7 +33,8 @@ from mobilemod.data.dataset import DataSet
 from mobilemod.data.imagefolder import read_batch
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.data.testcard import draw_card
-from mobilemod.errors import UserError
+from mobilemod.errors import UserError, unknown
+from mobilemod.evaluation.runs import ANSWERS, SCORES
 from mobilemod.files import (
     atomic_folder,
     file_sha256,
@@ -68,9 +69,10 @@ class ExportConfig:
 
     network: one that a user brings, instead of `model` and `checkpoint`.
     recipe: None is that of `trained`, else "cpu". size, fit: None is that of the network's family.
-    check: compare each file with the program that it was lowered from. trained: the folder of a
-    quantization-aware training run, whose weights and ranges are lowered. author, license: of the
-    weights, for the files' own fields.
+    answer: what the files give of a network of maps: scores for each class at each pixel, or
+    classes, the map. check: compare each file with the program that it was lowered from. trained:
+    the folder of a quantization-aware training run, whose weights and ranges are lowered. author,
+    license: of the weights, for the files' own fields.
     """
 
     model: str
@@ -81,6 +83,7 @@ class ExportConfig:
     recipe: str | None = None
     size: int | None = None
     fit: str | None = None
+    answer: str = SCORES
     check: bool = True
     trained: Path | None = None
     author: str = ""
@@ -96,6 +99,15 @@ class ExportConfig:
                     f"target {target} observes ranges of its own, on images: give --data DIR "
                     "(DATA=… with make)"
                 )
+        if self.answer not in ANSWERS:
+            raise unknown("answer", self.answer, ANSWERS)
+        able = [t for t in self.targets if self.answer in TARGETS[t].answers]
+        if lacking := [t for t in self.targets if t not in able]:
+            give = f"give --targets {','.join(able)} (TARGETS=…)" if able else "give other targets"
+            raise UserError(
+                f"--answer {self.answer}: files of {', '.join(lacking)} give scores alone; {give}, "
+                "or leave --answer out"
+            )
         if not self.targets:
             raise UserError(f"no target given; known: {', '.join(TARGETS)}")
 
@@ -130,6 +142,7 @@ def export_bundle(config: ExportConfig) -> Exported:
     recipe = load_recipe(config.recipe_name)
     require_widths(recipe, config.targets)
     source = _opened(config)
+    source.task.require_answer(config.answer)
     check_labels(source.labels)
     preprocess = source.preprocess
     checked_forms(source.module, source.canonical, config.targets)
@@ -143,9 +156,9 @@ def export_bundle(config: ExportConfig) -> Exported:
     task = source.task
     info = ModelInfo(
         source.name, labels, preprocess, source.origin, task.name == DEFAULT,
-        task.network_of(len(labels)),
+        task.network_of(len(labels)), config.answer,
     )  # fmt: skip
-    values = _manifest(source, recipe, prepared, config.targets)
+    values = _manifest(source, recipe, prepared, config)
     check_draft(values)
     images = _golden_images(config, source, preprocess)
     results, left_out = _lower_all(source, prepared, config, tables, info, images)
@@ -382,11 +395,11 @@ def _origin(target: str, precision: str) -> str:
 
 
 def _manifest(
-    source: Source, recipe: Recipe, prepared: Prepared, targets: tuple[str, ...]
+    source: Source, recipe: Recipe, prepared: Prepared, config: ExportConfig
 ) -> dict[str, Any]:
     """The manifest's values before there are files."""
     observed = prepared.calibration
-    elsewhere = (e for e in (TARGETS[name].environment for name in targets) if e is not None)
+    elsewhere = (e for e in (TARGETS[name].environment for name in config.targets) if e is not None)
     tools = tool_versions() | {e.package: version_of(e) for e in elsewhere}
     return {
         "schema": SCHEMA,
@@ -394,6 +407,7 @@ def _manifest(
         **task_field(source.task.name),
         "num_classes": source.num_classes,
         **({} if source.canonical.map is None else {"map": list(source.canonical.map)}),
+        **({} if config.answer == SCORES else {"answer": config.answer}),
         **dataclasses.asdict(source.origin),
         "labels": list(source.labels),
         "preprocess": source.preprocess.to_dict(),

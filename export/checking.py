@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from export.auditing.modules import Names, node_modules, outside, outside_lines
 from export.diff.parting import NotNamed, first_parting
 from export.diff.probing import first_op
-from export.targets.base import ModelInfo
+from export.targets.base import ModelInfo, Runner
 from export.targets.comparison import Parting
 from export.targets.target import Target
 from mobilemod.errors import UserError
@@ -69,6 +70,28 @@ def check_lowered(
             f"{name or path.name}: the file doesn't compute what its program does: {said}"
             f"{MEND}, or leave {target.facts.name} out of --targets (TARGETS=…)"
         )
+
+
+def check_classes(target: Target, path: Path, scores: Path, images: np.ndarray, name: str) -> None:
+    """`UserError` where the maps of classes of the file at `path`, called `name`, aren't what the
+    scores of the one at `scores` decide, pixel by pixel; images: as `check_lowered`."""
+    try:
+        target.check(path, _Ran(target.load(scores)), images)
+    except UserError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        left = f"leave {target.facts.name} out of --targets (TARGETS=…), or --answer out"
+        raise UserError(f"{name}: {why}; {left}") from error
+
+
+class _Ran(nn.Module):
+    """A file in a program's place."""
+
+    def __init__(self, runner: Runner):
+        super().__init__()
+        self.runner = runner
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.from_numpy(self.runner.run_many(image.numpy()))
 
 
 def suspected(form: nn.Module, words: str) -> str:

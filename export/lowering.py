@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.checking import MEND, check_lowered, suspected
+from export.checking import MEND, check_classes, check_lowered, suspected
 from export.half import Half
 from export.quiet import quiet
 from export.targets.base import FORMS, ModelInfo, Origin
@@ -28,6 +28,7 @@ from export.targets.target import Target, get_target
 from mobilemod.closure import code_digest
 from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
+from mobilemod.evaluation.runs import CLASSES, SCORES
 from mobilemod.files import atomic_folder, atomic_path
 from mobilemod.forms.canonical import Canonical
 from mobilemod.forms.form import Form
@@ -95,6 +96,10 @@ class LoweringJob:
         )
         return dataclasses.replace(self, info=info)
 
+    def answering(self, answer: str) -> LoweringJob:
+        """The same job of a file with this answer."""
+        return dataclasses.replace(self, info=dataclasses.replace(self.info, answer=answer))
+
     @property
     def observed_digest(self) -> str:
         """sha256 of `observed`, "" where there is none."""
@@ -111,7 +116,7 @@ class LoweringJob:
             "weights": self.weights,
             "table": self.table and self.table.to_dict(),
             "labels": self.info.labels,
-            "kind": [self.info.kind, self.info.classifier],
+            "kind": [self.info.kind, self.info.classifier, self.info.answer],
             "preprocess": self.info.preprocess.to_dict(),
             "name": self.info.name,
             "origin": dataclasses.asdict(self.info.origin),
@@ -160,7 +165,8 @@ def lower(job: LoweringJob) -> LoweringResult:
     """Write the job's file into the cache, unless it is there.
 
     The program is lowered and checked under names of no meaning and cached on its own, so that
-    other labels cost no lowering.
+    other labels cost no lowering. Of maps of classes, which show little of what is wrong, the file
+    with the same program's scores is lowered and checked, and the maps held to that.
     """
     program, target = job.program, get_target(job.target)
     path, source, pixels = job.place(), program.place(), job.pixels()
@@ -170,6 +176,9 @@ def lower(job: LoweringJob) -> LoweringResult:
     torch.set_num_threads(1)
     start = time.perf_counter()
     int8 = job.precision == "int8"
+    scores = None
+    if needs_check and job.info.answer == CLASSES:
+        scores = lower(job.answering(SCORES)).path
     if not cached or needs_check:
         state = {name: torch.from_numpy(value) for name, value in job.state.items()}
         canonical = Canonical.from_dict(job.form, state)
@@ -189,7 +198,10 @@ def lower(job: LoweringJob) -> LoweringResult:
                 one = None if job.observed is None else job.observed[:1]
                 info = dataclasses.replace(program.info, images=one)
                 whole = not job.half
-                check_lowered(target, info, source, form, module, images, job.file_name, whole)
+                if scores is None:
+                    check_lowered(target, info, source, form, module, images, job.file_name, whole)
+                else:
+                    check_classes(target, source, scores, images, job.file_name)
             checked.touch()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from pydantic import (
 
 from mobilemod.data.preprocess import FITS
 from mobilemod.errors import UserError
-from mobilemod.evaluation.runs import MOST_CLASSES, checked_map
+from mobilemod.evaluation.runs import ANSWERS, MOST_CLASSES, SCORES, checked_map
 from mobilemod.harness.protocol.values import check_path
 from mobilemod.ranges import SIDE
 from mobilemod.targets import TARGETS
@@ -201,14 +201,16 @@ class CalibrationEntry(Open):
 
 
 class Manifest(Open):
-    """The whole. map: height and width of the files' outputs where they are scores for each class
-    at each pixel of a map; None where they are scores for each class."""
+    """The whole. map: height and width of the map where the files make one; None where their
+    outputs are scores for each class. answer: what they give of a map, scores for each class at
+    each pixel, or classes, the map itself in uint8."""
 
     schema_: Literal[SCHEMA] = Field(alias="schema")
     model: Annotated[Text, StringConstraints(max_length=200)]
     task: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")] = DEFAULT
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
     map: Annotated[list[MapSide], Field(min_length=2, max_length=2)] | None = None
+    answer: Literal[*ANSWERS] = SCORES
     labels: Annotated[list[Label], FailFast()]
     preprocess: Preprocess
     recipe: RecipeEntry
@@ -227,6 +229,8 @@ class Manifest(Open):
             raise ValueError(f"labels: {len(self.labels)} for {classes} classes")
         if self.map is not None and classes > MOST_CLASSES:
             raise ValueError(f"num_classes: at most {MOST_CLASSES} in maps, not {classes}")
+        if self.map is None and self.answer != SCORES:
+            raise ValueError(f"answer: {self.answer} without a map")
         _unique("labels", (label.id for label in self.labels))
         paths = [g.image for g in self.golden]
         paths += [part.file for part in (*self.files, *self.parts)]

@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
+from export.targets.tflite.edit import TfliteModel
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.files import write_text
 from mobilemod.tasks import get_task
@@ -50,16 +51,26 @@ def network(weights: np.ndarray, int8: bool) -> bytes:
     return b.finish(source, b.as_float(y, shape) if int8 else y)
 
 
-def make_maps_bundle(folder: Path, seed: int = 0) -> Path:
+def of_classes(content: bytes) -> bytes:
+    """The file that answers with the map of the classes, as an export writes it."""
+    edited = TfliteModel(content)
+    edited.answer_classes()
+    return edited.pack()
+
+
+def make_maps_bundle(folder: Path, seed: int = 0, answer: str = "scores") -> Path:
     """A whole bundle in `folder`, which is returned. Another seed is another network."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(0, 0.5, (CLASSES, 3)).astype(np.float32)
     files = {precision: network(weights, precision == "int8") for precision in PRECISIONS}
+    if answer == "classes":
+        files = {precision: of_classes(content) for precision, content in files.items()}
     pixels = np.stack([scene(rng) for _ in range(2)])
     task = get_task("segmentation")
     return write_bundle(
-        folder, "maps", files, IDS, PREPROCESS, pixels, task.golden, task=task.name, map=list(MAP)
-    )
+        folder, "maps", files, IDS, PREPROCESS, pixels, task.golden, task=task.name,
+        map=list(MAP), answer=answer,
+    )  # fmt: skip
 
 
 def scene(rng: np.random.Generator, sides: tuple[int, int] = SIDES) -> np.ndarray:

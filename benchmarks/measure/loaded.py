@@ -69,9 +69,9 @@ def _load_tflite(path: Path, threads: int) -> Loaded:
         interpreter.set_tensor(source["index"], x)
         interpreter.invoke()
         y = interpreter.get_tensor(target["index"])[0]
-        if target["dtype"] == np.float32:
-            return y
         scale, zero_point = target["quantization"]
+        if target["dtype"] == np.float32 or scale == 0:  # a map of classes
+            return y
         return (y.astype(np.float32) - zero_point) * np.float32(scale)
 
     return Loaded(f"LiteRT {metadata.version('ai-edge-litert')}, XNNPACK", prepare, run)

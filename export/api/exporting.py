@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from export.api.opening import open_network
 from mobilemod.data.dataset import DataSet
+from mobilemod.evaluation.runs import SCORES
 from mobilemod.networks import registry
 from mobilemod.targets import DEFAULTS
 
@@ -41,6 +42,7 @@ def export(
     labels: AnyPath | Sequence[str] | None = None,
     author: str = "",
     license: str = "",
+    answer: str = SCORES,
     check: bool = True,
 ) -> Exported:
     """Quantize a network to int8 and write it for every target, with its manifest, as a bundle.
@@ -55,8 +57,9 @@ def export(
     training run for int8. size: pixels of the input's side, or (height, width). fit: "crop",
     "stretch" or "letterbox". Of `network` alone: mean, std, of each channel, of values from 0 to
     1; crop_fraction; interpolation; labels, the outputs' names, or a file of them. author,
-    license: of the weights, for the files' own fields. check: compare each file with what it was
-    lowered from.
+    license: of the weights, for the files' own fields. answer: what files of a network of maps
+    give, "scores" for each class at each pixel, or "classes", the map. check: compare each file
+    with what it was lowered from.
 
     Raises `UserError` for bad input, a file that parts from its program, and where fewer
     multiply-accumulates are int8 than the recipe promises. What the arguments are called with
@@ -91,6 +94,7 @@ def export(
         recipe=None if recipe is None else os.fspath(recipe),
         size=size,
         fit=fit,
+        answer=answer,
         check=check,
         trained=_path(prepared),
         author=author,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,12 @@ def node_modules(
             modules[node] = name.partition(":")[0]
         for i in node.inputs if name else ():
             downstream[i] = known[i] or name
+    # What stands behind all that is named is of what it works on.
+    makers = {out: node for node in graph.nodes for out in node.outputs}
+    for node in graph.nodes:
+        before = [modules[makers[i]] for i in node.inputs if makers.get(i) in modules]
+        if before:
+            modules.setdefault(node, before[0])
     return modules
 
 
@@ -95,12 +102,19 @@ def outside(graph: FileGraph, modules: dict[FileNode, str]) -> dict[str, Outside
     return {m: Outside(dict(ops), cuts[m]) for m, ops in found.items()}
 
 
-def outside_lines(modules: dict[str, Outside]) -> list[str]:
-    """What each module has outside the delegate, a line each, those that cut it most first."""
+def outside_lines(
+    modules: dict[str, Outside], reasons: Mapping[str, str] | None = None
+) -> list[str]:
+    """What each module has outside the delegate, a line each, those that cut it most first.
+
+    reasons: why the delegate doesn't take an op, as the target says it.
+    """
     lines = []
     for module, outside in sorted(modules.items(), key=lambda m: -m[1].cuts):
         cuts = f", between {outside.cuts + 1} partitions" if outside.cuts else ""
-        lines.append(f"{module or '(unnamed)'}: {listed(outside.ops)}{cuts}")
+        why = dict.fromkeys(r for op, r in (reasons or {}).items() if op in outside.ops)
+        said = "".join(f"; {reason}" for reason in why)
+        lines.append(f"{module or '(unnamed)'}: {listed(outside.ops)}{cuts}{said}")
     return lines
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from export.auditing.audit import FloatOp, Inspection
 from export.auditing.modules import listed, outside_lines
+from mobilemod.targets import TARGETS
 
 SHOWN_MODULES = 3
 
@@ -30,7 +31,7 @@ def format_audit(audit: Inspection) -> str:
         count = sum(audit.unknown_work.values())
         plural = "" if count == 1 else "s"
         lines.append(f"  {count} op{plural} of unknown work  {listed(audit.unknown_work)}")
-    weights = audit.weight_dequantize_ops
+    weights, reasons = audit.weight_dequantize_ops, TARGETS[audit.target].untaken
     lines += [
         f"  attention matmul MACs {audit.matmul_macs / 1e6:8.1f} M, "
         f"{audit.int8_matmul_macs / max(1, audit.matmul_macs):.0%} int8",
@@ -46,7 +47,7 @@ def format_audit(audit: Inspection) -> str:
         lines += [
             f"  delegate partitions   {audit.partitions}",
             f"  outside the delegate  {listed(audit.outside)}",
-            *(f"    {line}" for line in outside_lines(audit.outside_modules)),
+            *(f"    {line}" for line in outside_lines(audit.outside_modules, reasons)),
         ]
     for words, ops in audit.mixed.items():
         lines.append(f"  ops in {words}: {listed(ops)}")

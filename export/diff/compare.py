@@ -22,6 +22,7 @@ from export.targets.target import target_of_file
 from mobilemod.data.image_file import DamagedImage
 from mobilemod.data.imagefolder import load_pixels
 from mobilemod.errors import UserError, shown
+from mobilemod.evaluation.runs import SCORES
 from mobilemod.files import file_sha256
 from mobilemod.manifest import FILE_NAME, Bundle, bundle_around, load_bundle
 from mobilemod.progress import progress
@@ -100,7 +101,15 @@ def _bundle(config: DiffConfig) -> Bundle:
         if bundle is not None and path.name in bundle.hashes:
             bundle.file(path.name)
     if config.bundle is not None:
-        return load_bundle(config.bundle, verify=False)
+        around.append((config.bundle, load_bundle(config.bundle, verify=False)))
+    for path, bundle in around:
+        if bundle is not None and bundle.manifest.answer != SCORES:
+            raise UserError(
+                f"{path}: not supported: its bundle's files give {bundle.manifest.answer}, which "
+                "tell too little; export with --answer scores, the rest is the same"
+            )
+    if config.bundle is not None:
+        return around[-1][1]
     bundles = [bundle for _, bundle in around if bundle is not None]
     if not bundles:
         raise UserError(

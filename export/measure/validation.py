@@ -129,7 +129,8 @@ def in_runtime(bundle: Bundle, runtime: str) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """What answers (N, 3, H, W) with (N, K). digest: of all that was read to make it.
+    """What answers (N, 3, H, W) with (N, K), or with maps of classes. digest: of all that was read
+    to make it.
 
     count: of the network's named outputs.
     """
@@ -140,8 +141,8 @@ class _Predictor:
     count: int
 
     def outputs(self, task: Task, x: np.ndarray) -> np.ndarray:
-        """What the task keeps of float32 (N, K)."""
-        return task.keep(self.run(x).astype(np.float32), self.count)
+        """What the task keeps of the answers."""
+        return task.keep(self.run(x), self.count)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from torch import nn
 
 from export.graph import FileGraph
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.evaluation.runs import SCORES
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, FormOptions
 
 FORMS: dict[str, FormOptions] = {"xnnpack": XNNPACK_FORM, "coreml": COREML_FORM}
@@ -33,8 +34,9 @@ class ModelInfo:
     """What a lowering writes into the file beside the network.
 
     labels: of its outputs, in order. classifier: they are classes of the image; kind: of network,
-    for people. For one that observes ranges of
-    its own: precision, the file's; images, uint8 (N, H, W, 3), what it observes them on.
+    for people. answer: what the file gives of a network of maps, scores or classes. For one that
+    observes ranges of its own: precision, the file's; images, uint8 (N, H, W, 3), what it observes
+    them on.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelInfo:
     origin: Origin = Origin()
     classifier: bool = True
     kind: str = "image classifier"
+    answer: str = SCORES
     precision: str = ""
     images: np.ndarray | None = None
 
@@ -61,7 +64,8 @@ def common_path(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Runner:
-    """A loaded file: `run` maps float32 (1, 3, H, W) to float32 logits (K,), of maps (K, h, w).
+    """A loaded file: `run` maps float32 (1, 3, H, W) to float32 logits (K,), of maps (K, h, w), or
+    to the map of classes, uint8 (h, w), where that is what the file gives.
 
     description: what runs it, with version, as shown in reports.
     """
@@ -70,7 +74,7 @@ class Runner:
     run: Callable[[np.ndarray], np.ndarray]
 
     def run_many(self, x: np.ndarray) -> np.ndarray:
-        """float32 (N, 3, H, W) to float32 logits (N, K, …), an image at a time as on a phone."""
+        """float32 (N, 3, H, W) to what `run` gives, (N, …), an image at a time as on a phone."""
         return np.stack([self.run(image[None]) for image in x])
 
 

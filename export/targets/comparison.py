@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.evaluation.runs import map_of
 
 # Of a float file, the farthest output from the program's as a share of the largest one. Right
 # files of EfficientMod show 4e-7 on photographs and on the drawn card, tiny ones 8e-6; a tanh
@@ -40,13 +41,28 @@ class Parting(UserError):
 def compare_outputs(path: Path, program: nn.Module, images: np.ndarray, found: np.ndarray) -> None:
     """`Parting` where `found`, float32 (N, …), aren't what `program` makes of `images`.
 
-    images: float32 (N, 3, H, W), normalized.
+    images: float32 (N, 3, H, W), normalized. Maps of classes, uint8 (N, h, w), are held to those
+    that the program gives, or that its scores decide: all of their pixels.
     """
+    if found.dtype == np.uint8:
+        compare_maps(path, outputs(program, images), found)
+        return
     expected, shaken = references(program, images)
     if found.size != expected.size:
         raise Parting(path, f"{found[0].size} outputs, not {expected[0].size}")
     how = how_they_part(expected, found.reshape(expected.shape), shaken)
     if how is not None:
+        raise Parting(path, how)
+
+
+def compare_maps(path: Path, expected: np.ndarray, found: np.ndarray) -> None:
+    """`Parting` where a pixel of the maps `found`, uint8 (N, h, w), has another class than the
+    largest of `expected`, float32 (N, K, h, w), the lower of equals."""
+    maps = np.stack([map_of(one) for one in expected])
+    if maps.shape != found.shape:
+        raise Parting(path, f"maps {found.shape[1:]}, not {maps.shape[1:]}")
+    if differing := int((maps != found).sum()):
+        how = f"{differing:,} of {maps.size:,} pixels have another class than its largest score"
         raise Parting(path, how)
 
 

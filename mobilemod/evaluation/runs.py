@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# What a file that makes maps answers with: a score for each class, or the map of classes itself.
+ANSWERS = SCORES, CLASSES = "scores", "classes"
 NONE = 255  # no class: in an answer, of numbers that aren't all finite; in a truth, ignored
 MOST_CLASSES = 255
 
@@ -24,6 +26,12 @@ def class_map(numbers: np.ndarray) -> np.ndarray:
     if not np.isfinite(numbers).all():
         return np.full(numbers.shape[1:], NONE, np.uint8)
     return numbers.argmax(axis=0).astype(np.uint8)
+
+
+def map_of(outputs: np.ndarray) -> np.ndarray:
+    """uint8 (…), the map that one image's outputs are, as a file answers with classes; else
+    `class_map` of its scores."""
+    return outputs if outputs.dtype == np.uint8 else class_map(outputs)
 
 
 def to_runs(classes: np.ndarray) -> list[int]:

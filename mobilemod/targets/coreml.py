@@ -19,6 +19,7 @@ FACTS = Facts(
     explicit_int8=True,
     float16_scales=True,
     stand_in="Our MIL evaluator ran it here, which isn't Apple's runtime",
+    answers=("scores", "classes"),
     uses=(
         Use(
             "ios17",

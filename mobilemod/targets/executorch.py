@@ -47,4 +47,6 @@ FACTS = Facts(
         ),
     ),
     int8_tables=True,
+    answers=("scores", "classes"),
+    untaken={"argmax": "XNNPACK has no argmax over classes"},
 )

@@ -28,6 +28,8 @@ FACTS = Facts(
     int16=True,
     npu=True,
     searched_first=True,
+    answers=("scores", "classes"),
+    untaken={"arg_max": "XNNPACK has no argmax over classes"},
     runtimes=(TFLITE_RUNTIME,),
     uses=(
         Use(

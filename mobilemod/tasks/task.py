@@ -21,6 +21,7 @@ from mobilemod.evaluation.accuracy import (
     loss_of,
     mean_drop,
 )
+from mobilemod.evaluation.runs import SCORES
 from mobilemod.evaluation.shares import ClassShare
 from mobilemod.ranges import Range
 
@@ -117,14 +118,15 @@ class Task:
     metrics: the first decides, all are shown. output: what the network's outputs are called; each:
     one of them; truths: what targets are; loss, loss_unit: of `losses` and `divergence`.
     class_folders: a data set has a folder for each class, whose name is an image's target.
-    maps: outputs are maps, (N, K, h, w). counts: how many outputs a network may have, None for any
-    number.
+    maps: outputs are maps, (N, K, h, w). answers: what a file of such a network may answer with,
+    the usual first. counts: how many outputs a network may have, None for any number.
     counted: an image is right or wrong, `scores` are bool and the metric is their percentage; else
     it is their mean. tolerance: outputs that lie no farther apart are alike. numeric: what `keep`
     leaves are numbers whose distances mean something, not codes. placed: answers are of places in
     the image, so pages show it as the network sees it.
 
-    N images; outputs are float32 (N, K) for K named outputs, or what `keep` leaves of them.
+    N images; outputs are float32 (N, K) for K named outputs, of maps uint8 (N, h, w) where a file
+    answers with classes, or what `keep` leaves of them.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Task:
     loss_unit: str = "the outputs' unit"
     class_folders: bool = False
     maps: bool = False
+    answers: tuple[str, ...] = (SCORES,)
     counts: Range | None = None
     counted: bool = False
     tolerance: float = 0.0
@@ -187,6 +190,14 @@ class Task:
         if not ids:
             return tuple({"id": str(i), "label": f"output {i}"} for i in range(count))
         return tuple({"id": i, "label": i} for i in ids)
+
+    def require_answer(self, answer: str) -> None:
+        """`UserError` where no file of such a network answers with that."""
+        if answer not in self.answers:
+            known = ", ".join(self.answers)
+            raise UserError(
+                f"--answer {answer}: networks for {self.name} give {known} alone; leave it out"
+            )
 
     def network_of(self, outputs: int) -> str:
         """What a network of so many named outputs is, for people."""

@@ -69,3 +69,43 @@ def test_from_a_checkpoint_to_a_report(tmp_path, capsys):
     assert [row["label"] for row in record["per_class"]] == list(bundle.label_names)
     page = (out / "report" / "report.html").read_text("utf-8")
     assert "block 3" in page and "data:image/png" in page
+
+
+@pytest.mark.slow
+def test_files_of_classes_measure_the_same(tmp_path, capsys):
+    """The same network, whose files give the maps: the same answers to the last pixel."""
+    data, file = tmp_path / "data", tmp_path / "drawn.safetensors"
+    draw_scenes(data, {"train": 16, "val": 12})
+    state = trained_like_state(get_variant(MODEL), CLASSES)
+    save_checkpoint(file, state, {"model": MODEL, "num_classes": str(CLASSES)}, torch.float32)
+    argv = ["export", "--model", MODEL, "--checkpoint", str(file), "--data", str(data)]
+    argv += ["--size", str(SIZE), "--targets", "tflite,executorch"]
+    records, bundles = {}, {}
+    for answer in ("scores", "classes"):
+        out = tmp_path / answer
+        assert main([*argv, "--answer", answer, "--out", str(out)]) == 0
+        main(["validate", str(out), "--data", str(data)])
+        records[answer] = json.loads((out / "report" / "validation.json").read_text("utf-8"))
+        bundles[answer] = load_bundle(out)
+    assert bundles["classes"].manifest.answer == "classes"
+    for one, other in zip(*(b.manifest.golden for b in bundles.values()), strict=True):
+        assert one.runs == other.runs
+    for one, other in zip(*(r["predictions"] for r in records.values()), strict=True):
+        assert {k: v for k, v in one.items() if k != "sha256"} == {
+            k: v for k, v in other.items() if k != "sha256"
+        }
+    assert records["scores"]["agreement"] == records["classes"]["agreement"]
+
+    path = tmp_path / "classes" / f"{MODEL}_int8.tflite"
+    capsys.readouterr()
+    assert main(["inspect", str(path), str(path.with_suffix(".pte"))]) == 0
+    said = capsys.readouterr().out
+    assert said.count("XNNPACK has no argmax over classes") == 2
+    assert said.count("delegate partitions   1") == 2
+    image = next((data / "val" / "images").glob("*.png"))
+    assert main(["diff", str(path), "program", "--image", str(image)]) == 2
+    assert "give classes, which tell too little; export with --answer scores" in (
+        capsys.readouterr().err
+    )
+    assert main(["profile", str(path)]) == 0
+    assert "arg_max" in capsys.readouterr().out

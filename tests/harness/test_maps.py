@@ -16,6 +16,8 @@ from mobilemod.data.imagefolder import ImageFolder, load_pixels
 from mobilemod.errors import UserError
 from mobilemod.evaluation.runs import NONE, class_map, from_runs, to_runs
 from mobilemod.harness.bench.bench import bench
+from mobilemod.harness.bench.files import find_files
+from mobilemod.harness.bench.job import build
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.protocol.domains import Domains
 from mobilemod.harness.protocol.lines import Line, decode
@@ -42,7 +44,7 @@ from tests.harness.test_domains import line as any_line
 from tests.harness.test_session import config
 from tests.harness.test_units import Broken
 from tests.manifests import read_manifest, resign
-from tests.tiny_maps import CLASSES, MAP, draw_scenes, make_maps_bundle
+from tests.tiny_maps import CLASSES, MAP, PREPROCESS, draw_scenes, make_maps_bundle
 
 pytestmark = pytest.mark.alone
 
@@ -259,6 +261,37 @@ def test_a_bundle_of_maps_on_this_machine(tiny, scenes):
     assert "host_pixel_agreement_percent" in head and len(rows) == 4
 
 
+def test_files_of_classes_say_what_those_of_scores_say(tiny, scenes, tmp_path):
+    """Lines, figures and the self-test of the same network, whose files give the maps."""
+    classes = make_maps_bundle(tmp_path / "classes", answer="classes")
+    for a, b in zip(load_bundle(tiny).manifest.golden, load_bundle(classes).manifest.golden,
+                    strict=True):  # fmt: skip
+        assert a.runs == b.runs
+    loaded = load_tflite(classes / INT8)
+    found = loaded.infer(loaded.prepare(np.zeros((1, 3, *PREPROCESS.sides), np.float32)))
+    assert found.shape == MAP and found.dtype == np.uint8
+    (one,), _ = validate_devices(config(tiny, scenes), MapsHost)
+    (other,), _ = validate_devices(config(classes, scenes), MapsHost)
+    assert other["complete"] and other["refused"] == {}
+    for a, b in zip(one["files"], other["files"], strict=True):
+        assert b["accuracy"] == a["accuracy"]
+        assert {c["self_test"]["verdict"] for c in b["configurations"]} == {"right"}
+        # What rounding decides can't be told of maps alone.
+        test = Maps.of(b["precision"], False)
+        assert b["configurations"][0]["self_test"]["tolerance"] == test.limit
+    runs = [
+        [line["runs"] for line in lines_of(folder) if line.type in ("image", "golden")]
+        for folder in (tiny, classes)
+    ]
+    assert runs[0] == runs[1] and len(runs[0]) > 2 * SCENES
+
+
+def lines_of(folder: Path) -> list[Line]:
+    """Of the one run of a bundle on this machine."""
+    path = next((folder / "devices" / "host").glob("2*")) / LINES_FILE
+    return [decode(raw) for raw in path.read_bytes().splitlines(keepends=True)]
+
+
 def test_a_map_that_differs_is_counted(tiny, scenes):
     """One pixel of each answer of the int8 file is another class."""
 
@@ -308,13 +341,28 @@ def test_a_wrong_unit_is_named_by_its_pixels(tiny, scenes, monkeypatch):
     assert any(said in w["line"] for w in record["warnings"])
 
 
-def test_bench_compares_maps(tiny):
+@pytest.mark.parametrize("answer", ["scores", "classes"])
+def test_bench_compares_maps(tmp_path, answer):
     from export.targets.target import target_of_file
 
+    tiny = make_maps_bundle(tmp_path / "tiny", answer=answer)
     record, _ = bench(tiny, "host", lambda path: target_of_file(path).load(path), runs=3)
     for file in record["files"]:
         assert file["map"]["identical"] and file["map"]["count"] == PIXELS
         assert file["map"]["differing"] == 0 and "logits" not in file
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "classes"),
+    [(np.zeros(MAP, np.uint8), "classes", 255), (np.zeros((4, *MAP), np.float32), "scores", 4)],
+)
+def test_a_job_of_a_file_in_no_bundle_says_what_it_gives(tiny, tmp_path, given, answer, classes):
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes((tiny / INT8).read_bytes())
+    job = build(find_files(alone), given, 1, 3, HostDriver(), tmp_path / "job")
+    manifest = json.loads(job.path("manifest.json").read_text("utf-8"))
+    assert (manifest["map"], manifest["answer"]) == (list(MAP), answer)
+    assert manifest["num_classes"] == classes and job.job.golden
 
 
 # -- what can't be

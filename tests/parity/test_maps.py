@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.auditing.audit import inspect_file
+from export.auditing.text import format_audit
+from export.checking import check_classes
 from export.diff.named import name_file, name_program
 from export.diff.taps_program import ProgramTaps
 from export.targets.base import FORMS, ModelInfo
 from export.targets.target import get_target
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.errors import UserError
 from mobilemod.forms.canonical import canonical_form
 from quantization.calibration import Calibration, observe
 from quantization.program import make_table, quantize
@@ -36,6 +43,11 @@ class Maps(nn.Module):
         self.near, self.deep = nn.Conv2d(8, 16, 1), nn.Conv2d(8, 16, 1)
         self.high, self.low = nn.Conv2d(16, 16, 3, 1, 1), nn.Conv2d(16, 16, 3, 1, 1)
         self.last = nn.Conv2d(16, CLASSES, 1)
+        # Every class is somewhere the largest; the last says what the second says.
+        with torch.no_grad():
+            self.last.weight.mul_(4)
+            self.last.bias.copy_(torch.tensor([-0.9, 0.15, 0.25, 0.15]))
+            self.last.weight[3] = self.last.weight[1]
 
     def forward(self, x: Tensor) -> Tensor:
         large = F.relu(self.stem(x))
@@ -70,6 +82,61 @@ def made(images, tmp_path_factory):
             target.lower(program, INFO, path, int8=int8)
             found[name, int8] = path, form, program
     return found
+
+
+@pytest.fixture(scope="module")
+def classes(made, tmp_path_factory):
+    """The files that answer with maps of classes."""
+    found = {}
+    for (name, int8), (_, _, program) in made.items():
+        path = tmp_path_factory.mktemp("classes") / f"{int8}{get_target(name).facts.suffix}"
+        get_target(name).lower(program, replace(INFO, answer="classes"), path, int8=int8)
+        found[name, int8] = path
+    return found
+
+
+ALL = list(product(("tflite", "executorch", "coreml"), (True, False)))
+
+
+@pytest.mark.parametrize(("name", "int8"), ALL)
+def test_a_map_of_classes_is_what_the_scores_decide(made, classes, images, name, int8):
+    """Pixel by pixel, the lower class of equal scores; with other labels too."""
+    target = get_target(name)
+    scores = target.load(made[name, int8][0]).run_many(images)
+    found = target.load(classes[name, int8]).run_many(images)
+    assert found.shape == (len(images), *MAP) and found.dtype == np.uint8
+    assert (found == scores.argmax(axis=1)).all()
+    assert len(np.unique(found)) == 3
+    ties = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    assert ties.mean() > 0.1 and 3 not in found
+    check_classes(target, classes[name, int8], made[name, int8][0], images, "maps")
+    graph = target.read_graph(classes[name, int8])
+    output = graph.tensors[graph.outputs[0]]
+    assert output.shape == (1, *MAP) and output.dtype == ("int32" if name == "coreml" else "uint8")
+    labelled = classes[name, int8].with_name(f"labelled_{int8}{target.facts.suffix}")
+    target.label(classes[name, int8], replace(INFO, labels=tuple("wxyz")), labelled, int8=int8)
+    assert (target.load(labelled).run_many(images) == found).all()
+
+
+@pytest.mark.parametrize(("name", "int8"), ALL[:4])
+def test_the_delegate_hands_out_what_the_argmax_is_fastest_on(classes, name, int8):
+    """One partition, whose result lies with the classes last, and is codes where the file is."""
+    graph = get_target(name).read_graph(classes[name, int8])
+    assert graph.partitions == 1
+    largest, cast = (node for node in graph.nodes if node.partition is None)
+    assert largest.op in ("arg_max", "argmax")
+    given = graph.tensors[largest.inputs[0]]
+    assert given.shape == (1, *MAP, CLASSES) and given.dtype == ("int8" if int8 else "float32")
+    audit = inspect_file(classes[name, int8])
+    assert dict(audit.outside_modules["answer"].ops) == {largest.op: 1, cast.op: 1}
+    assert "XNNPACK has no argmax over classes" in format_audit(audit)
+
+
+@pytest.mark.parametrize("name", ["tflite", "executorch", "coreml"])
+def test_a_map_of_other_scores_is_refused(made, classes, images, name):
+    """Of the float file's scores, which differ from the int8 file's at some pixels."""
+    with pytest.raises(UserError, match=r"^m: .* of 1,536 pixels have another class .*--answer"):
+        check_classes(get_target(name), classes[name, True], made[name, False][0], images, "m")
 
 
 FILES = [("tflite", True), ("tflite", False), ("executorch", False), ("coreml", True)]

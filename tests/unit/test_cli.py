@@ -121,6 +121,24 @@ def test_unknown_names_are_told_with_the_nearest():
     assert meant("zzz", ["apple"]) == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "--answer classes: networks for classification give scores alone; leave it out"),
+        (("--targets", "tflite,executorch:vulkan"),
+         "--answer classes: files of executorch:vulkan give scores alone; give --targets tflite "
+         "(TARGETS=…), or leave --answer out"),
+        (("--targets", "executorch:vulkan"), "give other targets, or leave --answer out"),
+        (("--answer", "class"), "'class'; known: scores, classes; did you mean 'classes'?"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_no_file_gives_is_refused(capsys, tmp_path, words, line):
+    """A bundled network classifies; nothing is written."""
+    out = tmp_path / "out"
+    said = refused(capsys, "export", "--answer", "classes", "--out", out, *words)
+    assert line in said and not out.exists()
+
+
 @pytest.mark.parametrize("verb", ["export", "train", "data", "sensitivity", "search"])
 def test_an_impossible_out_is_found_before_the_work(capsys, tmp_path, verb):
     file = tmp_path / "file"

@@ -21,8 +21,10 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.accuracy import Predictions
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
+from mobilemod.results.report.known import Known
+from mobilemod.results.report.page import page
+from mobilemod.results.report.pictures import Pictures
 from mobilemod.results.schema import build_record
-from mobilemod.results.validation.page import write_report
 from mobilemod.tasks.segmentation import TASK, picture
 from mobilemod.tasks.segmentation.folder import class_names_in
 from mobilemod.tasks.segmentation.label_file import IGNORED
@@ -102,19 +104,18 @@ def test_it_is_read_scored_and_shown(sample, tmp_path):
     assert record["predictions"][1]["drop"]["points"] == pytest.approx(near - far)
 
     path = tmp_path / "report.html"
-    write_report(record, (), path, [images.samples[0].path], PLACED)
-    page = path.read_text("utf-8")
-    assert all(name in page for name in rows)
-    assert "data:image/jpeg;base64," in page
-    shown = Image.open(io.BytesIO(base64.b64decode(next(pictures(page))))).convert("RGB")
+    html = page(Known.of_validation(record, Pictures([images.samples[0].path], PLACED)))
+    assert all(name in html for name in rows)
+    assert "data:image/jpeg;base64," in html
+    shown = Image.open(io.BytesIO(base64.b64decode(next(pictures(html))))).convert("RGB")
     colours = {colour for _, colour in shown.getcolors()}
     wanted = {picture.colour(int(c)) for c in np.unique(truth)}
     assert shown.size == (128, 128) and colours <= wanted and len(colours) >= len(wanted) - 1
 
 
-def pictures(page: str):
+def pictures(html: str):
     """base64 of each map in a page: labels first."""
-    return (m[1] for m in re.finditer('data:image/png;base64,([^"]*)', page))
+    return (m[1] for m in re.finditer('data:image/png;base64,([^"]*)', html))
 
 
 def test_files_are_measured_on_it(sample, tmp_path):

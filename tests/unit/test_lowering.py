@@ -41,6 +41,7 @@ def test_labels_and_name_change_the_file_but_not_the_program(job):
         {"form": {"nodes": []}},
         {"target": "executorch"},
         {"info": dataclasses.replace(INFO, preprocess=Preprocess(size=96))},
+        {"info": dataclasses.replace(INFO, answer="classes")},
     ],
     ids=lambda c: next(iter(c)),
 )

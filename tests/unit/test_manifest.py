@@ -121,6 +121,8 @@ def test_everything_that_is_read_is_named_with_hash_and_size(source):
         ("preprocess.gamma", 2.2, "preprocess.gamma is not a key of it"),
         ("num_classes", 9, "labels: 10 for 9 classes"),
         ("num_classes", 0, "num_classes: "),
+        ("answer", "classes", "answer: classes without a map"),
+        ("answer", "class", "answer: "),
         ("labels", "tench", "labels: "),
         ("labels.1", "tench", "labels[1]: "),
         ("labels.1.id", "n01440764", "labels: 'n01440764' stands there twice"),

@@ -23,6 +23,7 @@ from mobilemod.data.imagefolder import load_pixels
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Predictions
+from mobilemod.evaluation.runs import ANSWERS, to_runs
 from mobilemod.harness.worker.digest import image_answer
 from mobilemod.results.gates import Gates, check
 from mobilemod.results.report.known import Known
@@ -30,6 +31,7 @@ from mobilemod.results.report.page import page
 from mobilemod.results.report.pictures import Pictures, read_pictures
 from mobilemod.results.schema import build_record
 from mobilemod.results.table import text_table
+from mobilemod.targets import TARGETS
 from mobilemod.tasks import get_task, task_names
 from mobilemod.tasks.segmentation import TASK, label_file, maps, picture, scores
 from mobilemod.tasks.segmentation.folder import class_names_in
@@ -455,6 +457,30 @@ def test_maps_are_kept_of_numbers():
     for wrong in (numbers[:, :4], numbers[:, :, 0], numbers.reshape(3, -1)[:, :-1]):
         with pytest.raises(ValueError):
             TASK.keep(wrong, 5)
+
+
+def test_maps_that_files_give_are_kept_as_they_are():
+    maps = np.random.default_rng(0).integers(0, 5, (3, 4, 6)).astype(np.uint8)
+    maps[2] = 255
+    kept = TASK.keep(maps, 5)
+    assert np.array_equal(kept, maps) and kept.dtype == np.uint8
+    assert TASK.finite(kept).tolist() == [True, True, False]
+    assert TASK.golden({"file": maps[0]}) == {"runs": {"file": to_runs(maps[0])}}
+    with pytest.raises(ValueError, match="class 4 of 4"):
+        TASK.keep(maps, 4)
+
+
+@pytest.mark.parametrize("name", ["classification", "segmentation"])
+def test_what_files_may_answer_with_is_the_tasks(name):
+    task = get_task(name)
+    for answer in ANSWERS:
+        if answer in task.answers:
+            task.require_answer(answer)
+        else:
+            with pytest.raises(UserError, match=f"--answer {answer}: .* {name} give scores alone"):
+                task.require_answer(answer)
+    assert task.answers == (ANSWERS if task.maps else ("scores",))
+    assert {a for facts in TARGETS.values() for a in facts.answers} == set(ANSWERS)
 
 
 def test_an_image_that_is_not_finite_has_no_right_pixel():

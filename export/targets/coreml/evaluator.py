@@ -22,6 +22,7 @@ from export.targets.coreml.kernels import KERNELS, MOVES
 from export.targets.coreml.kernels.given import Given, Kernel, constants_of
 from export.targets.coreml.reader import Package, constant
 from mobilemod.errors import UserError
+from mobilemod.evaluation.runs import CLASSES
 
 LOGITS = "logits"
 # A value's step and name, the step's inputs, the value: what takes its place.
@@ -74,7 +75,8 @@ class MilProgram:
 
     @torch.inference_mode()
     def run(self, pixels: Tensor, visit: Visitor | None = None) -> Tensor:
-        """Logits float32 (N, K) of RGB pixels, float32 (N, 3, H, W) in 0..255.
+        """Logits float32 (N, K), or maps of classes int32 (N, h, w), of RGB pixels, float32 (N, 3,
+        H, W) in 0..255.
 
         visit: called with each value of each image as soon as it is there; what it returns takes
             the value's place.
@@ -102,11 +104,14 @@ def half(x: Tensor) -> Tensor:
     return x.half().float()
 
 
-def compile_program(package: Package, output: str = LOGITS) -> MilProgram:
+def compile_program(package: Package, output: str | None = None) -> MilProgram:
     """Compile an opened package up to `output`: constants become tensors once, ops kernels.
 
-    `UserError` for an op or an output that isn't known.
+    output: None is the map of classes where the package gives one, else the logits. `UserError` for
+    an op or an output that isn't known.
     """
+    if output is None:
+        output = CLASSES if CLASSES in package.output_names else LOGITS
     if output not in package.output_names:
         raise UserError(f"{package.path}: has no output {output!r}; not written by this project")
     ops = _needed([o for o in package.operations if constant(o.outputs[0]) is None], output)

@@ -2,7 +2,8 @@
 
 The package takes an RGB image, height x width. A classifier gives the label, the probabilities by
 label and the logits, float32 (1, K), and Xcode previews it with its labels; other networks give the
-logits alone, of maps float32 (1, K, h, w).
+logits alone, of maps float32 (1, K, h, w), or the map of classes alone, int32 (1, h, w): an ML
+program has no output of 8 bits.
 The program computes in float16; int8 where the quantized program says so (iOS 17 and later).
 """
 
@@ -24,6 +25,7 @@ from export.targets.coreml.program import convert, write_package
 from export.targets.coreml.reader import INPUT_NAME, PREPROCESS_KEY, WEIGHTS_FOLDER
 from mobilemod.data.preprocess import Preprocess
 from mobilemod.errors import UserError
+from mobilemod.evaluation.runs import CLASSES, NONE
 from mobilemod.files import atomic_folder
 
 LABEL = "classLabel"
@@ -55,6 +57,23 @@ class ImageClassifier(OfPixels):
 
     def forward(self, image: Tensor) -> Tensor:
         return torch.softmax(super().forward(image), -1)
+
+
+class MapOfClasses(OfPixels):
+    """The same with the class of the largest score at each pixel, int32 (1, h, w).
+
+    Core ML's own argmax may give any of equal scores, so the lower class is sought among them.
+    """
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess, classes: int):
+        super().__init__(network, preprocess)
+        self.register_buffer("classes", torch.arange(float(classes))[None, :, None, None])
+        self.register_buffer("none", torch.full((1, 1, 1, 1), float(NONE)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        scores = super().forward(image)
+        largest = scores == scores.amax(1, keepdim=True)
+        return torch.where(largest, self.classes, self.none).amin(1).to(torch.int32)
 
 
 def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None:
@@ -118,6 +137,9 @@ def _converted(module: nn.Module, info: ModelInfo) -> Any:
     if info.classifier:
         wrapped: nn.Module = ImageClassifier(module, info.preprocess)
         more = {"classifier_config": ct.ClassifierConfig(unique_labels(info.labels), LABEL)}
+    elif info.answer == CLASSES:
+        wrapped = MapOfClasses(module, info.preprocess, module.num_classes)
+        more = {"outputs": [ct.TensorType(CLASSES, dtype=np.int32)]}
     else:
         wrapped = OfPixels(module, info.preprocess)
         more = {"outputs": [ct.TensorType(LOGITS, dtype=np.float32)]}
@@ -174,6 +196,7 @@ def _describe(spec: Any, info: ModelInfo, int8: bool) -> None:
         INPUT_NAME: f"RGB image; {_seen(taken)}, {taken.interpolation} to {taken.pixels_text}; "
         "normalized in the model",
         LOGITS: "Scores before the softmax, in the order of the labels",
+        CLASSES: "The class of each pixel, by its place among the labels",
         LABEL: "Most likely class",
         f"{LABEL}_probs": "Probability of each class",
     }

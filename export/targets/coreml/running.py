@@ -16,6 +16,7 @@ from export.targets.base import Runner
 from export.targets.coreml.evaluator import LOGITS, MilProgram, compile_program
 from export.targets.coreml.reader import INPUT_NAME, open_package
 from mobilemod.data.preprocess import Preprocess
+from mobilemod.evaluation.runs import CLASSES, NONE
 from mobilemod.targets.coreml import FACTS
 
 EVALUATOR = "MIL evaluator (not Core ML)"
@@ -51,14 +52,21 @@ def versions() -> str:
 
 
 def evaluate(program: MilProgram, taken: np.ndarray, threads: int) -> np.ndarray:
-    """float32 (1, K) of one image as the program takes it; several at once already fall out of the
-    processor's cache."""
+    """float32 (1, K), or a map of classes uint8 (1, h, w), of one image as the program takes it;
+    several at once already fall out of the processor's cache."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return program.run(torch.from_numpy(taken)).numpy()
+        found = program.run(torch.from_numpy(taken)).numpy()
+        return map_given(found) if program.output == CLASSES else found
     finally:
         torch.set_num_threads(before)
+
+
+def map_given(found: np.ndarray) -> np.ndarray:
+    """uint8 of a map of classes as a program gives it, int32; `NONE` everywhere where a pixel of
+    it has no largest score."""
+    return np.where((found == NONE).any(), NONE, found).astype(np.uint8)
 
 
 def _core_ml(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
@@ -67,7 +75,8 @@ def _core_ml(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     import coremltools as ct
     from PIL import Image
 
-    preprocess = open_package(path).preprocess
+    package = open_package(path)
+    preprocess = package.preprocess
     if path.suffix == FACTS.suffix:
         model = ct.models.MLModel(str(path))
     else:  # Core ML goes by the suffix
@@ -77,6 +86,9 @@ def _core_ml(path: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
 
     def run(x: np.ndarray) -> np.ndarray:
         pixels = np.moveaxis(pixels_of(x, preprocess)[0], 0, -1).astype(np.uint8)
-        return np.asarray(model.predict({INPUT_NAME: Image.fromarray(pixels)})[LOGITS])[0]
+        given = model.predict({INPUT_NAME: Image.fromarray(pixels)})
+        if CLASSES in package.output_names:
+            return map_given(np.asarray(given[CLASSES]))[0]
+        return np.asarray(given[LOGITS])[0]
 
     return f"Core ML, macOS {platform.mac_ver()[0]}", run

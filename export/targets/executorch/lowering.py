@@ -13,6 +13,7 @@ from torch import nn
 
 from export.quiet import quiet
 from export.targets.base import ModelInfo, common_path
+from export.targets.executorch.classes import Classes
 from export.targets.executorch.notes import METADATA_METHOD, notes, relabel
 from export.targets.executorch.reader import MODULE_FRAME
 from export.targets.executorch.tanh_gelu import without_tanh_gelu
@@ -25,6 +26,7 @@ from export.targets.executorch.xnnpack.taking import (
     partitioner_class,
     taken,
 )
+from mobilemod.evaluation.runs import CLASSES
 from mobilemod.files import atomic_path
 
 QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
@@ -62,7 +64,8 @@ MOST_PIECES = 5
 def lower(
     module: nn.Module, info: ModelInfo, path: Path, *, int8: bool, all_passes: bool = False
 ) -> None:
-    """Write `module` to `path` as a `.pte` with one input, float32 (1, 3, H, W), and its logits.
+    """Write `module` to `path` as a `.pte` with one input, float32 (1, 3, H, W), and its logits, or
+    their map of classes, uint8 (1, h, w).
 
     The method "metadata" of the file returns labels and preprocessing as JSON. int8 changes
     nothing here: the graph itself says what is quantized. all_passes: leave none of the
@@ -73,6 +76,7 @@ def lower(
         from executorch.exir import EdgeCompileConfig, to_edge
 
         image = torch.zeros(1, *info.preprocess.shape)
+        module = Classes(module) if info.answer == CLASSES else module
         written = without_tanh_gelu(module.eval(), tuple(image.shape))
         exported = torch.export.export(written, (image,))
         _split_dequantize(exported.graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flatbuffers
 import numpy as np
@@ -15,6 +15,7 @@ OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.star
 # What XNNPACK delegates in float alone.
 FLOAT_ALONE = ("GELU", "AVERAGE_POOL_2D", "HARD_SWISH")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+INT8_VERSIONS = {"DEQUANTIZE": 2, "ARG_MAX": 2}
 
 
 class _AlignedBuilder(flatbuffers.Builder):
@@ -67,13 +68,32 @@ class TfliteModel:
         start, end = int(graph.inputs[0]), int(graph.outputs[0])
         if self._is_int8(start):
             self.graph.tensors[start].name = "image:quantize"
-            edge = self._add_float("image", start)
+            edge = self._add_like("image", start)
             graph.operators.insert(0, self._operator("QUANTIZE", edge, start))
             graph.inputs = [edge]
         if self._is_int8(end):
-            edge = self._add_float("logits", end)
+            edge = self._add_like("logits", end)
             graph.operators.append(self._operator("DEQUANTIZE", end, edge))
             graph.outputs = [edge]
+
+    def answer_classes(self) -> None:
+        """In place of the output (1, h, w, K) the map of its largest values, uint8 (1, h, w): of
+        codes the same, and sooner. The runtime's kernel takes the first of equal ones."""
+        end, kinds = int(self.graph.outputs[0]), schema.TensorType
+        shape = self.graph.tensors[end].shape[:-1]
+        axis = self._add("answer:axis", [1], kinds.INT32)
+        self.graph.tensors[axis].buffer = self.add_buffer(np.array([len(shape)], "<i4"))
+        found = self._add("answer:arg_max", shape, kinds.INT32)
+        classes = self._add("answer:cast", shape, kinds.UINT8)
+        largest = self._operator("ARG_MAX", end, found)
+        largest.inputs.append(axis)
+        largest.builtinOptionsType = schema.BuiltinOptions.ArgMaxOptions
+        largest.builtinOptions = schema.ArgMaxOptionsT(outputType=kinds.INT32)
+        cast = self._operator("CAST", found, classes)
+        cast.builtinOptionsType = schema.BuiltinOptions.CastOptions
+        cast.builtinOptions = schema.CastOptionsT(inDataType=kinds.INT32, outDataType=kinds.UINT8)
+        self.graph.operators += [largest, cast]
+        self.graph.outputs = [classes]
 
     def name_edges(self, input_name: str, output_name: str) -> None:
         """Name the input and output tensors, in the graph and in its one signature."""
@@ -96,8 +116,8 @@ class TfliteModel:
             if self.op_name(op) not in FLOAT_ALONE or not self._is_int8(source):
                 operators.append(op)
                 continue
-            real = self._add_float(f"{self._name(source)}.float", source)
-            result = self._add_float(f"{self._name(target)}.float", target)
+            real = self._add_like(f"{self._name(source)}.float", source)
+            result = self._add_like(f"{self._name(target)}.float", target)
             op.inputs, op.outputs = [real], [result]
             operators += [
                 self._operator("DEQUANTIZE", source, real),
@@ -170,11 +190,13 @@ class TfliteModel:
     def is_constant(self, index: int) -> bool:
         return self.model.buffers[self.graph.tensors[index].buffer].data is not None
 
-    def _add_float(self, name: str, like: int) -> int:
+    def _add_like(self, name: str, like: int) -> int:
         """A float32 activation of the shape of tensor `like`; its index."""
-        tensor = schema.TensorT(
-            name=name, shape=self.graph.tensors[like].shape, type=schema.TensorType.FLOAT32
-        )
+        return self._add(name, self.graph.tensors[like].shape, schema.TensorType.FLOAT32)
+
+    def _add(self, name: str, shape: Sequence[int], kind: int) -> int:
+        """A tensor of this `TensorType`; its index."""
+        tensor = schema.TensorT(name=name, shape=shape, type=kind)
         tensor.hasRank = True
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
@@ -187,11 +209,10 @@ class TfliteModel:
             if OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)] == kind:
                 return i
         number = getattr(schema.BuiltinOperator, kind)
-        # Version 2 of both is the int8 one.
         code = schema.OperatorCodeT(
             deprecatedBuiltinCode=number,
             builtinCode=number,
-            version=2 if kind == "DEQUANTIZE" else 1,
+            version=INT8_VERSIONS.get(kind, 1),
         )
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1

@@ -1,7 +1,8 @@
 """TFLite: a mobile form or its quantized program as a `.tflite`, by litert-torch.
 
-The file takes float32 (1, H, W, 3) and gives float32 logits (1, K), of maps (1, h, w, K): the
-layout that mobile image pipelines have, and the edges that LiteRT.js accepts.
+The file takes float32 (1, H, W, 3) and gives float32 logits (1, K), of maps (1, h, w, K) or the map
+of classes, uint8 (1, h, w): the layout that mobile image pipelines have, and the edges that
+LiteRT.js accepts.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from export.targets.tflite.metadata import (
     model_metadata,
     preprocess_json,
 )
+from mobilemod.evaluation.runs import CLASSES, SCORES
 from mobilemod.files import atomic_path
 from mobilemod.targets.facts import MAPS
 
-INPUT_NAME, OUTPUT_NAME = "image", "logits"
+INPUT_NAME = "image"
+OUTPUT_NAMES = {SCORES: "logits", CLASSES: "classes"}
 
 
 class ChannelsLast(nn.Module):
@@ -50,13 +53,15 @@ def lower(module: nn.Module, info: ModelInfo, path: Path, *, int8: bool) -> None
     wrapped = ChannelsLast(module).eval()
     edited = TfliteModel(_convert(wrapped, info.preprocess.sides, int8))
     edited.rename(lambda name: published_module(wrapped, name))
+    wide = int8 and take_marks(edited)
+    if info.answer == CLASSES:
+        edited.answer_classes()
     if int8:
-        wide = take_marks(edited)
         edited.float_edges()
         # A file with 16 bits is for NPUs, which compute what is int8 in int8.
         if not wide and edited.has_float_compute():
             edited.float_alone()
-    edited.name_edges(INPUT_NAME, OUTPUT_NAME)
+    edited.name_edges(INPUT_NAME, OUTPUT_NAMES[info.answer])
     _write(edited, info, path)
 
 
@@ -69,7 +74,7 @@ def label(source: Path, info: ModelInfo, path: Path, *, int8: bool) -> None:
 
 
 def _write(edited: TfliteModel, info: ModelInfo, path: Path) -> None:
-    edited.add_metadata(METADATA_NAME, model_metadata(info, OUTPUT_NAME))
+    edited.add_metadata(METADATA_NAME, model_metadata(info, OUTPUT_NAMES[info.answer]))
     edited.add_metadata(PREPROCESS_NAME, preprocess_json(info))
     with atomic_path(path) as temporary:
         temporary.write_bytes(append_labels(edited.pack(), info.labels))

@@ -16,6 +16,7 @@ import flatbuffers
 import numpy as np
 
 from export.targets.base import ModelInfo
+from mobilemod.evaluation.runs import CLASSES
 
 METADATA_NAME = "TFLITE_METADATA"
 PREPROCESS_NAME = "MOBILEMOD_PREPROCESS"
@@ -78,12 +79,14 @@ def model_metadata(info: ModelInfo, output_name: str) -> bytes:
     tensor_in = _table(b, {0: name, 1: text, 3: content, 4: units, 5: stats})
     content = _table(b, {0: np.uint8(FEATURE_PROPERTIES), 1: _table(b, {})})
     file_name = b.CreateString(LABELS_FILE)
-    text = b.CreateString("one label per line, in the order of the logits")
+    text = b.CreateString("one label per line, in the order of the classes")
     labels = _table(b, {0: file_name, 1: text, 2: np.uint8(TENSOR_AXIS_LABELS)})
     files = _offsets(b, [labels])
     name = b.CreateString(output_name)
     shape = "(1, classes)" if info.classifier else "(1, height, width, classes), NHWC"
-    text = b.CreateString(f"float32 {shape}, logits before softmax")
+    classes = "uint8 (1, height, width), the class of each pixel"
+    given = classes if info.answer == CLASSES else f"float32 {shape}, logits before softmax"
+    text = b.CreateString(given)
     tensor_out = _table(b, {0: name, 1: text, 3: content, 6: files})
     inputs, outputs = _offsets(b, [tensor_in]), _offsets(b, [tensor_out])
     subgraphs = _offsets(b, [_table(b, {2: inputs, 3: outputs})])

@@ -47,6 +47,11 @@ class Edge:
         """Whether real numbers can be told from it."""
         return self.dtype == "float32" or (self.dtype in CODES and self.scale > 0)
 
+    @property
+    def classes(self) -> bool:
+        """Whether it is a map of classes, (1, h, w)."""
+        return self.dtype == "uint8" and self.scale == 0 and len(self.shape) == 3
+
     def taken(self, x: np.ndarray) -> np.ndarray:
         """float32 (1, 3, H, W) in the file's layout and numbers."""
         x = np.asarray(x, np.float32)
@@ -59,7 +64,10 @@ class Edge:
         return np.ascontiguousarray(x, self.dtype)
 
     def given(self, y: np.ndarray) -> np.ndarray:
-        """float32 (K,), or (K, h, w) of maps, which files hold channels last, of what one gives."""
+        """float32 (K,), or (K, h, w) of maps, which files hold channels last, of what one gives; a
+        map of classes as it is, (h, w)."""
+        if self.classes:
+            return y[0].copy()
         maps = y.ndim == MAPS and y[0, ..., 0].size > 1
         y = np.moveaxis(y[0], -1, 0) if maps else y.reshape(-1)
         y = np.ascontiguousarray(y, np.float32)
@@ -68,7 +76,8 @@ class Edge:
 
 def check_edges(path: Path, inputs: list[Edge], outputs: list[Edge]) -> tuple[Edge, Edge]:
     """The one input and output; `UserError` where there are others."""
-    if len(inputs) != 1 or len(outputs) != 1 or not (inputs[0].known and outputs[0].known):
+    one = len(inputs) == len(outputs) == 1
+    if not (one and inputs[0].known and (outputs[0].known or outputs[0].classes)):
         raise UserError(f"{path}: not a network with one image and one output, float32 or int8")
     return inputs[0], outputs[0]
 

@@ -9,6 +9,7 @@ from export.api.exporting import export
 from export.api.opening import TOLD
 from export.verbs.network_options import network_options
 from export.verbs.options import DEFAULTS, EXIT_OK, TARGETS, data_option, emit, given
+from mobilemod.evaluation.runs import SCORES
 
 SUMMARY = "quantize and lower a checkpoint to a bundle"
 EXAMPLE = "mobilemod export --data DIR --out dist/efficientmod_xxs"
@@ -27,6 +28,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
     p.add_argument("--license", default="", metavar="SPDX",
                    help="of the weights, for the files' metadata; the checkpoint's")  # fmt: skip
+    p.add_argument("--answer", default=SCORES, metavar="WHAT",
+                   help="of a network of maps: scores, for each class at each pixel, or classes, "
+                        f"the map itself; {SCORES}")  # fmt: skip
     p.add_argument("--skip-check", action="store_true",
                    help="don't compare the files with the programs they come from")  # fmt: skip
     p.add_argument("--explain", action="store_true",
@@ -47,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         prepared=args.prepared,
         author=args.author,
         license=args.license,
+        answer=args.answer,
         check=not args.skip_check,
         **given(args, ("model", "recipe", "size", "fit", *TOLD)),
     )

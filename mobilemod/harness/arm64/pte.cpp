@@ -78,13 +78,17 @@ int pte_run(Model* model) {
   return int(model->method->execute());
 }
 
-// The float32 values of the first output, and how many there are.
-int pte_output(Model* model, const float** data, int64_t* count) {
+// The values of the first output, how many there are, and the bytes of one: 4 of float32, 1 of uint8.
+int pte_output(Model* model, const void** data, int64_t* count, int* bytes) {
+  using executorch::aten::ScalarType;
   const EValue& value = model->method->get_output(0);
-  if (!value.isTensor() || value.toTensor().scalar_type() != executorch::aten::ScalarType::Float)
-    return int(Error::InvalidType);
-  *data = value.toTensor().const_data_ptr<float>();
-  *count = value.toTensor().numel();
+  if (!value.isTensor()) return int(Error::InvalidType);
+  const Tensor& tensor = value.toTensor();
+  const bool real = tensor.scalar_type() == ScalarType::Float;
+  if (!real && tensor.scalar_type() != ScalarType::Byte) return int(Error::InvalidType);
+  *data = tensor.const_data_ptr();
+  *count = tensor.numel();
+  *bytes = real ? 4 : 1;
   return 0;
 }
 

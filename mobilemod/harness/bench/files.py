@@ -17,8 +17,8 @@ from mobilemod.files import file_sha256
 from mobilemod.manifest import Bundle, bundle_around, load_bundle
 from mobilemod.targets import SUFFIXES, suffix_of
 
-# A file -> what runs it here: `run` maps float32 (1, 3, H, W) to outputs (K,) or (K, h, w),
-# `description` names it. Passed in, because it is known to export/ only.
+# A file -> what runs it here: `run` maps float32 (1, 3, H, W) to outputs (K,) or (K, h, w), or to a
+# map of classes, uint8 (h, w), `description` names it. Passed in, as it is known to export/ only.
 Loader = Callable[[Path], Any]
 
 
@@ -43,7 +43,7 @@ class BenchFile:
 
 @dataclass(frozen=True)
 class RunHere:
-    """What a file gives here for the test card, float32 (K,) or (K, h, w), and what ran it."""
+    """What a file gives here for the test card, as `Loader` has it, and what ran it."""
 
     outputs: np.ndarray
     runtime: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from mobilemod.evaluation.runs import MOST_CLASSES
+from mobilemod.evaluation.runs import CLASSES, MOST_CLASSES, SCORES
 from mobilemod.files import file_sha256, write_json
 from mobilemod.harness.bench.files import Found
 from mobilemod.harness.drivers import Driver
@@ -38,18 +39,19 @@ MOST_OUTPUTS = MAX_LINE // 32
 
 
 def build(
-    found: Found, shape: tuple[int, ...], threads: int, runs: int, driver: Driver, folder: Path
+    found: Found, given: np.ndarray, threads: int, runs: int, driver: Driver, folder: Path
 ) -> JobFolder:
     """A job in `folder` that times each file for exactly `runs` runs after a few more, an int8 file
     in turns with its float twin; without any time where the driver's mean nothing.
 
-    shape: of the network's outputs, (K,), or (K, h, w) of maps.
+    given: the network's outputs of an image, as `Loader` has them.
     """
     (folder / "golden").mkdir(parents=True)
-    write_json(folder / MANIFEST_FILE, _manifest(found, shape))
+    manifest = _manifest(found, given)
+    write_json(folder / MANIFEST_FILE, manifest)
     golden: tuple[Hashed, ...] = ()
-    outputs, pixels = math.prod(shape), math.prod(shape[1:])
-    if fits_line(pixels, shape[0]) if of_maps(shape) else outputs <= MOST_OUTPUTS:
+    size = manifest.get("map")
+    if fits_line(math.prod(size), manifest["num_classes"]) if size else given.size <= MOST_OUTPUTS:
         Image.fromarray(found.card).save(folder / CARD_FILE)
         golden = (_hashed(folder, CARD_FILE),)
     files = in_pairs(
@@ -84,22 +86,25 @@ def build(
     return write_job(job, folder)
 
 
-def of_maps(shape: tuple[int, ...]) -> bool:
-    """Whether outputs of this shape are maps of classes."""
-    return len(shape) == 3 and 2 <= shape[0] <= MOST_CLASSES
+def of_maps(given: np.ndarray) -> bool:
+    """Whether outputs are maps of classes, or scores of such."""
+    scores = given.ndim == 3 and 2 <= given.shape[0] <= MOST_CLASSES
+    return scores or given.dtype == np.uint8
 
 
-def _manifest(found: Found, shape: tuple[int, ...]) -> dict:
+def _manifest(found: Found, given: np.ndarray) -> dict:
     """What runners read of a bundle's manifest."""
-    maps = of_maps(shape)
-    count = shape[0] if maps else math.prod(shape)
+    maps, answer = of_maps(given), CLASSES if given.dtype == np.uint8 else SCORES
+    # A map alone doesn't tell how many classes there are.
+    most = MOST_CLASSES if answer == CLASSES else given.shape[0]
+    count = most if maps else given.size
     numbers = [{"id": str(i), "label": str(i)} for i in range(count)]
     labels = [v.model_dump() for v in found.bundle.manifest.labels] if found.bundle else numbers
     return {
         "schema": SCHEMA,
         "model": found.model or "",
         "num_classes": len(labels),
-        **({"map": list(shape[1:])} if maps else {}),
+        **({"map": list(given.shape[-2:]), "answer": answer} if maps else {}),
         "labels": labels,
         "preprocess": found.preprocess.to_dict(),
         "recipe": {},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mobilemod.errors import UserError
-from mobilemod.evaluation.runs import class_map, from_runs
+from mobilemod.evaluation.runs import from_runs, map_of
 from mobilemod.harness.arm64.emulator import CLASSES
 from mobilemod.harness.bench.files import Found, Loader, RunHere
 from mobilemod.harness.bench.job import build
@@ -34,8 +33,8 @@ def measure(
     here = [found.answer(file, load) for file in found.files]
     environment = driver.environment()
     with tempfile.TemporaryDirectory(prefix="mobilemod-bench-") as name:
-        shape = max((answer.outputs.shape for answer in here), key=math.prod)
-        folder = build(found, shape, threads, runs, driver, Path(name, "job"))
+        most = max((answer.outputs for answer in here), key=np.size)
+        folder = build(found, most, threads, runs, driver, Path(name, "job"))
         session = Session(driver, folder, Path(name, "run"), say)
         result = session.run()
         lines, *_ = read_lines(session.path, folder.job)
@@ -84,7 +83,7 @@ def _said(lines: Sequence[Line], here: RunHere) -> dict[str, Any]:
 
 def _compare_maps(runs: Sequence[int], here: RunHere) -> dict[str, Any]:
     """A record's `map`: of the device's pixels, how many have another class than here."""
-    own = class_map(here.outputs).ravel()
+    own = map_of(here.outputs).ravel()
     try:
         there = from_runs(runs, own.size)
     except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mobilemod.evaluation.runs import class_map, from_runs
+from mobilemod.evaluation.runs import SCORES, from_runs, map_of
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import JobFile
 from mobilemod.harness.protocol.job_folder import JobFolder
@@ -75,12 +75,14 @@ class Units:
             outputs = here.run(file.name, x)
             if self._pixels is None:
                 return outputs
-            return np.stack([class_map(one).ravel() for one in outputs])
+            return np.stack([map_of(one).ravel() for one in outputs])
 
         likeness: Likeness = Numbers.of(expected, file.precision)
         if self._pixels is not None:
-            likeness = Maps.of(file.precision, here is not None)
-            if here is not None:
+            # Without scores nothing tells what rounding decides.
+            scored = here is not None and self._bundle.manifest.answer == SCORES
+            likeness = Maps.of(file.precision, scored)
+            if scored:
                 told = self._settled(file, answered.get("pixels", {}), expected, here)
                 answered = {**answered, "pixels": told}
         args = (expected, likeness, answered, self._images, preprocess)

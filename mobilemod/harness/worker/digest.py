@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mobilemod.evaluation.runs import class_map, to_runs
+from mobilemod.evaluation.runs import map_of, to_runs
 
 Size = tuple[int, int]
 
@@ -49,4 +49,5 @@ def image_answer(outputs: np.ndarray, size: Size | None, logits: bool) -> dict[s
 
 
 def _map(outputs: np.ndarray, size: Size) -> np.ndarray:
-    return class_map(outputs.reshape(-1, *size))
+    # Scores may come flat.
+    return map_of(outputs.reshape(size if outputs.dtype == np.uint8 else (-1, *size)))

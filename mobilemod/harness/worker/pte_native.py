@@ -81,8 +81,10 @@ def open_native(path: Path) -> Calls:
         file.call("pte_run")
 
     def outputs() -> np.ndarray:
-        data, count = ctypes.POINTER(ctypes.c_float)(), ctypes.c_int64()
-        file.call("pte_output", ctypes.byref(data), ctypes.byref(count))
-        return np.ctypeslib.as_array(data, (count.value,)).copy()
+        data, count, size = ctypes.c_void_p(), ctypes.c_int64(), ctypes.c_int()
+        file.call("pte_output", *map(ctypes.byref, (data, count, size)))
+        kind = ctypes.c_float if size.value == 4 else ctypes.c_uint8
+        found = ctypes.cast(data, ctypes.POINTER(kind))
+        return np.ctypeslib.as_array(found, (count.value,)).copy()
 
     return prepare, set_input, invoke, outputs

@@ -27,7 +27,8 @@ class Loaded:
 
     prepare: float32 (1, 3, H, W) to what the runtime takes, outside any timing. set_input: hand
     that over. invoke: compute. outputs: read the result, float32 (K,), of maps (K, h, w), or flat
-    (K·h·w,) where the runtime doesn't say their size. description: what runs it.
+    (K·h·w,) where the runtime doesn't say their size, or the map of classes, uint8 (h, w) or flat.
+    description: what runs it.
     """
 
     prepare: Callable[[np.ndarray], Any]
@@ -155,6 +156,8 @@ def _open_in_package(path: Path, threads: int) -> Calls:
 def _of_one(y: np.ndarray) -> np.ndarray:
     """As `Loaded.outputs` has it, of a batch of one with the classes first; a copy in the order
     that it lies in."""
+    if y.dtype == np.uint8:
+        return y[0].copy()
     one = y[0] if y.ndim == MAPS and y[0, 0].size > 1 else y.reshape(-1)
     return one.astype(np.float32)
 

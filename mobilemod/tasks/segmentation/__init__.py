@@ -17,7 +17,7 @@ import numpy as np
 
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import Drop, MeanDrop, Predictions
-from mobilemod.evaluation.runs import NONE, from_runs, to_runs
+from mobilemod.evaluation.runs import ANSWERS, NONE, from_runs, to_runs
 from mobilemod.evaluation.shares import ClassShare
 from mobilemod.evaluation.statistics import mcnemar_exact
 from mobilemod.ranges import Range
@@ -334,5 +334,6 @@ TASK = Segmentation(
     numeric=False,
     placed=True,
     maps=True,
+    answers=ANSWERS,
     counts=Range(2, IGNORED - 1, "classes", whole=True),
 )

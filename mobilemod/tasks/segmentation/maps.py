@@ -23,7 +23,12 @@ def class_maps(logits: np.ndarray) -> np.ndarray:
 
 
 def kept_maps(outputs: np.ndarray, count: int) -> np.ndarray:
-    """Maps of numbers (N, K, h, w) or (N, K·h·w) of `count` classes, (N, h, w) or (N, h·w)."""
+    """Maps of numbers (N, K, h, w) or (N, K·h·w) of `count` classes, (N, h, w) or (N, h·w); what
+    are maps already, as they are."""
+    if outputs.dtype == np.uint8:
+        if (most := int(outputs.max(where=outputs != NONE, initial=0))) >= count:
+            raise ValueError(f"class {most} of {count}")
+        return outputs
     if outputs.ndim == 2 and outputs.shape[1] % count == 0:
         return class_maps(outputs.reshape(len(outputs), count, -1))
     if outputs.ndim != 4 or outputs.shape[1] != count:

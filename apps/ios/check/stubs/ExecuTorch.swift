@@ -1,5 +1,6 @@
 public protocol Scalar {}
 extension Float: Scalar {}
+extension UInt8: Scalar {}
 public protocol ValueConvertible {}
 public protocol ValueSequenceConstructible { init(_ values: [Value]) throws }
 public class Value: ValueConvertible { init() {} }

@@ -38,8 +38,9 @@ export class Segments implements Answers {
   /** A photo's map has smooth borders; there is no time for that between a camera's frames. */
   async see(model: Model, source: Uint8Array | ImageBitmap): Promise<Seen> {
     const live = source instanceof ImageBitmap;
-    const classes = this.manifest.labels.length;
-    const { map, ...times } = await model.map({ source, map: this.size, classes, smooth: !live });
+    const { labels, givesClasses } = this.manifest;
+    const asked = { map: this.size, classes: labels.length, givesClasses, smooth: !live };
+    const { map, ...times } = await model.map({ source, ...asked });
     const seen = map.codes.length - pixelsOf(map)[NONE]!;
     const alike = (other: Seen): number =>
       seen === 0 ? 0 : (alikePercent(map, (other as Mapped).map) / 100) * (map.codes.length / seen);

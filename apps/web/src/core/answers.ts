@@ -2,7 +2,7 @@
 import type { Manifest } from "./manifest";
 import type { ClassMap } from "./maps/map";
 import { toRuns } from "./maps/runs";
-import { classMap, orderOf, scoresOf } from "./maps/scores";
+import { classMap, mapGiven, orderOf, scoresOf } from "./maps/scores";
 import type { Values } from "./protocol";
 import { sha256, sha256OfFloats } from "./sha256";
 import { topK } from "./topk";
@@ -10,11 +10,14 @@ import { topK } from "./topk";
 const TOP = 5;
 
 /** What the outputs of a manifest's files are. */
-export type Outputs = Pick<Manifest, "map" | "labels">;
+export type Outputs = Pick<Manifest, "map" | "givesClasses" | "labels">;
 
 /** The map of an output of a file of `target`; null where outputs are no maps. */
-export function mapOf({ map, labels }: Outputs, target: string, output: Float32Array): ClassMap | null {
-  return map && classMap(scoresOf(output, map, labels.length, orderOf(target)));
+export function mapOf(outputs: Outputs, target: string, output: Float32Array): ClassMap | null {
+  const { map, givesClasses, labels } = outputs;
+  if (map === null) return null;
+  if (givesClasses) return mapGiven(output, map, labels.length);
+  return classMap(scoresOf(output, map, labels.length, orderOf(target)));
 }
 
 /** Of a `golden` line. */

@@ -50,8 +50,10 @@ export interface Golden {
 export interface Manifest {
   readonly model: string;
   readonly recipe: string;
-  /** Of the files' outputs, where these are scores for each class at each pixel; else null. */
+  /** Of a map, where the files make one; else null. */
   readonly map: Size | null;
+  /** Whether they give it themselves, uint8, not scores for each class at each pixel. */
+  readonly givesClasses: boolean;
   readonly labels: readonly Label[];
   readonly preprocess: Preprocess;
   readonly files: readonly ModelFile[];
@@ -87,6 +89,7 @@ export function parseManifest(text: string): Manifest {
     model: asString(root.model, "model"),
     recipe: typeof recipe.name === "string" ? recipe.name : "",
     map,
+    givesClasses: parseAnswer(root.answer, map),
     labels,
     preprocess: parsePreprocess(root.preprocess),
     files: asArray(root.files, "files").map(parseFile),
@@ -161,6 +164,15 @@ function parseMap(value: unknown, classes: number): Size {
     throw new InputError(`manifest.json: ${classes} classes; a map has at most ${MOST_CLASSES}`);
   }
   return { height, width };
+}
+
+function parseAnswer(value: unknown, map: Size | null): boolean {
+  const known = map === null ? ["scores"] : ["scores", "classes"];
+  const answer = value ?? "scores";
+  if (!known.includes(answer as string)) {
+    throw new InputError(`manifest.json: answer ${JSON.stringify(value)} is not one of ${known.join(", ")}`);
+  }
+  return answer === "classes";
 }
 
 function parseGolden(value: unknown, i: number, map: Size | null): Golden {

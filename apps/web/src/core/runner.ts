@@ -19,7 +19,10 @@ export class UnreadableImage extends Error {
 }
 
 export interface Answer {
-  /** The output's values in the file's own order: logits, or scores for each class at each pixel. */
+  /**
+   * The output's values in the file's own order: logits, scores for each class at each pixel, or a
+   * map's codes.
+   */
   readonly logits: Float32Array;
   readonly inferenceMs: number;
 }

@@ -45,6 +45,8 @@ export interface MapRequest {
   /** Of the file's output. */
   readonly map: Size;
   readonly classes: number;
+  /** Whether the output is the map itself. */
+  readonly givesClasses: boolean;
   /** At the input's size, with smooth borders. */
   readonly smooth: boolean;
 }

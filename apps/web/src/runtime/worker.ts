@@ -9,8 +9,8 @@ import {
 import { InputError, messageOf } from "../core/errors";
 import { toRgb, type Picture, type Pixels } from "../core/image";
 import type { Preprocess } from "../core/manifest";
-import type { Size } from "../core/maps/map";
-import { classMap, orderOf, scoresOf, smoothMap } from "../core/maps/scores";
+import { laidOn, type ClassMap, type Size } from "../core/maps/map";
+import { classMap, mapGiven, orderOf, scoresOf, smoothMap } from "../core/maps/scores";
 import { windowOf, withoutBars } from "../core/maps/window";
 import { normalize, preprocessPicture, type Layout } from "../core/preprocess";
 import { UnreadableImage, type Answer, type ImageAnswer, type Times } from "../core/runner";
@@ -143,7 +143,8 @@ async function infer(input: Float32Array<ArrayBuffer>): Promise<Answer> {
   const start = performance.now();
   const tensor = new Tensor(input, shape);
   const outputs = await model.run(tensor);
-  const logits = (await outputs[0]!.data()).slice() as Float32Array;
+  // A copy; of a map, which is uint8, as numbers.
+  const logits = Float32Array.from((await outputs[0]!.data()) as Float32Array | Uint8Array);
   const inferenceMs = performance.now() - start;
   tensor.delete();
   for (const output of outputs) output.delete();
@@ -180,7 +181,7 @@ function openedFrom(source: Uint8Array | ImageBitmap): Promise<Picture> | Pictur
   return source instanceof ImageBitmap ? bitmapPicture(source) : openImage(source);
 }
 
-async function map({ source, map, classes, smooth }: MapRequest): Promise<MapAnswer> {
+async function map({ source, map, classes, givesClasses, smooth }: MapRequest): Promise<MapAnswer> {
   const { preprocess } = current();
   let image: Size = preprocess;
   const { logits, ...times } = await preprocessed(async () => {
@@ -188,9 +189,15 @@ async function map({ source, map, classes, smooth }: MapRequest): Promise<MapAns
     image = picture;
     return picture;
   });
-  const scores = scoresOf(logits, map, classes, orderOf("tflite"));
-  const found = smooth ? smoothMap(scores, preprocess) : classMap(scores);
-  return { ...times, map: withoutBars(found, windowOf(preprocess, image)) };
+  const found = (): ClassMap => {
+    if (givesClasses) {
+      const given = mapGiven(logits, map, classes);
+      return smooth ? laidOn(given, preprocess) : given;
+    }
+    const scores = scoresOf(logits, map, classes, orderOf("tflite"));
+    return smooth ? smoothMap(scores, preprocess) : classMap(scores);
+  };
+  return { ...times, map: withoutBars(found(), windowOf(preprocess, image)) };
 }
 
 /** A lossless image's own values. */

@@ -13,7 +13,12 @@ const OF_MAPS = text("maps_runs.json");
 
 test("a manifest says whether answers are maps", () => {
   expect(parseManifest(text("runs.json")).map).toBeNull();
-  const { map, golden } = parseManifest(OF_MAPS);
+  const { map, givesClasses, golden } = parseManifest(OF_MAPS);
+  expect(givesClasses).toBe(false);
+  const said = (text: string, answer: string) => text.replace("{", `{"answer": "${answer}", `);
+  expect(parseManifest(said(OF_MAPS, "classes")).givesClasses).toBe(true);
+  expect(() => parseManifest(said(OF_MAPS, "map"))).toThrow('answer "map" is not one of scores, classes');
+  expect(() => parseManifest(said(text("runs.json"), "classes"))).toThrow('"classes" is not one of scores');
   expect(map).toEqual({ height: 2, width: 4 });
   expect(fromRuns(golden[0]!.answers["a_int8.tflite"]!, map!).codes).toHaveLength(8);
 });

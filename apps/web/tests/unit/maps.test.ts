@@ -1,9 +1,10 @@
 /** Maps of classes are Python's, pixel by pixel. */
 import { expect, test } from "vitest";
+import { goldenAnswer } from "../../src/core/answers";
 import { alikePercent, confusion, laidOn, meanIou, sharesOf, type ClassMap } from "../../src/core/maps/map";
 import { colourOf } from "../../src/core/maps/palette";
 import { fromRuns, toRuns } from "../../src/core/maps/runs";
-import { classMap, enlargedPlane, scoresOf, smoothMap, type Order } from "../../src/core/maps/scores";
+import { classMap, enlargedPlane, mapGiven, scoresOf, smoothMap, type Order } from "../../src/core/maps/scores";
 import { windowOf, withoutBars } from "../../src/core/maps/window";
 import { parsePreprocess } from "../../src/core/manifest";
 import { vectors } from "./vectors";
@@ -54,6 +55,18 @@ test("an infinite score is no answer, and a wrong number of them an error", () =
   expect([...classMap(scoresOf(values, size, 2, "last")).codes]).toEqual([255, 255]);
   expect([...smoothMap(scoresOf(values, size, 2, "last"), size).codes]).toEqual([255, 255]);
   expect(() => scoresOf(values, size, 3, "last")).toThrow("4 values; the manifest says 3 classes on 1 x 2");
+});
+
+test("a map that a file gives is taken as it is, and nothing else for one", () => {
+  const size = { height: 1, width: 3 };
+  expect(mapGiven(Float32Array.of(2, 0, 1), size, 3)).toEqual(row([2, 0, 1]));
+  // Where one pixel has no largest score, the image has no answer.
+  expect(mapGiven(Float32Array.of(2, 255, 1), size, 3)).toEqual(row([255, 255, 255]));
+  expect(() => mapGiven(Float32Array.of(2, 0), size, 3)).toThrow("2 values; the manifest says a map of 1 x 3");
+  expect(() => mapGiven(Float32Array.of(2, 3, 0), size, 3)).toThrow("class 3 of 3");
+  expect(() => mapGiven(Float32Array.of(2, NaN, 0), size, 3)).toThrow("class NaN of 3");
+  const outputs = { map: size, givesClasses: true, labels: ["a", "b", "c"].map((id) => ({ id, label: id })) };
+  expect(goldenAnswer(outputs, "tflite", Float32Array.of(1, 1, 2))).toEqual({ runs: [1, 2, 2, 1] });
 });
 
 test("runs are written and read alike, broken ones refused", () => {

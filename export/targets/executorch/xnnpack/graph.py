@@ -178,10 +178,14 @@ class _Editor:
         return tensor.id_out
 
     def _replace(self, node: Any, source: int) -> bool:
-        """Let the readers of `node`'s output read `source`; not where it is the graph's output."""
-        result = node.xnode_union.output_id
+        """Let the readers of `node`'s output read `source`. Where it is the graph's output, what
+        makes `source` makes it instead; not where that is an edge of the graph too."""
+        result, made = node.xnode_union.output_id, self._producer(source)
         if result in self.graph.output_ids:
-            return False
+            if made is None or source in self.graph.output_ids:
+                return False
+            made.xnode_union.output_id = result
+            source, result = result, source
         for reader in self.graph.xnodes:
             for name, value in vars(reader.xnode_union).items():
                 if name.endswith("_id") and name != "output_id" and value == result:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from export.targets.executorch.classes import OPS as ANSWER_OPS
+
 RESIZE = "aten.upsample_bilinear2d.vec"
 
 
@@ -76,9 +78,12 @@ def partitioner_class() -> type:
 
 
 def taken(partitioner: Any, ep: Any) -> tuple[set[torch.fx.Node], bool]:
-    """The nodes that the delegate takes; whether these are all ops."""
+    """The nodes that the delegate takes; whether these are all ops but an answer's at the end."""
     found = {n for group in partitioner.get_matched_nodes_from_configs(ep) for n in group}
-    return found, all(n in found for n in ep.graph.nodes if n.op == "call_function")
+    ops = [n for n in ep.graph.nodes if n.op == "call_function"]
+    while ops and ops[-1] not in found and op_name(ops[-1]) in ANSWER_OPS:
+        ops.pop()
+    return found, all(n in found for n in ops)
 
 
 def kept_whole(graph: torch.fx.Graph) -> list[Any]:

@@ -3,7 +3,8 @@
     python -m export.targets.tflite.placement.on_gpu JOB
 
 JOB is JSON: `model`; `images`, a NumPy file of float32 (N, 3, H, W); `outputs`, where float32
-(N, K) go; `loader`, Vulkan's library or null; `cpu`, whether the processor may take ops over.
+(N, K), of maps (N, K, h, w), or maps of classes, uint8 (N, h, w), go; `loader`, Vulkan's library or
+null; `cpu`, whether the processor may take ops over.
 Writes a byte to stdout once an image is done. What LiteRT says of the adapter and of the ops that
 it doesn't take is on stderr alone. Ends with `REFUSED` where it doesn't load the file so.
 """
@@ -19,6 +20,7 @@ import sys
 import numpy as np
 
 REFUSED = 3
+MAPS = 3  # dimensions of an image's
 TICK = b"."
 
 
@@ -50,10 +52,18 @@ def run(model: str, images: str, outputs: str, loader: str | None, cpu: bool) ->
     for image in x:
         given[0].write(np.ascontiguousarray(image).reshape(-1))
         compiled.run_by_index(0, given, made)
-        found.append(made[0].read(int(np.prod(target["shape"])), np.float32))
+        y = made[0].read(int(np.prod(target["shape"])), np.dtype(target["dtype"]))
+        found.append(_of_one(y.reshape(target["shape"])[0]))
         os.write(ticks, TICK)
     np.save(outputs, np.stack(found))
     return 0
+
+
+def _of_one(y: np.ndarray) -> np.ndarray:
+    """An image's output with the classes first; numbers may come in as many dimensions as maps."""
+    if y.ndim == MAPS and y[..., 0].size > 1:
+        return np.moveaxis(y, -1, 0)
+    return y if y.dtype == np.uint8 else y.ravel()
 
 
 if __name__ == "__main__":

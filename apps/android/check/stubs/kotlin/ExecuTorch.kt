@@ -61,6 +61,8 @@ abstract class Tensor internal constructor() {
 
     open val dataAsByteArray: ByteArray
         external get
+    open val dataAsUnsignedByteArray: ByteArray
+        external get
     open val dataAsFloatArray: FloatArray
         external get
 

@@ -55,9 +55,9 @@ final class Classifier: @unchecked Sendable {
         let prepared = Clock.seconds()
         let output = try engine.run()
         let ended = Clock.seconds()
-        let segmented = try manifest.scores(output, target).map { scores in
+        let segmented = try manifest.mapOutput(output, target).map { told in
             let size = MapSize(height: preprocess.size.height, width: preprocess.size.width)
-            return Segmented(smooth ? scores.smoothMap(size) : scores.map(), of: image, preprocess)
+            return Segmented(smooth ? told.smoothMap(size) : told.map(), of: image, preprocess)
         }
         let shares = segmented?.map.shares().map { ClassShare(classIndex: $0.code, share: $0.share) }
         return Answer(

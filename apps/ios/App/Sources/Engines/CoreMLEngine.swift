@@ -3,7 +3,7 @@ import CoreVideo
 import Foundation
 import MobilemodCore
 
-/// A compiled Core ML model: an image or a float32 (1, 3, H, W) in, logits or a map's scores out. What its edges are
+/// A compiled Core ML model: an image or a float32 (1, 3, H, W) in, logits, a map's scores or its codes out. What its edges are
 /// called and which they are comes from the model's own description.
 final class CoreMLEngine: Engine, @unchecked Sendable {
     let runtime: String

@@ -46,7 +46,7 @@ enum EngineLoader {
             guard delegate == "xnnpack" || delegate == "cpu" else {
                 throw Unavailable("ExecuTorch runs on 'xnnpack' here, not '\(delegate)'")
             }
-            return try ExecuTorchEngine(url, threads: threads, preprocess: manifest.preprocess)
+            return try ExecuTorchEngine(url, threads: threads, manifest: manifest)
             #else
             throw Unavailable("this build has no ExecuTorch")
             #endif
@@ -55,7 +55,7 @@ enum EngineLoader {
             guard delegate == "coreml" else {
                 throw Unavailable("ExecuTorch runs this file on 'coreml', not '\(delegate)'")
             }
-            return try ExecuTorchEngine(url, threads: 0, preprocess: manifest.preprocess, delegate: "Core ML")
+            return try ExecuTorchEngine(url, threads: 0, manifest: manifest, delegate: "Core ML")
             #else
             throw Unavailable("this build has no ExecuTorch")
             #endif

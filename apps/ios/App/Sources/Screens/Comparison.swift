@@ -81,7 +81,7 @@ struct Comparison: View {
                 output = try engine.run()
                 times.append(1e3 * (Clock.seconds() - began))
             }
-            let shares = try manifest.scores(output, file.target)?.map().shares()
+            let shares = try manifest.mapOutput(output, file.target)?.map().shares()
                 .map { ClassShare(classIndex: $0.code, share: $0.share) } ?? Classifier.best(output)
             return Column(file: file, shares: shares, milliseconds: LatencySummary(times)?.p50 ?? 0)
         }.value

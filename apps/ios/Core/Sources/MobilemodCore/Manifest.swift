@@ -5,6 +5,9 @@ public struct Manifest: Codable, Equatable, Sendable {
     public static let schema = "mobilemod/manifest/1"
     public static let fileName = "manifest.json"
 
+    /// What files give of a map: scores for each class at each pixel, or the map itself, uint8.
+    public enum Answer: String, Codable, Sendable { case scores, classes }
+
     public struct Label: Codable, Equatable, Sendable {
         public let id: String
         public let label: String
@@ -35,8 +38,10 @@ public struct Manifest: Codable, Equatable, Sendable {
     public let schema: String
     public let model: String
     public let classCount: Int
-    /// Of the files' outputs, where these are scores for each class at each pixel.
+    /// Of a map, where the files make one.
     public let map: MapSize?
+    /// What they give of it; nil: scores.
+    public let answer: Answer?
     public let labels: [Label]
     public let preprocess: Preprocess
     public let tools: [String: String]
@@ -44,7 +49,7 @@ public struct Manifest: Codable, Equatable, Sendable {
     public let golden: [Golden]
 
     enum CodingKeys: String, CodingKey {
-        case schema, model, map, labels, preprocess, tools, files, golden
+        case schema, model, map, answer, labels, preprocess, tools, files, golden
         case classCount = "num_classes"
     }
 
@@ -68,6 +73,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         if map != nil, classCount > ClassMap.none {
             throw BadInput("\(Manifest.fileName): \(classCount) classes; a map has at most \(ClassMap.none)")
         }
+        if map == nil, answer == .classes { throw BadInput("\(Manifest.fileName): answer 'classes' without a map") }
         for entry in golden { try check(entry) }
     }
 
@@ -85,12 +91,14 @@ public struct Manifest: Codable, Equatable, Sendable {
     }
 
     /// How many values a file's output has.
-    public var outputCount: Int { classCount * (map?.pixels ?? 1) }
+    public var outputCount: Int { (answer == .classes ? 1 : classCount) * (map?.pixels ?? 1) }
 
-    /// The scores of an output of a file of `target`; nil where outputs are no maps. Throws `BadInput`
-    /// for another number of values than this says.
-    public func scores(_ output: [Float], _ target: String) throws -> Scores? {
-        try map.map { try Scores(output, $0, classes: classCount, order: Scores.Order(target: target)) }
+    /// What an output of a file of `target` tells of a map; nil where outputs are no maps. Throws
+    /// `BadInput` for another number of values than this says.
+    public func mapOutput(_ output: [Float], _ target: String) throws -> MapOutput? {
+        guard let map else { return nil }
+        if answer == .classes { return try MapCodes(output, map, classes: classCount) }
+        return try Scores(output, map, classes: classCount, order: Scores.Order(target: target))
     }
 
     /// Those of one target, in the manifest's order.

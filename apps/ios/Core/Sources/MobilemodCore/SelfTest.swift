@@ -99,7 +99,7 @@ public enum SelfTest {
         if let map = manifest.map, let runs = golden.runs?[file.file] {
             let expected = try Runs.read(runs, map)
             return { output in
-                guard let found = try? manifest.scores(output, file.target)?.map() else { return .infinity }
+                guard let found = try? manifest.mapOutput(output, file.target)?.map() else { return .infinity }
                 return 100 - found.alikePercent(expected)
             }
         }

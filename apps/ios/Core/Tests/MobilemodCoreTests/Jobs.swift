@@ -95,13 +95,13 @@ final class QuarterEngine: Engine, @unchecked Sendable {
 
 /// A manifest of any size and number of classes.
 func manifest(size: Int = 64, width: Int? = nil, classes: Int = 5, map: MapSize? = nil,
-              golden: [Manifest.Golden] = []) throws -> Manifest {
+              answer: Manifest.Answer? = nil, golden: [Manifest.Golden] = []) throws -> Manifest {
     let preprocess = try Preprocess(
         size: InputSize(height: size, width: width ?? size), cropFraction: 0.9, interpolation: .bicubic,
         mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]
     )
     return Manifest(
-        schema: Manifest.schema, model: "m", classCount: classes, map: map,
+        schema: Manifest.schema, model: "m", classCount: classes, map: map, answer: answer,
         labels: (0..<classes).map { Manifest.Label(id: "n\($0)", label: "class \($0)") },
         preprocess: preprocess, tools: ["executorch": "1.5.1"],
         files: [Manifest.ModelFile(file: "a.pte", target: "executorch", precision: "float32", sha256: "", bytes: 1)],

@@ -15,7 +15,7 @@ final class MapBundleTests: XCTestCase {
             let image = try Drawing.image(pattern, width: 80, height: 48, channels: 3)
             images[path] = image
             try engine.prepare(image)
-            let map = try XCTUnwrap(plain.scores(engine.run(), "executorch")).map()
+            let map = try XCTUnwrap(plain.mapOutput(engine.run(), "executorch")).map()
             return Manifest.Golden(image: path, runs: ["a.pte": Runs.of(map)])
         }
         return (try manifest(size: 48, width: 80, classes: classes, map: size, golden: golden), images, engine)
@@ -37,6 +37,29 @@ final class MapBundleTests: XCTestCase {
             XCTAssertThrowsError(try Manifest.read(Data(changed.utf8)), new) {
                 XCTAssertTrue($0 is BadInput && "\($0)".contains(word), "\(new): \($0)")
             }
+        }
+    }
+
+    func testAFileMayGiveTheMapItself() throws {
+        let (scored, _, _) = try bundle()
+        let golden = scored.golden
+        let given = try manifest(size: 48, width: 80, classes: classes, map: size, answer: .classes, golden: golden)
+        XCTAssertEqual(try Manifest.read(JSONEncoder().encode(given)), given)
+        XCTAssertEqual(given.outputCount, 24)
+        let map = try Runs.read(XCTUnwrap(golden[0].runs?["a.pte"]), size)
+        let values = map.codes.map(Float.init)
+        let told = try XCTUnwrap(given.mapOutput(values, "executorch"))
+        XCTAssertEqual(told.map(), map)
+        let large = MapSize(height: 48, width: 80)
+        XCTAssertEqual(told.smoothMap(large), map.laid(on: large))
+        let none = try XCTUnwrap(given.mapOutput([255] + values.dropFirst(), "executorch"))
+        XCTAssertEqual(Set(none.map().codes), [255])
+        for wrong in [[3] + values.dropFirst(), [0.5] + values.dropFirst(), values + [0], [Float.nan] + values.dropFirst()] {
+            XCTAssertThrowsError(try given.mapOutput(wrong, "executorch")) { XCTAssertTrue($0 is BadInput) }
+        }
+        let without = try manifest(classes: classes, answer: .classes)
+        XCTAssertThrowsError(try Manifest.read(JSONEncoder().encode(without))) {
+            XCTAssertTrue("\($0)".contains("without a map"))
         }
     }
 

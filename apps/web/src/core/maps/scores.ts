@@ -26,6 +26,22 @@ export function scoresOf(values: Float32Array, map: Size, classes: number, order
   return { height, width, classes, order, values };
 }
 
+/**
+ * The map that an output itself is, a class for each pixel; `NONE` everywhere where one has none.
+ * Throws `InputError` where it is another than the manifest says.
+ */
+export function mapGiven(values: Float32Array, { height, width }: Size, classes: number): ClassMap {
+  if (values.length !== height * width) {
+    throw new InputError(
+      `the model gives ${values.length} values; the manifest says a map of ${height} x ${width}`,
+    );
+  }
+  const unknown = values.find((v) => !(v < classes || v === NONE));
+  if (unknown !== undefined) throw new InputError(`the model gives class ${unknown} of ${classes}`);
+  const codes = Uint8Array.from(values);
+  return { height, width, codes: codes.includes(NONE) ? codes.fill(NONE) : codes };
+}
+
 /** Steps in `values` from one class to the next, and from one pixel to the next. */
 function steps({ classes, order, height, width }: Scores): [number, number] {
   return order === "first" ? [height * width, 1] : [1, classes];

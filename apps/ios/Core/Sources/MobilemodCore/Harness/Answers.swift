@@ -9,13 +9,13 @@ struct Answers {
 
     /// Of a `golden` line.
     func golden(_ output: [Float], _ target: String) throws -> JSON.Member {
-        if let map = try manifest.scores(output, target)?.map() { return runs(map) }
+        if let map = try manifest.mapOutput(output, target)?.map() { return runs(map) }
         return logits(output)
     }
 
     /// Of an `image` line. withLogits: where they are no map.
     func image(_ output: [Float], _ target: String, withLogits: Bool) throws -> [JSON.Member] {
-        if let map = try manifest.scores(output, target)?.map() {
+        if let map = try manifest.mapOutput(output, target)?.map() {
             return [.init("top", .array([])), runs(map), .init("logits_sha256", .string(map.sha256()))]
         }
         let top = Logits.top(output, Answers.top).map { JSON.array([.integer($0.classIndex), .real($0.logit)]) }

@@ -14,7 +14,7 @@ public protocol Engine: AnyObject, Sendable {
     /// Keeps the next input: uint8 (height, width, 3). Normalizes or copies as the runtime takes it, so
     /// that `run` is the inference alone.
     func prepare(_ pixels: PixelImage) throws
-    /// Logits, float32 (K,), of the input that was prepared last.
+    /// Logits, float32 (K,), of the input that was prepared last; a map's codes as numbers.
     func run() throws -> [Float]
 }
 

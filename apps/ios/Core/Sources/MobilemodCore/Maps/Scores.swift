@@ -1,7 +1,40 @@
 import Foundation
 
+/// What a file's output tells of a map.
+public protocol MapOutput: Sendable {
+    /// At the output's own size; `none` everywhere where a pixel has no answer.
+    func map() -> ClassMap
+    /// The map at another size.
+    func smoothMap(_ other: MapSize) -> ClassMap
+}
+
+/// The map itself: a class for each pixel as a number. Nothing tells where borders lie between pixels,
+/// so a `smoothMap` has them along these.
+public struct MapCodes: MapOutput {
+    private let own: ClassMap
+
+    /// Throws `BadInput` where the values are another number than the map's, or no classes.
+    public init(_ values: [Float], _ size: MapSize, classes: Int) throws {
+        guard values.count == size.pixels else {
+            throw BadInput("\(values.count) values for a map of \(size.height) x \(size.width)")
+        }
+        let codes = try values.map { value in
+            guard let code = UInt8(exactly: value), code < classes || code == ClassMap.none else {
+                throw BadInput("class \(value) of \(classes)")
+            }
+            return code
+        }
+        let none = [UInt8](repeating: ClassMap.none, count: size.pixels)
+        own = ClassMap(size, codes.contains(ClassMap.none) ? none : codes)
+    }
+
+    public func map() -> ClassMap { own }
+
+    public func smoothMap(_ other: MapSize) -> ClassMap { own.laid(on: other) }
+}
+
 /// Scores for each class at each pixel, as a file's output has them.
-public struct Scores: Sendable {
+public struct Scores: MapOutput {
     /// Whether classes come before the rows, (classes, height, width), or last.
     public enum Order: String, Sendable {
         case first, last

@@ -67,7 +67,8 @@ object Engines {
         if (!isKnown(target, delegate)) throw UnavailableException("$target files can't run with delegate '$delegate' here")
         return try {
             if (target == LITERT) {
-                val asked = LoadRequest(request.model, target, request.threads, delegate, request.shape, request.cache)
+                val (threads, shape, cache) = Triple(request.threads, request.shape, request.cache)
+                val asked = LoadRequest(request.model, target, threads, delegate, shape, cache, request.givesClasses)
                 LiteRtEngine(asked, environment)
             } else {
                 ExecuTorchEngine(request)
@@ -87,3 +88,6 @@ object Engines {
             null
         }
 }
+
+/** A map's codes as numbers, which outputs are. */
+internal fun codes(bytes: ByteArray) = FloatArray(bytes.size) { (bytes[it].toInt() and 255).toFloat() }

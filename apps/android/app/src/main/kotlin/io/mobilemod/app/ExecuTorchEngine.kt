@@ -18,6 +18,7 @@ class ExecuTorchEngine(
     private val values = Tensor.allocateFloatBuffer(request.shape.fold(1L, Long::times).toInt())
     private val input = EValue.from(Tensor.fromBlob(values, request.shape))
     private val module = Module.load(request.model.path, Module.LOAD_MODE_MMAP, request.threads)
+    private val givesClasses = request.givesClasses
     private val backends: List<String>
 
     init {
@@ -41,8 +42,9 @@ class ExecuTorchEngine(
     override fun run(input: FloatArray): FloatArray {
         values.clear()
         values.put(input)
+        val output = module.forward(this.input)[0].toTensor()
         // Already a copy of the module's memory.
-        return module.forward(this.input)[0].toTensor().dataAsFloatArray
+        return if (givesClasses) codes(output.dataAsUnsignedByteArray) else output.dataAsFloatArray
     }
 
     override fun close() = module.destroy()

@@ -20,6 +20,7 @@ class LiteRtEngine(
     environment: Environment?,
 ) : Engine {
     private val delegate = request.delegate
+    private val givesClasses = request.givesClasses
     override val layout = TfliteFile.layout(request.model)
     private val compiled = CompiledModel.create(request.model.path, options(request), environment)
     private val inputs: List<TensorBuffer>
@@ -38,7 +39,7 @@ class LiteRtEngine(
     override fun run(input: FloatArray): FloatArray {
         inputs[0].writeFloat(input)
         compiled.run(inputs, outputs)
-        return outputs[0].readFloat()
+        return if (givesClasses) codes(outputs[0].readInt8()) else outputs[0].readFloat()
     }
 
     override fun close() = close(inputs + outputs)

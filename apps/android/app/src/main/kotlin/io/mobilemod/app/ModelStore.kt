@@ -52,7 +52,9 @@ class ModelStore(
         val shape = Preprocessor(manifest.preprocess).inputShape
         // The system empties this folder with every update of the app, and so of the runtimes.
         val cache = File(context.codeCacheDir, "prepared/${file.sha256}/${choice.delegate}")
-        return Engines.holder.open(owner, LoadRequest(model(file), file.target, choice.threads, choice.delegate, shape, cache))
+        val (threads, delegate) = choice.threads to choice.delegate
+        val request = LoadRequest(model(file), file.target, threads, delegate, shape, cache, manifest.givesClasses)
+        return Engines.holder.open(owner, request)
     }
 
     /** A golden image of the manifest, as the PNG that it is. */

@@ -62,8 +62,8 @@ class Classifier(
         val prepared = nanos()
         val output = engine.run(input)
         val inference = (nanos() - prepared) / NANOS_PER_MS
-        val scores = manifest.scores(output, file.target)
-        val segmented = scores?.let { segmented(image, if (smooth) it.smoothMap(inputSize) else it.map()) }
+        val told = manifest.mapOutput(output, file.target)
+        val segmented = told?.let { segmented(image, if (smooth) it.smoothMap(inputSize) else it.map()) }
         val shares = segmented?.map?.shares()
         val top = shares?.map { labelled(it.code, it.share.toFloat()) } ?: best(output, k)
         latency.add(inference)

@@ -2,6 +2,8 @@ package io.mobilemod.core
 
 import io.mobilemod.core.maps.ClassMap
 import io.mobilemod.core.maps.ClassOrder
+import io.mobilemod.core.maps.MapCodes
+import io.mobilemod.core.maps.MapOutput
 import io.mobilemod.core.maps.MapSize
 import io.mobilemod.core.maps.NONE
 import io.mobilemod.core.maps.Runs
@@ -97,8 +99,8 @@ data class Golden(
 )
 
 /**
- * A bundle's `manifest.json`: all that an app knows of its model. [map]: the size of the files' outputs,
- * where these are scores for each class at each pixel.
+ * A bundle's `manifest.json`: all that an app knows of its model. [map]: its size, where the files make
+ * one; [givesClasses]: they give it themselves, uint8, not scores for each class at each pixel.
  */
 data class Manifest(
     val model: String,
@@ -109,15 +111,19 @@ data class Manifest(
     val golden: List<Golden>,
     val map: MapSize? = null,
     val ids: List<String> = emptyList(),
+    val givesClasses: Boolean = false,
 ) {
     /**
-     * The scores of an [output] of a file of [target], a [JsonException] where they are another number
-     * than this says; null where outputs are no maps.
+     * What an [output] of a file of [target] tells of a map, a [JsonException] where it is another than
+     * this says; null where outputs are no maps.
      */
-    fun scores(
+    fun mapOutput(
         output: FloatArray,
         target: String,
-    ): Scores? = map?.let { Scores(output, it, labels.size, ClassOrder.of(target)) }
+    ): MapOutput? =
+        map?.let {
+            if (givesClasses) MapCodes(output, it, labels.size) else Scores(output, it, labels.size, ClassOrder.of(target))
+        }
 
     /** The files that one of [targets] (`tflite`, `executorch`) can run, int8 first. */
     fun runnable(targets: Collection<String>): List<ModelFile> = files.filter { it.target in targets }.sortedBy { it.precision != "int8" }
@@ -140,6 +146,8 @@ data class Manifest(
 
     companion object {
         const val SCHEMA = "mobilemod/manifest/1"
+        private const val SCORES = "scores"
+        private const val CLASSES = "classes"
 
         /** From the file's [text]; throws [JsonException] where something is missing or wrong. */
         fun parse(text: String): Manifest {
@@ -150,6 +158,7 @@ data class Manifest(
             val classes = json.whole("num_classes", atLeast = 1)
             if (labels.size != classes) throw JsonException("manifest.json: ${labels.size} labels for $classes classes")
             val map = if (json.raw()["map"] == null) null else mapSize(json, classes)
+            val givesClasses = givesClasses(json, map)
             val tools = json.child("tools")
             return Manifest(
                 json.text("model"),
@@ -168,7 +177,18 @@ data class Manifest(
                 json.objects("golden").map { golden(it, classes, map) },
                 map,
                 json.objects("labels").map { it.text("id") },
+                givesClasses,
             )
+        }
+
+        private fun givesClasses(
+            json: JsonObject,
+            map: MapSize?,
+        ): Boolean {
+            val answer = json.textOrNull("answer") ?: SCORES
+            val known = if (map == null) listOf(SCORES) else listOf(SCORES, CLASSES)
+            if (answer !in known) throw JsonException("manifest.json: answer '$answer' is not one of ${known.joinToString()}")
+            return answer == CLASSES
         }
 
         private fun mapSize(

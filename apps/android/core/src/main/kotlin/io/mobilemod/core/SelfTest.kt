@@ -66,7 +66,7 @@ class SelfTest(
         expected: ClassMap,
     ): Float =
         try {
-            val found = manifest.scores(output, target)!!.map()
+            val found = manifest.mapOutput(output, target)!!.map()
             (100 - found.alikePercent(expected)).toFloat()
         } catch (_: JsonException) {
             Float.POSITIVE_INFINITY

@@ -13,7 +13,7 @@ class Answers(
     fun golden(
         output: FloatArray,
         target: String,
-    ): Pair<String, Any> = manifest.scores(output, target)?.let { "runs" to Runs.of(it.map()) } ?: ("logits" to output)
+    ): Pair<String, Any> = manifest.mapOutput(output, target)?.let { "runs" to Runs.of(it.map()) } ?: ("logits" to output)
 
     /** Of an `image` line. [withLogits]: where they are no map. */
     fun image(
@@ -21,7 +21,7 @@ class Answers(
         target: String,
         withLogits: Boolean,
     ): Array<Pair<String, Any>> {
-        val map = manifest.scores(output, target)?.map()
+        val map = manifest.mapOutput(output, target)?.map()
         if (map != null) {
             return arrayOf("top" to emptyList<Any>(), "runs" to Runs.of(map), "logits_sha256" to map.sha256())
         }

@@ -7,7 +7,8 @@ import java.io.File
 /**
  * A model file and how it is to run: what a device loads. [shape] is the network's input, (1, 3, S, S)
  * or (1, S, S, 3), for files that don't say it themselves. [cache]: a folder of this file's own where the runtime may keep what
- * it makes of it for the next load; null: every load is a first one, which is what a measurement wants.
+ * it makes of it for the next load; null: every load is a first one, which is what a measurement wants. [givesClasses]: its output
+ * is a map, uint8.
  */
 class LoadRequest(
     val model: File,
@@ -16,6 +17,7 @@ class LoadRequest(
     val delegate: String,
     val shape: LongArray,
     val cache: File? = null,
+    val givesClasses: Boolean = false,
 )
 
 /** This device has nothing that a configuration could run on; the message says what lacks. */

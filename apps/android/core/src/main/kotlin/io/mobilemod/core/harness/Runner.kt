@@ -329,6 +329,7 @@ class Runner(
                 configuration.threads,
                 configuration.delegate,
                 preprocessor.inputShape,
+                givesClasses = manifest.givesClasses,
             )
         val began = device.nanos()
         val engine = device.open(request)

@@ -16,6 +16,42 @@ enum class ClassOrder {
     }
 }
 
+/** What a file's output tells of a map. */
+interface MapOutput {
+    /** At the output's own size; [NONE] everywhere where a pixel has no answer. */
+    fun map(): ClassMap
+
+    /** The map at another size. */
+    fun smoothMap(other: MapSize): ClassMap
+}
+
+/**
+ * The map itself: a class for each pixel as a number, [NONE] without one. A [JsonException] where they
+ * are others. Nothing tells where borders lie between pixels, so a [smoothMap] has them along these.
+ */
+class MapCodes(
+    values: FloatArray,
+    private val size: MapSize,
+    classes: Int,
+) : MapOutput {
+    private val codes: ByteArray
+
+    init {
+        val (height, width) = size
+        if (values.size != size.pixels) {
+            throw JsonException("the model has ${values.size} outputs, manifest.json a map of $height x $width")
+        }
+        val known = (0 until classes).toSet() + NONE
+        values.find { it.toInt() !in known }?.let { throw JsonException("the model gives class $it of $classes") }
+        val answered = values.none { it.toInt() == NONE }
+        codes = ByteArray(size.pixels) { (if (answered) values[it].toInt() else NONE).toByte() }
+    }
+
+    override fun map() = ClassMap(size, codes)
+
+    override fun smoothMap(other: MapSize) = map().laidOn(other)
+}
+
 /**
  * Scores for each class at each pixel: [values] are (classes, height, width) or (height, width,
  * classes). A [JsonException] where they are another number.
@@ -25,7 +61,7 @@ class Scores(
     private val size: MapSize,
     private val classes: Int,
     order: ClassOrder,
-) {
+) : MapOutput {
     private val byClass = if (order == ClassOrder.FIRST) size.pixels else 1
     private val byPixel = if (order == ClassOrder.FIRST) 1 else classes
 
@@ -40,7 +76,7 @@ class Scores(
      * The class of the largest score, of equal ones the lower; [NONE] everywhere where any score of
      * the image isn't finite.
      */
-    fun map(): ClassMap {
+    override fun map(): ClassMap {
         val codes = ByteArray(size.pixels)
         if (!isAnswer()) return noAnswer(size)
         for (i in codes.indices) {
@@ -58,7 +94,7 @@ class Scores(
     }
 
     /** As [map], of the scores at another size: borders between pixels, not along them. */
-    fun smoothMap(other: MapSize): ClassMap {
+    override fun smoothMap(other: MapSize): ClassMap {
         if (!isAnswer()) return noAnswer(other)
         val codes = ByteArray(other.pixels)
         val best = enlarged(0, other)

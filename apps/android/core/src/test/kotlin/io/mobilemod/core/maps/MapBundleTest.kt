@@ -47,6 +47,55 @@ class MapBundleTest {
         }
     }
 
+    /** The same bundle, whose files give the maps themselves. */
+    private fun ofClasses(): Manifest {
+        val text = File(bundle().folder, "manifest.json").readText()
+        assertEquals(false, Manifest.parse(text).givesClasses)
+        for ((answer, map) in listOf("\"map\"" to "\"map\":[4,6],", "\"classes\"" to "")) {
+            val changed = text.replaceFirst("\"map\":[4,6],", "$map\"answer\":$answer,")
+            val error = assertFailsWith<JsonException> { Manifest.parse(changed) }
+            assertContains(error.message!!, "is not one of scores")
+        }
+        return Manifest.parse(text.replaceFirst("{", "{\"answer\":\"classes\","))
+    }
+
+    @Test
+    fun aFileMayGiveTheMapItself() {
+        val manifest = ofClasses()
+        val image = TestBundle.writeNoise(temporary.newFile("a.png"), 100, 70, 5)
+        val x = Preprocessor(manifest.preprocess).tensor(image)
+        val scores = Scores(engine.run(x), size, 3, ClassOrder.LAST)
+        val codes = FloatArray(size.pixels) { scores.map().code(it).toFloat() }
+        val given = manifest.mapOutput(codes, "tflite")!!
+        assertContentEquals(scores.map().codes, given.map().codes)
+        assertContentEquals(scores.map().laidOn(MapSize(24, 32)).codes, given.smoothMap(MapSize(24, 32)).codes)
+        val test = SelfTest(manifest, "net_int8.tflite")
+        val golden = manifest.golden[0]
+        val decoded = TestBundle.writeNoise(temporary.newFile("1.png"), 32, 24, 0)
+        val pixels = Preprocessor(manifest.preprocess).let { it.normalize(it.asIs(decoded)) }
+        val right = Scores(engine.run(pixels), size, 3, ClassOrder.LAST).map()
+
+        fun fault(answer: (Int) -> Int) =
+            test
+                .check(golden, decoded, PreprocessSpec.Layout.NCHW) { FloatArray(size.pixels) { i -> answer(right.code(i)).toFloat() } }
+                .fault
+        assertEquals(Fault.NONE, fault { it })
+        assertEquals(Fault.RUNTIME, fault { (it + 1) % 3 })
+        val none = codes.copyOf().also { it[7] = NONE.toFloat() }
+        assertEquals(
+            setOf(NONE),
+            manifest
+                .mapOutput(none, "tflite")!!
+                .map()
+                .run { codes.indices.map(::code) }
+                .toSet(),
+        )
+        val other = codes.copyOf().also { it[7] = 3f }
+        for (wrong in listOf(other, codes + 1f, engine.run(x))) {
+            assertFailsWith<JsonException> { manifest.mapOutput(wrong, "tflite") }
+        }
+    }
+
     private fun faults(run: (FloatArray) -> FloatArray): Set<Fault> {
         val bundle = bundle()
         val test = SelfTest(bundle.manifest, "net_int8.tflite")
