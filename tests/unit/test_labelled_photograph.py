@@ -103,7 +103,6 @@ def test_it_is_read_scored_and_shown(sample, tmp_path):
     assert near > 70 > far + 20
     assert record["predictions"][1]["drop"]["points"] == pytest.approx(near - far)
 
-    path = tmp_path / "report.html"
     html = page(Known.of_validation(record, Pictures([images.samples[0].path], PLACED)))
     assert all(name in html for name in rows)
     assert "data:image/jpeg;base64," in html
