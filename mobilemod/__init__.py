@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+    from export.api.carding import card as card
     from export.api.exporting import export as export
     from export.api.inspecting import inspect as inspect
     from export.api.validating import validate as validate
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 # Name -> the module that has it.
 _API = {
+    "card": "export.api.carding",
     "export": "export.api.exporting",
     "inspect": "export.api.inspecting",
     "load": "export.predicting.model",
@@ -42,7 +44,7 @@ _API = {
 }
 __all__ = [
     "Exported", "Inspection", "Model", "Prediction", "UserError", "Validation", "__version__",
-    "create_model", "export", "inspect", "load", "validate",
+    "card", "create_model", "export", "inspect", "load", "validate",
 ]  # fmt: skip
 
 

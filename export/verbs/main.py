@@ -22,8 +22,8 @@ from mobilemod.progress import working
 VERBS = (
     "make.data", "make.train", "make.export", "make.compile", "measure.validate", "measure.harness",
     "make.apps", "measure.stress", "look.predict", "look.inspect", "look.profile", "look.diff",
-    "measure.sensitivity", "measure.search", "look.report", "look.advise", "measure.arm64",
-    "measure.gpu", "measure.bench",
+    "measure.sensitivity", "measure.search", "look.report", "look.advise", "look.card",
+    "measure.arm64", "measure.gpu", "measure.bench",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Core ML: an ML program in float16, int8 where its graph says so."""
 
-from mobilemod.targets.facts import Facts, Use
+from mobilemod.targets.facts import Facts, Loading, Use
 
 FACTS = Facts(
     name="coreml",
@@ -20,6 +20,16 @@ FACTS = Facts(
     float16_scales=True,
     stand_in="Our MIL evaluator ran it here, which isn't Apple's runtime",
     answers=("scores", "classes"),
+    loading=(
+        Loading(
+            "iOS: Core ML",
+            "swift",
+            """// Xcode compiles {file} to .mlmodelc when it is added to the app.
+let model = try MLModel(contentsOf: compiled)
+let answer = try model.prediction(from: MLDictionaryFeatureProvider(dictionary: [name: pixels]))
+// name: model.modelDescription.inputDescriptionsByName.keys.first; pixels: an MLMultiArray""",
+        ),
+    ),
     uses=(
         Use(
             "ios17",

@@ -1,6 +1,6 @@
 """ExecuTorch, whose files name XNNPACK as their delegate."""
 
-from mobilemod.targets.facts import Facts, Use
+from mobilemod.targets.facts import Facts, Loading, Use
 
 FACTS = Facts(
     name="executorch",
@@ -13,6 +13,23 @@ FACTS = Facts(
     relatives=(".ptd", ".bpte"),
     lacks={"gpu": "ExecuTorch's files are XNNPACK's here, which has no GPU"},
     channels_last=True,
+    loading=(
+        Loading(
+            "Android: ExecuTorch",
+            "kotlin",
+            """val model = Module.load(path)  // of {file}
+val input = Tensor.fromBlob(pixels, longArrayOf(1, 3, height, width))
+val scores = model.forward(EValue.from(input))[0].toTensor().dataAsFloatArray""",
+        ),
+        Loading(
+            "iOS: ExecuTorch",
+            "swift",
+            """let model = Module(filePath: path)  // of {file}
+try model.load("forward")
+let input = Tensor<Float>(pixels, shape: [1, 3, height, width])
+let scores = try Tensor<Float>(model.forward(input)).scalars()""",
+        ),
+    ),
     uses=(
         Use(
             "android-dot",

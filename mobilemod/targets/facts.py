@@ -41,6 +41,16 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """The lines that load and run a file. where: in words. language: of code blocks. code: `{file}`
+    stands for the file's name, `{{` and `}}` for braces."""
+
+    where: str
+    language: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Environment:
     """A Python environment of its own, for packages that can't stand beside this kit's.
 
@@ -76,7 +86,7 @@ class Facts:
     files are written in, None for this one. own_ranges: its int8 file's scales aren't the table's:
     what writes it observes its own, on the images that the table was made of. runtimes: what else
     runs its files on this machine. stand_in: what runs them here where that isn't the runtime of
-    phones, as a sentence.
+    phones, as a sentence. loading: how an app loads and runs its files.
 
     Of its files: channels_last: tensors of images are (1, H, W, C), weights (out, H, W, in).
     named: our tensors are called `module:role`. explicit_int8: an int8 op is written as dequantize,
@@ -119,6 +129,7 @@ class Facts:
     own_ranges: bool = False
     runtimes: tuple[Environment, ...] = ()
     stand_in: str = ""
+    loading: tuple[Loading, ...] = ()
 
     @property
     def runs_here(self) -> bool:

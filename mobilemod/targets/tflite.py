@@ -1,6 +1,6 @@
 """TFLite: LiteRT with its default delegate, XNNPACK."""
 
-from mobilemod.targets.facts import Environment, Facts, Use
+from mobilemod.targets.facts import Environment, Facts, Loading, Use
 
 # LiteRT's predecessor, of apps that were never moved.
 TFLITE_RUNTIME = Environment(
@@ -31,6 +31,28 @@ FACTS = Facts(
     answers=("scores", "classes"),
     untaken={"arg_max": "XNNPACK has no argmax over classes"},
     runtimes=(TFLITE_RUNTIME,),
+    loading=(
+        Loading(
+            "Android: LiteRT",
+            "kotlin",
+            """val model = CompiledModel.create(path, CompiledModel.Options(Accelerator.CPU))
+val inputs = model.createInputBuffers()
+val outputs = model.createOutputBuffers()
+inputs[0].writeFloat(pixels)  // normalized as manifest.json says; path: of {file}
+model.run(inputs, outputs)
+val scores = outputs[0].readFloat()""",
+        ),
+        Loading(
+            "Web: LiteRT.js",
+            "js",
+            """import {{ loadAndCompile, loadLiteRt, Tensor }} from "@litertjs/core";
+await loadLiteRt("/wasm/");
+const model = await loadAndCompile("{file}", {{ accelerator: "wasm" }});
+const shape = [...model.getInputDetails()[0].shape];
+const [output] = await model.run(new Tensor(pixels, shape));
+const scores = output.toTypedArray();""",
+        ),
+    ),
     uses=(
         Use(
             "android-npu",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from export.api.validating import validate
 from export.verbs.options import (
@@ -40,6 +41,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--runtime", choices=RUNTIMES, metavar="NAME",
                    help="also run the files that it takes in another runtime of this machine: "
                    f"{', '.join(RUNTIMES)}")  # fmt: skip
+    p.add_argument("--markdown", metavar="FILE",
+                   help="also write a pull request's summary, - for standard output")  # fmt: skip
     device_options(p, " (--device)")
 
 
@@ -72,8 +75,23 @@ def run(args: argparse.Namespace) -> int:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
         if measured_before(args.bundle):
             lines.append("the report is still that of the last measurement, left as it was")
+    _summarize(args)
     emit(args, record, "\n".join(lines))
     return code_of(found.state)
+
+
+def _summarize(args: argparse.Namespace) -> None:
+    if args.markdown is None:
+        return
+    from mobilemod.files import write_text
+    from mobilemod.manifest import load_bundle
+    from mobilemod.results.markdown.summary import summary
+
+    text = summary(load_bundle(args.bundle, verify=False))
+    if args.markdown == "-":
+        print(text)
+    else:
+        write_text(Path(args.markdown), text)
 
 
 def _run_validate_devices(args: argparse.Namespace) -> int:
@@ -86,4 +104,5 @@ def _run_validate_devices(args: argparse.Namespace) -> int:
     lines = [text for record in records for text in (text_table(record), "")]
     if config.images is None:
         lines.append("accuracy was not measured: no images were given (--data DIR)")
+    _summarize(args)
     return emit_devices(args, records, "\n".join([*lines, f"report: {report}"]))
