@@ -7,7 +7,6 @@ nothing waits.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import tempfile
 import time
@@ -37,7 +36,7 @@ def lower_priority(nice: int) -> None:
 
 def lock_file() -> Path:
     """The file of this user's lock."""
-    return Path(tempfile.gettempdir()) / f"mobilemod-measuring-{getpass.getuser()}"
+    return Path(tempfile.gettempdir()) / f"mobilemod-measuring-{os.getuid()}"
 
 
 @contextlib.contextmanager

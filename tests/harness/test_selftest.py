@@ -265,7 +265,7 @@ def test_a_debug_build_is_a_warning(record):
         record["warnings"] = warnings(record)
         assert [w["name"] for w in record["warnings"]] == found
         assert ("a debug build, whose times" in text_table(record)) == bool(found)
-        html = page([record], [record], "m")
+        html = page(Known("m", task_of(record), devices=(record,), records=(record,)))
         assert (f"{build} build" in html) == (build is not None)
 
 

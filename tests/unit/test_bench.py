@@ -359,7 +359,7 @@ def benched(driver, path: Path, runs: int = 5) -> dict:
 
 def test_files_become_a_job_that_times_the_card_for_exactly_its_runs(tiny, tmp_path):
     found = find_files(tiny)
-    build(found, (10,), 2, 7, HostDriver(), tmp_path / "job")
+    build(found, np.zeros(10, np.float32), 2, 7, HostDriver(), tmp_path / "job")
     folder = load_job(tmp_path / "job")  # every hash holds
     job, timing = folder.job, folder.job.latency
     assert np.array_equal(np.asarray(Image.open(folder.path(CARD_FILE))), draw_card(32))
@@ -376,7 +376,9 @@ def test_files_become_a_job_that_times_the_card_for_exactly_its_runs(tiny, tmp_p
 
 
 def test_more_outputs_than_a_line_has_room_for_are_not_golden(tiny, tmp_path):
-    folder = build(find_files(tiny), (MOST_OUTPUTS + 1,), 1, 5, HostDriver(), tmp_path / "job")
+    folder = build(
+        find_files(tiny), np.zeros(MOST_OUTPUTS + 1), 1, 5, HostDriver(), tmp_path / "job"
+    )
     assert folder.job.golden == ()
     line = {"configuration": 0, "image": 0, "source": "pixels"}
     most = [-0.000012345678806304932] * MOST_OUTPUTS

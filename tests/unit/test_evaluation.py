@@ -161,7 +161,8 @@ def test_disagreements_compare_int8_files_and_reference_only():
     ]
     found = disagreements(models)
     assert [i for i, _ in found] == [2, 3]
-    assert found[0][1] == {"top1": [2, 2, 3, 3, 2], "margin": [1.0] * 5}
+    confidence = pytest.approx([math.e / (math.e + 3)] * 5, rel=1e-6)
+    assert found[0][1] == {"top1": [2, 2, 3, 3, 2], "margin": [1.0] * 5, "confidence": confidence}
     assert [i for i, _ in disagreements(models[2:4])] == [3]
     assert disagreements(models[:2]) == disagreements([]) == []
     with pytest.raises(ValueError, match="no images"):

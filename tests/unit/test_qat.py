@@ -264,8 +264,8 @@ def test_ranges_that_are_too_wide_are_drawn_in(trainer, prepared, tmp_path):
     }
     calibration = dataclasses.replace(prepared.calibration, observed=observed)
     wide = dataclasses.replace(prepared, calibration=calibration)
-    config = dataclasses.replace(SHORT, steps=10, batch_size=5, lr=1e-6, range_lr=0.05,
-                                 eval_every=10, save_every=10, eval_images=10)  # fmt: skip
+    config = dataclasses.replace(SHORT, steps=15, batch_size=5, lr=1e-6, range_lr=0.05,
+                                 eval_every=15, save_every=15, eval_images=10)  # fmt: skip
     run = trainer(tmp_path, config, prepared=wide)
     run.fit()
     first, last = run.history

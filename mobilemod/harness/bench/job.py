@@ -47,11 +47,11 @@ def build(
     given: the network's outputs of an image, as `Loader` has them.
     """
     (folder / "golden").mkdir(parents=True)
-    manifest = _manifest(found, given)
-    write_json(folder / MANIFEST_FILE, manifest)
+    told = _manifest(found, given)
+    write_json(folder / MANIFEST_FILE, told)
     golden: tuple[Hashed, ...] = ()
-    size = manifest.get("map")
-    if fits_line(math.prod(size), manifest["num_classes"]) if size else given.size <= MOST_OUTPUTS:
+    size = told.get("map")
+    if fits_line(math.prod(size), told["num_classes"]) if size else given.size <= MOST_OUTPUTS:
         Image.fromarray(found.card).save(folder / CARD_FILE)
         golden = (_hashed(folder, CARD_FILE),)
     files = in_pairs(

@@ -105,7 +105,7 @@ def metadata(bundle: Bundle, record: dict[str, Any] | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     manifest, task = bundle.manifest, bundle.task
-    named = str(bundle.values.get("license") or "")
+    named = _said(bundle).get("license", "")
     license_id = named.lower() if named.lower() in LICENSES else "other"
     rows, results = rows_of(record), []
     for entry in manifest.files:
@@ -132,6 +132,12 @@ def metadata(bundle: Bundle, record: dict[str, Any] | None) -> str:
         eval_results=results or None,
     )
     return data.to_yaml().strip()
+
+
+def _said(bundle: Bundle) -> dict[str, str]:
+    """Author and licence of the weights, where they are known."""
+    extra = bundle.manifest.model_extra or {}
+    return {key: str(extra[key]) for key in ("author", "license") if extra.get(key)}
 
 
 def _which(bundle: Bundle) -> str:
@@ -173,9 +179,9 @@ def _classes(bundle: Bundle) -> str:
 
 
 def _origin(bundle: Bundle) -> str:
-    manifest, values = bundle.manifest, bundle.values
+    manifest, said = bundle.manifest, _said(bundle)
     rows = [["checkpoint", f"`{manifest.checkpoint.file}`"]]
-    rows += [[key, plain(values[key])] for key in ("author", "license") if values.get(key)]
+    rows += [[key, plain(text)] for key, text in said.items()]
     rows.append(["ranges", f"{manifest.calibration.images} images"])
     rows += [[plain(name), plain(version)] for name, version in manifest.tools.items()]
     return table(["", ""], rows, frozenset())
