@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.api.carding import card as card
+    from export.api.comparing import compare as compare
     from export.api.exporting import export as export
     from export.api.inspecting import inspect as inspect
     from export.api.validating import validate as validate
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 # Name -> the module that has it.
 _API = {
     "card": "export.api.carding",
+    "compare": "export.api.comparing",
     "export": "export.api.exporting",
     "inspect": "export.api.inspecting",
     "load": "export.predicting.model",
@@ -44,7 +46,7 @@ _API = {
 }
 __all__ = [
     "Exported", "Inspection", "Model", "Prediction", "UserError", "Validation", "__version__",
-    "card", "create_model", "export", "inspect", "load", "validate",
+    "card", "compare", "create_model", "export", "inspect", "load", "validate",
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ VERBS = (
     "make.data", "make.train", "make.export", "make.compile", "measure.validate", "measure.harness",
     "make.apps", "measure.stress", "look.predict", "look.inspect", "look.profile", "look.diff",
     "measure.sensitivity", "measure.search", "look.report", "look.advise", "look.card",
-    "measure.arm64", "measure.gpu", "measure.bench",
+    "look.compare", "measure.arm64", "measure.gpu", "measure.bench",
 )  # fmt: skip
 
 

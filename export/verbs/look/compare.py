@@ -1,0 +1,38 @@
+"""`mobilemod compare` sets two bundles side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from export.api.comparing import compare
+from export.verbs.options import EXIT_OK, data_option, emit, limit_option
+
+SUMMARY = "two bundles side by side: files, accuracy, time, tables"
+EXAMPLE = "mobilemod compare dist/before dist/after --data DIR --limit 500"
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of this verb."""
+    p.add_argument("a", type=Path, help="a bundle's folder")
+    p.add_argument("b", type=Path, help="the one that is compared with it")
+    data_option(p)
+    limit_option(p)
+    p.add_argument("--time", action="store_true", help="also time the files, in turns")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; the exit code."""
+    from export.comparing.text import comparison_text
+
+    record = compare(
+        args.a,
+        args.b,
+        args.data,
+        split=args.split,
+        classes=args.classes,
+        limit=args.limit,
+        timed=args.time,
+    )
+    emit(args, record, comparison_text(record))
+    return EXIT_OK
