@@ -197,7 +197,7 @@ def test_the_app_is_killed_by_the_system(adb, phone, bundle, images, expected, t
     def kill() -> None:
         plug(phone).run("am", "force-stop", PACKAGE)
 
-    when(lambda: lines_on(phone, measured) > 60, kill)
+    when(lambda: lines_on(phone, measured) > 10, kill)
     result = measured.run()
     assert result.complete and result.starts == 2
     assert result.lost == (f"{phone.address}: the app ended before the job was done",)
