@@ -45,7 +45,7 @@ class UnitTime:
 
     op: its kind; module: the published module, "" where unknown; dtype: of its result, or of its
     first operand for ops with weights; shape: of its result; macs: multiply-accumulates;
-    ms: milliseconds of one run.
+    ms: milliseconds of one run. tensor: its result's name in the file.
     """
 
     op: str
@@ -54,6 +54,7 @@ class UnitTime:
     shape: tuple[int, ...]
     macs: int
     ms: float
+    tensor: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,8 @@ def _unit(
     inner = "+".join(graph.nodes[i].op for i in nodes[1:-1])
     op = f"{inner} (table)" if inner else main.op
     ms = max(0.0, seconds) * 1e3
-    return UnitTime(
-        op, PARTS.sub("", modules.get(main, "")), source.dtype, result.shape, main.macs, ms
-    )
+    module = PARTS.sub("", modules.get(main, ""))
+    return UnitTime(op, module, source.dtype, result.shape, main.macs, ms, result.name)
 
 
 def format_profile(profile: Profile, top: int = 12) -> str:

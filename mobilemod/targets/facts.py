@@ -93,8 +93,9 @@ class Facts:
     op, quantize. float16_scales: scales are stored as float16. dynamic_int8: kernels of float data
     and int8 weights quantize the data while they run. int8_tables: float ops between int8 codes run
     as one look-up table. int16: 16-bit whole numbers are codes of activations. npu: the compilers
-    of phones' NPUs take them. answers: what those of a network of maps may give, of
-    `mobilemod.evaluation.runs`. untaken: op that the delegate has no kernel of -> why, for people.
+    of phones' NPUs take them. explorer: Model Explorer shows them, ops by their tensors' names.
+    answers: what those of a network of maps may give, of `mobilemod.evaluation.runs`. untaken: op
+    that the delegate has no kernel of -> why, for people.
     arithmetic: how it computes, in words that follow a file's name.
     """
 
@@ -118,6 +119,7 @@ class Facts:
     int8_tables: bool = False
     int16: bool = False
     npu: bool = False
+    explorer: bool = False
     answers: tuple[str, ...] = ("scores",)
     untaken: Mapping[str, str] = field(default_factory=dict)
     searched_first: bool = False

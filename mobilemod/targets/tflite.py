@@ -27,6 +27,7 @@ FACTS = Facts(
     int8_tables=True,
     int16=True,
     npu=True,
+    explorer=True,
     searched_first=True,
     answers=("scores", "classes"),
     untaken={"arg_max": "XNNPACK has no argmax over classes"},

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 
 from export.verbs.make.compile import qnn_option
-from export.verbs.options import EXIT_OK, EXIT_USER, emit, fail
+from export.verbs.options import (
+    EXIT_OK,
+    EXIT_USER,
+    emit,
+    fail,
+    model_explorer_option,
+    require_explorer,
+)
 from mobilemod.targets import suffixes_in_words
 
 SUMMARY = f"what is int8 in a {suffixes_in_words()}"
@@ -21,6 +28,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
                    help="what an NPU takes, op by op: a chip of Qualcomm's installed compiler, "
                         "or by published lists mediatek, google-tensor")  # fmt: skip
     qnn_option(p)
+    model_explorer_option(p, "int8 or float and why")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from export.auditing.inspecting import inspect_files
     from export.auditing.text import format_audit
 
+    require_explorer(args)
     if args.npu:
         from export.npu.compile import inspect_npu, inspected_text, require_npu
 
@@ -36,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
         emit(args, {"schema": NPU_SCHEMA, "files": found}, "\n".join(map(inspected_text, found)))
         return EXIT_OK
     found = inspect_files(args.file, strict=args.debug)
+    if args.model_explorer and found.files:
+        from export.model_explorer import write_kinds
+
+        write_kinds(args.file[0], args.model_explorer)
     if found.files or args.json:
         emit(args, found.to_dict(), "\n".join(map(format_audit, found.files)))
     for _, why in found.errors:
