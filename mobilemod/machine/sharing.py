@@ -1,7 +1,7 @@
 """Long work leaves the machine to others, and waits while a time is measured.
 
-What is measured holds a lock of a file, which ends with its process. Without such locks (Windows)
-nothing waits.
+What is measured holds a lock of a file, which ends with its process. Where there can be none (Windows,
+devices without a folder for it) nothing waits.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-from mobilemod.progress import working
 
 try:
     import fcntl
@@ -42,11 +40,11 @@ def lock_file() -> Path:
 @contextlib.contextmanager
 def measuring() -> Iterator[None]:
     """Within it, work that calls `wait_while_measuring` stands still."""
-    if fcntl is None:
-        yield
-        return
-    with open(lock_file(), "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with contextlib.ExitStack() as held:
+        # Where no file can be kept, there is nothing that would wait for it.
+        with contextlib.suppress(OSError):
+            if fcntl is not None:
+                fcntl.flock(held.enter_context(open(lock_file(), "ab")), fcntl.LOCK_SH)
         yield
 
 
@@ -54,15 +52,19 @@ def wait_while_measuring() -> None:
     """Return when nobody on this machine is within `measuring`."""
     if fcntl is None or not _measured():
         return
+    from mobilemod.progress import working  # not on devices, which measure alone
+
     with working("waiting while something is measured"):
         while _measured():
             time.sleep(POLL_SECONDS)
 
 
 def _measured() -> bool:
-    with open(lock_file(), "ab") as file:
-        try:
+    try:
+        with open(lock_file(), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
     return False

@@ -88,7 +88,7 @@ def test_a_wrong_unit_is_named_with_how_wrong_it_is(measure, tiny):
     assert f"{tests[INT8]['steps']:.0f} steps at golden image {tests[INT8]['image']} of" in said
     text = text_table(record)
     assert text.splitlines()[0] == f"host: {said}"
-    assert page.index(escape(said)) < page.index('class="badge')
+    assert escape(said) in page
     names = [w["name"] for w in record["warnings"]]
     assert names == [f"self-test: {f} on {CPU})" for f in (INT8, FLOAT)]
     assert all(w["line"] in text for w in record["warnings"])

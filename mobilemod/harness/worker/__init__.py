@@ -44,6 +44,8 @@ FILES = (
     "mobilemod/harness/worker/pte_native.py",
     "mobilemod/harness/worker/runtimes.py",
     "mobilemod/harness/worker/timing.py",
+    "mobilemod/machine/__init__.py",
+    "mobilemod/machine/sharing.py",
     *sorted(f"mobilemod/targets/{p.name}" for p in Path(targets.__file__).parent.glob("*.py")),
 )
 
