@@ -1,7 +1,7 @@
 """Long work leaves the machine to others, and waits while a time is measured.
 
-What is measured holds a lock of a file, which ends with its process. Where there can be none (Windows,
-devices without a folder for it) nothing waits.
+What is measured holds a lock of a file, which ends with its process. Where there can be none
+(Windows, devices without a folder for it) nothing waits.
 """
 
 from __future__ import annotations
