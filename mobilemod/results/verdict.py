@@ -71,7 +71,7 @@ def headline(verdicts: Sequence[Mapping[str, Any]]) -> str:
         return f"{failed} of {total} failed{more}"
     if undecided:
         return f"{states.count(PASS)} of {total} passed, {undecided} undecided: {_why(verdicts)}"
-    return f"All {total} passed"
+    return f"All {total} passed" if len(states) != 1 else "The one gate passed"
 
 
 def _why(verdicts: Sequence[Mapping[str, Any]]) -> str:
