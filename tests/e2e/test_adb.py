@@ -29,7 +29,7 @@ from mobilemod.manifest import load_bundle
 from tests.adbd.device import EmulatedDevice, emulated, plug
 from tests.tiny_bundle import draw_images, make_bundle
 
-IMAGES = 90
+IMAGES = 150
 ANSWERS = Plan(latency=None)
 QUICK = Pace(poll=0.1, patience=20.0, grace=20.0, cooling=0.0)
 APP = f"/data/app/{PACKAGE}/run"
@@ -311,14 +311,14 @@ def test_the_devices_disk_fills_up_in_mid_job(adb, bundle, images, expected, tmp
 
         def written() -> bool:
             words = device.run("wc", "-l", measured.stream).text.split()
-            return bool(words) and int(words[0]) > 60
+            return bool(words) and int(words[0]) > 10
 
         when(written, lambda: device.script("cat /dev/zero >/data/fill"))
         with pytest.raises(UserError, match="its disk is full, so the job stopped"):
             measured.run()
         _, _, held, _ = read_lines(measured.out / LINES_FILE, measured.folder.job)
         kept = sum(map(len, held.answered.values()))
-        assert 40 < kept < 2 * IMAGES
+        assert 0 < kept < 2 * IMAGES
         device.run("rm", "/data/fill")
         assert measured.again().complete
         # Twice: another process reads the stream from its beginning.
@@ -336,7 +336,7 @@ def test_two_devices_at_once(adb, phone, bundle, images, expected, tmp_path):
             UserError, match=r"2 devices are connected: .*choose one: --device adb:127"
         ):
             AdbDriver(None, QUICK).check()
-        when(lambda: lines_on(second, both[1]) > 40, lambda: second.order(unplug=0.5))
+        when(lambda: lines_on(second, both[1]) > 10, lambda: second.order(unplug=0.5))
         results = run_sessions([m.session for m in both])
         assert [r.complete for r in results] == [True, True] and results[0].lost == ()
         for measured in both:
@@ -345,7 +345,7 @@ def test_two_devices_at_once(adb, phone, bundle, images, expected, tmp_path):
 
 def test_stopped_by_the_user(adb, phone, bundle, images, expected, tmp_path):
     measured = Measured(phone, bundle, images, tmp_path)
-    when(lambda: lines_on(phone, measured) > 60, measured.session.stop.set)
+    when(lambda: lines_on(phone, measured) > 10, measured.session.stop.set)
     [stopped] = run_sessions_of_one(measured)
     assert type(stopped).__name__ == "Stopped"
     # The job doesn't go on behind the user's back (see also `nothing_left`), and isn't lost.
