@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.bundle_parts import load_runner, running_files
-from export.measure.validation import Candidate, predict, read_validation_images
+from export.measure.validation import candidate_of, predict, read_validation_images
 from export.tables import load_table, table_forms
 from mobilemod.data.dataset import DataSet
 from mobilemod.errors import UserError
@@ -93,8 +93,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
 
 def _facts(entry: ModelFile) -> dict[str, Any]:
     audit = entry.audit
-    share = audit.int8_macs / audit.macs if audit.macs else None
-    return {"file": entry.file, "bytes": entry.bytes, "int8_share": share,
+    return {"file": entry.file, "bytes": entry.bytes, "int8_share": audit.int8_share,
             "partitions": audit.partitions, "outside": sum(audit.outside.values())}  # fmt: skip
 
 
@@ -136,14 +135,10 @@ def _answers(
     outputs, kept, targets = [], [], []
     for bundle, entries in ((a, [x for x, _ in pairs]), (b, [y for _, y in pairs])):
         here = {e.file for e in running_files(bundle)}
-        names = [
-            Candidate(e.file, "int8", e.file, e.target, None, e.sha256)
-            for e in entries
-            if e.file in here
-        ]
+        names = [candidate_of(e) for e in entries if e.file in here]
         images = read_validation_images(bundle, data, limit)
         answers = predict(bundle, images, names)
-        outputs.append({p.name: p.outputs for p in answers.predictions[None]})
+        outputs.append({p.file: p.outputs for p in answers.predictions[None]})
         kept.append(answers.kept)
         targets.append(task.targets(images, answers.kept, bundle.preprocess))
     if kept[0] != kept[1]:

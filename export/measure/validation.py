@@ -103,10 +103,11 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     found = [Candidate("torch float", "reference")]
     for form in OpenedBundle(bundle).forms:
         found.append(Candidate(f"quantized program, {form}", "program", form=form))
-    return found + [_of_file(entry) for entry in running_files(bundle)]
+    return found + [candidate_of(entry) for entry in running_files(bundle)]
 
 
-def _of_file(entry: ModelFile, runtime: str | None = None) -> Candidate:
+def candidate_of(entry: ModelFile, runtime: str | None = None) -> Candidate:
+    """A model file, in its target's own runtime or in another one, by its package."""
     role = "int8" if entry.precision == "int8" else "float"
     name = ", ".join(filter(None, (f"{entry.target} {entry.precision}", runtime)))
     return Candidate(name, role, entry.file, entry.target, None, entry.sha256, runtime)
@@ -119,7 +120,9 @@ def in_runtime(bundle: Bundle, runtime: str) -> list[Candidate]:
     """
     programs_in(RUNTIMES[runtime])
     entries = bundle.manifest.files
-    found = [_of_file(e, runtime) for e in entries if get_target(e.target).runtime_code(runtime)]
+    found = [
+        candidate_of(e, runtime) for e in entries if get_target(e.target).runtime_code(runtime)
+    ]
     if not found:
         names = (n for n in TARGETS if get_target(n).runtime_code(runtime))
         suffixes = " and ".join(suffixes_of(names))

@@ -7,6 +7,7 @@ from typing import Any
 from mobilemod.manifest import Bundle
 from mobilemod.results.device.kept import DEVICES, latest_records, read_records
 from mobilemod.results.device.units import sentence
+from mobilemod.results.schema import rows_by_file
 from mobilemod.targets import TARGETS
 from mobilemod.targets.facts import PLACES, Use
 from mobilemod.tasks.task import Metric
@@ -28,9 +29,7 @@ def advise(bundle: Bundle) -> dict[str, Any]:
     files = {(e.target, e.precision == "int8"): e.file for e in bundle.manifest.files}
     metric = bundle.task.metric
     accuracy = bundle.manifest.accuracy or {}
-    # A file's first row is of its own runtime.
-    rows = reversed(accuracy.get("predictions", ()))
-    measured = {p["file"]: p for p in rows if p["file"]}
+    measured = rows_by_file(accuracy.get("predictions", ()))
     places = []
     for place, words in PLACES.items():
         uses = sorted(

@@ -186,6 +186,12 @@ def _file_bytes(file: str | None, bundle_info: dict, audits: dict[str, dict]) ->
     return None
 
 
+def rows_by_file(predictions: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """File's name -> its entry among `predictions`, in its target's own runtime."""
+    # A file's first row is of its own runtime.
+    return {p["file"]: p for p in reversed(predictions) if p["file"]}
+
+
 def int8_pairs(record: dict) -> list[tuple[str, str, dict | None]]:
     """Names of every pair of int8 files with its entry of `agreement`, None where it lacks."""
     found = {frozenset((a["reference"], a["other"])): a for a in record["agreement"]}

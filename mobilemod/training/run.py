@@ -47,6 +47,7 @@ def train_and_save(
     sets = learner_of(config.model).read(data)
     config = dataclasses.replace(config, num_classes=len(sets.classes))
     train, selected = split(sets.train, config.selection, config.seed)
+    sets = dataclasses.replace(sets, train=train)  # the whole set isn't kept beside its parts
     with joined_processes(device) as (processes, device):
         trainer = Trainer(config, train, selected, out, device, sets.classes, processes)
         trainer.resume()

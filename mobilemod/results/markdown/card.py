@@ -15,10 +15,11 @@ from mobilemod.errors import UserError, shown
 from mobilemod.files import atomic_folder, write_text
 from mobilemod.manifest import Bundle
 from mobilemod.results.advice import shipping
-from mobilemod.results.markdown.files import files_table, rows_of
+from mobilemod.results.markdown.files import files_table
 from mobilemod.results.markdown.table import plain, table
 from mobilemod.results.report.known import REPORT_FOLDER, read_known
 from mobilemod.results.report.page import PAGE_FILE
+from mobilemod.results.schema import rows_by_file
 from mobilemod.results.table import data_warnings
 from mobilemod.targets import TARGETS
 
@@ -107,7 +108,7 @@ def metadata(bundle: Bundle, record: dict[str, Any] | None) -> str:
     manifest, task = bundle.manifest, bundle.task
     named = _said(bundle).get("license", "")
     license_id = named.lower() if named.lower() in LICENSES else "other"
-    rows, results = rows_of(record), []
+    rows, results = rows_by_file(record["predictions"] if record else ()), []
     for entry in manifest.files:
         measured = rows.get(entry.file)
         if measured is None or entry.precision != "int8":

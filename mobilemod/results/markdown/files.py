@@ -7,6 +7,7 @@ from typing import Any
 from mobilemod.manifest import Bundle
 from mobilemod.manifest_schema import ModelFile
 from mobilemod.results.markdown.table import plain, table
+from mobilemod.results.schema import rows_by_file
 from mobilemod.results.table import drop_text, size_text
 from mobilemod.targets import TARGETS
 from mobilemod.tasks.task import Metric
@@ -14,15 +15,9 @@ from mobilemod.tasks.task import Metric
 UNKNOWN = "–"
 
 
-def rows_of(record: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """A validation's entry of each file, in the file's own runtime."""
-    # A file's first row is of its own runtime.
-    return {p["file"]: p for p in reversed(record["predictions"]) if p["file"]} if record else {}
-
-
 def files_table(bundle: Bundle, record: dict[str, Any] | None) -> str:
     """Size, int8 share and what was measured of each file. record: the validation, if any."""
-    metric, rows = bundle.task.metric, rows_of(record)
+    metric, rows = bundle.task.metric, rows_by_file(record["predictions"] if record else ())
     head = ["file", "size", "int8 of conv and linear MACs", f"{metric.name}, {metric.unit}",
             f"drop, {metric.points} [95 %]", "run by"]  # fmt: skip
     found = [_row(entry, rows.get(entry.file), metric) for entry in bundle.manifest.files]
@@ -30,8 +25,7 @@ def files_table(bundle: Bundle, record: dict[str, Any] | None) -> str:
 
 
 def _row(entry: ModelFile, measured: dict[str, Any] | None, metric: Metric) -> list[str]:
-    macs, int8 = entry.audit.macs, entry.audit.int8_macs
-    share = f"{100 * int8 / macs:.1f} %" if macs else UNKNOWN
+    share = f"{100 * entry.audit.int8_share:.1f} %" if entry.audit.macs else UNKNOWN
     cells = [f"`{entry.file}`", size_text(entry.bytes), share]
     if measured is None:
         return [*cells, UNKNOWN, UNKNOWN, UNKNOWN]
