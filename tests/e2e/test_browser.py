@@ -106,7 +106,9 @@ def test_two_browsers_at_once_each_get_their_own_record(
     from export.measure.device_host import BundleHost
 
     addresses: list[str] = []
-    monkeypatch.setattr(browsers, "announce", addresses.append)
+    monkeypatch.setattr(
+        browsers, "announce", lambda server, host: addresses.append(server.address(host))
+    )
     monkeypatch.setattr(BundleHost, "answers", _no_reference)
     until = threading.Event()
     seen: list[dict] = []
