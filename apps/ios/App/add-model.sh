@@ -18,6 +18,9 @@ cp -R "$from/golden" "$to/"
 for file in "$from"/*.pte; do
   [ -f "$file" ] && cp "$file" "$to/"
 done
+for model in "$from"/*.aimodel; do
+  [ -d "$model" ] && cp -R "$model" "$to/"
+done
 for package in "$from"/*.mlpackage; do
   [ -d "$package" ] && xcrun coremlcompiler compile "$package" "$to" \
     --platform iOS --deployment-target "${IPHONEOS_DEPLOYMENT_TARGET:?}"

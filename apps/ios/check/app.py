@@ -1,7 +1,8 @@
 """Type-checks the app with a real Swift compiler, against declarations of Apple's frameworks.
 
 stubs/README.md says what that proves and what not. The declarations are compiled into
-`.check/modules`, then the app is checked, with ExecuTorch's package and without, then its tests.
+`.check/modules`, then the app is checked, with ExecuTorch's package and Core AI and without, then its
+tests.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from toolchain import REPOSITORY, Toolchain, UserError, find
 IOS = REPOSITORY / "apps/ios"
 STUBS = IOS / "check/stubs"
 OUT = IOS / ".check/modules"
-# Apart, because the app can be built with ExecuTorch's package and without.
-PACKAGE = IOS / ".check/executorch"
+# Apart, because the app can be built with them and without.
+OPTIONAL = IOS / ".check/optional"
+OPTIONAL_MODULES = ("ExecuTorch", "CoreAI")
 # Each after those that it imports.
 MODULES = (
-    "CoreGraphics", "ImageIO", "Accelerate", "CoreVideo", "CoreML", "ExecuTorch", "Darwin",
+    "CoreGraphics", "ImageIO", "Accelerate", "CoreVideo", "CoreML", "Darwin",
     "AVFoundation", "UIKit", "UniformTypeIdentifiers", "SwiftUI", "PhotosUI", "XCTest",
+    *OPTIONAL_MODULES,
 )  # fmt: skip
 # One compiler process over all files: it tells every fault, not the first file's alone.
 OPTIONS = ("-swift-version", "5", "-warnings-as-errors", "-wmo")
@@ -35,7 +38,7 @@ def sources(folder: Path) -> list[str]:
 
 def check(toolchain: Toolchain, app: Path = IOS / "App") -> list[str]:
     """The compiler's complaints about the app in `app`; none where all is well."""
-    for folder in (OUT, PACKAGE):
+    for folder in (OUT, OPTIONAL):
         folder.mkdir(parents=True, exist_ok=True)
     core = sources(IOS / "Core/Sources/MobilemodCore")
     found = _emit(toolchain, "MobilemodCore", core)
@@ -44,17 +47,17 @@ def check(toolchain: Toolchain, app: Path = IOS / "App") -> list[str]:
     header = (NO_PCH, "-import-objc-header", str(app / "Sources/BridgingHeader.h"))
     app_sources = sources(app / "Sources")
     app_sources.append(str(documented()))
-    package = ("-I", str(PACKAGE))
-    for flags in ((), package):
+    optional = ("-I", str(OPTIONAL))
+    for flags in ((), optional):
         found = found or _swiftc(
             toolchain, "-typecheck", *OPTIONS, "-strict-concurrency=targeted", "-parse-as-library",
             "-module-name", "Mobilemod", *header, *flags, *app_sources,
         )  # fmt: skip
     found = found or _swiftc(
         toolchain, "-emit-module", "-enable-testing", "-parse-as-library", "-module-name",
-        "Mobilemod", *header, *package, "-o", str(OUT / "Mobilemod.swiftmodule"), *app_sources,
+        "Mobilemod", *header, *optional, "-o", str(OUT / "Mobilemod.swiftmodule"), *app_sources,
     )  # fmt: skip
-    found = found or _swiftc(toolchain, "-typecheck", *package, *sources(app / "Tests"))
+    found = found or _swiftc(toolchain, "-typecheck", *optional, *sources(app / "Tests"))
     return found or _swiftc(toolchain, "-typecheck", *sources(app / "UITests"))
 
 
@@ -69,7 +72,7 @@ def documented() -> Path:
 
 
 def _emit(toolchain: Toolchain, name: str, files: Sequence[str]) -> list[str]:
-    made = (PACKAGE if name == "ExecuTorch" else OUT) / f"{name}.swiftmodule"
+    made = (OPTIONAL if name in OPTIONAL_MODULES else OUT) / f"{name}.swiftmodule"
     newest = max(Path(f).stat().st_mtime for f in files)
     if made.is_file() and made.stat().st_mtime > newest:
         return []

@@ -21,7 +21,7 @@ TYPES = IOS / ".check/npm/node_modules/@nativescript/types-ios/lib/ios/objc-x86_
 TARGET = 17.0
 # Files whose frameworks have no Objective-C declarations to look up: the list that is taken for
 # granted.
-SWIFT_ONLY = ("SwiftUI", "PhotosUI", "ExecuTorch", "XCTest", "Accelerate")
+SWIFT_ONLY = ("SwiftUI", "PhotosUI", "ExecuTorch", "XCTest", "Accelerate", "CoreAI")
 
 _CONTAINER = re.compile(r"declare (?:const enum|class|interface) (\w+)|^interface (\w+)")
 _FREE = re.compile(r"declare (?:function|var|const) (\w+)\s*(\(?)(.*)")

@@ -119,7 +119,7 @@ def test_type_faults(copy):
     shutil.copytree(copy, inside)
     view = inside / "Sources/Screens/PhotoView.swift"
     replace(view, "try await model.classifier.classify", "try model.classifier.classify")
-    replace(inside / "Sources/AppModel.swift", "use(engine, bundle?.manifest", "use(engine, 3")
+    replace(inside / "Sources/AppModel.swift", "second, bundle?.manifest", "second, 3")
     replace(inside / "Sources/Device/Phone.swift", "ProcessInfo.processInfo.thermalState",
             "ProcessInfo.processInfo.heatState")  # fmt: skip
     said = "\n".join(app.check(swift, inside))

@@ -33,25 +33,30 @@ final class AppModel {
     private(set) var phase: Phase = .loading
     private(set) var answer: Answer?
     private(set) var latency: LatencySummary?
+    /// Of the float file beside the chosen one, where both run.
+    private(set) var twinLatency: LatencySummary?
     private(set) var framesPerSecond: Double?
     /// How strong a map's colours are over the picture.
     var opacity = 0.6
     var file: Manifest.ModelFile? { didSet { settingsChanged() } }
     var units: ComputeUnits = .all { didSet { settingsChanged() } }
     var threads = 1 { didSet { settingsChanged() } }
+    /// Whether the float file runs on the same pictures as the chosen one, both in memory.
+    var compares = false { didSet { settingsChanged() } }
     /// A job that was asked for by URL or launch argument.
     var job: JobRequest?
 
     let classifier = Classifier()
     let phone = Phone(battery: Battery())
     private var window = RollingWindow()
+    private var twinWindow = RollingWindow()
     private var rate = FrameRate()
     private var source: Source?
     private var photos = 0
     private var generation = 0
     private var loading: Task<Void, Never>?
-    /// What is loaded or being loaded.
-    private var loaded: Choice?
+    /// What is loaded or being loaded: one file, or two on the same pictures.
+    private var loaded: [Choice] = []
     /// Unloaded for someone who needs the memory and the processor, until `reload`.
     private var isLent = false
 
@@ -108,6 +113,10 @@ final class AppModel {
         }
         window.add(answer.inferenceMs)
         latency = window.summary
+        if let compared = answer.compared {
+            twinWindow.add(compared.inferenceMs)
+            twinLatency = twinWindow.summary
+        }
     }
 
     func show(_ error: Error) {
@@ -117,10 +126,16 @@ final class AppModel {
     /// The chosen file and how it is run; nil before one is chosen.
     var choice: Choice? { file.map(choice) }
 
+    /// The float file that the chosen one is compared with.
+    var twin: Manifest.ModelFile? { file.flatMap { bundle?.twin($0) } }
+
+    private var choices: [Choice] { [file, compares ? twin : nil].compactMap { $0 }.map(choice) }
+
     /// How a file is run by the settings of now. What doesn't concern it is no part of it.
     func choice(_ file: Manifest.ModelFile) -> Choice {
         switch file.target {
-        case "coreml": return Choice(file: file, delegate: units.rawValue, threads: 0)
+        case let target where EngineLoader.takesUnits(target):
+            return Choice(file: file, delegate: units.rawValue, threads: 0)
         case EngineLoader.executorchCoreML: return Choice(file: file, delegate: "coreml", threads: 0)
         default: return Choice(file: file, delegate: EngineLoader.usualDelegate(file.target), threads: threads)
         }
@@ -141,26 +156,29 @@ final class AppModel {
         loading?.cancel()
         await loading?.value
         await classifier.use(nil)
-        loaded = nil
+        loaded = []
         phase = .loading
     }
 
     /// Loads anew where the settings of now ask for something else than is loaded.
     private func settingsChanged() {
-        if !isLent, let choice, choice != loaded { reload() }
+        if !isLent, choices != loaded { reload() }
     }
 
-    /// Loads the chosen file anew. While a job is open nothing is: two models at once would spoil the
-    /// job's times and its memory.
+    /// Loads the chosen file anew, and its float file where they are compared. While a job is open nothing
+    /// is: two models at once would spoil the job's times and its memory.
     func reload() {
-        guard job == nil, let choice else { return }
-        loaded = choice
+        let choices = choices
+        guard job == nil, !choices.isEmpty else { return }
+        loaded = choices
         isLent = false
         phase = .loading
         answer = nil
         latency = nil
+        twinLatency = nil
         generation = 0
         window.clear()
+        twinWindow.clear()
         let before = loading
         before?.cancel()
         loading = Task {
@@ -168,9 +186,14 @@ final class AppModel {
             if Task.isCancelled { return }
             await classifier.use(nil)
             do {
-                let engine = try await freshEngine(choice)
-                if Task.isCancelled { return }
-                generation = await classifier.use(engine, bundle?.manifest, target: choice.file.target)
+                // Both before any runs: ExecuTorch's threads can't be set while it does.
+                var files: [LoadedFile] = []
+                for choice in choices {
+                    files.append(LoadedFile(engine: try await freshEngine(choice), target: choice.file.target))
+                    if Task.isCancelled { return }
+                }
+                let second = files.count > 1 ? files[1] : nil
+                generation = await classifier.use(files[0], second: second, bundle?.manifest)
                 phase = .ready
             } catch {
                 phase = .failed(error.localizedDescription)

@@ -50,7 +50,7 @@ struct ModelBundle: Sendable {
     /// What to say where the linked ExecuTorch isn't the one that wrote a file; its int8 logits can
     /// differ by a few steps from one version to the next.
     func warning(_ file: Manifest.ModelFile) -> String? {
-        guard file.target != "coreml", let wrote = manifest.tools["executorch"],
+        guard file.target.hasPrefix("executorch"), let wrote = manifest.tools["executorch"],
               wrote != AppFacts.executorchVersion
         else { return nil }
         return "Written by ExecuTorch \(wrote), run by \(AppFacts.executorchVersion): logits may differ slightly."

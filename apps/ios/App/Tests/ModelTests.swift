@@ -15,7 +15,7 @@ final class ModelTests: XCTestCase {
     private func engine(_ bundle: ModelBundle, _ file: Manifest.ModelFile) async throws -> Engine {
         try await EngineLoader.load(
             bundle.url(file), target: file.target, sha256: file.sha256,
-            delegate: EngineLoader.usualDelegate(file.target), threads: file.target == "coreml" ? 0 : 1,
+            delegate: EngineLoader.usualDelegate(file.target), threads: EngineLoader.takesUnits(file.target) ? 0 : 1,
             manifest: bundle.manifest
         )
     }

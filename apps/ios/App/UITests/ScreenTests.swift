@@ -39,8 +39,18 @@ final class ScreenTests: XCTestCase {
         let compare = app.buttons.matching(NSPredicate(format: "label BEGINSWITH 'Compare'")).firstMatch
         XCTAssertTrue(compare.waitForExistence(timeout: 30))
         compare.tap()
-        let agreed = app.staticTexts.matching(NSPredicate(format: "label BEGINSWITH 'The same best class'")).firstMatch
+        let agreed = app.staticTexts.matching(NSPredicate(format: "label BEGINSWITH 'The same '")).firstMatch
         XCTAssertTrue(agreed.waitForExistence(timeout: 60))
+    }
+
+    /// The float file can be set to run beside the chosen one, and another screen opens afterwards.
+    @MainActor func testLiveComparison() {
+        let app = launched()
+        let beside = app.switches.matching(NSPredicate(format: "label BEGINSWITH 'Beside'")).firstMatch
+        XCTAssertTrue(beside.waitForExistence(timeout: 30))
+        beside.tap()
+        app.tabBars.buttons["Photo"].tap()
+        XCTAssertTrue(app.buttons["Choose a photo"].waitForExistence(timeout: 30))
     }
 
     /// A job that isn't there is told, and can be closed.

@@ -14,6 +14,21 @@ public class MLModelConfiguration: NSObject {
     public override init() {}
     // = MLModelConfiguration.computeUnits
     public var computeUnits: MLComputeUnits { get { fatalError() } set {} }
+    // = MLModelConfiguration.optimizationHints @17.4
+    public var optimizationHints: MLOptimizationHints { get { fatalError() } set {} }
+}
+
+// A struct in Swift.
+// = MLOptimizationHints @17.4
+public struct MLOptimizationHints {
+    // = MLReshapeFrequencyHint.Frequent, MLReshapeFrequencyHint.Infrequent @17.4
+    public enum ReshapeFrequency: Int { case frequent = 0, infrequent = 1 }
+    // = MLSpecializationStrategy.Default, MLSpecializationStrategy.FastPrediction @18.0
+    public enum SpecializationStrategy: Int { case `default` = 0, fastPrediction = 1 }
+    // = MLOptimizationHints.reshapeFrequency @17.4
+    public var reshapeFrequency: ReshapeFrequency
+    // = MLOptimizationHints.specializationStrategy @18.0
+    public var specializationStrategy: SpecializationStrategy
 }
 
 // = MLImageConstraint

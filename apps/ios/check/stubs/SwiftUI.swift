@@ -218,6 +218,11 @@ extension Button where Label == Text {
     public init(_ key: LocalizedStringKey, role: ButtonRole?, action: @escaping @MainActor () -> Void) {}
     @_disfavoredOverload public init<S: StringProtocol>(_ title: S, action: @escaping @MainActor () -> Void) {}
 }
+public enum Edge { public struct Set: Sendable { public static let horizontal = Set() } }
+public struct Toggle<Label: View>: Primitive {}
+extension Toggle where Label == Text {
+    public init(_ key: LocalizedStringKey, isOn: Binding<Bool>) {}
+}
 public struct Picker<Label: View, Selection: Hashable, Content: View>: Primitive {}
 extension Picker where Label == Text {
     public init(_ key: LocalizedStringKey, selection: Binding<Selection>, @ViewBuilder content: () -> Content) {}
@@ -286,6 +291,7 @@ extension View {
     public func fullScreenCover<Item: Identifiable, Content: View>(
         item: Binding<Item?>, onDismiss: (() -> Void)? = nil, @ViewBuilder content: @escaping (Item) -> Content
     ) -> some View { ModifiedView() }
+    public func padding(_ edges: Edge.Set) -> some View { ModifiedView() }
     public func padding(_ length: CGFloat) -> some View { ModifiedView() }
     public func fileImporter(
         isPresented: Binding<Bool>, allowedContentTypes: [UTType],

@@ -20,6 +20,7 @@ public func XCTAssertNoThrow<T>(_ expression: @autoclosure () throws -> T) {}
 extension XCUIElementTypeQueryProvider {
     public var buttons: XCUIElementQuery { fatalError() }
     public var navigationBars: XCUIElementQuery { fatalError() }
+    public var switches: XCUIElementQuery { fatalError() }
     public var staticTexts: XCUIElementQuery { fatalError() }
     public var tabBars: XCUIElementQuery { fatalError() }
 }

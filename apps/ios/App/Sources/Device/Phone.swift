@@ -9,6 +9,7 @@ struct Phone: Device, Sendable {
     var facts: DeviceFacts {
         let info = ProcessInfo.processInfo
         var runtimes = ["Core ML": info.operatingSystemVersionString]
+        if EngineLoader.targets.contains(EngineLoader.coreAI) { runtimes["Core AI"] = info.operatingSystemVersionString }
         #if canImport(ExecuTorch)
         runtimes["ExecuTorch"] = AppFacts.executorchVersion
         #endif
@@ -33,7 +34,7 @@ struct Phone: Device, Sendable {
     func decode(_ data: Data) throws -> PixelImage { try ImageDecoder.decode(data) }
 
     func install(_ file: Job.ModelFile, at url: URL) async throws {
-        if file.target == "coreml" { _ = try await CompiledModels.compiled(url, sha256: file.sha256) }
+        if file.target == EngineLoader.coreML { _ = try await CompiledModels.compiled(url, sha256: file.sha256) }
     }
 
     func load(

@@ -23,9 +23,7 @@ final class CoreMLEngine: Engine, @unchecked Sendable {
 
     /// compiled: a `.mlmodelc`. Throws what Core ML throws, and `BadInput` for a model with other edges.
     init(compiled url: URL, units: ComputeUnits, preprocess: Preprocess, outputs: Int) throws {
-        let configuration = MLModelConfiguration()
-        configuration.computeUnits = units.value
-        model = try MLModel(contentsOf: url, configuration: configuration)
+        model = try MLModel(contentsOf: url, configuration: units.configuration)
         let description = model.modelDescription
         guard let input = description.inputDescriptionsByName.values
             .first(where: { $0.type == .image || $0.type == .multiArray })
@@ -105,7 +103,17 @@ enum ComputeUnits: String, CaseIterable, Identifiable {
 
     var id: String { rawValue }
 
-    var value: MLComputeUnits {
+    /// For a model that is loaded once and answers many pictures of one size: Core ML may take longer to load
+    /// it, and more memory and storage, so that it answers sooner.
+    var configuration: MLModelConfiguration {
+        let configuration = MLModelConfiguration()
+        configuration.computeUnits = value
+        if #available(iOS 17.4, *) { configuration.optimizationHints.reshapeFrequency = .infrequent }
+        if #available(iOS 18, *) { configuration.optimizationHints.specializationStrategy = .fastPrediction }
+        return configuration
+    }
+
+    private var value: MLComputeUnits {
         switch self {
         case .all: return .all
         case .cpuOnly: return .cpuOnly
@@ -130,9 +138,7 @@ enum ComputePlan {
     /// alone was asked for, and before iOS 17.4, which doesn't tell.
     static func placed(compiled url: URL, units: ComputeUnits) async throws -> [String: Int]? {
         guard units != .cpuOnly, #available(iOS 17.4, *) else { return nil }
-        let configuration = MLModelConfiguration()
-        configuration.computeUnits = units.value
-        let plan = try await MLComputePlan.load(contentsOf: url, configuration: configuration)
+        let plan = try await MLComputePlan.load(contentsOf: url, configuration: units.configuration)
         guard case .program(let program) = plan.modelStructure else { return nil }
         var counts: [String: Int] = [:]
         for function in program.functions.values {

@@ -4,28 +4,37 @@ import MobilemodCore
 
 /// Loads a model file with the runtime that its target needs.
 enum EngineLoader {
+    static let coreML = "coreml"
+    /// Apple's runtime beside Core ML; `.aimodel` files.
+    static let coreAI = "coreai"
     /// A `.pte` whose one op is a call of ExecuTorch's Core ML delegate.
     static let executorchCoreML = "executorch:coreml"
 
     /// Targets that this app runs.
     static let targets: Set<String> = {
+        var targets: Set = [coreML]
         #if canImport(ExecuTorch)
-        return ["coreml", "executorch", executorchCoreML]
-        #else
-        return ["coreml"]
+        targets.formUnion(["executorch", executorchCoreML])
         #endif
+        #if canImport(CoreAI)
+        if #available(iOS 27, *) { targets.insert(coreAI) }
+        #endif
+        return targets
     }()
+
+    /// Whether a target's files run on the `ComputeUnits` that are chosen.
+    static func takesUnits(_ target: String) -> Bool { target == coreML || target == coreAI }
 
     /// How a file is run where nobody chose: the first delegate of its target.
     static func usualDelegate(_ target: String) -> String {
         switch target {
-        case "coreml": return "all"
+        case coreML, coreAI: return "all"
         case executorchCoreML: return "coreml"
         default: return "xnnpack"
         }
     }
 
-    /// delegate: Core ML's compute units by the protocol's names, "xnnpack" for ExecuTorch, "coreml"
+    /// delegate: Core ML's and Core AI's compute units by the protocol's names, "xnnpack" for ExecuTorch, "coreml"
     /// for its Core ML delegate, which runs on all units and chooses its threads.
     /// threads: for ExecuTorch; 0 leaves it the choice. sha256: names the compiled package.
     /// Throws `Unavailable` for a target or delegate that doesn't exist here, and what runtimes throw.
@@ -33,14 +42,21 @@ enum EngineLoader {
         _ url: URL, target: String, sha256: String, delegate: String, threads: Int, manifest: Manifest
     ) async throws -> Engine {
         switch target {
-        case "coreml":
-            guard let units = ComputeUnits(rawValue: delegate) else {
-                throw Unavailable("Core ML has no compute units '\(delegate)'")
-            }
+        case coreML:
+            let units = try units(delegate)
             let compiled = try await CompiledModels.compiled(url, sha256: sha256)
             return try CoreMLEngine(
                 compiled: compiled, units: units, preprocess: manifest.preprocess, outputs: manifest.outputCount
             )
+        case coreAI:
+            #if canImport(CoreAI)
+            if #available(iOS 27, *) {
+                return try await CoreAIEngine(
+                    url, units: units(delegate), preprocess: manifest.preprocess, outputs: manifest.outputCount
+                )
+            }
+            #endif
+            throw Unavailable("Core AI needs iOS 27 and an app that was built with its SDK")
         case "executorch":
             #if canImport(ExecuTorch)
             guard delegate == "xnnpack" || delegate == "cpu" else {
@@ -62,6 +78,13 @@ enum EngineLoader {
         default:
             throw Unavailable("this app runs no \(target) files")
         }
+    }
+
+    private static func units(_ delegate: String) throws -> ComputeUnits {
+        guard let units = ComputeUnits(rawValue: delegate) else {
+            throw Unavailable("there are no compute units '\(delegate)'")
+        }
+        return units
     }
 }
 

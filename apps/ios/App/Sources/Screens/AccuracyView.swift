@@ -101,8 +101,7 @@ struct AccuracyView: View {
                 in: store, bundle.manifest, manifestData: bundle.manifestData(), candidates, images,
                 decode: phone.decode
             ) { say("Preparing image \($0 + 1) of \(images.count)") }
-            try await JobRunner(folder: store.open(job.id), record: store.record(job.id), device: phone, progress: say).run()
-            return (try job.outcome(store), store.record(job.id))
+            return (try await job.run(in: store, device: phone, progress: say), store.record(job.id))
         }
         (outcome, record) = try await withTaskCancellationHandler { try await work.value } onCancel: { work.cancel() }
     }

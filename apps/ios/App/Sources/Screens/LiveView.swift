@@ -7,15 +7,22 @@ struct LiveView: View {
     @Environment(\.openURL) private var openURL
     @State private var access: CameraFeed.Access?
     @State private var feed: CameraFeed?
+    /// Kept while another screen is looked at, where one file runs alone.
+    @State private var compares = false
 
     var body: some View {
         Beside {
             picture
         } beside: {
-            ResultList()
+            VStack(spacing: 0) {
+                ResultList()
+                LiveComparison(isOn: $compares)
+            }
         }
+        .onChange(of: compares) { _, compares in model.compares = compares }
         .task {
             model.look(at: .camera)
+            model.compares = compares
             access = await CameraFeed.access()
             guard access == .allowed else { return }
             let feed = self.feed ?? makeFeed()
@@ -26,7 +33,10 @@ struct LiveView: View {
         .onChange(of: model.job?.id) { _, job in
             if job == nil { feed?.start() } else { feed?.stop() }
         }
-        .onDisappear { feed?.stop() }
+        .onDisappear {
+            feed?.stop()
+            model.compares = false
+        }
     }
 
     @ViewBuilder private var picture: some View {

@@ -29,7 +29,7 @@ struct ModelPickers: View {
         Picker("File", selection: $model.file) {
             ForEach(bundle.files, id: \.self) { Text(title($0)).tag(Optional($0)) }
         }
-        if model.file?.target == "coreml" {
+        if model.file.map({ EngineLoader.takesUnits($0.target) }) ?? false {
             Picker("Runs on", selection: $model.units) {
                 ForEach(ComputeUnits.allCases) { Text($0.title).tag($0) }
             }
@@ -41,7 +41,7 @@ struct ModelPickers: View {
     }
 
     private func title(_ file: Manifest.ModelFile) -> String {
-        let runtimes = ["coreml": "Core ML", EngineLoader.executorchCoreML: "ExecuTorch with Core ML"]
+        let runtimes = [EngineLoader.coreML: "Core ML", EngineLoader.coreAI: "Core AI", EngineLoader.executorchCoreML: "ExecuTorch with Core ML"]
         let runtime = runtimes[file.target] ?? "ExecuTorch"
         return "\(runtime), \(file.precision), \(file.bytes.formatted(.byteCount(style: .file)))"
     }

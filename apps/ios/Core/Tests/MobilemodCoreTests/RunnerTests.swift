@@ -47,7 +47,8 @@ final class RunnerTests: XCTestCase {
         return Data("P6\n\(image.width) \(image.height)\n255\n".utf8) + Data(image.rgb)
     }
 
-    /// A folder of labelled images becomes a job whose record says how many answers are right.
+    /// A folder of labelled images becomes a job whose record says how many answers are right. The job's
+    /// folder is gone after a run that failed, and after one that ended; the record is kept.
     func testAccuracyJob() async throws {
         let made = try manifest(size: 32, classes: 5)
         let folder = root.appendingPathComponent("images"), manager = FileManager.default
@@ -61,18 +62,32 @@ final class RunnerTests: XCTestCase {
         XCTAssertEqual(images.map(\.classIndex), [1, 1, 1, 1, 3, 3, 3])
         let model = root.appendingPathComponent("a.pte")
         try Data("model".utf8).write(to: model)
-        let device = QuarterDevice(), store = JobStore(root: root)
-        let job = try AccuracyJob.make(
-            in: store, made, manifestData: JSONEncoder().encode(made),
-            [.init(file: made.files[0], url: model, delegate: "xnnpack", threads: 1)], images, decode: device.decode
-        )
-        try await JobRunner(folder: store.open(job.id), record: store.record(job.id), device: device).run()
+        let device = QuarterDevice(), store = JobStore(root: root), manifestData = try JSONEncoder().encode(made)
+        func laid() throws -> AccuracyJob {
+            try AccuracyJob.make(
+                in: store, made, manifestData: manifestData,
+                [.init(file: made.files[0], url: model, delegate: "xnnpack", threads: 1)], images, decode: device.decode
+            )
+        }
+        let damaged = try laid()
+        XCTAssertEqual(store.ids(), [damaged.id])
+        try Data("another".utf8).write(to: root.appendingPathComponent("jobs/\(damaged.id)/models/a.pte"))
+        do {
+            _ = try await damaged.run(in: store, device: device)
+            XCTFail("another file was run")
+        } catch is BadInput {
+        }
+        XCTAssertEqual(store.ids(), [])
+        let job = try laid()
+        XCTAssertEqual(job.id, damaged.id)
+        let outcome = try await job.run(in: store, device: device)
+        XCTAssertEqual(try manager.contentsOfDirectory(atPath: root.appendingPathComponent("jobs").path), [])
+        XCTAssertTrue(manager.fileExists(atPath: store.record(job.id).path))
         let engine = QuarterEngine(made.preprocess, classes: 5)
         let right = try images.filter { $0.name != "n1/9.ppm" }.filter { image in
             try engine.prepare(made.preprocess.pixels(QuarterDevice().decode(Data(contentsOf: image.url))))
             return try Logits.top(engine.run(), 1)[0].classIndex == image.classIndex
         }
-        let outcome = try job.outcome(store)
         XCTAssertEqual(outcome, AccuracyJob.Outcome(count: 6, correct: [right.count], changed: []))
         XCTAssertThrowsError(try AccuracyJob.images(below: folder.appendingPathComponent("n1"), made))
     }

@@ -112,8 +112,18 @@ public struct AccuracyJob: Sendable {
         return AccuracyJob(id: id, names: kept.map(\.name), targets: kept.map(\.classIndex))
     }
 
+    /// Runs the job and says what its record holds. However the run ends, the job's folder is removed, which
+    /// `make` lays again, and the record kept, from which the same job goes on. Throws what the runner throws.
+    public func run(
+        in store: JobStore, device: Device, progress: @escaping @Sendable (String) -> Void = { _ in }
+    ) async throws -> Outcome {
+        defer { store.remove(id) }
+        try await JobRunner(folder: store.open(id), record: store.record(id), device: device, progress: progress).run()
+        return try outcome(store)
+    }
+
     /// What the record of the job says. Throws where it can't be read.
-    public func outcome(_ store: JobStore) throws -> Outcome {
+    func outcome(_ store: JobStore) throws -> Outcome {
         var best: [Int: [Int: Int]] = [:]
         try RecordFile.forEachLine(of: store.record(id)) { bytes in
             guard let line = Line.decode(bytes), line["type"]?.string == "image", line["job"]?.string == String(id.prefix(16)),

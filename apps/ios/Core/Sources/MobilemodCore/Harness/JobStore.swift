@@ -11,7 +11,7 @@ public struct JobStore: Sendable {
     /// Throws `BadInput` for what is no job id, and where no such job lies here.
     public func open(_ id: String) throws -> JobFolder {
         guard JobPath.isJobID(id) else { throw BadInput("'\(id.prefix(80))' is no job id") }
-        let folder = root.appendingPathComponent("jobs/\(id)", isDirectory: true)
+        let folder = folder(id)
         let jobFolder = JobFolder(url: folder)
         let job = try Job.read(jobFolder.data(Job.fileName))
         guard job.id == id else { throw BadInput("jobs/\(id) holds another job, \(job.shortID)…") }
@@ -20,6 +20,15 @@ public struct JobStore: Sendable {
 
     public func record(_ id: String) -> URL {
         root.appendingPathComponent("records/\(id).jsonl")
+    }
+
+    /// Takes a job's folder away; its record stays.
+    func remove(_ id: String) {
+        try? FileManager.default.removeItem(at: folder(id))
+    }
+
+    private func folder(_ id: String) -> URL {
+        root.appendingPathComponent("jobs/\(id)", isDirectory: true)
     }
 
     /// Ids of the jobs that lie here, sorted.
