@@ -29,7 +29,7 @@ class App:
 APPS = {
     "web": App("web/public/model", ("tflite",), "web/dist/model"),
     "android": App("android/app/src/main/assets/model", ("tflite", "executorch")),
-    "ios": App("ios/App/Model", ("coreml", "executorch", "executorch:coreml")),
+    "ios": App("ios/App/Model", ("coreml", "executorch", "executorch:coreml", "coreai")),
 }
 
 
@@ -58,7 +58,7 @@ def _put(bundle: Bundle, name: str, root: Path) -> dict[str, Any]:
     if not files:
         raise UserError(
             f"{bundle.folder} has no file for the {name} app; export with "
-            f"--targets {','.join(app.targets)}"
+            f"--targets {app.targets[0]}"
         )
     golden = [golden.image for golden in bundle.manifest.golden]
     folders = [root / app.folder]

@@ -354,6 +354,12 @@ def test_a_qr_code_has_its_modules() -> None:
     assert len({len(row) for row in rows if row.strip()}) <= 3
 
 
+def test_the_ios_app_has_a_case_for_each_target_that_it_gets() -> None:
+    loader = Path(__file__).parents[2] / "apps/ios/App/Sources/Engines/EngineLoader.swift"
+    missing = [t for t in APPS["ios"].targets if f'"{t}"' not in loader.read_text("utf-8")]
+    assert not missing
+
+
 def test_apps_get_what_they_run(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle")
     root = tmp_path / "apps"

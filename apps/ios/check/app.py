@@ -1,8 +1,8 @@
 """Type-checks the app with a real Swift compiler, against declarations of Apple's frameworks.
 
 stubs/README.md says what that proves and what not. The declarations are compiled into
-`.check/modules`, then the app is checked, with ExecuTorch's package and Core AI and without, then its
-tests.
+`.check/modules`, then the app is checked, with ExecuTorch's package and Core AI and without both,
+then its tests.
 """
 
 from __future__ import annotations

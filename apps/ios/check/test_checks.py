@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import app
@@ -77,6 +79,23 @@ def test_project_faults(copy, file, old, new, said):
     assert any(said in line for line in project.check(copy)), project.check(copy)
 
 
+def test_model_phase(tmp_path):
+    """What the build phase puts into the app, but for what only Xcode compiles."""
+    model, built = tmp_path / "Model", tmp_path / "built/app"
+    parts = {"manifest.json", "golden/0.png", "a_int8.pte", "a_int8.aimodel/main.mlirb"}
+    for part in parts:
+        (model / part).parent.mkdir(parents=True, exist_ok=True)
+        (model / part).write_text(part)
+    environment = {
+        "SRCROOT": str(tmp_path), "TARGET_BUILD_DIR": str(tmp_path / "built"),
+        "UNLOCALIZED_RESOURCES_FOLDER_PATH": "app", "IPHONEOS_DEPLOYMENT_TARGET": "17.0",
+        "PATH": os.environ["PATH"],
+    }  # fmt: skip
+    subprocess.run(["sh", str(APP / "add-model.sh")], env=environment, check=True)
+    put = {p.relative_to(built / "Model").as_posix() for p in built.rglob("*") if p.is_file()}
+    assert put == parts
+
+
 STUB = "// = MLModel.modelDescription\npublic var modelDescription: Int { 0 }\n"
 
 
@@ -88,6 +107,7 @@ STUB = "// = MLModel.modelDescription\npublic var modelDescription: Int { 0 }\n"
         (STUB.replace("// = MLModel.modelDescription\n", "\n"), "says neither"),
         ("// = MLComputePlan.modelStructure\npublic var structure: Int { 0 }", "since 17.4"),
         ("// = MLComputePlan.modelStructure @17.4\npublic var structure: Int { 0 }", None),
+        ("// = MLOptimizationHints.specializationStrategy @17.4\npublic var s: Int", "since 18.0"),
         ("// = AVCaptureSession.addInput\npublic func addInput(_ a: Int, _ b: Int) {}", "takes 1"),
         ("// = CVPixelBufferGetWidth\npublic func CVPixelBufferGetWidth() -> Int { 0 }", "takes 1"),
         ("// = MLComputeUnits.Neural\npublic enum Units { case a }", "isn't declared"),
