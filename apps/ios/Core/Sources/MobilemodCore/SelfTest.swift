@@ -39,13 +39,13 @@ public enum SelfTest {
     static let otherPixels = 3.0
 
     /// How far logits may lie from the manifest's: 1e-3, and three steps of an int8 output; half
-    /// precision rounds by up to 2^-11 of a value at each of many ops, for which 1 % of the largest
+    /// precision rounds by up to 2^-11 of a value at each of many ops, for which 2 % of the largest
     /// logit is allowed.
     public static func tolerance(_ precision: String, _ golden: [[Double]]) -> Double {
         let base = 1e-3
         switch precision {
         case "int8": return base + 3 * step(golden)
-        case "float16": return base + 0.01 * (golden.joined().map(abs).max() ?? 0)
+        case "float16": return base + 0.02 * (golden.joined().map(abs).max() ?? 0)
         default: return base
         }
     }
