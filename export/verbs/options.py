@@ -155,31 +155,46 @@ def code_of(state: str) -> int:
     return {"pass": EXIT_OK, "fail": EXIT_GATE, "undecided": EXIT_UNDECIDED}[state]
 
 
+def device_gates(args: argparse.Namespace) -> Any:
+    """The `DeviceGates` of `device_options`."""
+    from dataclasses import replace
+
+    from mobilemod.harness.record.gates import DeviceGates
+
+    gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
+    return replace(gates, **given(args, ("max_drop", "max_upper", "min_agreement")))
+
+
+def device_images(args: argparse.Namespace) -> tuple[Any, dict[str, Any] | None]:
+    """The `ImageFolder` that a device is measured on and what records say of it; None, None where
+    no images are given, or wanted."""
+    from export.bundle_parts import OpenedBundle
+    from export.measure.validation import read_validation_images
+    from mobilemod.manifest import load_bundle
+
+    data = None if args.audit_only else data_of(args)
+    if data is None:
+        return None, None
+    bundle = load_bundle(args.bundle, verify=False)
+    images = read_validation_images(bundle, data, args.limit)
+    return images, images.about(OpenedBundle(bundle).calibrated_on)
+
+
 def device_config(args: argparse.Namespace, devices: tuple[str, ...]) -> Any:
     """The `DeviceConfig` of options that `validate --device` and `harness serve` share."""
     from dataclasses import replace
 
-    from export.bundle_parts import OpenedBundle
-    from export.measure.validation import read_validation_images
-    from mobilemod.harness.record.gates import DeviceGates
     from mobilemod.harness.run.job_build import Plan
     from mobilemod.harness.run.validate import QUICK, DeviceConfig
-    from mobilemod.manifest import load_bundle
 
-    gates = DeviceGates.read(args.gates) if args.gates else DeviceGates()
-    gates = replace(gates, **given(args, ("max_drop", "max_upper", "min_agreement")))
-    plan = Plan(threads=args.threads or (1,))
+    gates, plan = device_gates(args), Plan(threads=args.threads or (1,))
     if args.quick:
         plan = replace(plan, latency=QUICK)
     if getattr(args, "files", None):
         plan = replace(plan, files=tuple(args.files.split(",")))
     plan = replace(plan, sustained_seconds=args.sustained or 0)
-    data, images, about = None if args.audit_only else data_of(args), None, None
-    if data is not None:
-        bundle = load_bundle(args.bundle, verify=False)
-        images = read_validation_images(bundle, data, args.limit)
-        about = images.about(OpenedBundle(bundle).calibrated_on)
-    elif not args.audit_only:
+    images, about = device_images(args)
+    if images is None and not args.audit_only:
         raise UserError(
             "no images: give --data DIR (DATA=… with make), or --audit-only to measure latency and "
             "run the self-test alone"

@@ -90,6 +90,35 @@ def accuracy_entry(
     return entry
 
 
+def twin_entry(
+    job: Job,
+    file: str,
+    found: Mapping[str, Answers],
+    outputs: int,
+    host: HostAnswers | None,
+    task: Task,
+    size: Sequence[int] | None = None,
+) -> dict[str, Any] | None:
+    """What an int8 file loses against its float twin on the device itself, on the images that both
+    answered there and whose target is known; None where there are none. As `accuracy_entry`."""
+    twin = job.file(file).twin
+    if twin is None or twin not in found:
+        return None
+    own, other = found[file].lines, found[twin].lines
+    both = sorted(own.keys() & other.keys())
+    targets = dict(zip(both, _targets(job, both, host), strict=True))
+    paired = [i for i in both if targets[i] is not None]
+    if not paired:
+        return None
+    right = [targets[i] for i in paired]
+    before, now = (
+        task.told([lines[i] for i in paired], right, outputs, size).scored for lines in (other, own)
+    )
+    if before is None or now is None:
+        return None
+    return {"file": twin, "images": len(paired), "drop": asdict(task.drop_of(before, now))}
+
+
 def _targets(job: Job, indices: list[int], host: HostAnswers | None) -> list[Any]:
     """Of these inputs; None where one isn't known."""
     items = [job.inputs.items[i] for i in indices]

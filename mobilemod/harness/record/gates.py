@@ -149,11 +149,16 @@ def _accuracy(record: dict[str, Any], file: dict[str, Any], gates: DeviceGates) 
     if file["precision"] == "int8" and gates.max_drop is not None:
         upper = float("inf") if gates.max_upper is None else gates.max_upper
         limits = Gates(gates.max_drop, upper, 0.0, record["job"]["sample"])
-        paired, known = found.get("paired_images", 0), found.get("reference")
-        reference = None if known is None else task.reference_from(known)
-        verdicts.append(
-            judge_file(name, found.get("drop"), paired, limits, reference, task.counted)
+        paired, known, drop = (
+            found.get("paired_images", 0),
+            found.get("reference"),
+            found.get("drop"),
         )
+        reference, what = None if known is None else task.reference_from(known), name
+        if drop is None and (twin := found.get("twin")) is not None:
+            paired, drop = twin["images"], twin["drop"]
+            what = f"{name} against {twin['file']} there"
+        verdicts.append(judge_file(what, drop, paired, limits, reference, task.counted))
     if gates.min_agreement is not None and TARGETS[file["target"]].runs_here:
         host = found.get("host") or {}
         what = f"{name}: agreement with the host"

@@ -13,7 +13,7 @@ from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import Job, ranges
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import OWN_RUN, THERMAL, Line, Reader, printable
-from mobilemod.harness.record.answers import accuracy_entry, by_file
+from mobilemod.harness.record.answers import accuracy_entry, by_file, twin_entry
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
 from mobilemod.harness.record.statistics import Distribution
 from mobilemod.harness.record.times import (
@@ -75,6 +75,10 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
         own = [i for i in job.measured if job.configurations[i].file == f.name]
         loads = [line for line in all_loads if line["configuration"] in own]
         tests = {i: units.self_test(i) for i in configurations}
+        sizes = (outputs, host_answers, task, bundle.manifest.map)
+        accuracy = accuracy_entry(job, f.name, answers[f.name], *sizes)
+        if accuracy is not None and accuracy["paired_images"] < accuracy["images"]:
+            accuracy["twin"] = twin_entry(job, f.name, answers, *sizes)
         files.append({
             "file": f.name,
             "target": f.target,
@@ -85,9 +89,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
             "runtime": printable(loads[-1]["runtime"]) if loads and loads[-1]["runtime"] else None,
             "placement": placement_entry(loads, bundle.model_file(f.name).audit),
             "self_test": asdict(worst(tests[i] for i in own)),
-            "accuracy": accuracy_entry(
-                job, f.name, answers[f.name], outputs, host_answers, task, bundle.manifest.map
-            ),
+            "accuracy": accuracy,
             "per_image": _per_image(answers[f.name].lines.values()),
             "configurations": [units.entry(i, tests[i], series, all_loads) for i in configurations],
             **sources.extra.get(f.name, {}),

@@ -18,6 +18,7 @@ from mobilemod.harness.drivers.browser import BrowserDriver, announce
 from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import JOB_FILE
 from mobilemod.harness.run.job_build import Built, build_job
+from mobilemod.harness.run.run_files import FOLDER, folder_name
 from mobilemod.harness.run.serve import (
     MAX_CLIENTS,
     Channel,
@@ -26,11 +27,9 @@ from mobilemod.harness.run.serve import (
     lan_address,
 )
 from mobilemod.harness.run.validate import (
-    FOLDER,
     JOB_FOLDER,
     DeviceConfig,
     MakeHost,
-    folder_name,
     validate_devices,
 )
 from mobilemod.manifest import load_bundle

@@ -13,16 +13,24 @@ from typing import Any
 
 from mobilemod.data.imagefolder import ImageFolder
 from mobilemod.errors import UserError
-from mobilemod.files import only_one, write_json, write_text
+from mobilemod.files import only_one
 from mobilemod.harness.drivers import Driver, get_driver
 from mobilemod.harness.protocol.domains import Domains
 from mobilemod.harness.protocol.job import JOB_FILE, LatencyPlan
-from mobilemod.harness.record.gates import DeviceGates, check_record, warnings
+from mobilemod.harness.record.gates import DeviceGates
 from mobilemod.harness.record.host_side import HostSide
-from mobilemod.harness.record.junit import junit
-from mobilemod.harness.record.merge import RECORD_FILE, Sources, build_record
-from mobilemod.harness.record.times import SERIES_FILE, write_series
+from mobilemod.harness.record.merge import RECORD_FILE, Sources
 from mobilemod.harness.run.job_build import Built, Plan, build_job
+from mobilemod.harness.run.run_files import (
+    FOLDER,
+    RUN_FILE,
+    describe,
+    described,
+    folder_name,
+    unused,
+    write_record,
+    write_reports,
+)
 from mobilemod.harness.run.session import (
     LINES_FILE,
     PAUSES,
@@ -32,12 +40,8 @@ from mobilemod.harness.run.session import (
     run_sessions,
 )
 from mobilemod.manifest import Bundle, load_bundle
-from mobilemod.results.device.kept import write_tables
-from mobilemod.results.report.page import write_report
-from mobilemod.sealed import read_sealed, sealed
 
-FOLDER, JOB_FOLDER = "devices", "job"
-RUN_FILE, RUN_SCHEMA, JUNIT_FILE = "run.json", "mobilemod/harness-run/1", "junit.xml"
+JOB_FOLDER = "job"
 QUICK = LatencyPlan(
     warm_up_seconds=0.1, warm_up_max=20, min_runs=64, min_seconds=0.5, cold_starts=1
 )
@@ -111,15 +115,7 @@ def validate_devices(
         records = []
         for run, result in zip(runs, results, strict=True):
             records.append(_finish(config, bundle, run, _checked(result, run), host))
-    write_tables(config.bundle / FOLDER)
-    report = write_report(config.bundle)
-    write_text(config.bundle / FOLDER / JUNIT_FILE, junit(records))
-    return records, report
-
-
-def folder_name(device: str) -> str:
-    """A device's folder: its name with what some file systems refuse written as '_'."""
-    return "".join(c if c.isalnum() or c in "-._" else "_" for c in device)
+    return records, write_reports(config.bundle, records)
 
 
 def _prepare(
@@ -128,16 +124,10 @@ def _prepare(
     out = _open_run(folder, built.folder.job.id)
     if out is None:
         started = datetime.now(UTC)
-        out = _fresh(folder, started)
-        entry = {
-            "schema": RUN_SCHEMA,
-            "job": built.folder.job.id,
-            "device": device,
-            "started": started.isoformat(timespec="seconds"),
-            "damaged": list(built.damaged),
-        }
-        write_text(out / JOB_FILE, (built.folder.folder / JOB_FILE).read_text("utf-8"))
-        write_json(out / RUN_FILE, sealed(entry))
+        out = unused(folder, started)
+        out.mkdir()
+        text = (built.folder.folder / JOB_FILE).read_text("utf-8")
+        describe(out, device, built.folder.job.id, text, started, built.damaged)
     else:
         _say(device, f"goes on with {out.name}")
     session = Session(driver, built.folder, out, partial(_say, device), pauses=pauses)
@@ -148,29 +138,13 @@ def _say(device: str, text: str) -> None:
     print(f"{device}: {text}", file=sys.stderr, flush=True)
 
 
-def _fresh(folder: Path, started: datetime) -> Path:
-    name = started.strftime("%Y%m%dT%H%M%SZ")
-    for more in ("", *(f"-{n}" for n in range(2, 1000))):
-        with contextlib.suppress(FileExistsError):
-            (folder / f"{name}{more}").mkdir()
-            return folder / f"{name}{more}"
-    raise UserError(f"{folder} holds too many runs of one second; set the clock")
-
-
 def _open_run(folder: Path, job: str) -> Path | None:
     """The newest run of a job that isn't complete."""
     for path in sorted(folder.glob(f"*/{RUN_FILE}"), reverse=True):
-        run, record = _read(path), _read(path.with_name(RECORD_FILE))
+        run, record = described(path), described(path.with_name(RECORD_FILE))
         if run.get("job") == job and not record.get("complete"):
             return path.parent
     return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_sealed(path, "")
-    except UserError:
-        return {}
 
 
 def _checked(result: Result | BaseException, run: _Run) -> Result:
@@ -189,7 +163,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Make a run's record from what is on disk, and write it beside."""
     out, folder = run.session.out, run.built.folder
-    entry = _read(out / RUN_FILE)
+    entry = described(out / RUN_FILE)
     domains = Domains.of(folder.job, bundle.manifest)
     lines, reader, held, _ = read_lines(out / LINES_FILE, folder.job, domains)
     extra: dict[str, dict[str, Any]] = {}
@@ -213,12 +187,4 @@ def _finish(
         sample=config.sample,
         started=entry.get("started", ""),
     )
-    record, series = build_record(sources, host)
-    record["data"] = config.measured
-    record["verdicts"] = [v.to_dict() for v in check_record(record, config.gates)]
-    record["warnings"] = warnings(record) if config.gates.self_test else []
-    record = sealed(record)
-    write_series(folder.job, series, out / SERIES_FILE)
-    write_text(out / JUNIT_FILE, junit([record]))
-    write_json(out / RECORD_FILE, record)
-    return record
+    return write_record(out, sources, host, config.gates, config.measured)

@@ -59,6 +59,14 @@ class HostEntry(Closed):
     sqnr_db: float | None
 
 
+class TwinEntry(Closed):
+    """What an int8 file loses against its float twin `file`, both on the device."""
+
+    file: str
+    images: Count
+    drop: Drop
+
+
 class Accuracy(Closed):
     """Of one file; older records lack what has a default."""
 
@@ -72,6 +80,7 @@ class Accuracy(Closed):
     paired_images: Count
     reference: ReferenceEntry | None = None
     host: HostEntry | None
+    twin: TwinEntry | None = None
 
 
 class Times(Closed):

@@ -13,6 +13,7 @@ from mobilemod.results.device.table import (
     around_texts,
     comparison_text,
     counts_text,
+    drop_cells,
     facts_text,
     label_text,
     self_test_text,
@@ -22,7 +23,7 @@ from mobilemod.results.device.units import WRONG, sentence, tested
 from mobilemod.results.device.units_page import unit_section
 from mobilemod.results.markup import Html, breakable, join, table, tag
 from mobilemod.results.parts import Group, group, section
-from mobilemod.results.table import drop_text, measured_lines
+from mobilemod.results.table import measured_lines
 from mobilemod.results.verdict import overall
 from mobilemod.tasks import task_of
 
@@ -123,7 +124,7 @@ def _accuracy(latest: Sequence[dict[str, Any]]) -> Html | None:
             key = task.agreement.key
             same = "–" if host is None else f"{host['identical']} of {host['images']}"
             agree = "–" if host is None or host[key] is None else f"{host[key]:.2f}"
-            points, interval = drop_text(a["drop"])
+            points, interval = drop_cells(a)
             rows.append([
                 name, f"{a['images']:,}",
                 task.metric.text(a[task.metric.key]),
