@@ -1,4 +1,4 @@
-/** The accuracy screen: the bundle's files on a folder of labelled images that stays on the device. */
+/** The accuracy screen: the bundle's files on labelled images, a folder or an archive, that stay on the device. */
 import { InputError, messageOf } from "../core/errors";
 import { labelledFiles, spread, type Labelled } from "../core/folder";
 import { parseJob, Progress } from "../core/job";
@@ -6,6 +6,7 @@ import { localJob, type LocalItem } from "../core/local_job";
 import type { ModelFile } from "../core/manifest";
 import { decodeLine, LineWriter, newRun, type Values } from "../core/protocol";
 import { runJob } from "../core/runner";
+import { zipEntries } from "../core/zip";
 import { digest, fetchModel, MANIFEST_ADDRESS } from "./bundle";
 import { BrowserDevice } from "./browser_device";
 import { keepAwake } from "./device";
@@ -22,14 +23,26 @@ const COUNTS: readonly [number, string][] = [
 ];
 const SHOWN_CHANGES = 60;
 
-type Picture = Labelled<File>;
+/** An image; "/" between the folders of its path. */
+interface Source {
+  readonly path: string;
+  blob(): Promise<Blob>;
+}
+
+type Picture = Labelled<Source>;
+
+const bytesOf = async ({ file }: Picture): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await file.blob()).arrayBuffer());
 
 export class AccuracyView implements View {
   readonly name = "Accuracy";
   private readonly count = h("select", { id: "count" }, ...COUNTS.map(([n, text]) => h("option", { value: n }, text)));
   private readonly input = h("input", {
     type: "file", id: "folder", class: "visually-hidden", webkitdirectory: true, multiple: true,
-    change: () => void this.choose(),
+    change: () => void this.choose(this.input, async (files) => files.map((file) => ({ path: file.webkitRelativePath, blob: async () => file }))),
+  });
+  private readonly archive = h("input", {
+    type: "file", id: "archive", class: "visually-hidden", accept: ".zip,application/zip",
+    change: () => void this.choose(this.archive, async ([file]) => unzipped(file!)),
   });
   private readonly stop = h("button", { hidden: true, click: () => (this.stopped = true) }, "Stop");
   private readonly save = h("button", { hidden: true, click: () => void this.hand() }, "Save record");
@@ -47,9 +60,10 @@ export class AccuracyView implements View {
     const maps = engine.manifest.map !== null;
     const hint = maps
       ? "For classifiers only: a folder has no labels for the pixels of a picture. “mobilemod validate” measures maps."
-      : "Choose a folder with a folder of images for each class (or one of train and val). It stays on this device.";
-    const label = h("label", { for: "folder", class: "button" }, "Choose folder");
-    const controls = [h("label", { for: "count" }, "On "), this.count, this.input, label, this.stop, this.save];
+      : "Choose a folder with a folder of images for each class (or one of train and val), or a .zip of it. It stays on this device.";
+    const labels = [["folder", "Choose folder"], ["archive", "Choose .zip"]] as const;
+    const [folder, archive] = labels.map(([id, text]) => h("label", { for: id, class: "button" }, text));
+    const controls = [h("label", { for: "count" }, "On "), this.count, this.input, folder!, this.archive, archive!, this.stop, this.save];
     this.element = h(
       "section",
       { class: "card" },
@@ -68,18 +82,19 @@ export class AccuracyView implements View {
     // A run goes on while another screen is looked at.
   }
 
-  private async choose(): Promise<void> {
-    const files = [...(this.input.files ?? [])];
-    this.input.value = "";
+  private async choose(input: HTMLInputElement, sourcesOf: (files: readonly File[]) => Promise<Source[]>): Promise<void> {
+    const files = [...(input.files ?? [])];
+    input.value = "";
+    if (files.length === 0) return;
     this.problem.hidden = true;
     this.save.hidden = true;
     this.figures.replaceChildren();
     this.changes.replaceChildren();
-    this.input.disabled = true;
+    this.input.disabled = this.archive.disabled = true;
     this.stop.hidden = this.bar.hidden = this.stopped = false;
     const release = await keepAwake();
     try {
-      const all = labelledFiles(files, (file) => file.webkitRelativePath, this.engine.manifest.labels);
+      const all = labelledFiles(await sourcesOf(files), ({ path }) => path, this.engine.manifest.labels);
       await this.run(spread(all, Number(this.count.value)), all.length);
     } catch (error) {
       this.status.textContent = this.stopped ? "Stopped." : "";
@@ -87,7 +102,7 @@ export class AccuracyView implements View {
       this.problem.textContent = messageOf(error);
     } finally {
       release();
-      this.input.disabled = false;
+      this.input.disabled = this.archive.disabled = false;
       this.stop.hidden = this.bar.hidden = true;
     }
   }
@@ -99,16 +114,17 @@ export class AccuracyView implements View {
     this.status.textContent = `Reading ${pictures.length} of ${of} images …`;
     const manifest = new Uint8Array(await (await fetch(MANIFEST_ADDRESS)).arrayBuffer());
     const items: LocalItem[] = [];
-    for (const [i, { file, name, target }] of pictures.entries()) {
-      const bytes = new Uint8Array(await file.arrayBuffer());
-      items.push({ name, path: `inputs/${String(i).padStart(6, "0")}`, sha256: await digest(bytes), target });
+    for (const [i, picture] of pictures.entries()) {
+      const { name, target } = picture;
+      const sha256 = await digest(await bytesOf(picture));
+      items.push({ name, path: `inputs/${String(i).padStart(6, "0")}`, sha256, target });
     }
     this.job = localJob(engine.manifest, await digest(manifest), models, items);
     const job = parseJob(this.job);
     const sources = new Map<string, () => Promise<Uint8Array>>([
       ["manifest.json", async () => manifest],
       ...models.map((file) => [`models/${file.file}`, () => fetchModel(file, () => undefined)] as const),
-      ...pictures.map(({ file }, i) => [items[i]!.path, async () => new Uint8Array(await file.arrayBuffer())] as const),
+      ...pictures.map((picture, i) => [items[i]!.path, () => bytesOf(picture)] as const),
     ]);
     this.lines = [];
     const device = new BrowserDevice({
@@ -124,11 +140,11 @@ export class AccuracyView implements View {
       this.bar.value = (at + done / Math.max(total, 1)) / models.length;
       this.status.textContent = `${text}, ${done} of ${total}`;
     });
-    this.conclude(models, pictures);
+    await this.conclude(models, pictures);
     this.save.hidden = false;
   }
 
-  private conclude(models: readonly ModelFile[], pictures: readonly Picture[]): void {
+  private async conclude(models: readonly ModelFile[], pictures: readonly Picture[]): Promise<void> {
     const answers = models.map(() => new Map<number, number>());
     for (const line of this.lines.map((text) => decodeLine(text) as Values)) {
       if (line.type !== "image") continue;
@@ -160,7 +176,7 @@ export class AccuracyView implements View {
     const label = (index: number): string => this.engine.manifest.labels[index]?.label ?? "no answer";
     for (const { picture, own, twin } of changed.slice(0, SHOWN_CHANGES)) {
       const image = h("img", { class: "thumbnail", alt: picture.name, loading: "lazy" });
-      image.src = URL.createObjectURL(picture.file);
+      image.src = URL.createObjectURL(await picture.file.blob());
       image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
       const right = label(picture.target);
       const text = `${right}: ${models[1]!.precision} ${label(twin)}, ${models[0]!.precision} ${label(own)}`;
@@ -173,4 +189,9 @@ export class AccuracyView implements View {
     await handOn("job.json", this.job);
     await handOn("lines.jsonl", this.lines.map((line) => `${line}\n`).join(""), "application/jsonl");
   }
+}
+
+async function unzipped(archive: File): Promise<Source[]> {
+  const entries = await zipEntries(archive);
+  return entries.map(({ name, bytes }) => ({ path: name, blob: async () => new Blob([await bytes()]) }));
 }

@@ -1,4 +1,4 @@
-/** zlib data, inflated only as far as it is asked for. */
+/** Deflated data, inflated only as far as it is asked for. */
 import { InputError } from "./errors";
 
 /** Deflate packs at most this many bytes into one. */
@@ -10,10 +10,14 @@ export class Inflater {
   private chunk: Uint8Array = new Uint8Array(0);
   private at = 0;
 
-  constructor(parts: readonly Uint8Array[]) {
-    this.packed = parts.reduce((sum, part) => sum + part.length, 0);
-    const stream = new Blob([...parts] as BlobPart[]).stream();
-    this.reader = stream.pipeThrough(new DecompressionStream("deflate")).getReader();
+  /** format: "deflate" is zlib's, "deflate-raw" without its frame. what: the data, for messages. */
+  constructor(
+    packed: Blob,
+    format: CompressionFormat,
+    private readonly what: string,
+  ) {
+    this.packed = packed.size;
+    this.reader = packed.stream().pipeThrough(new DecompressionStream(format)).getReader();
   }
 
   /** Throws where `bytes` can't have been packed into the data. */
@@ -52,6 +56,6 @@ export class Inflater {
   }
 
   private cutShort(): never {
-    throw new InputError("the PNG's image data is damaged or cut short");
+    throw new InputError(`${this.what} is damaged or cut short`);
   }
 }

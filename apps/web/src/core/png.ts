@@ -120,7 +120,7 @@ async function decode({ header, palette, data }: Chunks): Promise<Pixels> {
     lines: Math.ceil((height - p.y) / p.dy),
   }));
   const lengths = sizes.map((s) => Math.ceil((s.columns * bits) / 8));
-  const inflater = new Inflater(data);
+  const inflater = new Inflater(new Blob(data as BlobPart[]), "deflate", "the PNG's image data");
   // Before any memory is taken: a tiny file may claim any size.
   inflater.expect(sizes.reduce((sum, s, i) => sum + s.lines * (1 + lengths[i]!), 0));
   const channels = type === PALETTE ? 3 : CHANNELS[type]!;
