@@ -19,5 +19,5 @@ export CHROME="${CHROME:-$(./chromium.sh)}"
   cd "$ROOT"
   PYTHONPATH="$ROOT" "$PYTHON" apps/web/tests/e2e/fixtures.py "$OUT" --data "$MOBILEMOD_DATA"
 )
-export MOBILEMOD_WEB_TESTS="$OUT"
+export MOBILEMOD_WEB_TESTS="$OUT" PYTHON
 npm run e2e --silent

@@ -255,6 +255,7 @@ extension URL: Transferable {}
 extension String: Transferable {}
 public struct ShareLink: Primitive {
     public init<T: Transferable>(_ key: LocalizedStringKey, item: T) {}
+    public init<C: RandomAccessCollection>(_ key: LocalizedStringKey, items: C) where C.Element == URL {}
 }
 public struct ContentUnavailableView<L: View, D: View, A: View>: Primitive {
     public init(@ViewBuilder label: () -> L, @ViewBuilder description: () -> D, @ViewBuilder actions: () -> A) {}

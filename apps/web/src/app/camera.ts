@@ -30,7 +30,7 @@ export class Camera {
         video: { facingMode: this.facing, ...SIZE },
       });
     } catch (error) {
-      throw new InputError(reason(error));
+      throw new InputError(await reason(error));
     }
     this.video.srcObject = this.stream;
     this.video.classList.toggle("mirrored", this.mirrored);
@@ -50,10 +50,28 @@ export class Camera {
   }
 }
 
-function reason(error: unknown): string {
+async function reason(error: unknown): Promise<string> {
   const name = error instanceof DOMException ? error.name : "";
-  if (name === "NotAllowedError") return "The camera was not allowed. Allow it in the browser, or open a photo.";
+  if (name === "NotAllowedError") return NOT_ALLOWED[await permission()];
   if (name === "NotFoundError") return "There is no camera here. Open a photo instead.";
   if (name === "NotReadableError") return "Another app uses the camera. Close it and try again.";
   return `The camera can't be used: ${String(error)}`;
+}
+
+/** What can be done, by what the browser remembers of this page. */
+const NOT_ALLOWED: Readonly<Record<PermissionState, string>> = {
+  prompt: "The camera was not allowed. Start it again and allow it, or open a photo instead.",
+  denied:
+    "The camera is blocked for this page, and the browser won’t ask again. Allow it in the page’s settings, " +
+    "beside its address, and start it again; or open a photo instead.",
+  granted: "This device keeps its camera from the browser. Allow it in the device’s settings, or open a photo instead.",
+};
+
+async function permission(): Promise<PermissionState> {
+  try {
+    return (await navigator.permissions.query({ name: "camera" as PermissionName })).state;
+  } catch {
+    // Not every browser tells.
+    return "prompt";
+  }
 }

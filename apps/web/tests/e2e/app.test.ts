@@ -9,7 +9,7 @@ import { decodeLine } from "../../src/core/protocol";
 import { topK } from "../../src/core/topk";
 import { CAMERA, open, openApp as openPage, PHONE, READY, seriousFaults } from "./browser";
 import { serve, type Site } from "./server";
-import { BUNDLE, expected, fileOf, imagePath, manifestOf, OTHER_BUNDLE } from "./setup";
+import { BUNDLE, expected, fileOf, imagePath, manifestOf, OTHER_BUNDLE, python } from "./setup";
 
 let context: BrowserContext;
 let site: Site;
@@ -210,7 +210,7 @@ describe("on a phone's screen", () => {
     expect(record.states[0].runtime_heap_bytes).toBeGreaterThan(0);
   });
 
-  test("accuracy on a folder of labelled images: both files, the drop, what changed, and the harness' lines", async () => {
+  test("accuracy on labelled images, a folder or a .zip: both files, the drop, what changed, and a record of the host's", async () => {
     const folder = await mkdtemp(join(tmpdir(), "labelled-"));
     const { labels } = manifestOf(BUNDLE);
     const chosen = [0, 19, 57, 119, 180, 199];
@@ -225,7 +225,8 @@ describe("on a phone's screen", () => {
     await page.click('[role="tab"]:has-text("Accuracy")');
     await page.setInputFiles("#folder", folder);
     await page.waitForSelector('#panel-3 [role="status"]:has-text("answered otherwise")');
-    const figures = await page.$$eval("#panel-3 .figure dd", (all) => all.map((e) => Number(e.textContent)));
+    const shown = (): Promise<number[]> => page.$$eval("#panel-3 .figure dd", (all) => all.map((e) => Number(e.textContent)));
+    const figures = await shown();
     const right = (precision: string): number => {
       const logits = expected.logits[fileOf(BUNDLE, precision)]!;
       return (100 * chosen.filter((i) => topK(logits[i]!, 1)[0]![0] === expected.targets[i]).length) / chosen.length;
@@ -244,6 +245,24 @@ describe("on a phone's screen", () => {
     texts[1]!.trimEnd().split("\n").forEach((line) => progress.addLine(line));
     expect(progress.isComplete(job)).toBe(true);
     expect(lines.filter(({ type }) => type === "image")).toHaveLength(2 * chosen.length);
+    const [bundle, ...saved] = ["bundle", "job.json", "lines.jsonl"].map((name) => join(folder, name)) as [string, string, string];
+    await cp(BUNDLE, bundle, { recursive: true });
+    for (const [i, path] of saved.entries()) await writeFile(path, texts[i]!);
+    // Six images are too few for a gate to pass: 4.
+    const read = python(["export.verbs", "harness", "read", bundle, ...saved, "--audit-only", "--json", "-"], [0, 1, 4]);
+    const [record] = JSON.parse(read).records;
+    expect(record.complete).toBe(true);
+    const told = ["int8", "float32"].map((p) => record.files.find((f: { precision: string }) => f.precision === p).accuracy);
+    expect([...told.map((a) => a.top1_percent), told[0].twin.drop.points].map((v) => Number(v.toFixed(2)))).toEqual(figures);
+    const archive = join(folder, "images.zip");
+    python(["zipfile", "-c", archive, join(folder, "val"), join(folder, "train")]);
+    await page.setInputFiles("#archive", archive);
+    await page.waitForSelector('#panel-3 [role="status"]:not(:has-text("answered otherwise"))');
+    await page.waitForSelector('#panel-3 [role="status"]:has-text("answered otherwise")');
+    expect(await shown()).toEqual(figures);
+    await page.setInputFiles("#archive", imagePath(0));
+    await page.waitForSelector('#panel-3 [role="alert"]:has-text("no ZIP archive")');
+    expect(await shown()).toEqual([]);
     await rm(folder, { recursive: true });
   });
 
@@ -264,6 +283,52 @@ describe("on a phone's screen", () => {
     expect(await page.textContent(".settings")).toContain("cross-origin isolation");
     expect((await openPhoto(page, imagePath(57)))[0]).toBeTypeOf("number");
     await plain.close();
+  });
+});
+
+describe("a camera that isn't allowed", () => {
+  const alert = (text: string): string => `[role="alert"]:has-text("${text}")`;
+  const started = (page: Page): Promise<boolean> => page.$eval("video", (v) => (v as HTMLVideoElement).srcObject !== null);
+
+  beforeAll(async () => {
+    site = await serve(BUNDLE);
+  });
+  afterEach(() => context.close());
+  afterAll(() => site.close());
+
+  test("is blocked for the page: it says where to allow it, a photo keeps its answer, and allowed it starts", async () => {
+    context = await open("", { viewport: PHONE, args: ["--use-fake-device-for-media-stream"] });
+    const page = await openApp();
+    const browser = await context.newCDPSession(page);
+    const set = (setting: "denied" | "granted") =>
+      browser.send("Browser.setPermission", { origin: new URL(site.url).origin, permission: { name: "camera" }, setting });
+    await set("denied");
+    const classes = await openPhoto(page, imagePath(57));
+    await page.click("text=Start camera");
+    await page.waitForSelector(alert("Allow it in the page’s settings"));
+    expect(await shownClasses(page)).toEqual(classes);
+    expect(await started(page)).toBe(false);
+    expect(await seriousFaults(page)).toEqual([]);
+    await set("granted");
+    await page.click("text=Start camera");
+    await page.waitForSelector("text=Stop camera");
+    expect(await page.isVisible(alert("camera"))).toBe(false);
+    expect(await started(page)).toBe(true);
+  });
+
+  test("is refused when asked for: it says to start it again", async () => {
+    context = await open("", { viewport: PHONE, args: ["--use-fake-device-for-media-stream", "--deny-permission-prompts"] });
+    const page = await openApp();
+    await page.click("text=Start camera");
+    await page.waitForSelector(alert("Start it again and allow it"));
+    expect(await started(page)).toBe(false);
+  });
+
+  test("isn't there at all: it says to open a photo", async () => {
+    context = await open("", { viewport: PHONE });
+    const page = await openApp();
+    await page.click("text=Start camera");
+    await page.waitForSelector(alert("There is no camera here. Open a photo instead."));
   });
 });
 

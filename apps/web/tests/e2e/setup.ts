@@ -1,4 +1,5 @@
 /** What the browser tests compare with: the folder that fixtures.py wrote. */
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseManifest, type Manifest } from "../../src/core/manifest";
@@ -36,3 +37,14 @@ export interface Expected {
 export const expected = JSON.parse(readFileSync(join(FIXTURES, "expected.json"), "utf8")) as Expected;
 
 export const imagePath = (index: number): string => join(FIXTURES, "images", expected.images[index]!);
+
+const ROOT = join(import.meta.dirname, "../../../..");
+
+/** What a Python module of this checkout prints. codes: with which it may end. */
+export function python(words: readonly string[], codes: readonly number[] = [0]): string {
+  const command = process.env.PYTHON ?? join(ROOT, ".venv/bin/python");
+  const env = { ...process.env, PYTHONPATH: ROOT };
+  const done = spawnSync(command, ["-m", ...words], { cwd: ROOT, env, encoding: "utf8", maxBuffer: 1 << 26 });
+  if (done.status === null || !codes.includes(done.status)) throw new Error(`${words.join(" ")}: ${done.error ?? done.stderr}`);
+  return done.stdout;
+}

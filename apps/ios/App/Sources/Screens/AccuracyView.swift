@@ -48,7 +48,7 @@ struct AccuracyView: View {
                     Text("\(100 * Double(outcome.correct[1] - outcome.correct[0]) / Double(outcome.count), specifier: "%.2f") points")
                 }
             }
-            if let record { ShareLink("Share the record", item: record) }
+            if let record { ShareLink("Share the record", items: [AccuracyJob.description(of: record), record]) }
         }
         if !outcome.changed.isEmpty {
             Section("\(outcome.changed.count) answers changed") {

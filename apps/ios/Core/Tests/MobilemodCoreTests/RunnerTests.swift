@@ -90,6 +90,8 @@ final class RunnerTests: XCTestCase {
         }
         XCTAssertEqual(outcome, AccuracyJob.Outcome(count: 6, correct: [right.count], changed: []))
         XCTAssertThrowsError(try AccuracyJob.images(below: folder.appendingPathComponent("n1"), made))
+        let kept = try Data(contentsOf: AccuracyJob.description(of: store.record(job.id)))
+        XCTAssertEqual(try Job.read(kept).id, job.id)
     }
 
     /// A job of two files, images and times, laid into `root`; returns its id.

@@ -106,7 +106,11 @@ public struct AccuracyJob: Sendable {
         ]
         let id = Hash.of(Array(JSON.object(job).sorted.text.utf8))
         let whole = JSON.object(job + [.init("id", .string(id))])
-        try Data(whole.text.utf8).write(to: folder.appendingPathComponent(Job.fileName))
+        let text = Data(whole.text.utf8)
+        try text.write(to: folder.appendingPathComponent(Job.fileName))
+        let kept = description(of: store.record(id))
+        try manager.createDirectory(at: kept.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try text.write(to: kept)
         let place = jobs.appendingPathComponent(id, isDirectory: true)
         if !manager.fileExists(atPath: place.path) { try manager.moveItem(at: folder, to: place) }
         return AccuracyJob(id: id, names: kept.map(\.name), targets: kept.map(\.classIndex))
@@ -137,6 +141,11 @@ public struct AccuracyJob: Sendable {
         }
         let changed = names.indices.filter { count > 1 && best[0]?[$0] != best[1]?[$0] }.map { names[$0] }
         return Outcome(count: names.count, correct: correct, changed: changed)
+    }
+
+    /// Where the job of a record is kept, without which the host can't read it.
+    public static func description(of record: URL) -> URL {
+        record.deletingPathExtension().appendingPathExtension("json")
     }
 
     private static func hashed(_ path: String, _ sha256: String) -> JSON {

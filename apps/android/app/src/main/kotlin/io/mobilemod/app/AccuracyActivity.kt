@@ -13,6 +13,7 @@ import androidx.activity.result.contract.ActivityResultContracts.OpenDocumentTre
 import io.mobilemod.core.harness.Accuracy
 import io.mobilemod.core.harness.Change
 import io.mobilemod.core.harness.ClassFolders
+import io.mobilemod.core.harness.Job
 import io.mobilemod.core.harness.LabelledJob
 import io.mobilemod.core.harness.LineFile
 import io.mobilemod.core.harness.Listener
@@ -65,7 +66,7 @@ class AccuracyActivity : ComponentActivity() {
         folder.setOnClickListener { pickFolder.launch(null) }
         archive.setOnClickListener { pickArchive.launch(arrayOf("application/zip", "application/octet-stream")) }
         stop.setOnClickListener { running = false }
-        share.setOnClickListener { record?.let(::share) }
+        share.setOnClickListener { record?.let { share(it, jobOf(it)) } }
         try {
             controls = Controls(this, store.manifest) {}
         } catch (error: Exception) {
@@ -125,6 +126,8 @@ class AccuracyActivity : ComponentActivity() {
         val labelled = source(ClassFolders(store.manifest), write)
         val stream = File(getExternalFilesDir(null) ?: filesDir, "records/${labelled.job.id}.jsonl")
         stream.delete()
+        stream.parentFile?.mkdirs()
+        File(labelled.folder, Job.FILE).copyTo(jobOf(stream), overwrite = true)
         val done =
             LineFile(stream).use { lines ->
                 val told = Listener(::say)
@@ -134,6 +137,9 @@ class AccuracyActivity : ComponentActivity() {
         show(labelled, stream.useLines { Accuracy(labelled, it) })
         return getString(if (done) R.string.accuracy_done else R.string.accuracy_stopped)
     }
+
+    /** Where the job of a stream is kept, without which the host can't read it. */
+    private fun jobOf(stream: File) = stream.resolveSibling("${stream.nameWithoutExtension}.json")
 
     private fun show(
         labelled: LabelledJob,

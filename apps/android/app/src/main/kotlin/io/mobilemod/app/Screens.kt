@@ -4,6 +4,7 @@ import android.app.Activity
 import android.content.ClipData
 import android.content.Intent
 import android.graphics.Bitmap
+import android.os.Parcelable
 import android.view.LayoutInflater
 import android.view.View
 import android.view.ViewGroup
@@ -19,13 +20,21 @@ fun Activity.bindHeader(title: Int) {
     findViewById<View>(R.id.up).setOnClickListener { onNavigateUp() }
 }
 
-/** Offers [file], of one of the folders of `file_paths.xml`, to other apps. */
-fun Activity.share(file: File) {
-    val uri = FileProvider.getUriForFile(this, "$packageName.files", file)
-    val send = Intent(Intent.ACTION_SEND)
+/** Offers [file] and [more], of the folders of `file_paths.xml`, to other apps. */
+fun Activity.share(
+    file: File,
+    vararg more: File,
+) {
+    val uris = listOf(file, *more).map { FileProvider.getUriForFile(this, "$packageName.files", it) }
+    val send = Intent(if (more.isEmpty()) Intent.ACTION_SEND else Intent.ACTION_SEND_MULTIPLE)
     send.type = "application/json"
-    send.putExtra(Intent.EXTRA_STREAM, uri)
-    send.clipData = ClipData.newRawUri(file.name, uri)
+    if (more.isEmpty()) {
+        send.putExtra(Intent.EXTRA_STREAM, uris.first())
+    } else {
+        send.putParcelableArrayListExtra(Intent.EXTRA_STREAM, ArrayList<Parcelable>(uris))
+    }
+    send.clipData = ClipData.newRawUri(file.name, uris.first())
+    uris.drop(1).forEach { send.clipData?.addItem(ClipData.Item(it)) }
     send.addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION)
     startActivity(Intent.createChooser(send, getString(R.string.share)))
 }
