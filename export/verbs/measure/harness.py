@@ -80,8 +80,8 @@ def _read(args: argparse.Namespace) -> int:
     )
     if len(args.files) != 2:
         raise UserError("harness read: give the app's two files, its job.json and its lines")
-    images, about = device_images(args)
-    config = AppJobConfig(args.bundle, *args.files, images, device_gates(args), about)
+    images, _ = device_images(args)
+    config = AppJobConfig(args.bundle, *args.files, images, device_gates(args))
     record, report, here = read_app_job(config, BundleHost)
     said = f"{here} of {record['counts']['sent']} images are in --data: this machine answered those"
     lines = [text_table(record), "", *([said] if images is not None else []), f"report: {report}"]

@@ -45,7 +45,7 @@ class AppJobConfig:
     """bundle: that the app was built with. job, lines: the files that the app saved.
 
     images: among which the app's may be, for this machine's answers to them; None: nothing is
-    compared with this machine. measured: what is said of them, `ImageFolder.about`'s form.
+    compared with this machine.
     """
 
     bundle: Path
@@ -53,7 +53,6 @@ class AppJobConfig:
     lines: Path
     images: ImageFolder | None = None
     gates: DeviceGates = field(default_factory=DeviceGates)
-    measured: dict[str, Any] | None = None
 
 
 def read_app_job(
@@ -99,9 +98,8 @@ def read_app_job(
         with atomic_folder(place) as out:
             shutil.copyfile(config.lines, out / LINES_FILE)
             describe(out, device, job.id, text, started)
-            measured = config.measured if host.names else None
             gates = _gates(config.gates, job, bool(host.names))
-            record = write_record(out, sources, host, gates, measured)
+            record = write_record(out, sources, host, gates, None)
     return record, write_reports(config.bundle, [record]), len(host.names)
 
 

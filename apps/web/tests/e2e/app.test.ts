@@ -316,11 +316,11 @@ describe("a camera that isn't allowed", () => {
     expect(await started(page)).toBe(true);
   });
 
-  test("is refused when asked for: it says to start it again", async () => {
+  test("is refused when asked for: the browser remembers, so the same is said", async () => {
     context = await open("", { viewport: PHONE, args: ["--use-fake-device-for-media-stream", "--deny-permission-prompts"] });
     const page = await openApp();
     await page.click("text=Start camera");
-    await page.waitForSelector(alert("Start it again and allow it"));
+    await page.waitForSelector(alert("Allow it in the page’s settings"));
     expect(await started(page)).toBe(false);
   });
 

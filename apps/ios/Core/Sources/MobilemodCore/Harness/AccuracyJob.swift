@@ -108,9 +108,9 @@ public struct AccuracyJob: Sendable {
         let whole = JSON.object(job + [.init("id", .string(id))])
         let text = Data(whole.text.utf8)
         try text.write(to: folder.appendingPathComponent(Job.fileName))
-        let kept = description(of: store.record(id))
-        try manager.createDirectory(at: kept.deletingLastPathComponent(), withIntermediateDirectories: true)
-        try text.write(to: kept)
+        let beside = description(of: store.record(id))
+        try manager.createDirectory(at: beside.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try text.write(to: beside)
         let place = jobs.appendingPathComponent(id, isDirectory: true)
         if !manager.fileExists(atPath: place.path) { try manager.moveItem(at: folder, to: place) }
         return AccuracyJob(id: id, names: kept.map(\.name), targets: kept.map(\.classIndex))
