@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.measure.device_host import BundleHost
 from mobilemod.data.imagefolder import ImageFolder, read_folder
 from mobilemod.harness.drivers.host import HostDriver
 from mobilemod.harness.protocol.held import Held
-from mobilemod.harness.protocol.job import LatencyPlan, job_id
+from mobilemod.harness.protocol.job import JOB_FILE, LatencyPlan, job_id
 from mobilemod.harness.protocol.job_folder import JobFolder, load_job
 from mobilemod.harness.protocol.lines import Line, Reader
+from mobilemod.harness.run.app_job import AppJobConfig, read_app_job
 from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.worker.execute import execute
 from mobilemod.manifest import load_bundle
@@ -202,3 +204,13 @@ def test_the_apps_own_job_of_labelled_images_is_pythons(kotlin, images, tmp_path
         best = {i: top[0][0] for (c, i), (top, *_) in answers(lines).items() if c == index}
         right = sum(made.job.inputs.items[i].target == b for i, b in best.items())
         assert said[index] == f"{file.name} {right} {IMAGES}"
+    # What the app shares is all that its record is made of.
+    config = AppJobConfig(bundle, made.folder / JOB_FILE, stream)
+    record, _, _ = read_app_job(config, BundleHost)
+    accuracy = {f["file"]: f["accuracy"] for f in record["files"]}
+    for line in said[: len(made.job.files)]:
+        name, right, of = line.split()
+        assert accuracy[name]["top1_percent"] == pytest.approx(100 * int(right) / int(of))
+    name, twin, drop, _ = said[-1].split()
+    assert accuracy[name]["twin"]["file"] == twin
+    assert accuracy[name]["twin"]["drop"]["points"] == pytest.approx(float(drop))
