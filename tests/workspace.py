@@ -52,7 +52,7 @@ def atto():
 
 
 def patch_variants(patch: pytest.MonkeyPatch, small: efficientmod.Variant, folder: Path) -> None:
-    """Every variant of ours becomes `small` by its own name; the bundled weights lie in `folder`."""
+    """Every variant of ours becomes `small`, by its own name; bundled weights lie in `folder`."""
     for name in efficientmod.VARIANTS:
         patch.setitem(efficientmod.VARIANTS, name, dataclasses.replace(small, name=name))
     for name, variant in efficientmod_fpn.VARIANTS.items():

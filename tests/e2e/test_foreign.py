@@ -15,6 +15,7 @@ from mobilemod.data.preprocess import Preprocess
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.evaluation.runs import to_runs
 from mobilemod.manifest import Bundle, load_bundle
+from mobilemod.networks.synthetic import trained_like
 from quantization.recipe import load_recipe
 from tests.commands import ROOT
 from tests.foreign import CLASSES, NETWORKS, SEGFORMER, SIZE, save
