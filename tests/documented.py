@@ -106,7 +106,7 @@ def expansion(text: str) -> tuple[str, ...]:
     # What a machine has set is not what the docs' reader has.
     own = {k: v for k, v in os.environ.items() if k not in drop and not k.startswith("MOBILEMOD_")}
     done = subprocess.run(
-        [*shlex.split(text), *given, "--dry-run", "VENV=.venv"],
+        [*shlex.split(text), *given, "--dry-run", "VENV=.venv", "PYTHON=python3"],
         cwd=ROOT, env=own, capture_output=True, text=True, check=True,
     )  # fmt: skip
     lines = (" ".join(line.split()) for line in done.stdout.replace("\\\n", " ").splitlines())

@@ -66,14 +66,16 @@ def patch_variants(patch: pytest.MonkeyPatch, small: efficientmod.Variant, folde
 
 
 def draw_checkpoint(path: Path, model: str, labels: tuple[str, ...]) -> Path:
-    """Drawn weights as they are saved, as PyTorch has them where the name says so; the path."""
+    """Drawn weights, for `labels`, in `path`, which is returned.
+
+    A name as authors give theirs (`.pth.tar`) is a training file's, for ImageNet's 1,000 classes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = trained_like_state(get_variant(model), len(labels))
-    if path.suffix == ".safetensors":
-        known = {"model": model, "labels": json.dumps(labels), "num_classes": str(len(labels))}
-        save_checkpoint(path, state, known, torch.float32)
-    else:
-        torch.save({"state_dict": state}, path)
+    if path.suffix == ".tar":
+        torch.save({"state_dict": trained_like_state(get_variant(model), 1000)}, path)
+        return path
+    known = {"model": model, "labels": json.dumps(labels), "num_classes": str(len(labels))}
+    save_checkpoint(path, trained_like_state(get_variant(model), len(labels)), known, torch.float32)
     return path
 
 

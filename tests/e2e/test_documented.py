@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,10 +70,28 @@ def small(line: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_the_commands_of_a_page_run(page: Path, call: Callable[[str], None]) -> None:
+    faults = []
     for command in commands(page):
-        if command.block:
-            for line in runs(command):
-                try:
-                    call(line)
-                except AssertionError as error:
-                    pytest.fail(f"{command}\n{error}")
+        for line in runs(command) if command.block else ():
+            try:
+                call(line)
+            except AssertionError as error:
+                faults.append(f"{command}\n{error}")
+    assert not faults, "\n".join(faults)
+
+
+BENCHMARKS = sorted(
+    {c.text for page in PAGES for c in commands(page) if c.text.startswith("python -m benchmarks.")}
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", BENCHMARKS)
+def test_a_benchmark_has_the_options_that_are_told(line: str, monkeypatch, capsys) -> None:
+    """Those that run for minutes to hours aren't run."""
+    module, given = line.split()[2], set(re.findall(r"(?<= )--[\w-]+", line))
+    monkeypatch.setattr("sys.argv", [module, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(module, run_name="__main__")
+    assert stopped.value.code == 0
+    assert not given - set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))

@@ -152,6 +152,17 @@ def test_every_entry_fits_a_command_and_names_a_test():
         assert any(re.search(rule["line"], line) for c in ALL for line in runs(c)), rule
 
 
+def test_python_is_run_or_held_against_what_it_calls():
+    """The README's lines run in `test_python_api`; elsewhere there are signatures, held there."""
+    from tests.unit.test_python_api import CALLS
+
+    for page in PAGES[1:]:
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+            rest = re.sub(r"^mobilemod\.(\w+)\(.*?\)\n", "", block, flags=re.M | re.S)
+            assert rest == "", f"{named(page)}: no test runs\n{rest}"
+            assert set(re.findall(r"^mobilemod\.(\w+)", block, re.M)) <= set(CALLS), named(page)
+
+
 def test_the_readme_is_short_and_its_commands_are_seen():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.split()) < 900
