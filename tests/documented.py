@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,3 +122,15 @@ def runs(command: Command) -> tuple[str, ...]:
     if command.words[0] == "make":
         return tuple(line for line in expansion(command.text) if entry(line) is None)
     return (command.text,) if command.words[0].endswith("mobilemod") else ()
+
+
+def not_run() -> str:
+    """The rows of docs/what-was-run.md: a command of each entry with `why`, how many more, why."""
+    known = [c.text for page in PAGES if page.stem != "what-was-run" for c in commands(page)]
+    rows = []
+    for e in (e for e in table()["command"] if "why" in e):
+        first, *more = dict.fromkeys(text for text in known if entry(text) is e)
+        others = f", {len(more)} more" if more else ""
+        shown = textwrap.shorten(first, 60, placeholder=" …")
+        rows.append(f"| `{shown}`{others} | {e['why']} |\n")
+    return "".join(rows)

@@ -15,7 +15,7 @@ import yaml
 from export.verbs.main import VERBS, build_parser
 from export.verbs.main import main as command_line
 from tests.commands import ROOT
-from tests.documented import PAGES, TABLE, Command, commands, entry, expansion, runs, table
+from tests.documented import PAGES, TABLE, Command, commands, entry, expansion, not_run, runs, table
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -150,6 +150,11 @@ def test_every_entry_fits_a_command_and_names_a_test():
             assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8"), e
     for rule in table()["small"]:
         assert any(re.search(rule["line"], line) for c in ALL for line in runs(c)), rule
+
+
+def test_what_is_not_run_is_told():
+    page = (ROOT / "docs" / "what-was-run.md").read_text("utf-8")
+    assert not_run() in page, f"docs/what-was-run.md lacks these rows:\n{not_run()}"
 
 
 def test_python_is_run_or_held_against_what_it_calls():
