@@ -21,7 +21,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
 from tests.commands import ROOT
-from tests.foreign import NETWORKS, SEGFORMER, save
+from tests.foreign import NETWORKS, save
 from tests.tiny_bundle import IDS, draw_data
 from tests.tiny_maps import IDS as MAPS
 from tests.tiny_maps import draw_scenes, make_maps_bundle
@@ -30,7 +30,6 @@ MODEL = "efficientmod_xxs"
 PHOTOGRAPHS = (
     "IMAGES", "MYFOLDER", "THREE", "images", "imagenet", "data/imagenette/imagenette2-320",
 )  # fmt: skip
-SCENES = ("SCENES", "ADE")
 # A checkpoint's name -> its network.
 CHECKPOINTS = {
     "WEIGHTS": MODEL,
@@ -85,10 +84,9 @@ def make_workspace(folder: Path, files: Mapping[str, str]) -> Path:
     shutil.copytree(photographs / "val", photographs / "train")
     scenes = draw_scenes(folder / "SCENES", 6)
     shutil.copytree(scenes / "val", scenes / "train")
-    for names, drawn in ((PHOTOGRAPHS, photographs), (SCENES[1:], scenes)):
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).symlink_to(drawn)
+    for name in PHOTOGRAPHS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(photographs)
     with Image.open(next((photographs / "val").rglob("*.png"))) as image:
         (folder / "holiday").mkdir()
         for name in ("photo.jpg", "street.jpg", "holiday/beach.jpg"):
@@ -101,10 +99,10 @@ def make_workspace(folder: Path, files: Mapping[str, str]) -> Path:
     space: dict[str, object] = {}
     exec(FUNCTION, space)
     torch.save(space["atto"]().state_dict(), folder / "runs" / "best.pth")
-    convnext = ("ConvNextV2ForImageClassification", *NETWORKS["ConvNextV2"])
+    shape, *images = NETWORKS["ConvNextV2"]
+    shape = {**shape, "id2label": dict(enumerate(IDS))}
     for name in ("models/convnextv2-atto", "runs/mobilenetv2", "hf"):
-        save(folder / name, *convnext)
-    save(folder / "models/segformer-b0-ade", "SegformerForSemanticSegmentation", *SEGFORMER)
+        save(folder / name, "ConvNextV2ForImageClassification", shape, *images)
     (folder / "classes.txt").write_text("".join(f"{wnid}\n" for wnid in IDS))
     make_maps_bundle(folder / "dist" / f"{MODEL}_fpn")
     for name, text in files.items():
