@@ -32,7 +32,6 @@ PHOTOGRAPHS = (
 )  # fmt: skip
 # A checkpoint's name -> its network.
 CHECKPOINTS = {
-    "WEIGHTS": MODEL,
     "imagenet.safetensors": MODEL,
     "model.safetensors": MODEL,
     f"{MODEL}-largest-2.safetensors": MODEL,
@@ -42,11 +41,13 @@ CHECKPOINTS = {
 FUNCTION = """
 from torch import nn
 
-def atto():
+def mine():
     return nn.Sequential(
         nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1, groups=16), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
     )
+
+atto = mine
 """
 
 
@@ -98,10 +99,10 @@ def make_workspace(folder: Path, files: Mapping[str, str]) -> Path:
     (folder / "mypackage" / "nets.py").write_text(FUNCTION)
     space: dict[str, object] = {}
     exec(FUNCTION, space)
-    torch.save(space["atto"]().state_dict(), folder / "runs" / "best.pth")
+    torch.save(space["mine"]().state_dict(), folder / "runs" / "best.pth")
     shape, *images = NETWORKS["ConvNextV2"]
     shape = {**shape, "id2label": dict(enumerate(IDS))}
-    for name in ("models/convnextv2-atto", "runs/mobilenetv2", "hf"):
+    for name in ("models/convnextv2-atto", "runs/mobilenetv2", "models/mine"):
         save(folder / name, "ConvNextV2ForImageClassification", shape, *images)
     (folder / "classes.txt").write_text("".join(f"{wnid}\n" for wnid in IDS))
     make_maps_bundle(folder / "dist" / f"{MODEL}_fpn")
