@@ -18,21 +18,9 @@ from mobilemod.manifest import Bundle, load_bundle
 from mobilemod.networks.synthetic import trained_like
 from quantization.recipe import load_recipe
 from tests.commands import ROOT
+from tests.foreign import CLASSES, NETWORKS, SEGFORMER, SIZE, save
 
-SIZE = 64
-# name -> (configuration, processor, its size); the second one's stretches images to a rectangle.
-NETWORKS = {
-    "ConvNextV2": (dict(hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1]),
-                   "ConvNext", {"shortest_edge": SIZE}),
-    "ViT": (dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96,
-                 image_size=(SIZE, 96)),
-            "ViT", {"height": SIZE, "width": 96}),
-}  # fmt: skip
 STRETCHED = Preprocess((SIZE, 96), 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3, fit="stretch")
-CLASSES = 6
-SEGFORMER = (dict(hidden_sizes=[16, 16, 32, 32], depths=[1, 1, 1, 1], decoder_hidden_size=32,
-                  num_attention_heads=[2, 2, 4, 4], num_labels=CLASSES),
-             "Segformer", {"height": SIZE, "width": 96})  # fmt: skip
 # A network of rectangles.
 MODULE = """
 from torch import nn
@@ -52,20 +40,6 @@ def folder(request, tmp_path):
     """A network of a trained one's spread, whose two outputs nothing names, as it is saved."""
     return save(tmp_path / "tiny", f"{request.param}ForImageClassification",
                 *NETWORKS[request.param])  # fmt: skip
-
-
-def save(folder, kind: str, shape: dict, processor: str, size: dict):
-    with quiet():
-        import transformers
-
-        made = getattr(transformers, kind)
-        network = made(made.config_class(**shape))
-        state = network.state_dict()
-        drawn = trained_like({k: v.shape for k, v in state.items() if v.is_floating_point()})
-        network.load_state_dict({**state, **drawn})
-        network.save_pretrained(folder)
-        getattr(transformers, f"{processor}ImageProcessorPil")(size=size).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

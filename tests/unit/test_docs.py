@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -10,15 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from export.verbs.main import VERBS
+from export.verbs.main import VERBS, build_parser
 from export.verbs.main import main as command_line
+from tests.commands import ROOT
+from tests.documented import PAGES, TABLE, Command, commands, entry, expansion, not_run, runs, table
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-BLOCK = re.compile(r"^(?:```[a-z]*\n(.*?)^```|((?:^    .*\n)+))", re.M | re.S)
-# Command lines in pages that hold `…` for what a reader knows, or are pieces of sentences.
-ELLIPSIS = "…"
 
 
 def named(path: Path) -> str:
@@ -47,14 +46,6 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(path), f"{named(page)}: {target}"
 
 
-def command_lines(text: str) -> list[str]:
-    """Lines of code blocks that call us or make, joined where they go on."""
-    blocks = ["".join(match) for match in BLOCK.findall(text)]
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    found = (re.sub(r"\s#.*", "", line.strip().removeprefix("$ ")) for line in lines)
-    return [line for line in found if re.match(r"(\.venv/bin/)?mobilemod [a-z]|make( |$)", line)]
-
-
 def parsed(line: str) -> None:
     """Through the real parser; nothing is run."""
     words = shlex.split(line)[1:]
@@ -63,8 +54,6 @@ def parsed(line: str) -> None:
     def stop(args: argparse.Namespace) -> int:
         ran.append(args)
         return 0
-
-    import importlib
 
     module = next(
         importlib.import_module(f"export.verbs.{verb}") for verb in VERBS
@@ -76,27 +65,111 @@ def parsed(line: str) -> None:
     assert ran and code == 0, line
 
 
-MAKE_TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.M))
-MAKE_VALUES = set(re.findall(r"\b([A-Z][A-Z0-9_]+)\s*[?:]?=", (ROOT / "Makefile").read_text()))
+@functools.cache
+def known(verb: str) -> set[str]:
+    """The options that its parser has."""
+    (verbs,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    found = verbs.choices[verb]
+    parsers = [found]
+    for action in found._actions:  # a verb of verbs
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    return {option for p in parsers for option in p._option_string_actions}
+
+
+def options(line: str) -> set[str]:
+    """Those that a line gives."""
+    return set(re.findall(r"(?<=\s)--[a-z][\w-]*", line))
+
+
+def expanded(command: Command) -> tuple[str, ...]:
+    """The lines of `mobilemod` that it is, or that `make` would run."""
+    if command.text.startswith("make"):
+        return expansion(command.text)
+    text = command.text.removeprefix(".venv/bin/")
+    return (text,) if text.startswith("mobilemod ") else ()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_are_commands(page):
-    for line in command_lines(page.read_text("utf-8")):
-        if ELLIPSIS in line:
-            continue
-        if line.startswith("make"):
-            for word in shlex.split(line)[1:]:
+    """Verbs and options are there, targets and variables of make; whole commands are parsed."""
+    for command in commands(page):
+        if command.text.startswith("make"):
+            for word in command.words[1:]:
                 name, equals, _ = word.partition("=")
-                assert name in (MAKE_VALUES if equals else MAKE_TARGETS), f"{named(page)}: {line}"
-        else:
-            parsed(line)
+                assert not equals or name in MAKE_VALUES, f"{command}: make has no {name}"
+        for line in expanded(command):
+            words = line.split()
+            assert not options(line) - known(words[1]), command
+            if command.block and not command.open:
+                parsed(line)
+
+
+MAKE_VALUES = set(re.findall(r"\b([A-Z][A-Z0-9_]+)\s*[?:]?=", (ROOT / "Makefile").read_text()))
+ALL = [command for page in PAGES for command in commands(page)]
+
+
+@functools.cache
+def run_options() -> dict[str, set[str]]:
+    """verb -> options that a test runs it with, in the docs' blocks or by an entry of its own."""
+    found: dict[str, set[str]] = {}
+    for command in ALL:
+        for line in expanded(command):
+            known_entry = entry(command.text) or entry(line)
+            if command.block or known_entry:
+                found.setdefault(line.split()[1], set()).update(options(line))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_is_run_or_said_why_not(page):
+    """By `docs_commands.toml`: a block's command runs or has an entry; one in the text has an
+    entry, or one with its options runs."""
+    for command in commands(page):
+        if entry(command.text):
+            continue
+        lines = expanded(command)
+        assert lines, f"{command}\nno entry of {TABLE.name} fits it"
+        if not command.block:
+            for line in (line for line in lines if not entry(line)):
+                verb = line.split()[1]
+                lacking = options(line) - run_options().get(verb, set()) - {"--json"}
+                assert verb in run_options() and not lacking, \
+                    f"{command}\nno test runs {verb} with {lacking}: {TABLE.name}"  # fmt: skip
+
+
+def test_every_entry_fits_a_command_and_names_a_test():
+    lines = [line for c in ALL for line in (c.text, *expanded(c))]
+    for e in table()["command"]:
+        assert set(e) in ({"line", "test"}, {"line", "why"}), e
+        assert any(entry(line) is e for line in lines), f"{TABLE.name}: nothing is for {e}"
+        if "test" in e:
+            file, _, name = e["test"].partition("::")
+            assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8"), e
+    for rule in table()["small"]:
+        assert any(re.search(rule["line"], line) for c in ALL for line in runs(c)), rule
+
+
+def test_what_is_not_run_is_told():
+    page = (ROOT / "docs" / "what-was-run.md").read_text("utf-8")
+    assert not_run() in page, f"docs/what-was-run.md lacks these rows:\n{not_run()}"
+
+
+def test_python_is_run_or_held_against_what_it_calls():
+    """The README's lines run in `test_python_api`; elsewhere there are signatures, held there."""
+    from tests.unit.test_python_api import CALLS
+
+    for page in PAGES[1:]:
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+            rest = re.sub(r"^mobilemod\.(\w+)\(.*?\)\n", "", block, flags=re.M | re.S)
+            assert rest == "", f"{named(page)}: no test runs\n{rest}"
+            assert set(re.findall(r"^mobilemod\.(\w+)", block, re.M)) <= set(CALLS), named(page)
 
 
 def test_the_readme_is_short_and_its_commands_are_seen():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.split()) < 900
-    assert len(command_lines(text)) >= 12
+    assert len(commands(PAGES[0])) >= 12
 
 
 def test_the_workflow_is_one():

@@ -27,7 +27,7 @@ from tests.tiny_maps import MAP, SIDES, draw_scenes, make_maps_bundle
 from tests.whole_bundle import make_whole_bundle
 
 INT8, FLOAT = "tiny_int8.tflite", "tiny_float32.tflite"
-CALLS = ("export", "validate", "inspect", "load")
+CALLS = ("export", "validate", "inspect", "load", "card", "compare")
 
 
 @pytest.fixture(scope="module")
