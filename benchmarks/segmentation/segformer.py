@@ -2,7 +2,7 @@
 
 python -m benchmarks.segmentation.segformer --data SCENES --out DIR --size 128
 
-Its weights are drawn, with a trained network's spread: mIoU says nothing, pixels and logits do.
+Its weights are drawn, with a trained network's spread: mIoU says nothing, pixels do.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> None:
         targets=args.targets,
     )  # fmt: skip
     found = validate(bundle, args.data, limit=args.images)
-    rows = [["", "MB", "run by", "logits, dB", "pixels as float %"]]
+    rows = [["", "MB", "pixels as float %", "run by"]]
     first = found.models[0].name
     for model in found.models[1:]:
         pair = next(p for p in found.pairs if (p.reference, p.other) == (first, model.name))
         size = "–" if model.bytes is None else f"{model.bytes / 1e6:.2f}"
-        rows.append([model.name, size, model.runner, f"{pair.sqnr_db:.1f}", f"{pair.percent:.2f}"])
+        rows.append([model.name, size, f"{pair.percent:.2f}", model.runner or ""])
     print("\n".join(aligned(rows)))
     files = {m.name: m for m in found.models if m.file and m.role == "int8"}
     for pair in found.pairs:
