@@ -1,20 +1,21 @@
-"""`mobilemod compare` sets two bundles side by side."""
+"""`mobilemod compare` sets two bundles or two records side by side."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from export.api.comparing import compare
-from export.verbs.options import EXIT_OK, data_option, emit, limit_option
+from export.api.comparing import are_records, compare
+from export.verbs.options import EXIT_OK, data_option, emit, limit_option, refuse
 
-SUMMARY = "two bundles side by side: files, accuracy, time, tables"
+SUMMARY = "two bundles or records side by side: files, accuracy, time, tables"
 EXAMPLE = "mobilemod compare dist/before dist/after --data DIR --limit 500"
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The options of this verb."""
-    p.add_argument("a", type=Path, help="a bundle's folder")
+    p.add_argument("a", type=Path, help="a bundle's folder, or a record's file")
     p.add_argument("b", type=Path, help="the one that is compared with it")
     data_option(p)
     limit_option(p)
@@ -25,6 +26,12 @@ def run(args: argparse.Namespace) -> int:
     """Do it; the exit code."""
     from export.comparing.text import comparison_text
 
+    if are_records(args.a, args.b):
+        # What the environment names is for verbs that run something.
+        if args.data == Path(os.environ.get("MOBILEMOD_DATA") or "/"):
+            args.data = None
+        names = ("data", "split", "classes", "limit")
+        refuse(args, names, "goes with bundles; records hold what was measured")
     record = compare(
         args.a,
         args.b,
