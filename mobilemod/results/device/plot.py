@@ -134,7 +134,7 @@ def line_plot(
     # Whole numbers have whole ticks.
     most = int(max(xs) - min(xs)) if all(x == int(x) for x in xs) else 6
     x_ticks = nice_ticks(min(xs), max(xs), max(1, min(6, most)))
-    y_ticks = nice_ticks(0.0, max(ys), 5)
+    y_ticks = nice_ticks(min(0.0, *ys), max(0.0, *ys), 5)
     y_of = linear(y_ticks[-1], y_ticks[0], TOP, HEIGHT - BOTTOM)
     x_of = linear(x_ticks[0], x_ticks[-1], LEFT, RIGHT)
     parts = _frame(y_ticks, y_of, x_ticks, x_of, under, beside)
