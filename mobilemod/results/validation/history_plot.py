@@ -14,6 +14,7 @@ from mobilemod.results.validation.history import changes, drops, rows_of
 from mobilemod.tasks import task_of
 
 MOST_DATES = 8  # under the axis
+LEAST = 0.5  # either side of 0, so that equal files don't look far apart
 
 
 def draw_history(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -36,8 +37,11 @@ def draw_history(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     step = -(-len(lines) // MOST_DATES)
     ticks = range(1, len(lines) + 1, step)
     axis.set_xticks(
-        [*ticks], [f"{lines[t - 1]['date'][:10]}\n{lines[t - 1]['images']:,} images" for t in ticks]
+        [*ticks],
+        [f"{t}: {lines[t - 1]['date'][:10]}\n{lines[t - 1]['images']:,} images" for t in ticks],
     )
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, -LEAST), max(high, LEAST))
     axis.axhline(0, color="grey", linewidth=0.8)
     axis.set_xlabel("validation (date in UTC)")
     axis.set_ylabel(f"drop against the float network,\n{metric.points} of {metric.name}, 95 %")
