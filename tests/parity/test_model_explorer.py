@@ -36,7 +36,8 @@ def file(narrow_model, tmp_path_factory) -> Path:
     program = quantize(opened.mobile(FORM, True), opened.table(FORM), target.facts.fold)
     target.lower(program, info, path, int8=True)
     values = read_manifest(folder)
-    seal_bundle(folder, {**values, "files": [model_entry(path, "tflite", "int8")]})
+    entry = model_entry(path, "tflite", "int8")
+    seal_bundle(folder, {**values, "files": [entry], "golden": []})
     return path
 
 
