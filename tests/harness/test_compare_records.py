@@ -142,6 +142,8 @@ def test_what_can_not_be_compared_is_one_line(tmp_path, capsys, monkeypatch):
     assert "no record to compare" in refused(capsys, a, tmp_path / "g.json")
     assert "give two bundles or two records" in refused(capsys, a, tmp_path)
     assert "--limit goes with bundles" in refused(capsys, a, a, "--limit", "3")
+    assert "--time goes with bundles" in refused(capsys, a, a, "--time")
+    assert "--data goes with bundles" in refused(capsys, a, a, "--data", tmp_path / "data")
     monkeypatch.setenv("MOBILEMOD_DATA", str(tmp_path))
     assert main(["compare", str(a), str(a)]) == 0
     with pytest.raises(UserError, match="data goes with bundles"):

@@ -114,3 +114,13 @@ def test_another_export_to_the_folder_keeps_it(validated, lines, tmp_path):
     keep_history(validated, tmp_path)
     keep_history(tmp_path / "new", tmp_path / "other")
     assert read_history(tmp_path) == lines and not (tmp_path / "other").exists()
+
+
+def test_files_that_lose_nothing_do_not_look_far_apart(lines):
+    even = {"points": 0.0, "low": 0.0, "high": 0.0}
+    same = [{**line, "files": [{**f, "drop": even} for f in line["files"]]} for line in lines]
+    page = str(history_group(same).html)
+    assert ">0.4<" in page and ">-0.4<" in page and ">0.0002<" not in page
+    fallen = [{**line, "files": [{**f, "drop": {**even, "points": -3.0}} for f in line["files"]]}
+              for line in lines]  # fmt: skip
+    assert ">-3<" in str(history_group(fallen).html)

@@ -19,7 +19,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("b", type=Path, help="the one that is compared with it")
     data_option(p)
     limit_option(p)
-    p.add_argument("--time", action="store_true", help="also time the files, in turns")
+    p.add_argument(
+        "--time", action="store_true", default=None, help="also time the files, in turns"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,9 +30,10 @@ def run(args: argparse.Namespace) -> int:
 
     if are_records(args.a, args.b):
         # What the environment names is for verbs that run something.
-        if args.data == Path(os.environ.get("MOBILEMOD_DATA") or "/"):
+        named = os.environ.get("MOBILEMOD_DATA")
+        if named and args.data == Path(named):
             args.data = None
-        names = ("data", "split", "classes", "limit")
+        names = ("data", "split", "classes", "limit", "time")
         refuse(args, names, "goes with bundles; records hold what was measured")
     record = compare(
         args.a,
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         classes=args.classes,
         limit=args.limit,
-        timed=args.time,
+        timed=bool(args.time),
     )
     emit(args, record, comparison_text(record))
     return EXIT_OK

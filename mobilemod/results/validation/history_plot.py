@@ -63,7 +63,7 @@ def history_group(lines: Sequence[Mapping[str, Any]]) -> Group | None:
         for name, points in drops(lines).items()
     ]
     beside = f"drop, {metric.points} of {metric.name}"
-    picture = line_plot(plotted, "validation", "drop by validation", beside)
+    picture = line_plot(plotted, "validation", "drop by validation", beside, (-LEAST, LEAST))
     head, *rows = rows_of(lines)
     listed = tag("ul", *(tag("li", change) for change in changes(lines)))
     every = join(tag("summary", f"{len(lines)} validations"),
