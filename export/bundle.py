@@ -50,6 +50,7 @@ from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.foreign.opened import Opened
 from mobilemod.progress import progress
 from mobilemod.results.outcomes.exported import Exported, ExportedFile
+from mobilemod.results.validation.history import keep_history
 from mobilemod.targets import DEFAULTS, TARGETS
 from mobilemod.tasks import DEFAULT, task_field
 from mobilemod.workers import peak_memory, worker_pool
@@ -169,6 +170,7 @@ def export_bundle(config: ExportConfig) -> Exported:
         _write_parts(folder, source, recipe, prepared, tables)
         golden = _golden(folder, images, source, forms, tables, files)
         seal_bundle(folder, {**values, "files": files, "golden": golden})
+        keep_history(config.out, folder)
     return Exported(
         bundle=config.out,
         model=source.name,

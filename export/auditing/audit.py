@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,13 +221,13 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def inspect_file(path: Path) -> Inspection:
-    """Of a model file; modules are named from the bundle's tables.
+def inspect_file(path: Path, seen: Callable[[FileGraph], object] | None = None) -> Inspection:
+    """Of a model file; modules are named from the bundle's tables. seen: is given its graph.
 
     Raises `UserError` for a missing, damaged or unknown file, and where the reader itself fails.
     """
     with faults_told(path, "reader"):
-        return audit_file(path)
+        return audit_file(path, seen)
 
 
 @contextlib.contextmanager
@@ -242,11 +242,15 @@ def faults_told(path: Path, part: str) -> Iterator[None]:
         raise UserError(f"{path}: not supported: the {part} fails on it ({detail})") from error
 
 
-def audit_file(path: Path) -> Inspection:
+def audit_file(path: Path, seen: Callable[[FileGraph], object] | None = None) -> Inspection:
     """As `inspect_file`, but a fault of the reader comes through as what it is."""
     if not path.exists():
         raise UserError(f"no such model file: {path}")
-    return audit_graph(target_of_file(path).read_graph(path), path, Names(tables_beside(path)))
+    graph = target_of_file(path).read_graph(path)
+    audit = audit_graph(graph, path, Names(tables_beside(path)))
+    if seen is not None:
+        seen(graph)
+    return audit
 
 
 def tables_beside(path: Path) -> list[ParameterTable]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.auditing.audit import SCHEMA, Inspection, inspect_file
+from export.graph import FileGraph
 from mobilemod.errors import UserError, os_error
 
 
@@ -24,12 +25,17 @@ class Inspections:
         return {"schema": SCHEMA, "files": [f.to_dict() for f in self.files], "errors": errors}
 
 
-def inspect_files(paths: Iterable[Path], strict: bool = False) -> Inspections:
-    """Each as `inspect_file` has it; strict: the first error is raised."""
+def inspect_files(
+    paths: Iterable[Path],
+    strict: bool = False,
+    seen: Callable[[FileGraph], object] | None = None,
+) -> Inspections:
+    """Each as `inspect_file` has it; strict: the first error is raised. seen: is given each
+    graph."""
     files, errors = [], []
     for path in paths:
         try:
-            files.append(inspect_file(path))
+            files.append(inspect_file(path, seen))
         except (UserError, OSError) as error:
             if strict:
                 raise

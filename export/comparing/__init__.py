@@ -1,3 +1,3 @@
-"""Two bundles beside each other: what differs in files, tables and answers. Imports targets and
-mobilemod.
+"""Two bundles or two records beside each other: what differs in files, tables, answers and times.
+Imports targets and mobilemod.
 """

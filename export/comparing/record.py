@@ -6,12 +6,12 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from export.bundle_parts import load_runner, running_files
+from export.comparing.pairing import changed, paired_accuracy
 from export.measure.validation import candidate_of, predict, read_validation_images
 from export.tables import load_table, table_forms
 from mobilemod.data.dataset import DataSet
@@ -26,7 +26,6 @@ SCHEMA = "mobilemod/comparison/1"
 ROUNDS = 20
 RUN_SECONDS = 0.03  # of each file in each round
 MOST_TENSORS = 20
-MOST_IMAGES = 200
 Pairs = list[tuple[ModelFile, ModelFile]]
 
 
@@ -64,7 +63,7 @@ def compare_bundles(
         "images": images,
         "files": files,
         "only": {"a": _lone(a, b), "b": _lone(b, a)},
-        "tools": _changed(a.manifest.tools, b.manifest.tools),
+        "tools": changed(a.manifest.tools, b.manifest.tools),
         "tables": [_tables(a, b, form) for form in table_forms(a) if form in table_forms(b)],
     }
 
@@ -95,11 +94,6 @@ def _facts(entry: ModelFile) -> dict[str, Any]:
     audit = entry.audit
     return {"file": entry.file, "bytes": entry.bytes, "int8_share": audit.int8_share,
             "partitions": audit.partitions, "outside": sum(audit.outside.values())}  # fmt: skip
-
-
-def _changed(a: dict[str, str], b: dict[str, str]) -> dict[str, list[str | None]]:
-    """What differs, as [A's, B's]."""
-    return {k: [a.get(k), b.get(k)] for k in {**a, **b} if a.get(k) != b.get(k)}
 
 
 def _tables(a: Bundle, b: Bundle, form: str) -> dict[str, Any]:
@@ -135,27 +129,22 @@ def _answers(
     outputs, kept, targets = [], [], []
     for bundle, entries in ((a, [x for x, _ in pairs]), (b, [y for _, y in pairs])):
         here = {e.file for e in running_files(bundle)}
-        names = [candidate_of(e) for e in entries if e.file in here]
         images = read_validation_images(bundle, data, limit)
-        answers = predict(bundle, images, names)
+        answers = predict(bundle, images, [candidate_of(e) for e in entries if e.file in here])
         outputs.append({p.file: p.outputs for p in answers.predictions[None]})
         kept.append(answers.kept)
         targets.append(task.targets(images, answers.kept, bundle.preprocess))
     if kept[0] != kept[1]:
         raise UserError("not the same images could be read for both bundles; run it again")
-    found = {}
+    found, names = {}, [images.name(i) for i in kept[0]]
     for x, y in pairs:
         if x.file not in outputs[0] or y.file not in outputs[1]:
             continue
         one, two = outputs[0][x.file], outputs[1][y.file]
         before, now = task.scored(one, targets[0]), task.scored(two, targets[1])
-        worse = task.worse_by(before, now) if task.counted else np.zeros(0)
         found[_key(x)] = {
-            "metric": [task.figure(before), task.figure(now)],
-            "drop": asdict(task.drop_of(before, now)),
+            **paired_accuracy(task, before, now, names),
             task.agreement.key: task.agreement_percent(one, two),
-            "worse": [images.name(kept[0][i]) for i in np.flatnonzero(worse > 0)][:MOST_IMAGES],
-            "better": [images.name(kept[0][i]) for i in np.flatnonzero(worse < 0)][:MOST_IMAGES],
         }
     return found, len(kept[0])
 

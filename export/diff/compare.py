@@ -17,6 +17,7 @@ from export.diff.named import PROGRAM, NamedTaps, TappedTensor, difference
 from export.diff.parameters import parameter_differences
 from export.diff.rules import exactness
 from export.diff.taps import BundleTaps
+from export.model_explorer import float_reasons, write_differences
 from export.quiet import quiet
 from export.targets.target import target_of_file
 from mobilemod.data.image_file import DamagedImage
@@ -39,7 +40,8 @@ class DiffConfig:
     """Two files, or a file and the word "program", on images.
 
     bundle: whose network they hold; None is the folder that a file lies in. exact: also compare
-    every op with its exact result.
+    every op with its exact result. model_explorer: one of the files, and where node data over it
+    goes.
     """
 
     a: Path
@@ -47,6 +49,7 @@ class DiffConfig:
     images: tuple[Path, ...]
     bundle: Path | None = None
     exact: bool = False
+    model_explorer: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -72,7 +75,7 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
     ]
     # Codes are read by several ops: a wrong scale of theirs is listed where it bears first.
     found = {p.parameter: asdict(p) for p in reversed(comparison.parameters)}
-    return {
+    record = {
         "schema": SCHEMA,
         **task_field(bundle.manifest.task),
         "model": bundle.manifest.model,
@@ -83,6 +86,12 @@ def diff_files(config: DiffConfig) -> dict[str, Any]:
         "parameters": list(found.values())[::-1],
         "images": results,
     }
+    if config.model_explorer is not None:
+        file, out = config.model_explorer
+        named = a if file == config.a else b
+        reasons = float_reasons(network.opened, named.form) if named.int8 else {}
+        write_differences(record, named, file, out, reasons)
+    return record
 
 
 def _is_program(path: Path) -> bool:

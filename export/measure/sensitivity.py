@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from export.bundle_parts import BundleKey, OpenedBundle, open_bundle
+from export.diff.taps import BundleTaps
 from export.measure.batches import Batch, cached, over_batches
+from export.model_explorer import explored_file, float_reasons, write_sensitivity
 from export.tables import table_file
 from export.targets.base import FORMS
 from mobilemod.closure import code_digest
@@ -57,6 +59,7 @@ class SensitivityConfig:
 
     recipe: another than the bundle's, by name or file; its ranges come from the bundle's
     calibration. by: "module" or "tensor". out: None is the bundle's folder `sensitivity`.
+    model_explorer: where node data over the bundle's int8 file goes, too.
     """
 
     bundle: Path
@@ -66,6 +69,7 @@ class SensitivityConfig:
     by: str = "module"
     images: int = 64
     out: Path | None = None
+    model_explorer: Path | None = None
 
     def __post_init__(self) -> None:
         if self.form is not None and self.form not in FORMS:
@@ -107,8 +111,9 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     Every batch's result is cached by content, so that an interrupted run goes on where it was.
     """
     setup = make_setup(config)
+    bundle = load_bundle(config.bundle, verify=False)
+    explored = explored_file(bundle, setup.form) if config.model_explorer else None
     ready = get_ready(setup)
-    bundle = ready.opened.bundle
     images, targets_known = read_images(bundle, config.data, config.images)
     work, label = functools.partial(measure_part, setup), f"sensitivity by {setup.by}"
     with worker_pool() as pool:
@@ -132,6 +137,10 @@ def measure_bundle(config: SensitivityConfig) -> tuple[dict[str, Any], Path]:
     out = config.out or config.bundle / "sensitivity"
     name = f"sensitivity-{setup.form}-{config.by}"
     write_json(out / f"{name}.json", record)
+    if explored is not None:
+        named = BundleTaps(bundle).file(explored)
+        reasons = float_reasons(ready.opened, setup.form)
+        write_sensitivity(record, named, explored, config.model_explorer, reasons)
     if config.out is None:
         return record, write_report(config.bundle)
     page = out / f"{name}.html"

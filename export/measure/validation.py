@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ from mobilemod.results.report.known import (
 from mobilemod.results.report.page import PAGE_FILE, page
 from mobilemod.results.report.pictures import Pictures
 from mobilemod.results.schema import build_record
+from mobilemod.results.validation.history import add_line, line_of
 from mobilemod.sealed import sealed
 from mobilemod.targets import RUNTIMES, TARGETS, suffixes_of
 from mobilemod.tasks import task_of
@@ -269,7 +271,8 @@ def validate_bundle(
 ) -> Validation:
     """Measure a bundle on `data`'s validation images and write `report/` into it.
 
-    `report/validation.json` is the record, `report/report.html` the page for people. Without
+    `report/validation.json` is the record, `report/report.html` the page for people; each
+    measurement adds a line to `history/validations.jsonl`. Without
     `data` the report holds the audit and says that accuracy was not measured; a measured report
     is then left as it is. gpu: what `export.measure.gpu` found out, which goes into the record.
     runtimes: packages of others that files are run in too.
@@ -308,14 +311,18 @@ def validate_bundle(
     if not predictions and measured_before(folder):
         return Validation.of(record, report)
     require_same(load_bundle(folder, verify=False), bundle.identity)
+    line = line_of(record, datetime.now(UTC).isoformat(timespec="seconds")) if predictions else None
     with atomic_folder(folder / REPORT_FOLDER) as out:
         write_json(out / RECORD_FILE, sealed(record))
         pictures = Pictures(paths or [], bundle.preprocess if bundle.task.placed else None)
         known = dataclasses.replace(read_known(bundle), validation=record, thumb=pictures)
+        if line is not None:
+            known = dataclasses.replace(known, history=(*known.history, line))
         write_text(out / PAGE_FILE, page(known))
         pictures.write(out)
-    if predictions:
+    if line is not None:
         record_accuracy(bundle, accuracy_record(record))
+        add_line(folder, line)
     return Validation.of(record, report)
 
 

@@ -67,10 +67,10 @@ def _require_writable(args: argparse.Namespace) -> None:
     """What can't be written is said before the work, not after it."""
     if getattr(args, "out", None) is not None:
         require_writable(args.out, "--out", folder=True)
-    for option in ("json", "record"):
+    for option in ("json", "record", "model_explorer"):
         path = getattr(args, option, None)
         if path is not None and str(path) != "-":
-            require_writable(Path(path), f"--{option}")
+            require_writable(Path(path), f"--{option.replace('_', '-')}")
 
 
 def _refuse_pipes(args: argparse.Namespace) -> None:

@@ -120,21 +120,16 @@ def emit(args: argparse.Namespace, record: dict[str, Any], text: str) -> None:
 
 
 def model_explorer_option(p: argparse.ArgumentParser, what: str) -> None:
-    """`--model-explorer`; what: of each op."""
+    """`--model-explorer`; what: of each op, by commas where each is a file."""
     p.add_argument("--model-explorer", metavar="FILE", type=Path,
                    help=f"also write node data for Google's Model Explorer: {what}")  # fmt: skip
 
 
-def require_explorer(args: argparse.Namespace) -> None:
+def require_explorer(args: argparse.Namespace, files: Sequence[Path]) -> None:
     """`UserError` where `--model-explorer` can't be for the files."""
-    if args.model_explorer is None:
-        return
-    from mobilemod.targets import TARGETS, suffixes_of
-
-    files = [args.file] if isinstance(args.file, Path) else args.file
-    shown = suffixes_of(name for name, facts in TARGETS.items() if facts.explorer)
-    if len(files) != 1 or files[0].suffix not in shown:
-        raise UserError(f"--model-explorer is for one file, {' or '.join(shown)}")
+    known = targets.EXPLORED
+    if args.model_explorer and (len(files) != 1 or files[0].suffix not in known):
+        raise UserError(f"--model-explorer is for one file, {' or '.join(known)}")
 
 
 def emit_devices(args: argparse.Namespace, records: list[dict[str, Any]], text: str) -> int:

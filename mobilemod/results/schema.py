@@ -17,6 +17,7 @@ import numpy as np
 from mobilemod.errors import UserError
 from mobilemod.evaluation.accuracy import ROLES, Predictions
 from mobilemod.evaluation.agreement import sqnr_db, worst_images
+from mobilemod.evaluation.outcomes import Outcomes
 from mobilemod.results.outcomes.validated import Measured, Pair
 from mobilemod.results.spec import SCHEMA_VERSION, validate_record
 from mobilemod.tasks import DEFAULT, get_task, task_field
@@ -131,12 +132,26 @@ def build_record(
             for p in predictions
             if reference and p.role == "int8" and kind.numeric
         ],
+        "outcomes": _outcomes(kind, predictions, targets, image_names),
         "audits": json_ready(audits),
         "gpu": json_ready(gpu),
         "verdicts": None,
     }
     validate_record(record)
     return record
+
+
+def _outcomes(
+    task: Task,
+    predictions: Sequence[Predictions],
+    targets: np.ndarray,
+    image_names: Sequence[str],
+) -> dict[str, Any] | None:
+    """What two records are paired by; None where images can't be told apart by their names."""
+    if not predictions or len(set(image_names)) != len(image_names):
+        return None
+    scored = {p.name: task.scored(p.outputs, targets) for p in predictions}
+    return Outcomes.of([*map(str, image_names)], targets, scored).to_dict()
 
 
 def _sqnr(task: Task, a: np.ndarray, b: np.ndarray) -> float:

@@ -132,6 +132,14 @@ class GpuCheck(Closed):
     files: list[GpuFile]
 
 
+class OutcomesEntry(Closed):
+    """As of `mobilemod.evaluation.outcomes.Outcomes.to_dict`; scored: by model."""
+
+    names: str
+    targets: str
+    scored: dict[str, str]
+
+
 class VerdictEntry(Closed):
     """As of `mobilemod.results.verdict.Verdict`."""
 
@@ -159,6 +167,7 @@ class ValidationRecord(Closed):
     confusion: list[Confused] | None = None
     disagreements: list[Disagreement]
     worst_images: list[Worst]
+    outcomes: OutcomesEntry | None = None
     audits: dict[str, Any]
     gpu: GpuCheck | None = None
     verdicts: list[VerdictEntry] | None
@@ -218,6 +227,7 @@ class TaskRecord(Open):
     per_class: list[dict[str, Any]]
     disagreements: list[dict[str, Any]]
     worst_images: list[dict[str, Any]]
+    outcomes: OutcomesEntry | None = None
     audits: dict[str, Any]
     gpu: GpuCheck | None = None
     verdicts: list[VerdictEntry] | None

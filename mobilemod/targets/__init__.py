@@ -31,6 +31,8 @@ def suffixes_of(names: Iterable[str]) -> tuple[str, ...]:
 
 
 SUFFIXES = suffixes_of(TARGETS)
+# Of the files that Model Explorer shows by the names of their tensors.
+EXPLORED = suffixes_of(name for name, facts in TARGETS.items() if facts.explorer)
 
 
 def suffix_of(path: Path) -> str:

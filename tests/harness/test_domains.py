@@ -17,7 +17,7 @@ from mobilemod.harness.protocol.job import (
     LatencyPlan,
 )
 from mobilemod.harness.protocol.lines import PROTOCOL, Line, decode, encode
-from mobilemod.harness.record.answers import Answers, accuracy_entry
+from mobilemod.harness.record.answers import Answers, accuracy_entry, judge
 from mobilemod.harness.run.validate import validate_devices
 from mobilemod.harness.worker.digest import logits_sha256, top
 from mobilemod.tasks.classification import TASK
@@ -147,7 +147,7 @@ def test_an_image_with_a_logit_that_is_not_finite_is_told_and_wrong():
         found = line("image", seq, **changes)
         assert Domains(JOB, 6).accept(found)
         answers.add(found)
-    entry = accuracy_entry(JOB, "a", answers, 6, None, TASK)
+    entry = accuracy_entry(judge(JOB, answers, 6, None, TASK), "a", None, TASK)
     assert (entry["images"], entry["non_finite"]) == (3, 2)
     assert entry["top1_percent"] == pytest.approx(100 / 3)
 

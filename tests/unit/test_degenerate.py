@@ -24,10 +24,12 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.forms.canonical import Canonical, canonical_form
+from mobilemod.manifest import FILE_NAME, load_bundle
 from mobilemod.networks.checkpoints import save_checkpoint
 from mobilemod.networks.efficientmod import EfficientMod, Variant
 from mobilemod.networks.registry import get_variant
 from mobilemod.networks.synthetic import trained_like_state
+from mobilemod.results.validation.history import FILE as HISTORY
 from quantization.calibration import Calibration, load_calibration, observe, refuse_overflow
 from quantization.observers import OBSERVERS, ranges
 from quantization.params import ACTIVATION_MAX, ACTIVATION_MIN, MIN_SCALE, activation_params
@@ -327,7 +329,12 @@ def test_the_large_variants_are_exported(data_dir, tmp_path, name, target, backe
             shutil.copy(image, few)
     data = DataSet(tmp_path / "data", classes=ClassNames(sorted=True))
     config = ExportConfig(name, out, path, data, (target,), size=SIZE)
+    # What an earlier export left there is replaced, but for its history.
+    for kept in (FILE_NAME, HISTORY):
+        (out / kept).parent.mkdir(parents=True, exist_ok=True)
+        (out / kept).write_text("{}\n")
     files = export_bundle(config).files
+    assert (out / HISTORY).read_text() == "{}\n" and load_bundle(out)
     int8 = next(f for f in files if f.precision == "int8")
     assert int8.audit["int8_share"] >= 0.99
     logits = backend.load(out / int8.file).run(pictures(1).numpy())

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from export.targets.target import Target
 from export.verbs.main import main
 from tests.tiny_bundle import make_bundle
 
@@ -32,6 +33,21 @@ def test_every_op_tells_its_type(bundle, tmp_path, capsys):
     assert "int8" in values and "float32" in values
     colours = {r["value"].partition(",")[0]: r["bgColor"] for r in results.values()}
     assert colours["int8"] != colours["float32"]
+
+
+def test_the_graph_is_read_once(bundle, tmp_path, capsys, monkeypatch):
+    real, read = Target.read_graph, []
+    monkeypatch.setattr(Target, "read_graph", lambda t, path: read.append(path) or real(t, path))
+    file = bundle / "tiny_int8.tflite"
+    assert main(["inspect", str(file), "--model-explorer", str(tmp_path / "kinds.json")]) == 0
+    assert read == [file]
+
+
+def test_where_it_can_not_be_written_is_said_first(bundle, tmp_path, capsys):
+    out = str(tmp_path)
+    assert main(["inspect", str(bundle / "tiny_int8.tflite"), "--model-explorer", out]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--model-explorer {out} can't be written: it is a folder" in line
 
 
 def test_times_are_the_profiles(bundle, tmp_path, capsys):

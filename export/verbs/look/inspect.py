@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export.verbs.make.compile import qnn_option
 from export.verbs.options import (
@@ -15,6 +16,9 @@ from export.verbs.options import (
     require_explorer,
 )
 from mobilemod.targets import suffixes_in_words
+
+if TYPE_CHECKING:
+    from export.graph import FileGraph
 
 SUMMARY = f"what is int8 in a {suffixes_in_words()}"
 NPU_SCHEMA = "mobilemod/npu-inspection/1"
@@ -36,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from export.auditing.inspecting import inspect_files
     from export.auditing.text import format_audit
 
-    require_explorer(args)
+    require_explorer(args, args.file)
     if args.npu:
         from export.npu.compile import inspect_npu, inspected_text, require_npu
 
@@ -44,11 +48,12 @@ def run(args: argparse.Namespace) -> int:
         found = [inspect_npu(path, args.npu, args.qnn) for path in args.file]
         emit(args, {"schema": NPU_SCHEMA, "files": found}, "\n".join(map(inspected_text, found)))
         return EXIT_OK
-    found = inspect_files(args.file, strict=args.debug)
-    if args.model_explorer and found.files:
+    graphs: list[FileGraph] = []
+    found = inspect_files(args.file, args.debug, graphs.append)
+    if args.model_explorer and graphs:
         from export.model_explorer import write_kinds
 
-        write_kinds(args.file[0], args.model_explorer)
+        write_kinds(graphs[0], args.file[0], args.model_explorer)
     if found.files or args.json:
         emit(args, found.to_dict(), "\n".join(map(format_audit, found.files)))
     for _, why in found.errors:

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from export.measure.profiling import format_profile, keep_profile, profile_file
     from export.targets.isolated import IsolatedError, call_unlimited
 
-    require_explorer(args)
+    require_explorer(args, [args.file])
     try:
         call = (lambda f, *a: f(*a)) if args.debug else call_unlimited
         profile = call(profile_file, args.file, args.threads, args.rounds)

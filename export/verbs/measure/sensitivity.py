@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.verbs.options import EXIT_OK, bundle_option, data_option, emit, required_data
+from export.verbs.options import (
+    EXIT_OK,
+    bundle_option,
+    data_option,
+    emit,
+    model_explorer_option,
+    required_data,
+)
 from mobilemod import ranges
 
 SUMMARY = "which layer costs accuracy in int8"
@@ -22,6 +29,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--images", type=ranges.IMAGES, default=64, metavar="N",
                    help="how many, spread over the classes; 64")  # fmt: skip
     p.add_argument("--out", type=Path, help="folder of page and record (BUNDLE/sensitivity)")
+    model_explorer_option(p, "SQNR alone in int8; beside it its cost, and int8 or float and why")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         by=args.by,
         images=args.images,
         out=args.out,
+        model_explorer=args.model_explorer,
     )
     record, page = measure_bundle(config)
     emit(args, record, f"{text_table(record)}\npage: {page}")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from mobilemod.evaluation.agreement import sqnr_db
+from mobilemod.evaluation.outcomes import Outcomes
 from mobilemod.harness.protocol.job import Job
 from mobilemod.harness.protocol.lines import Line
 from mobilemod.harness.record.host_side import HostAnswers
 from mobilemod.harness.worker.digest import logits_sha256, map_sha256
-from mobilemod.tasks.task import Task, outputs_of
+from mobilemod.tasks.task import Task, Told, outputs_of
 
 
 @dataclass
@@ -33,28 +34,77 @@ class Answers:
             self.differing += first["logits_sha256"] != line["logits_sha256"]
 
 
-def accuracy_entry(
+@dataclass(frozen=True)
+class Judged:
+    """A file's n answers, what is right for each (None where that isn't known), and their worth.
+
+    names: of the inputs. outputs: how many the network has.
+    """
+
+    names: tuple[str, ...]
+    answers: Answers
+    lines: list[Line]
+    targets: list[Any]
+    told: Told
+    outputs: int
+
+
+def judge(
     job: Job,
-    file: str,
     answers: Answers,
     outputs: int,
     host: HostAnswers | None,
     task: Task,
     size: Sequence[int] | None = None,
-) -> dict[str, Any] | None:
-    """A record's `accuracy` of one file; None where nothing was answered.
+) -> Judged | None:
+    """One file's answers; None where nothing was answered.
 
-    outputs: how many the network has; size: of the maps that it makes. `paired` holds what is taken
-    of the inputs that both answered and whose target is known; `host` compares with the same file
-    on this machine.
+    outputs: how many the network has; size: of the maps that it makes.
     """
     if not answers.lines:
         return None
     indices = sorted(answers.lines)
     lines = [answers.lines[i] for i in indices]
     targets = _targets(job, indices, host)
-    known = np.array([target is not None for target in targets])
     told = task.told(lines, targets, outputs, size)
+    names = tuple(job.inputs.items[i].name for i in indices)
+    return Judged(names, answers, lines, targets, told, outputs)
+
+
+def outcomes_entry(files: Mapping[str, Judged | None]) -> dict[str, Any] | None:
+    """A record's `outcomes`: of the images that every file with answers answered and whose target
+    is known; None where there are none, or where images share a name."""
+    judged = {file: j for file, j in files.items() if j is not None and j.told.scored is not None}
+    if not judged or any(len(set(j.names)) != len(j.names) for j in judged.values()):
+        return None
+    first, *others = judged.values()
+    there = [set(j.names) for j in others]
+    targets = {
+        name: target
+        for name, target in zip(first.names, first.targets, strict=True)
+        if target is not None and all(name in names for names in there)
+    }
+    if not targets:
+        return None
+    scored = {}
+    for file, j in judged.items():
+        rows = {name: row for row, name in enumerate(j.names)}
+        scored[file] = j.told.scored[[rows[name] for name in targets]]
+    return Outcomes.of([*targets], [*targets.values()], scored).to_dict()
+
+
+def accuracy_entry(
+    judged: Judged | None, file: str, host: HostAnswers | None, task: Task
+) -> dict[str, Any] | None:
+    """A record's `accuracy` of one file; None where nothing was answered.
+
+    `paired` holds what is taken of the inputs that both answered and whose target is known; `host`
+    compares with the same file on this machine.
+    """
+    if judged is None:
+        return None
+    answers, lines, targets, told = judged.answers, judged.lines, judged.targets, judged.told
+    known = np.array([target is not None for target in targets])
     entry: dict[str, Any] = {
         "images": len(lines),
         **told.figures,
@@ -69,8 +119,7 @@ def accuracy_entry(
     if host is None:
         return entry
     rows = {name: row for row, name in enumerate(host.names)}
-    both = [(n, rows[job.inputs.items[i].name]) for n, i in enumerate(indices)
-            if job.inputs.items[i].name in rows]  # fmt: skip
+    both = [(n, rows[name]) for n, name in enumerate(judged.names) if name in rows]
     if not both:
         return entry
     own, there = (np.array(column) for column in zip(*both, strict=True))
@@ -86,37 +135,27 @@ def accuracy_entry(
     # Lines tell of whole outputs, or of maps; of another part that a task keeps nothing compares.
     if file in host.files and (task.maps or task.kept_by is None):
         kept = host.files[file][there]
-        entry["host"] = _against_host([lines[n] for n in own], kept, outputs, task)
+        entry["host"] = _against_host([lines[n] for n in own], kept, judged.outputs, task)
     return entry
 
 
 def twin_entry(
-    job: Job,
-    file: str,
-    found: Mapping[str, Answers],
-    outputs: int,
-    host: HostAnswers | None,
-    task: Task,
-    size: Sequence[int] | None = None,
+    job: Job, file: str, judged: Mapping[str, Judged | None], task: Task
 ) -> dict[str, Any] | None:
     """What an int8 file loses against its float twin on the device itself, on the images that both
-    answered there and whose target is known; None where there are none. As `accuracy_entry`."""
+    answered there and whose target is known; None where there are none."""
     twin = job.file(file).twin
-    if twin is None or twin not in found:
+    own, other = judged[file], judged.get(twin)
+    if own is None or other is None or own.told.scored is None or other.told.scored is None:
         return None
-    own, other = found[file].lines, found[twin].lines
-    both = sorted(own.keys() & other.keys())
-    targets = dict(zip(both, _targets(job, both, host), strict=True))
-    paired = [i for i in both if targets[i] is not None]
-    if not paired:
+    rows = {line["image"]: row for row, line in enumerate(other.lines)}
+    both = [(rows[line["image"]], row) for row, line in enumerate(own.lines)
+            if line["image"] in rows and own.targets[row] is not None]  # fmt: skip
+    if not both:
         return None
-    right = [targets[i] for i in paired]
-    before, now = (
-        task.told([lines[i] for i in paired], right, outputs, size).scored for lines in (other, own)
-    )
-    if before is None or now is None:
-        return None
-    return {"file": twin, "images": len(paired), "drop": asdict(task.drop_of(before, now))}
+    there, here = (list(column) for column in zip(*both, strict=True))
+    drop = task.drop_of(other.told.scored[there], own.told.scored[here])
+    return {"file": twin, "images": len(both), "drop": asdict(drop)}
 
 
 def _targets(job: Job, indices: list[int], host: HostAnswers | None) -> list[Any]:

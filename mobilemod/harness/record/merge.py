@@ -13,7 +13,13 @@ from mobilemod.harness.protocol.held import Held
 from mobilemod.harness.protocol.job import Job, ranges
 from mobilemod.harness.protocol.job_folder import JobFolder
 from mobilemod.harness.protocol.lines import OWN_RUN, THERMAL, Line, Reader, printable
-from mobilemod.harness.record.answers import accuracy_entry, by_file, twin_entry
+from mobilemod.harness.record.answers import (
+    accuracy_entry,
+    by_file,
+    judge,
+    outcomes_entry,
+    twin_entry,
+)
 from mobilemod.harness.record.host_side import HostAnswers, HostSide
 from mobilemod.harness.record.statistics import Distribution
 from mobilemod.harness.record.times import (
@@ -67,6 +73,10 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
     measured = [f.name for f in job.files if answers[f.name].lines]
     host_answers = host.answers(measured) if host is not None and measured else None
     hello = next((line for line in reversed(lines) if line.type == "hello"), None)
+    judged = {
+        name: judge(job, found, outputs, host_answers, task, bundle.manifest.map)
+        for name, found in answers.items()
+    }
     units = Units(sources.folder, bundle, sources.held, lines, host)
     all_loads = [line for line in lines if line.type == "load"]
     files = []
@@ -75,10 +85,9 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
         own = [i for i in job.measured if job.configurations[i].file == f.name]
         loads = [line for line in all_loads if line["configuration"] in own]
         tests = {i: units.self_test(i) for i in configurations}
-        sizes = (outputs, host_answers, task, bundle.manifest.map)
-        accuracy = accuracy_entry(job, f.name, answers[f.name], *sizes)
+        accuracy = accuracy_entry(judged[f.name], f.name, host_answers, task)
         if accuracy is not None and accuracy["paired_images"] < accuracy["images"]:
-            accuracy["twin"] = twin_entry(job, f.name, answers, *sizes)
+            accuracy["twin"] = twin_entry(job, f.name, judged, task)
         files.append({
             "file": f.name,
             "target": f.target,
@@ -116,6 +125,7 @@ def build_record(sources: Sources, host: HostSide | None) -> tuple[dict[str, Any
         "missing": {f.name: ranges(sources.held.missing(f.name)) for f in job.files},
         "files": files,
         "comparisons": comparisons(job, series),
+        "outcomes": outcomes_entry(judged),
         "state": _state(lines),
         "errors": _errors(job, lines),
         "comparable": _comparable(sources, hello, host_answers),

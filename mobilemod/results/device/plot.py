@@ -121,10 +121,12 @@ def line_plot(
     under: str,
     words: str,
     beside: str = "median ms an image",
+    within: tuple[float, float] = (0.0, 0.0),
 ) -> Html | None:
     """Lines of figures over something. lines: (label, precision, (x, figure) in order).
 
-    under, beside: the axes' titles, with units.
+    under, beside: the axes' titles, with units. within: figures that the upright axis holds in any
+    case.
     """
     lines = [entry for entry in lines if len(entry[2]) > 1]
     if not lines:
@@ -134,7 +136,7 @@ def line_plot(
     # Whole numbers have whole ticks.
     most = int(max(xs) - min(xs)) if all(x == int(x) for x in xs) else 6
     x_ticks = nice_ticks(min(xs), max(xs), max(1, min(6, most)))
-    y_ticks = nice_ticks(0.0, max(ys), 5)
+    y_ticks = nice_ticks(min(within[0], *ys), max(within[1], *ys), 5)
     y_of = linear(y_ticks[-1], y_ticks[0], TOP, HEIGHT - BOTTOM)
     x_of = linear(x_ticks[0], x_ticks[-1], LEFT, RIGHT)
     parts = _frame(y_ticks, y_of, x_ticks, x_of, under, beside)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from mobilemod.manifest_schema import Closed, Count, Sha256, checked
 from mobilemod.results.device.file_spec import FileEntry, Seconds, TaskFileEntry
-from mobilemod.results.spec import VerdictEntry
+from mobilemod.results.spec import OutcomesEntry, VerdictEntry
 from mobilemod.tasks import get_task
 
 RECORD_SCHEMA = "mobilemod/harness-record/1"
@@ -175,6 +175,7 @@ class DeviceRecord(Closed):
     missing: dict[str, list[Range]]
     files: list[FileEntry]
     comparisons: list[Comparison]
+    outcomes: OutcomesEntry | None = None
     state: State
     errors: list[ErrorEntry]
     comparable: ComparableParts

@@ -18,6 +18,7 @@ from mobilemod.results.schema import validate_record
 from mobilemod.results.search.page import search_group
 from mobilemod.results.sensitivity.page import sensitivity_group
 from mobilemod.results.stress.page import stress_group
+from mobilemod.results.validation.history import read_history
 from mobilemod.sealed import KEY, read_sealed
 from mobilemod.tasks import task_of
 from mobilemod.tasks.task import Task, Thumb
@@ -45,7 +46,7 @@ class Known:
     """A bundle's records; without a bundle what a page can be made of.
 
     files: its model files. devices: the record that each device is shown by; records: all of them.
-    left_out: what was found and not read, and why.
+    history: lines of its validations. left_out: what was found and not read, and why.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Known:
     sensitivity: tuple[Record, ...] = ()
     searches: tuple[Record, ...] = ()
     profiles: tuple[Record, ...] = ()
+    history: tuple[Record, ...] = ()
     left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -107,6 +109,7 @@ def read_known(bundle: Bundle) -> Known:
         sensitivity=tuple(reader.all("sensitivity", sensitivity_group, _of_weights)),
         searches=tuple(reader.all("search", search_group, _of_weights)),
         profiles=tuple(reader.all("profile", lambda r: profile_group([r]), _of_file)),
+        history=tuple(read_history(bundle.folder)),
         left_out=tuple(reader.left_out),
     )
 

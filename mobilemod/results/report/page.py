@@ -19,6 +19,7 @@ from mobilemod.results.search.plot import PLOT_STYLE as SEARCH_STYLE
 from mobilemod.results.sensitivity.page import STYLE as SENSITIVITY_STYLE
 from mobilemod.results.sensitivity.page import sensitivity_group
 from mobilemod.results.stress.page import stress_group
+from mobilemod.results.validation.history_plot import history_group
 from mobilemod.results.validation.page import accuracy_group, answers_group, files_group
 
 PAGE_FILE = "report.html"
@@ -52,6 +53,7 @@ def page(known: Known) -> str:
         known.stress and stress_group(known.stress),
         *map(sensitivity_group, known.sensitivity),
         *map(search_group, known.searches),
+        history_group(known.history),
         record and files_group(record),
     ]
     shown = [g for g in groups if g]
@@ -59,7 +61,7 @@ def page(known: Known) -> str:
         "footer",
         "Drops: paired with the float network image by image; intervals: 95 %, bootstrap over "
         "images. No timed value is left out. The same figures as JSON lie in the bundle's folders "
-        "report, devices, stress, sensitivity, search and profile.",
+        "report, devices, stress, sensitivity, search, profile and history.",
     )
     first = first_screen(known, decide(known))
     title = f"Report of {known.model}"
