@@ -1,5 +1,5 @@
 """Exact rewrites of the channels-first graph, one a file, in the order of `PASSES`; those of scales
-and shifts, and those of sums, in rooms of their own.
+and shifts, of sums and of pyramids in rooms of their own.
 
 A pass is a function of a graph that changes it in place and returns how often it did. What it
 computes stays the same for every image but for the order of float operations.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from mobilemod.forms.graph import Graph
 from mobilemod.forms.rewrites.convolution_chain import merge_chains
+from mobilemod.forms.rewrites.pyramid.convolutions import convolve_maps_of_levels
 from mobilemod.forms.rewrites.scales.affine_after import fold_into_producer
 from mobilemod.forms.rewrites.scales.affine_before import fold_into_readers
 from mobilemod.forms.rewrites.scales.affine_merge import merge_affines
@@ -37,6 +38,7 @@ PASSES: dict[str, Callable[[Graph], int]] = {
     "scales and shifts folded into the convolution before": fold_into_producer,
     "convolutions moved before upsampling": convolve_before_upsampling,
     "convolutions after one another as one": merge_chains,
+    "convolutions of pyramids' levels on their maps": convolve_maps_of_levels,
     "scales and shifts moved behind pooling": move_behind_pooling,
     "factors moved to a product's smaller factor": scale_smaller_factor,
     "shifts moved behind sums": move_behind_sum,

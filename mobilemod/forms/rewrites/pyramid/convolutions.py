@@ -1,0 +1,92 @@
+"""Two 3x3 convolutions after one another on a level of a pyramid, as one on each of its maps.
+
+A Semantic FPN's neck gives a level 256 channels and convolves them, its head convolves that
+(Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019). All of it is linear up to the
+head's activation: the product of both kernels, 5x5, times the 1x1's matrix goes over the fine map's
+few channels, and over the coarse map, before its pixels are repeated, as 3x3.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mobilemod.forms.graph import Graph, Node
+from mobilemod.forms.mobile_ops import NamedConv2d
+from mobilemod.forms.rewrites.pyramid.kernels import composed
+from mobilemod.forms.rewrites.pyramid.level import Level, level_at
+
+MOST_LEFT = 0.75  # of the multiply-accumulates: what the moves and the border cost must be won too
+LEAST_SIDE = 3  # an image of fewer rows or columns has none inside its border
+
+
+def convolve_maps_of_levels(graph: Graph) -> int:
+    """Where nothing else reads what is between, and a quarter of the products is saved."""
+    count = 0
+    for node in graph.of(NamedConv2d):
+        before = node.inputs[0]
+        if not (_plain(node) and _plain(before)) or len(graph.users()[before]) > 1:
+            continue
+        level = level_at(graph, before.inputs[0], node)
+        if level is None or min(node.shape[2:]) < LEAST_SIDE or not _pays(level, before, node):
+            continue
+        graph.drop(node, _convolved(level.shifted(), _weights(before), _weights(node)))
+        count += 1
+    return count
+
+
+def _plain(node: Node) -> bool:
+    op = node.op
+    return (
+        isinstance(op, NamedConv2d)
+        and (op.kernel_size, op.padding) == ((3, 3), (1, 1))
+        and op.stride == op.dilation == (1, 1)
+        and op.groups == 1
+    )
+
+
+def _pays(level: Level, first: Node, second: Node) -> bool:
+    """Whether as much as it should is saved, at each position of the result."""
+    rows, columns = (1 + 2 * -(-2 // f) for f in level.factors)
+    channels, few = level.matrix.shape
+    after = second.shape[1] * (25 * few + rows * columns * channels)
+    return after <= MOST_LEFT * (first.op.weight.numel() + second.op.weight.numel())
+
+
+def _weights(node: Node) -> tuple[Tensor, Tensor]:
+    weight, bias = node.op.weight.detach().double(), node.op.bias
+    return weight, weight.new_zeros(len(weight)) if bias is None else bias.detach().double()
+
+
+def _convolved(level: Level, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Node:
+    """What both convolutions, (weight, bias) each, make of a level."""
+    (inner, shift), (outer, bias) = first, second
+    whole = bias + outer.sum((2, 3)) @ shift
+    fine, coarse = level.convolved(composed(inner, outer), whole, "")
+    return level.added(_bordered(level, fine, first, outer), coarse)
+
+
+def _bordered(level: Level, node: Node, first: tuple[Tensor, Tensor], outer: Tensor) -> Node:
+    """`node` less what the second convolution of both would read around its image: zeros there,
+    of which the product of both kernels knows nothing."""
+    inner, shift = first
+    for dim in (3, 2):
+        sides = []
+        for last in (False, True):
+            # Beside the first row the inner kernel's last row reaches it, and the outer's first
+            # row reaches that; so for columns.
+            near, far = (
+                w.narrow(dim, 2 if last is away else 0, 1)
+                for w, away in ((inner, False), (outer, True))
+            )
+            strip, part = level.strip(dim, last), f"{'row' if dim == 2 else 'column'}{int(last)}"
+            if dim == 2:  # as long as the image and a pixel more on either side: as one kernel
+                around = -far.sum((2, 3)) @ shift
+                less = level.added(*strip.convolved(composed(near, -far), around, f"{part}."))
+            else:  # as long as the image: rows have its corners
+                outside = level.added(*strip.convolved(near, shift, f"{part}."))
+                less = level.conv(outside, -far, None, part)
+            at = node.shape[dim] - 1 if last else 0
+            sides.append(level.added(level.cut(node, dim, at), less))
+        inside = level.cut(node, dim, 1, node.shape[dim] - 2)
+        node = level.joined([sides[0], inside, sides[1]], dim)
+    return node
