@@ -9,7 +9,7 @@ from torch import nn
 
 from mobilemod.forms.graph import Graph
 from mobilemod.forms.mobile_ops import NamedConv2d
-from mobilemod.forms.ops import Call
+from mobilemod.forms.ops import Affine, Call
 from mobilemod.forms.rewrites.pyramid.convolutions import convolve_maps_of_levels
 from tests.unit.forms.exact import assert_exact_alone
 from tests.unit.forms.graphs import rewritten
@@ -59,7 +59,8 @@ def test_as_the_two_convolutions_to_the_border(shape, pooled, bias):
                  head=nn.Conv2d(WIDE, NARROW, 3, padding=1, bias=bias))  # fmt: skip
     made = assert_exact_alone(lambda m, x: decoded(m, x, pooled), shape, **own)
     assert made.rewrites[NAME] == 1
-    assert not [n for n in made.graph.of(Call) if n.op.kind.startswith("upsample")]
+    larger = [n for n in made.graph.of(Call) if n.op.kind.startswith("upsample")]
+    assert {1 in n.shape[2:] for n in larger} == {True}  # of the border alone
 
 
 def test_an_image_has_less_than_half_the_products():
@@ -83,8 +84,9 @@ def test_levels_upon_levels(shape):
     own = layers(between=nn.Conv2d(5, WIDE, 1), norm=nn.BatchNorm2d(NARROW))
     made = assert_exact_alone(pyramid, shape, **own)
     assert made.rewrites[NAME] == 2
-    # The coarsest map alone is still brought to 256 channels; once for itself, once for others.
-    assert len([n for n in made.graph.of(NamedConv2d) if n.path == "top"]) == 2
+    # The finer level's bias is the middle one's, which nothing else reads; the top one is read.
+    (shift,) = (n for n in made.graph.nodes if isinstance(n.op, Affine))
+    assert [n.path for n in shift.inputs] == ["top"]
 
 
 def test_a_coarse_map_that_is_no_convolution_gets_the_bias():

@@ -22,14 +22,15 @@ LEAST_SIDE = 3  # an image of fewer rows or columns has none inside its border
 def convolve_maps_of_levels(graph: Graph) -> int:
     """Where nothing else reads what is between, and a quarter of the products is saved."""
     count = 0
-    for node in graph.of(NamedConv2d):
+    for node in reversed(list(graph.of(NamedConv2d))):  # coarse ones first
         before = node.inputs[0]
         if not (_plain(node) and _plain(before)) or len(graph.users()[before]) > 1:
             continue
         level = level_at(graph, before.inputs[0], node)
         if level is None or min(node.shape[2:]) < LEAST_SIDE or not _pays(level, before, node):
             continue
-        graph.drop(node, _convolved(level.shifted(), _weights(before), _weights(node)))
+        graph.drop(node, _convolved(level.unshifted(), _weights(before), _weights(node)))
+        graph.prune()  # a level that only finer ones read takes their biases
         count += 1
     return count
 
@@ -61,7 +62,7 @@ def _convolved(level: Level, first: tuple[Tensor, Tensor], second: tuple[Tensor,
     """What both convolutions, (weight, bias) each, make of a level."""
     (inner, shift), (outer, bias) = first, second
     whole = bias + outer.sum((2, 3)) @ shift
-    fine, coarse = level.convolved(composed(inner, outer), whole, "")
+    fine, coarse = level.convolved(composed(inner, outer), whole)
     return level.added(_bordered(level, fine, first, outer), coarse)
 
 
@@ -69,22 +70,19 @@ def _bordered(level: Level, node: Node, first: tuple[Tensor, Tensor], outer: Ten
     """`node` less what the second convolution of both would read around its image: zeros there,
     of which the product of both kernels knows nothing."""
     inner, shift = first
-    for dim in (3, 2):
+    for dim, name in ((3, "column"), (2, "row")):
         sides = []
         for last in (False, True):
-            # Beside the first row the inner kernel's last row reaches it, and the outer's first
-            # row reaches that; so for columns.
-            near, far = (
-                w.narrow(dim, 2 if last is away else 0, 1)
-                for w, away in ((inner, False), (outer, True))
-            )
-            strip, part = level.strip(dim, last), f"{'row' if dim == 2 else 'column'}{int(last)}"
-            if dim == 2:  # as long as the image and a pixel more on either side: as one kernel
+            # Beside the first row the inner kernel's last row meets it, and the outer kernel's
+            # first row meets that; so for columns.
+            near, far = inner.narrow(dim, 0 if last else 2, 1), outer.narrow(dim, 2 * last, 1)
+            side = level.side(dim, last, f"{name}{int(last)}")
+            if dim == 2:  # corners too: there are places beside the image to either side
                 around = -far.sum((2, 3)) @ shift
-                less = level.added(*strip.convolved(composed(near, -far), around, f"{part}."))
-            else:  # as long as the image: rows have its corners
-                outside = level.added(*strip.convolved(near, shift, f"{part}."))
-                less = level.conv(outside, -far, None, part)
+                less = level.conv(side, composed(near, -far), around, f"{name}{int(last)}.around")
+            else:
+                less = level.conv(side, near, shift, f"{name}{int(last)}.around")
+                less = level.conv(less, -far, None, f"{name}{int(last)}.less")
             at = node.shape[dim] - 1 if last else 0
             sides.append(level.added(level.cut(node, dim, at), less))
         inside = level.cut(node, dim, 1, node.shape[dim] - 2)

@@ -16,13 +16,12 @@ def composed(first: Tensor, second: Tensor) -> Tensor:
     return F.conv_transpose2d(second, first)
 
 
-def of_repeated(weight: Tensor, factors: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-    """The kernel that gives, of an image before each of its pixels is repeated, what `weight`, odd
-    and padded by half its size, gives behind that: for each new pixel of an old one, rows first,
-    all its channels, (rows columns out, in, ...); and its padding."""
+def of_repeated(weight: Tensor, factors: tuple[int, int]) -> Tensor:
+    """The kernel that gives, of an image before its pixels are repeated, what `weight` gives behind
+    that: for each new pixel of an old one, rows first, all its channels, (rows columns out, in, …).
+    Both are odd and padded by half their size."""
     rows, columns = (_taps(k, f) for k, f in zip(weight.shape[2:], factors, strict=True))
-    made = torch.einsum("oiyx,ray,scx->rsoiac", weight, rows, columns).flatten(0, 2)
-    return made, (made.shape[2] // 2, made.shape[3] // 2)
+    return torch.einsum("oiyx,ray,scx->rsoiac", weight, rows, columns).flatten(0, 2)
 
 
 def _taps(size: int, factor: int) -> Tensor:

@@ -34,43 +34,40 @@ class Level:
     coarse: Node
     factors: tuple[int, int]
 
-    def shifted(self) -> Level:
+    def unshifted(self) -> Level:
         """The same without a bias of its own, which a kernel larger than 1x1 would not see as zero
-        around the image: `coarse` has it, or where that is read elsewhere, a twin of it."""
+        around the image: what `coarse` is made by takes it, or where others read that too, a shift
+        of their own for this level."""
         if self.bias is None:
             return self
-        return dataclasses.replace(self, bias=None, coarse=self._shifted(self.coarse, self.bias))
-
-    def _shifted(self, node: Node, bias: Tensor) -> Node:
-        conv = next((n for n in node.inputs if isinstance(n.op, NamedConv2d)), None)
-        if isinstance(node.op, NamedConv2d):
-            own = 0 if node.op.bias is None else node.op.bias.detach().double()
-            op = node.op.with_weights(node.op.weight, own + bias)
-            made = Node(op, node.inputs, node.shape, node.path)
-        elif is_sum(node) and conv is not None and conv.shape == node.shape:
-            inputs = [self._shifted(n, bias) if n is conv else n for n in node.inputs]
-            made = Node(node.op, inputs, node.shape, node.path)
+        users, coarse = self.graph.users(), self.coarse
+        made = [n for n in (coarse, *coarse.inputs) if isinstance(n.op, NamedConv2d)][:1]
+        whole = made == [coarse] or (is_sum(coarse) and made and made[0].shape == coarse.shape)
+        if whole and all(len(users[n]) == 1 for n in (coarse, *made)):
+            conv = made[0].op
+            own = 0 if conv.bias is None else conv.bias.detach().double()
+            made[0].op = conv.with_weights(conv.weight, own + self.bias)
         else:
-            made = Node(Affine(torch.ones(1), bias), [node], node.shape, node.path)
-        return self.graph.insert(made, before=self.place)
+            shift = Affine(torch.ones(1), self.bias)
+            coarse = self.put(shift, [coarse], coarse.shape)
+        return dataclasses.replace(self, bias=None, coarse=coarse)
 
-    def convolved(self, weight: Tensor, bias: Tensor | None, part: str) -> tuple[Node, Node]:
+    def convolved(self, weight: Tensor, bias: Tensor) -> tuple[Node, Node]:
         """What a convolution, odd and padded by half its size, makes of `fine`, with the bias, and
         of `coarse`: in sum, what it makes of the level."""
-        out = len(weight)
         kernel = torch.einsum("omyx,mi->oiyx", weight, self.matrix)
-        fine = self.conv(self.fine, kernel, bias, f"{part}fine")
-        kernel, _ = of_repeated(weight, self.factors)
-        coarse = self.conv(self.coarse, kernel, None, f"{part}coarse")
-        return fine, self._pixels(coarse, out)
+        fine = self.conv(self.fine, kernel, bias, "fine")
+        coarse = self.conv(self.coarse, of_repeated(weight, self.factors), None, "coarse")
+        return fine, self._pixels(coarse, len(weight))
 
-    def strip(self, dim: int, last: bool) -> Level:
-        """The first or the last row (dim 2) or column (dim 3) of the level, as one."""
+    def side(self, dim: int, last: bool, part: str) -> Node:
+        """The level's first or last row (dim 2) or column (dim 3)."""
         fine, coarse = (
             self.cut(n, dim, n.shape[dim] - 1 if last else 0) for n in (self.fine, self.coarse)
         )
-        factors = (1, self.factors[1]) if dim == 2 else (self.factors[0], 1)
-        return dataclasses.replace(self, fine=fine, coarse=coarse, factors=factors)
+        mixed = self.conv(fine, self.matrix[:, :, None, None], None, part)
+        repeat = Call("upsample_nearest2d.vec", [Hole(0), list(mixed.shape[2:]), None])
+        return self.added(mixed, self.put(repeat, [coarse], mixed.shape, "upsample"))
 
     def conv(self, source: Node, weight: Tensor, bias: Tensor | None, part: str) -> Node:
         """A convolution padded by half its size."""
