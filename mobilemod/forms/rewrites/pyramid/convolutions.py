@@ -22,7 +22,7 @@ LEAST_SIDE = 3  # an image of fewer rows or columns has none inside its border
 def convolve_maps_of_levels(graph: Graph) -> int:
     """Where nothing else reads what is between, and a quarter of the products is saved."""
     count = 0
-    for node in reversed(list(graph.of(NamedConv2d))):  # coarse ones first
+    for node in sorted(graph.of(NamedConv2d), key=lambda n: n.shape[2:]):
         before = node.inputs[0]
         if not (_plain(node) and _plain(before)) or len(graph.users()[before]) > 1:
             continue
@@ -30,7 +30,7 @@ def convolve_maps_of_levels(graph: Graph) -> int:
         if level is None or min(node.shape[2:]) < LEAST_SIDE or not _pays(level, before, node):
             continue
         graph.drop(node, _convolved(level.unshifted(), _weights(before), _weights(node)))
-        graph.prune()  # a level that only finer ones read takes their biases
+        graph.prune()  # a coarse level that finer ones alone read then takes their biases
         count += 1
     return count
 
