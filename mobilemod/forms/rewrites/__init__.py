@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from mobilemod.forms.graph import Graph
 from mobilemod.forms.rewrites.convolution_chain import merge_chains
-from mobilemod.forms.rewrites.pyramid.convolutions import convolve_maps_of_levels
+from mobilemod.forms.rewrites.pyramid.pair import convolve_maps_twice
+from mobilemod.forms.rewrites.pyramid.single import convolve_maps
 from mobilemod.forms.rewrites.scales.affine_after import fold_into_producer
 from mobilemod.forms.rewrites.scales.affine_before import fold_into_readers
 from mobilemod.forms.rewrites.scales.affine_merge import merge_affines
@@ -38,7 +39,8 @@ PASSES: dict[str, Callable[[Graph], int]] = {
     "scales and shifts folded into the convolution before": fold_into_producer,
     "convolutions moved before upsampling": convolve_before_upsampling,
     "convolutions after one another as one": merge_chains,
-    "convolutions of pyramids' levels on their maps": convolve_maps_of_levels,
+    "two convolutions of a pyramid's level on its maps": convolve_maps_twice,
+    "convolutions of a pyramid's level on its maps": convolve_maps,
     "scales and shifts moved behind pooling": move_behind_pooling,
     "factors moved to a product's smaller factor": scale_smaller_factor,
     "shifts moved behind sums": move_behind_sum,

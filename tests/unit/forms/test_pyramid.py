@@ -10,11 +10,12 @@ from torch import nn
 from mobilemod.forms.graph import Graph
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.forms.ops import Affine, Call
-from mobilemod.forms.rewrites.pyramid.convolutions import convolve_maps_of_levels
+from mobilemod.forms.rewrites.pyramid.pair import convolve_maps_twice
 from tests.unit.forms.exact import assert_exact_alone
 from tests.unit.forms.graphs import rewritten
 
-NAME = "convolutions of pyramids' levels on their maps"
+NAME = "two convolutions of a pyramid's level on its maps"
+ONE = "convolutions of a pyramid's level on its maps"
 WIDE, NARROW = 24, 12
 
 
@@ -49,7 +50,7 @@ def multiplied(graph: Graph) -> int:
 @pytest.mark.parametrize(
     ("shape", "pooled"),
     [((4, 8, 12), 2), ((4, 4, 4), 2), ((4, 4, 18), (2, 3)), ((4, 24, 4), (4, 2)),
-     ((4, 6, 5), (2, 1)), ((4, 4, 15), (1, 5))],
+     ((4, 6, 5), (2, 1)), ((4, 4, 15), (1, 5)), ((4, 5, 16), (1, 4))],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("bias", [True, False])
@@ -65,7 +66,7 @@ def test_as_the_two_convolutions_to_the_border(shape, pooled, bias):
 
 def test_an_image_has_less_than_half_the_products():
     before, _ = rewritten(decoded, (4, 40, 40), lambda graph: 0, **layers())
-    after, count = rewritten(decoded, (4, 40, 40), convolve_maps_of_levels, **layers())
+    after, count = rewritten(decoded, (4, 40, 40), convolve_maps_twice, **layers())
     assert count == 1 and multiplied(after) < 0.5 * multiplied(before)
 
 
@@ -84,9 +85,33 @@ def test_levels_upon_levels(shape):
     own = layers(between=nn.Conv2d(5, WIDE, 1), norm=nn.BatchNorm2d(NARROW))
     made = assert_exact_alone(pyramid, shape, **own)
     assert made.rewrites[NAME] == 2
-    # The finer level's bias is the middle one's, which nothing else reads; the top one is read.
-    (shift,) = (n for n in made.graph.nodes if isinstance(n.op, Affine))
-    assert [n.path for n in shift.inputs] == ["top"]
+    # The top level is read, so others' biases are shifts of it; the middle one's conv takes its.
+    shifts = [n for n in made.graph.nodes if isinstance(n.op, Affine)]
+    assert [[n.path for n in shift.inputs] for shift in shifts] == [["top"], ["top"]]
+    assert made.rewrites[ONE] == 1  # the finest level's, on the maps of the middle one
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 12), (4, 2, 2), (4, 4, 18)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_as_one_convolution_to_the_border(shape, bias):
+    def function(m, x):
+        y = level(m, x)
+        return torch.cat([F.relu(m.head(y)), y], 1)
+
+    own = layers(
+        lateral=nn.Conv2d(3, WIDE, 1, bias=bias), head=nn.Conv2d(WIDE, NARROW, 3, 1, 1, bias=bias)
+    )
+    made = assert_exact_alone(function, shape, **own)
+    assert made.rewrites[ONE] == 1 and made.rewrites[NAME] == 0
+    kernels = [n.op.kernel_size for n in made.graph.of(NamedConv2d) if n.path == "head"]
+    assert sorted(kernels) == [(2, 2)] * 4 + [(3, 3)]
+
+
+def test_not_as_one_where_little_is_saved():
+    def function(m, x):
+        return F.relu(m.head(level(m, x, (2, 1))))
+
+    assert assert_exact_alone(function, (4, 8, 12), **layers()).rewrites[ONE] == 0
 
 
 def test_a_coarse_map_that_is_no_convolution_gets_the_bias():
@@ -146,5 +171,5 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", [*CONVS, *FUNCTIONS])
 def test_where_it_must_not(name):
     function, shape = FUNCTIONS.get(name, (decoded, (4, 8, 12)))
-    _, count = rewritten(function, shape, convolve_maps_of_levels, **layers(**CONVS.get(name, {})))
+    _, count = rewritten(function, shape, convolve_maps_twice, **layers(**CONVS.get(name, {})))
     assert count == 0

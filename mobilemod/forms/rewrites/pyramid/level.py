@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,11 @@ from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.forms.ops import Affine, Call, Hole, Rearrange
 from mobilemod.forms.rewrites.convolution_chain import is_pointwise
-from mobilemod.forms.rewrites.pyramid.kernels import of_repeated
+from mobilemod.forms.rewrites.pyramid.kernels import of_repeated, reached
 from mobilemod.forms.rewrites.scales.shift_move import is_sum
+
+MOST_LEFT = 0.75  # of the multiply-accumulates: what the moves and the border cost must be won too
+MOST_WINDOWS = 4  # more are small, and many moves
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,40 @@ class Level:
             coarse = self.put(shift, [coarse], coarse.shape)
         return dataclasses.replace(self, bias=None, coarse=coarse)
 
-    def convolved(self, weight: Tensor, bias: Tensor) -> tuple[Node, Node]:
+    def convolved(self, weight: Tensor, bias: Tensor | None) -> tuple[Node, Node]:
         """What a convolution, odd and padded by half its size, makes of `fine`, with the bias, and
         of `coarse`: in sum, what it makes of the level."""
         kernel = torch.einsum("omyx,mi->oiyx", weight, self.matrix)
         fine = self.conv(self.fine, kernel, bias, "fine")
-        coarse = self.conv(self.coarse, of_repeated(weight, self.factors), None, "coarse")
+        kernels = of_repeated(weight, self.factors)
+        if _own_windows(weight, self.factors):
+            coarse = self.joined(self._windows(weight, kernels), 1)
+        else:
+            coarse = self.conv(self.coarse, kernels.flatten(0, 2), None, "coarse")
         return fine, self._pixels(coarse, len(weight))
+
+    def products(self, weight: Tensor) -> float:
+        """Multiply-accumulates of `convolved` at each position of the level."""
+        out, _, *sizes = weight.shape
+        channels, few = self.matrix.shape
+        coarse = _products(weight, self.factors, _own_windows(weight, self.factors))
+        return out * (few * math.prod(sizes) + channels * coarse)
+
+    def _windows(self, weight: Tensor, kernels: Tensor) -> list[Node]:
+        """A convolution for each new pixel of an old one, of what that reaches."""
+        made, (height, width) = [], self.coarse.shape[2:]
+        rows, columns = (reached(k, f) for k, f in zip(weight.shape[2:], self.factors, strict=True))
+        middle = [n // 2 for n in kernels.shape[4:]]
+        for r, (above, below) in enumerate(rows):
+            for s, (left, right) in enumerate(columns):
+                kernel = kernels[r, s, :, :, middle[0] - above : middle[0] + below + 1]
+                kernel = kernel[..., middle[1] - left : middle[1] + right + 1]
+                pads = [left, right, above, below]
+                shape = (height + above + below, width + left + right)
+                pad = Call("constant_pad_nd.default", [Hole(0), pads, 0.0])
+                padded = self.put(pad, [self.coarse], (*self.coarse.shape[:2], *shape), "moved")
+                made.append(self.conv(padded, kernel, None, f"coarse{r}{s}", (0, 0)))
+        return made
 
     def side(self, dim: int, last: bool, part: str) -> Node:
         """The level's first or last row (dim 2) or column (dim 3)."""
@@ -69,11 +100,22 @@ class Level:
         repeat = Call("upsample_nearest2d.vec", [Hole(0), list(mixed.shape[2:]), None])
         return self.added(mixed, self.put(repeat, [coarse], mixed.shape, "upsample"))
 
-    def conv(self, source: Node, weight: Tensor, bias: Tensor | None, part: str) -> Node:
-        """A convolution padded by half its size."""
-        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+    def conv(
+        self,
+        source: Node,
+        weight: Tensor,
+        bias: Tensor | None,
+        part: str,
+        padding: tuple[int, int] | None = None,
+    ) -> Node:
+        """A convolution, padded by half its size unless told otherwise."""
+        sizes = weight.shape[2:]
+        padding = (sizes[0] // 2, sizes[1] // 2) if padding is None else padding
+        places = (
+            n + 2 * p - k + 1 for n, p, k in zip(source.shape[2:], padding, sizes, strict=True)
+        )
         made = NamedConv2d(self.place.path, part, weight, bias, padding=padding)
-        return self.put(made, [source], (source.shape[0], len(weight), *source.shape[2:]))
+        return self.put(made, [source], (source.shape[0], len(weight), *places))
 
     def cut(self, node: Node, dim: int, start: int, size: int = 1) -> Node:
         """Some rows (dim 2) or columns (dim 3) of an image."""
@@ -123,3 +165,35 @@ def level_at(graph: Graph, total: Node, place: Node) -> Level | None:
             fine, coarse = lateral.inputs[0], resize.inputs[0]
             return Level(graph, place, matrix, bias, fine, coarse, factors)
     return None
+
+
+def is_plain(node: Node) -> bool:
+    """Whether it is a 3x3 convolution of all channels, padded by one and nothing else."""
+    op = node.op
+    return (
+        isinstance(op, NamedConv2d)
+        and (op.kernel_size, op.padding) == ((3, 3), (1, 1))
+        and op.stride == op.dilation == (1, 1)
+        and op.groups == 1
+    )
+
+
+def weights(node: Node) -> tuple[Tensor, Tensor]:
+    """A convolution's weight and bias, zeros where it has none; float64."""
+    weight, bias = node.op.weight.detach().double(), node.op.bias
+    return weight, weight.new_zeros(len(weight)) if bias is None else bias.detach().double()
+
+
+def _products(weight: Tensor, factors: tuple[int, int], windows: bool) -> float:
+    """Taps on the coarse map for each position, in convolutions of their own or in one."""
+    found = 1.0
+    for size, factor in zip(weight.shape[2:], factors, strict=True):
+        taps = [before + behind + 1 for before, behind in reached(size, factor)]
+        found *= sum(taps) / factor if windows else 1 + 2 * max(b for b, _ in reached(size, factor))
+    return found
+
+
+def _own_windows(weight: Tensor, factors: tuple[int, int]) -> bool:
+    """Whether a convolution for each new pixel of an old one takes less than one for all."""
+    less = _products(weight, factors, True) < _products(weight, factors, False)
+    return less and math.prod(factors) <= MOST_WINDOWS

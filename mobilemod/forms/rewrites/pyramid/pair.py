@@ -13,49 +13,29 @@ from torch import Tensor
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.mobile_ops import NamedConv2d
 from mobilemod.forms.rewrites.pyramid.kernels import composed
-from mobilemod.forms.rewrites.pyramid.level import Level, level_at
+from mobilemod.forms.rewrites.pyramid.level import MOST_LEFT, Level, is_plain, level_at, weights
 
-MOST_LEFT = 0.75  # of the multiply-accumulates: what the moves and the border cost must be won too
 LEAST_SIDE = 3  # an image of fewer rows or columns has none inside its border
 
 
-def convolve_maps_of_levels(graph: Graph) -> int:
+def convolve_maps_twice(graph: Graph) -> int:
     """Where nothing else reads what is between, and a quarter of the products is saved."""
     count = 0
     for node in sorted(graph.of(NamedConv2d), key=lambda n: n.shape[2:]):
         before = node.inputs[0]
-        if not (_plain(node) and _plain(before)) or len(graph.users()[before]) > 1:
+        if not (is_plain(node) and is_plain(before)) or len(graph.users()[before]) > 1:
             continue
         level = level_at(graph, before.inputs[0], node)
-        if level is None or min(node.shape[2:]) < LEAST_SIDE or not _pays(level, before, node):
+        if level is None or min(node.shape[2:]) < LEAST_SIDE:
             continue
-        graph.drop(node, _convolved(level.unshifted(), _weights(before), _weights(node)))
+        first, second = weights(before), weights(node)
+        now = first[0].numel() + second[0].numel()
+        if level.products(composed(first[0], second[0])) > MOST_LEFT * now:
+            continue
+        graph.drop(node, _convolved(level.unshifted(), first, second))
         graph.prune()  # a coarse level that finer ones alone read then takes their biases
         count += 1
     return count
-
-
-def _plain(node: Node) -> bool:
-    op = node.op
-    return (
-        isinstance(op, NamedConv2d)
-        and (op.kernel_size, op.padding) == ((3, 3), (1, 1))
-        and op.stride == op.dilation == (1, 1)
-        and op.groups == 1
-    )
-
-
-def _pays(level: Level, first: Node, second: Node) -> bool:
-    """Whether as much as it should is saved, at each position of the result."""
-    rows, columns = (1 + 2 * -(-2 // f) for f in level.factors)
-    channels, few = level.matrix.shape
-    after = second.shape[1] * (25 * few + rows * columns * channels)
-    return after <= MOST_LEFT * (first.op.weight.numel() + second.op.weight.numel())
-
-
-def _weights(node: Node) -> tuple[Tensor, Tensor]:
-    weight, bias = node.op.weight.detach().double(), node.op.bias
-    return weight, weight.new_zeros(len(weight)) if bias is None else bias.detach().double()
 
 
 def _convolved(level: Level, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Node:
