@@ -123,6 +123,14 @@ def test_a_coarse_map_that_is_no_convolution_gets_the_bias():
     assert assert_exact_alone(function, **layers()).rewrites[NAME] == 1
 
 
+def test_a_level_that_others_read_too_stays_what_it_was():
+    def function(m, x):
+        y = level(m, x)
+        return torch.cat([F.relu(m.head(m.neck(y))), y], 1)
+
+    assert assert_exact_alone(function, **layers()).rewrites[NAME] == 1
+
+
 def read_between(m, x):
     y = m.neck(level(m, x))
     return torch.cat([m.head(y), y], 1)

@@ -26,8 +26,8 @@ class Level:
     """matrix @ fine + bias + repeat(coarse), the value of a sum.
 
     matrix: (channels, channels of fine), float64; bias: (channels,) or None. factors: how often
-    each row and each column of `coarse` is repeated. place: the node before which others are put,
-    at whose path.
+    each row and each column of `coarse` is repeated. alone: nothing else reads the sum. place: the
+    node before which others are put, at whose path.
     """
 
     graph: Graph
@@ -37,17 +37,18 @@ class Level:
     fine: Node
     coarse: Node
     factors: tuple[int, int]
+    alone: bool
 
     def unshifted(self) -> Level:
         """The same without a bias of its own, which a kernel larger than 1x1 would not see as zero
-        around the image: what `coarse` is made by takes it, or where others read that too, a shift
-        of their own for this level."""
+        around the image: what `coarse` is made by takes it, or where others read that or the level,
+        a shift of its own."""
         if self.bias is None:
             return self
         users, coarse = self.graph.users(), self.coarse
         made = [n for n in (coarse, *coarse.inputs) if isinstance(n.op, NamedConv2d)][:1]
         whole = made == [coarse] or (is_sum(coarse) and made and made[0].shape == coarse.shape)
-        if whole and all(len(users[n]) == 1 for n in (coarse, *made)):
+        if self.alone and whole and all(len(users[n]) == 1 for n in (coarse, *made)):
             conv = made[0].op
             own = 0 if conv.bias is None else conv.bias.detach().double()
             made[0].op = conv.with_weights(conv.weight, own + self.bias)
@@ -163,7 +164,8 @@ def level_at(graph: Graph, total: Node, place: Node) -> Level | None:
             matrix, bias = conv.weight.detach().double().flatten(1), conv.bias
             bias = None if bias is None else bias.detach().double()
             fine, coarse = lateral.inputs[0], resize.inputs[0]
-            return Level(graph, place, matrix, bias, fine, coarse, factors)
+            alone = len(users[total]) == len(users[resize]) == 1
+            return Level(graph, place, matrix, bias, fine, coarse, factors, alone)
     return None
 
 
