@@ -78,19 +78,24 @@ class Level:
 
     def _windows(self, weight: Tensor, kernels: Tensor) -> list[Node]:
         """A convolution for each new pixel of an old one, of what that reaches."""
-        made, (height, width) = [], self.coarse.shape[2:]
+        made = []
         rows, columns = (reached(k, f) for k, f in zip(weight.shape[2:], self.factors, strict=True))
         middle = [n // 2 for n in kernels.shape[4:]]
         for r, (above, below) in enumerate(rows):
             for s, (left, right) in enumerate(columns):
                 kernel = kernels[r, s, :, :, middle[0] - above : middle[0] + below + 1]
                 kernel = kernel[..., middle[1] - left : middle[1] + right + 1]
-                pads = [left, right, above, below]
-                shape = (height + above + below, width + left + right)
-                pad = Call("constant_pad_nd.default", [Hole(0), pads, 0.0])
-                padded = self.put(pad, [self.coarse], (*self.coarse.shape[:2], *shape), "moved")
-                made.append(self.conv(padded, kernel, None, f"coarse{r}{s}", (0, 0)))
+                source = self._padded([left, right, above, below])
+                made.append(self.conv(source, kernel, None, f"coarse{r}{s}", (0, 0)))
         return made
+
+    def _padded(self, pads: list[int]) -> Node:
+        """`coarse` with zeros to the left and right, above and below."""
+        left, right, above, below = pads
+        batch, channels, height, width = self.coarse.shape
+        shape = (batch, channels, height + above + below, width + left + right)
+        op = Call("constant_pad_nd.default", [Hole(0), pads, 0.0])
+        return self.put(op, [self.coarse], shape, "moved") if any(pads) else self.coarse
 
     def side(self, dim: int, last: bool, part: str) -> Node:
         """The level's first or last row (dim 2) or column (dim 3)."""
