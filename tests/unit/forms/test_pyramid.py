@@ -9,7 +9,7 @@ from torch import nn
 
 from mobilemod.forms.graph import Graph
 from mobilemod.forms.mobile_ops import NamedConv2d
-from mobilemod.forms.ops import Affine, Call
+from mobilemod.forms.ops import Call
 from mobilemod.forms.rewrites.pyramid.pair import convolve_maps_twice
 from tests.unit.forms.exact import assert_exact_alone
 from tests.unit.forms.graphs import rewritten
@@ -86,7 +86,7 @@ def test_levels_upon_levels(shape):
     made = assert_exact_alone(pyramid, shape, **own)
     assert made.rewrites[NAME] == 2
     # The top level is read, so others' biases are shifts of it; the middle one's conv takes its.
-    shifts = [n for n in made.graph.nodes if isinstance(n.op, Affine)]
+    shifts = [n for n in made.graph.of(NamedConv2d) if n.op.groups == WIDE]
     assert [[n.path for n in shift.inputs] for shift in shifts] == [["top"], ["top"]]
     assert made.rewrites[ONE] == 1  # the finest level's, on the maps of the middle one
 
@@ -103,7 +103,8 @@ def test_as_one_convolution_to_the_border(shape, bias):
     )
     made = assert_exact_alone(function, shape, **own)
     assert made.rewrites[ONE] == 1 and made.rewrites[NAME] == 0
-    kernels = [n.op.kernel_size for n in made.graph.of(NamedConv2d) if n.path == "head"]
+    convs = [n.op for n in made.graph.of(NamedConv2d) if n.path == "head"]
+    kernels = [conv.kernel_size for conv in convs if conv.groups == 1]
     assert sorted(kernels) == [(2, 2)] * 4 + [(3, 3)]
 
 

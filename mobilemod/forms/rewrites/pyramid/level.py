@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mobilemod.forms.copies.pixels import whole_factors
 from mobilemod.forms.graph import Graph, Node
 from mobilemod.forms.mobile_ops import NamedConv2d
-from mobilemod.forms.ops import Affine, Call, Hole, Rearrange
+from mobilemod.forms.ops import Call, Hole, Rearrange
 from mobilemod.forms.rewrites.convolution_chain import is_pointwise
 from mobilemod.forms.rewrites.pyramid.kernels import of_repeated, reached
 from mobilemod.forms.rewrites.scales.shift_move import is_sum
@@ -53,7 +53,9 @@ class Level:
             own = 0 if conv.bias is None else conv.bias.detach().double()
             made[0].op = conv.with_weights(conv.weight, own + self.bias)
         else:
-            shift = Affine(torch.ones(1), self.bias)
+            # As a depthwise convolution, whose bias is exact where a constant beside codes isn't.
+            ones = torch.ones(len(self.bias), 1, 1, 1)
+            shift = NamedConv2d(self.place.path, "shift", ones, self.bias, groups=len(ones))
             coarse = self.put(shift, [coarse], coarse.shape)
         return dataclasses.replace(self, bias=None, coarse=coarse)
 
@@ -78,24 +80,21 @@ class Level:
 
     def _windows(self, weight: Tensor, kernels: Tensor) -> list[Node]:
         """A convolution for each new pixel of an old one, of what that reaches."""
-        made = []
+        made, (high, wide) = [], [n // 2 for n in kernels.shape[4:]]
+        height, width = self.coarse.shape[2:]
         rows, columns = (reached(k, f) for k, f in zip(weight.shape[2:], self.factors, strict=True))
-        middle = [n // 2 for n in kernels.shape[4:]]
+        # Cut out of one padded image: what is padded otherwise for each has no name in a file.
+        shape = (*self.coarse.shape[:2], height + 2 * high, width + 2 * wide)
+        pad = Call("constant_pad_nd.default", [Hole(0), [wide, wide, high, high], 0.0])
+        padded = self.put(pad, [self.coarse], shape, "moved")
         for r, (above, below) in enumerate(rows):
+            strip = self.cut(padded, 2, high - above, height + above + below)
             for s, (left, right) in enumerate(columns):
-                kernel = kernels[r, s, :, :, middle[0] - above : middle[0] + below + 1]
-                kernel = kernel[..., middle[1] - left : middle[1] + right + 1]
-                source = self._padded([left, right, above, below])
-                made.append(self.conv(source, kernel, None, f"coarse{r}{s}", (0, 0)))
+                kernel = kernels[r, s, :, :, high - above : high + below + 1]
+                kernel = kernel[..., wide - left : wide + right + 1]
+                window = self.cut(strip, 3, wide - left, width + left + right)
+                made.append(self.conv(window, kernel, None, f"coarse{r}{s}", (0, 0)))
         return made
-
-    def _padded(self, pads: list[int]) -> Node:
-        """`coarse` with zeros to the left and right, above and below."""
-        left, right, above, below = pads
-        batch, channels, height, width = self.coarse.shape
-        shape = (batch, channels, height + above + below, width + left + right)
-        op = Call("constant_pad_nd.default", [Hole(0), pads, 0.0])
-        return self.put(op, [self.coarse], shape, "moved") if any(pads) else self.coarse
 
     def side(self, dim: int, last: bool, part: str) -> Node:
         """The level's first or last row (dim 2) or column (dim 3)."""
@@ -124,7 +123,9 @@ class Level:
         return self.put(made, [source], (source.shape[0], len(weight), *places))
 
     def cut(self, node: Node, dim: int, start: int, size: int = 1) -> Node:
-        """Some rows (dim 2) or columns (dim 3) of an image."""
+        """Some rows (dim 2) or columns (dim 3) of an image; itself where they are all."""
+        if size == node.shape[dim]:
+            return node
         shape = tuple(size if i == dim else n for i, n in enumerate(node.shape))
         op = Call("slice.Tensor", [Hole(0), dim, start, start + size])
         return self.put(op, [node], shape, "moved")
