@@ -41,6 +41,7 @@ class Pyramid(nn.Module):
         return (F.relu(fine) + F.interpolate(F.relu(coarse), scale_factor=2)).flatten(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["executorch", "tflite", "coreml"])
 @torch.no_grad()
 def test_files_convolve_levels_as_torch_does(name, tmp_path):
