@@ -23,6 +23,10 @@ WIDE_MIN, WIDE_MAX = -32768, 32767
 WIDENED = 2.0**-7
 # The smallest scale that float16 holds as a normal number: Core ML stores scales as float16.
 MIN_SCALE = 2.0**-14
+# float16's smallest number: below MIN_SCALE it holds the multiples of it alone.
+FLOAT16_STEP = 2.0**-24
+# The smallest scale of weights: being a multiple costs it a sixteenth of a step at the most.
+MIN_WEIGHT_SCALE = 16 * FLOAT16_STEP
 # XNNPACK adds int8 tensors whose scale is at least 2^-10 of the result's (its binary elementwise
 # operator refuses others); half a bit is left for rounding.
 MIN_SUMMAND = 2.0**-9
@@ -170,10 +174,18 @@ def unit_params(tensor: str, source: str | None = None, dtype: str = "int8") -> 
     )
 
 
+def weight_scales(least: np.ndarray) -> np.ndarray:
+    """The scales of weights, float32, none smaller than `least`: raised where float16, in which
+    Core ML holds them, would round a small one by percents of it."""
+    scales = np.maximum(least, MIN_WEIGHT_SCALE).astype(np.float32)
+    raised = np.ceil(scales / FLOAT16_STEP) * FLOAT16_STEP
+    return np.where(scales < MIN_SCALE, raised, scales).astype(np.float32)
+
+
 def weight_params(tensor: str, weight: np.ndarray) -> TensorParams:
     """Symmetric int8 parameters per output channel (axis 0) of a weight (out, ...)."""
     flat = np.abs(weight.reshape(weight.shape[0], -1)).max(1)
-    scales = np.maximum(flat / WEIGHT_MAX, MIN_SCALE / 16).astype(np.float32)
+    scales = weight_scales(flat / WEIGHT_MAX)
     return TensorParams(
         tensor,
         "weight",

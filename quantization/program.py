@@ -34,6 +34,7 @@ from quantization.params import (
     summand_params,
     unit_params,
     weight_params,
+    weight_scales,
     widened_params,
 )
 from quantization.placement import FOLLOWS, coded_modules
@@ -253,7 +254,7 @@ def _least_scales(
     """The weight's scales, raised as the bias needs them; () where nothing is to raise."""
     scales = np.asarray(entries[conv.tensor].scale)
     least = conv.bias.detach().double().abs().numpy() / (BIAS_MAX * input_scale)
-    raised = np.maximum(scales, least.astype(np.float32))
+    raised = np.where(least.astype(np.float32) > scales, weight_scales(least), scales)
     return tuple(map(float, raised)) if (raised > scales).any() else ()
 
 

@@ -69,6 +69,14 @@ def test_weight_params_are_per_channel_and_symmetric():
     assert p.scale[3] > 0
 
 
+def test_small_weights_have_scales_that_float16_holds():
+    largest = np.array([127 * 2.0**-15, 1e-3, 3.1e-4, 1.3e-4])
+    scales = np.array(weight_params("w", largest[:, None, None, None]).scale)
+    assert (scales == scales.astype(np.float16)).all()
+    steps = largest / scales
+    assert (steps <= 127).all() and (steps > 127 / (1 + 1 / 16)).all()
+
+
 def test_mse_range_cuts_a_lonely_outlier_and_keeps_a_flat_range():
     centres = np.linspace(-1, 100, 2048)
     peaked = np.where(centres < 2, 1e6, 0.0)
