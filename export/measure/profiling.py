@@ -166,7 +166,8 @@ def _measure(run: Callable[[], None], seconds: float) -> float:
 def fused_groups(graph: FileGraph) -> list[tuple[int, ...]]:
     """The nodes of `graph` in order, those together that XNNPACK runs as one.
 
-    It makes dequantize, unary ops, quantize one table look-up, and pads inside a convolution.
+    It makes dequantize, unary ops, quantize one table look-up, and pads inside a convolution; what
+    is made of a constant is made once.
     """
     index = GraphIndex(graph)
     groups: list[tuple[int, ...]] = []
@@ -178,7 +179,8 @@ def fused_groups(graph: FileGraph) -> list[tuple[int, ...]]:
         following = index.only_reader(i)
         if node.partition is not None and following is not None:
             then = graph.nodes[following]
-            if node.op in ("pad", "staticconstantpad") and then.op in (CONV, DEPTHWISE):
+            pads = node.op in ("pad", "staticconstantpad") and then.op in (CONV, DEPTHWISE)
+            if pads or graph.tensors[node.inputs[0]].constant:
                 group = (i, following)
         taken |= set(group)
         groups.append(group)
