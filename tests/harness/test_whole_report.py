@@ -257,9 +257,7 @@ def test_an_evaluator_in_place_of_a_runtime_is_marked(known):
     assert said not in page(known)
 
 
-@pytest.mark.parametrize(
-    "name", ["efficientmod_xxs", "efficientmod_s_conv", "efficientmod_xxs-npu"]
-)
+@pytest.mark.parametrize("name", ["efficientmod_s_conv", "efficientmod_xxs-npu"])
 def test_records_of_before_are_shown(name):
     record = json.loads((RESULTS / f"{name}-validation.json").read_text())
     assert "confusion" not in record
