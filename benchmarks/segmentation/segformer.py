@@ -27,8 +27,11 @@ B0 = {
 }  # fmt: skip
 
 
-def write_folder(folder: Path, labels: list[str]) -> None:
-    """The network with an output for each label, its weights drawn, as `save_pretrained` has it."""
+def write_folder(folder: Path, labels: list[str], reduce_labels: bool = False) -> None:
+    """The network with an output for each label, its weights drawn, as `save_pretrained` has it.
+
+    reduce_labels: as its processor says, that labels are from 1.
+    """
     import transformers
 
     config = transformers.SegformerConfig(**B0, id2label=dict(enumerate(labels)))
@@ -37,7 +40,8 @@ def write_folder(folder: Path, labels: list[str]) -> None:
     drawn = trained_like({k: v.shape for k, v in state.items() if v.is_floating_point()})
     network.load_state_dict({**state, **drawn})
     network.save_pretrained(folder)
-    transformers.SegformerImageProcessorPil().save_pretrained(folder)
+    processor = transformers.SegformerImageProcessorPil(do_reduce_labels=reduce_labels)
+    processor.save_pretrained(folder)
 
 
 def run(args: argparse.Namespace) -> None:

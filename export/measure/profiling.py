@@ -180,7 +180,7 @@ def fused_groups(graph: FileGraph) -> list[tuple[int, ...]]:
         if node.partition is not None and following is not None:
             then = graph.nodes[following]
             pads = node.op in ("pad", "staticconstantpad") and then.op in (CONV, DEPTHWISE)
-            if pads or graph.tensors[node.inputs[0]].constant:
+            if pads or all(graph.tensors[t].constant for t in node.inputs):
                 group = (i, following)
         taken |= set(group)
         groups.append(group)

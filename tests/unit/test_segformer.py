@@ -12,17 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.segmentation.segformer import B0, write_folder
 from export.quiet import quiet
 from mobilemod.forms.canonical import canonical_form
 from mobilemod.forms.mobile_ops import COREML_FORM, XNNPACK_FORM, NamedConv2d
 from mobilemod.networks.foreign.hugging_face import open_folder
 from mobilemod.networks.foreign.opened import Asked
-from mobilemod.networks.synthetic import trained_like
 
 SIZE, CLASSES, WIDTH = 128, 150, 256
-B0 = dict(hidden_sizes=[32, 64, 160, 256], depths=[2, 2, 2, 2], sr_ratios=[8, 4, 2, 1],
-          num_attention_heads=[1, 2, 5, 8], decoder_hidden_size=WIDTH,
-          num_labels=CLASSES)  # fmt: skip
 TOLERANCE = 1e-4
 
 
@@ -30,14 +27,7 @@ TOLERANCE = 1e-4
 def opened(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hf") / "segformer-b0"
     with quiet():
-        import transformers
-
-        network = transformers.SegformerForSemanticSegmentation(transformers.SegformerConfig(**B0))
-        state = network.state_dict()
-        drawn = trained_like({k: v.shape for k, v in state.items() if v.is_floating_point()})
-        network.load_state_dict({**state, **drawn})
-        network.save_pretrained(folder)
-        transformers.SegformerImageProcessorPil(do_reduce_labels=True).save_pretrained(folder)
+        write_folder(folder, [f"class {i}" for i in range(CLASSES)], reduce_labels=True)
     return open_folder(folder, Asked(size=SIZE))
 
 
