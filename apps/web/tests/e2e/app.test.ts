@@ -132,7 +132,7 @@ describe("on a phone's screen", () => {
     expect(heads[0]).toMatch(/^int8.* MB, [\d.]+ ms$/);
     expect(heads[1]).toMatch(/^float32.* MB, [\d.]+ ms$/);
     await page.click("text=Start camera");
-    await page.waitForFunction(() => Number(/of (\d+)/.exec(document.querySelector(".agreed")!.textContent!)?.[1]) > 3);
+    await page.locator(".agreed", { hasText: /of ([4-9]|\d\d)/ }).waitFor();
     await page.click('button:has-text("Beside float32")');
     expect(await page.$(".pair")).toBeNull();
   });
@@ -463,7 +463,7 @@ describe("without a network", () => {
     await network.send("Network.emulateNetworkConditions", { offline: false, latency: 20, downloadThroughput: 2e6, uploadThroughput: 2e6 });
     await page.goto(site.url);
     const size = (manifestOf(BUNDLE).files.find((f) => f.precision === "int8")!.bytes / 1e6).toFixed(1);
-    await page.waitForFunction((mb) => new RegExp(`Fetching the model, [0-9.]+ of ${mb} MB`).test(document.querySelector(".engine")!.textContent!), size);
+    await page.locator(".engine", { hasText: new RegExp(`Fetching the model, [0-9.]+ of ${size} MB`) }).waitFor();
     await page.waitForSelector(READY);
     await context.close();
     await site.close();
