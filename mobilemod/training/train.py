@@ -188,7 +188,9 @@ class Trainer:
         self.model.train()
         batches = self.batches.epoch(epoch, config.size_at(epoch), first)
         label = f"epoch {epoch + 1}/{config.epochs} at {config.size_at(epoch)}"
-        for x, y in progress(batches, label, steps - first, "step"):
+        if self.processes.first:
+            batches = progress(batches, label, steps - first, "step")
+        for x, y in batches:
             wait_while_measuring()
             self._step(model, x.to(self.device), y.to(self.device), epoch)
             if time.monotonic() - self._saved > SAVE_SECONDS:

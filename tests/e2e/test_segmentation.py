@@ -50,9 +50,7 @@ def test_from_a_checkpoint_to_a_report(tmp_path, capsys):
     assert bundle.preprocess.fit == "letterbox"
     xnnpack = [f for f in manifest.files if f.target in ("executorch", "tflite")]
     assert len(xnnpack) == 4 and all(f.audit.partitions == 1 for f in xnnpack)
-    # The .tflite converter makes one constant of two levels' equal shifts, and leaves one in float.
-    int8 = [f for f in manifest.files if f.precision == "int8"]
-    assert all(f.audit.int8_share > (0.9999 if f.target == "tflite" else 1 - 1e-9) for f in int8)
+    assert all(f.audit.int8_share == 1 for f in manifest.files if f.precision == "int8")
     for golden in manifest.golden:
         maps = {n: from_runs(r, MAP[0] * MAP[1]) for n, r in golden.runs.items()}
         alike = maps[f"{MODEL}_int8.pte"] == maps[f"{MODEL}_int8.tflite"]

@@ -66,3 +66,5 @@ def test_files_convolve_levels_as_torch_does(name, tmp_path):
         if name != "coreml":
             graph = target.read_graph(path)
             assert graph.partitions == 1 and all(n.partition is not None for n in graph.nodes)
+            convs = [n for n in graph.nodes if "conv" in n.op]
+            assert all((graph.tensors[n.inputs[0]].dtype == "int8") == int8 for n in convs)

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilemod.forms.copies.pixels import whole_factors
@@ -19,6 +20,7 @@ from mobilemod.forms.rewrites.scales.shift_move import is_sum
 
 MOST_LEFT = 0.75  # of the multiply-accumulates: what the moves and the border cost must be won too
 MOST_WINDOWS = 4  # more are small, and many moves
+SHIFT = "shift"
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,13 @@ class Level:
             made[0].op = conv.with_weights(conv.weight, own + self.bias)
         else:
             # As a depthwise convolution, whose bias is exact where a constant beside codes isn't.
-            ones = torch.ones(len(self.bias), 1, 1, 1)
-            shift = NamedConv2d(self.place.path, "shift", ones, self.bias, groups=len(ones))
+            # Wider than a twin's: the TFLite converter merges equal ones of a tensor, in float.
+            twins = [n for n in users[coarse] if getattr(n.op, "part", "") == SHIFT]
+            ones = F.pad(torch.ones(len(self.bias), 1, 1, 1), (len(twins),) * 2)
+            padding = (0, len(twins))
+            shift = NamedConv2d(
+                self.place.path, SHIFT, ones, self.bias, padding=padding, groups=len(ones)
+            )
             coarse = self.put(shift, [coarse], coarse.shape)
         return dataclasses.replace(self, bias=None, coarse=coarse)
 
