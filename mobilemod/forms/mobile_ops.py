@@ -177,12 +177,12 @@ class MobileNorm(nn.Module):
         self.tap_out = Tap(f"{module}:out", role=role)
 
     def forward(self, x: Tensor) -> Tensor:
-        d = self.tap_centered(x - self.tap_mean(self._averaged(x, "mean")))
+        d = self.tap_centered(x - self.tap_mean(self.averaged(x, "mean")))
         square = self.tap_square(d * d)
-        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(self._averaged(square, "variance"))))
+        rstd = self.tap_rstd(torch.rsqrt(self.tap_variance(self.averaged(square, "variance"))))
         return self.tap_out(d * rstd)
 
-    def _averaged(self, x: Tensor, part: str) -> Tensor:
+    def averaged(self, x: Tensor, part: str) -> Tensor:
         """The mean of `x`, for the variance plus eps."""
         if self.reduce:
             mean = x.mean((1, 2, 3) if self.groups else 1, keepdim=True)

@@ -1,9 +1,9 @@
 """Preparation: from a network's canonical form to the weights and ranges that are quantized.
 
-Equalization, compensated rounding, calibration, the check of what it clips, bias correction and
-learned rounding, in this order and as far as the recipe asks for them. What equalization and bias
-correction did is a short list of numbers, kept in the calibration table, so that the same weights
-come from the network without images too; roundings need the images.
+Equalization, compensated rounding, calibration, the check of what it clips, the ranges of norms'
+variances, bias correction and learned rounding, in this order and as far as the recipe asks for
+them. What equalization and bias correction did is a short list of numbers, kept in the calibration
+table, so that the same weights come from the network without images too; roundings need the images.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from quantization.prepare.bias_correction import Corrections, measure_correction
 from quantization.prepare.clipping import without_harmful_clipping
 from quantization.prepare.compensation import compensate
 from quantization.prepare.equalization import channel_ranges, choose, equalize
+from quantization.prepare.norms import with_relative_variances
 from quantization.prepare.pairs import find_pairs
 from quantization.prepare.prepared import Prepared, load_prepared
 from quantization.prepare.rounding import RoundingConfig, learn_rounding
@@ -125,6 +126,7 @@ def _prepare(
     observed = calibrate_on(form, weights_digest(canonical.state()), images)
     if recipe.clipping_check:
         observed = without_harmful_clipping(form, recipe, observed, images)
+    observed = with_relative_variances(form, observed, images)
     bias: dict[str, dict[int, float]] = {}
     if recipe.bias_correction:
         program = SwitchedProgram(form, make_table(form, FORM, recipe, observed))
