@@ -23,7 +23,7 @@ from quantization.observers import OBSERVERS
 from quantization.params import activation_params
 from quantization.program import limits, on_grid
 
-JUDGED, BATCH = 64, 8  # images
+JUDGED, BATCH = 32, 8  # images
 # Of the largest value seen; one that clips nothing is among them.
 SHARES = 2.0 ** (-np.arange(0, 21) / 4)
 OBSERVER = "mse"
