@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,17 @@ def adb_server(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def plug(phone: EmulatedDevice) -> Device:
-    """Connect a device that is running; as the drivers see it."""
+    """Connect a device that is running; as the drivers see it. Just after a cable was out, adb may
+    have it as offline for a moment."""
     adb = Adb(find_program())
-    adb.connect(phone.address)
-    return Device(adb, choose(adb.devices(), phone.address).serial)
+    ends = time.monotonic() + 5
+    while True:
+        adb.connect(phone.address)
+        listed = adb.devices()
+        offline = any(d.serial == phone.address and d.state == "offline" for d in listed)
+        if not offline or time.monotonic() > ends:
+            return Device(adb, choose(listed, phone.address).serial)
+        time.sleep(0.1)
 
 
 def can_emulate() -> str | None:

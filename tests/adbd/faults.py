@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+# By this at the end of what a command says the driver knows that all of it came.
+MARK = re.compile(rb"[0-9a-f]{16}\Z")
 
 
 @dataclass
@@ -16,7 +20,7 @@ class Faults:
     unplugged_until: on `time.monotonic`; no client is served before. cut: pull the cable when so
     many more bytes of files went in one direction ("in" or "out"), for `seconds`. rate: bytes a
     second, 0 without limit. garbage: [part of a command's text, how often]: random bytes in place
-    of what the command says.
+    of what the command says; the client's own mark at its end stays.
     """
 
     unplugged_until: float = 0.0
@@ -76,6 +80,9 @@ class Faults:
             self.garbage[1] -= 1
 
         async def out(data: bytes) -> bytes:
-            return await self.outgoing(os.urandom(len(data)) if spoilt else data)
+            if spoilt:
+                said = len(MARK.sub(b"", data))
+                data = os.urandom(said) + data[said:]
+            return await self.outgoing(data)
 
         return out

@@ -302,8 +302,10 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     assert follower.take() == b""
     for i in range(3):
         writer.line("unreadable", image=i, message="it's")
-    path.write_bytes(sent[:100])
-    assert follower.take() == sent[:100]
+    # A line that is being written is handed on when it is whole.
+    first, second, _ = bytes(sent).splitlines(keepends=True)
+    path.write_bytes((first + second)[:-5])
+    assert follower.take() == first and follower.take() == b""
     path.write_bytes(sent)
     phone.order(unplug=0.5)
     with pytest.raises(DeviceLost):
@@ -312,7 +314,7 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     plug(phone)
     got = follower.take()
     follower.end.note(bytes(sent))
-    assert got == sent[100:] and not follower.end.reached
+    assert got == sent[len(first) :] and not follower.end.reached
     writer.line("done", answered=0, timed=0, errors=0)
     # A shorter file is a new one; nothing of it is skipped.
     end = bytes(sent).splitlines(keepends=True)[-1]
@@ -322,6 +324,18 @@ def test_a_stream_is_followed_over_cuts_and_new_files(device, phone):
     assert follower.end.reached
     follower.end.forget_runs()
     assert not follower.end.reached
+
+
+def test_an_answer_without_its_end_is_a_lost_device(device, phone):
+    # What goes to stderr, the exit status among it, is there before the cable is pulled.
+    phone.order(rate=2000.0, cut={"direction": "out", "bytes": 100, "seconds": 0.3})
+    try:
+        with pytest.raises(DeviceLost):
+            device.run("echo", "x" * 1000)
+    finally:
+        phone.order(rate=0.0)
+    time.sleep(0.4)
+    plug(phone)
 
 
 def test_garbage_for_an_answer_is_a_lost_device(device, phone):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from mobilemod.harness.drivers import Receive
-from mobilemod.harness.protocol.lines import Reader
+from mobilemod.harness.protocol.lines import MAX_LINE, Reader
 
 STEP = 0.5
 
@@ -34,6 +34,14 @@ class End:
     def forget_runs(self) -> None:
         """What has come so far is of starts that are over: only a later one's end counts."""
         self._earlier, self.reached = frozenset(self._runs), False
+
+
+def whole_lines(data: bytes) -> bytes:
+    """What a look at a growing stream may hand on: the rest of its last line comes with the next
+    look. Where the device is lost between them, half a line handed on would count as damaged, and
+    its other half too. More than a line can have goes as it is."""
+    end = data.rfind(b"\n") + 1
+    return data if len(data) - end > MAX_LINE else data[:end]
 
 
 def pause(receive: Receive, seconds: float) -> None:

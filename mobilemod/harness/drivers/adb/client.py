@@ -173,16 +173,17 @@ class Device:
 
     def _shell(self, command: str, timeout: float) -> Output:
         # adb's own exit status can't be told from the command's, a lost connection not from a
-        # failure: what ended by itself says so.
+        # failure: what ended by itself says so, on both outputs, each of which may break off alone.
         token = secrets.token_hex(8)
-        trailer = f"; printf '\\n%s %d' {token} $? >&2"
+        trailer = f"; s=$?; printf {token}; printf '\\n%s %d' {token} $s >&2"
         words = ("-s", self.serial, "shell", "-n", "-T", command + trailer)
         done = self.adb.call(*words, timeout=timeout)
-        stderr, _, status = done.stderr.decode("utf-8", "replace").rpartition(f"\n{token} ")
+        stderr, said, status = done.stderr.decode("utf-8", "replace").rpartition(f"\n{token} ")
         code = whole(status.strip())
-        if code is None or f"\n{token} ".encode() not in done.stderr:
-            raise DeviceLost(f"{self.serial}: {last_line(done.stderr) or 'the connection broke'}")
-        return Output(done.stdout, stderr, code)
+        if code is None or not said or not done.stdout.endswith(token.encode()):
+            why = "" if said else last_line(done.stderr)
+            raise DeviceLost(f"{self.serial}: {why or 'the connection broke'}")
+        return Output(done.stdout.removesuffix(token.encode()), stderr, code)
 
     def push(self, sources: Sequence[Path], target: str, timeout: float = 30 * MINUTE) -> None:
         """Copy files into a folder of the device under their own names.

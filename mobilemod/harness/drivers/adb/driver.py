@@ -21,7 +21,7 @@ from mobilemod.harness.drivers.adb.settings import hints, steady
 from mobilemod.harness.drivers.adb.state import read_state, wait_until_cool
 from mobilemod.harness.drivers.adb.store import Store
 from mobilemod.harness.drivers.bounded import whole
-from mobilemod.harness.drivers.following import End, pause
+from mobilemod.harness.drivers.following import End, pause, whole_lines
 from mobilemod.harness.protocol.job import MAX_THREADS
 
 FOLDER = "/data/local/tmp/mobilemod"
@@ -68,7 +68,7 @@ class Follower:
     offset: int = 0
 
     def take(self) -> bytes:
-        """The next bytes, up to `BLOCK`; empty where there is nothing new.
+        """The next lines, up to `BLOCK` bytes; empty where there is nothing new.
 
         Raises `DeviceLost` where the device is gone or answers no such thing.
         """
@@ -84,6 +84,7 @@ class Follower:
             # The app began a new file: whatever is in it is new.
             self.offset = 0
             return b""
+        data = whole_lines(data)
         self.offset += len(data)
         return data
 

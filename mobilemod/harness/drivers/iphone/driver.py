@@ -17,7 +17,7 @@ from typing import Any
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.drivers import DeviceLost, Driver, JobFolder, Receive, Resume
-from mobilemod.harness.drivers.following import End, pause
+from mobilemod.harness.drivers.following import End, pause, whole_lines
 from mobilemod.harness.drivers.iphone.devicectl import DeviceCtl, has_devicectl
 from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone.placement import placement_by_file
@@ -206,8 +206,9 @@ class Stream:
                 return False
             data = path.read_bytes()
         # A shorter one than before is a new one.
-        new = data[self.offset :] if len(data) >= self.offset else data
-        self.offset = len(data)
+        start = self.offset if len(data) >= self.offset else 0
+        new = whole_lines(data[start:])
+        self.offset = start + len(new)
         if new:
             receive(new)
             self.end.note(new)
