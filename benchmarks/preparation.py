@@ -1,6 +1,7 @@
-"""What each step before quantization is worth: the default recipe with one thing changed.
+"""What each step before quantization is worth: a recipe with one thing changed.
 
 python -m benchmarks.preparation --data /path/to/imagenette --out docs/results
+python -m benchmarks.preparation --data /path/to/imagenette --recipe npu --changes "*float"
 python -m benchmarks.preparation --data /path/to/imagenette --network hf:DIR
 
 For the bundled efficientmod_xxs, or another network, the quantized program of each form on
@@ -41,7 +42,17 @@ from quantization.sensitivity.program import SwitchedProgram
 
 MODEL = "efficientmod_xxs"
 BATCH = 8
-STEM = "stem"
+STEM, UNCHANGED = "stem", "as it is"
+VARIANCES = ("norm.square", "norm.variance")
+INSIDES = (*VARIANCES, "norm.mean", "norm.centered", "norm.rstd")
+# What a recipe of whole numbers adds to `cpu`'s int8, in parts.
+PARTS = {
+    "squares and variances": VARIANCES,
+    "norms' insides": INSIDES,
+    "residuals": ("residual",),
+    "norms' insides and residuals": (*INSIDES, "residual"),
+    "attention": ("matrix", "scores", "softmax", "context"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,14 @@ class PreparationRow:
 
 
 def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """The default recipe, and it with one thing changed."""
-    yield "as it is", base
+    """A recipe, and it with one thing changed."""
+    yield UNCHANGED, base
     yield "no check of what is clipped", replace(base, clipping_check=False)
     yield "no equalization", replace(base, equalization=False)
     yield "no bias correction", replace(base, bias_correction=False)
     rules = tuple(r for r in base.rules if r.role != STEM)
-    yield "the stem's range by mse too", replace(base, rules=rules)
+    if rules != base.rules:
+        yield "the stem's range by mse too", replace(base, rules=rules)
     plain = replace(base, equalization=False, bias_correction=False, rules=rules)
     yield "none of these three", plain
     for observer in ("minmax", "percentile", "entropy"):
@@ -72,10 +84,22 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "ranges of the depthwise's pieces by minmax", replace(base, rules=(*base.rules, parts))
     for rounding in ("nearest", "learned"):
         yield f"rounding {rounding}", replace(base, rounding=rounding)
+    for name, roles in PARTS.items():
+        if any(base.dtype("", "xnnpack", role) != "float" for role in roles):
+            rules = tuple(Rule("float", role=role) for role in roles)
+            yield f"{name} float", replace(base, rules=(*base.rules, *rules))
+    if base.dtype("", "xnnpack", VARIANCES[0]) == "int8":
+        rules = tuple(Rule("int8", role=role, observer="minmax") for role in VARIANCES)
+        yield (
+            "ranges of squares and variances by minmax",
+            replace(base, rules=(*base.rules, *rules)),
+        )
 
 
-def run(source: Source, data: Path, count: int, wanted: str = "*") -> list[PreparationRow]:
-    """Every change whose name is like `wanted`, in every form."""
+def run(
+    source: Source, data: Path, count: int, wanted: str = "*", base: str = "cpu"
+) -> list[PreparationRow]:
+    """Every change of a recipe whose name is like `wanted`, and it unchanged, in every form."""
     torch.set_num_threads(1)
     preprocess = source.preprocess
     val, train = source.read(data, "val").spread(count), source.read(data, "train")
@@ -84,7 +108,11 @@ def run(source: Source, data: Path, count: int, wanted: str = "*") -> list[Prepa
     x = x.contiguous(memory_format=torch.channels_last)
     reference = _logits(source.module, x)
     rows = []
-    work = [row for row in changes(load_recipe("cpu")) if fnmatchcase(row[0], wanted)]
+    work = [
+        row
+        for row in changes(load_recipe(base))
+        if row[0] == UNCHANGED or fnmatchcase(row[0], wanted)
+    ]
     for name, recipe in progress(work, "recipes", len(work), "recipe"):
         start = time.perf_counter()
         prepared = prepare(source.canonical, recipe, train, preprocess)
@@ -109,11 +137,11 @@ def _logits(run: Any, x: torch.Tensor) -> np.ndarray:
     return torch.cat([run(b) for b in x.split(BATCH)]).numpy()
 
 
-def table(rows: list[PreparationRow], network: str, images: int) -> str:
+def table(rows: list[PreparationRow], network: str, images: int, recipe: str = "cpu") -> str:
     """Markdown, a change a line, both forms beside each other."""
     lines = [
-        f"{network}, recipe `cpu`, {images} validation images; SQNR of the logits in dB and top-1 "
-        "drop in points, of the quantized program in each form.",
+        f"{network}, recipe `{recipe}`, {images} validation images; SQNR of the logits in dB and "
+        "top-1 drop in points, of the quantized program in each form.",
         "",
         "| change to the recipe | xnnpack dB | drop | coreml dB | drop | seconds |",
         "|---|---|---|---|---|---|",
@@ -139,11 +167,12 @@ def run_command(args: argparse.Namespace) -> None:
         if opened
         else open_source(args.model or MODEL, args.checkpoint, args.data)
     )
-    rows = run(source, args.data, args.images, args.changes)
-    text = table(rows, source.name, args.images)
+    rows = run(source, args.data, args.images, args.changes, args.recipe)
+    text = table(rows, source.name, args.images, args.recipe)
     record = {
         "schema": "mobilemod/preparation/1",
         "network": source.name,
+        "recipe": args.recipe,
         "images": args.images,
         "torch": torch.__version__,
         "rows": [asdict(r) for r in rows],
@@ -160,6 +189,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     network_options(parser)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--recipe", default="cpu", help="what is changed: a name or a file")
     parser.add_argument("--changes", default="*", help="which, by name with wildcards")
     parser.add_argument("--out", type=Path, help="folder for the table and its record")
     return parser.parse_args(argv)

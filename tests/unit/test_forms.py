@@ -42,9 +42,10 @@ def test_every_rule_of_a_variant_changes_something(narrow_form):
             assert any(base.dtype(t.tensor, "xnnpack", t.role) != rule.dtype for t in ruled), rule
 
 
-def test_every_change_of_a_preparation_changes_something(narrow_form):
+@pytest.mark.parametrize("name", ["cpu", "npu"])
+def test_every_change_of_a_preparation_changes_something(narrow_form, name):
     taps = [m for m in narrow_form.form(XNNPACK_FORM).modules() if isinstance(m, Tap)]
-    base = load_recipe("cpu")
+    base = load_recipe(name)
     recipes = [recipe for _, recipe in changes(base)]
     assert recipes[0] == base and len({repr(recipe) for recipe in recipes}) == len(recipes)
     for rule in {rule for recipe in recipes for rule in recipe.rules} - set(base.rules):
