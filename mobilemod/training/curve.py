@@ -63,7 +63,7 @@ def draw_curve(history: list[dict[str, Any]], path: Path, metric: Metric, key: s
         [h["epoch"] for h in history],
         Line("training loss", [h["loss"] for h in history]),
         Line(
-            f"{metric.name} of held-out training images, {metric.unit} (dots: at {final} pixels)",
+            f"{metric.name} of held-out training images, {metric.unit}\n(dots: at {final} pixels)",
             [h[key] for h in history],
         ),
         dots=[h["measured_size"] == final for h in history],
