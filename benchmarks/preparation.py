@@ -1,7 +1,7 @@
 """What each step before quantization is worth: a recipe with one thing changed.
 
 python -m benchmarks.preparation --data /path/to/imagenette --out docs/results
-python -m benchmarks.preparation --data /path/to/imagenette --recipe npu --changes "*float"
+python -m benchmarks.preparation --data DIR --recipe npu --changes "*float,*squares*"
 python -m benchmarks.preparation --data /path/to/imagenette --network hf:DIR
 
 For the bundled efficientmod_xxs, or another network, the quantized program of each form on
@@ -99,7 +99,8 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
 def run(
     source: Source, data: Path, count: int, wanted: str = "*", base: str = "cpu"
 ) -> list[PreparationRow]:
-    """Every change of a recipe whose name is like `wanted`, and it unchanged, in every form."""
+    """The recipe as it is, and every change whose name is like one of `wanted`, separated by
+    commas; in every form."""
     torch.set_num_threads(1)
     preprocess = source.preprocess
     val, train = source.read(data, "val").spread(count), source.read(data, "train")
@@ -111,7 +112,7 @@ def run(
     work = [
         row
         for row in changes(load_recipe(base))
-        if row[0] == UNCHANGED or fnmatchcase(row[0], wanted)
+        if row[0] == UNCHANGED or any(fnmatchcase(row[0], w) for w in wanted.split(","))
     ]
     for name, recipe in progress(work, "recipes", len(work), "recipe"):
         start = time.perf_counter()
@@ -190,7 +191,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--recipe", default="cpu", help="what is changed: a name or a file")
-    parser.add_argument("--changes", default="*", help="which, by name with wildcards")
+    parser.add_argument("--changes", default="*", help="names with wildcards, by commas")
     parser.add_argument("--out", type=Path, help="folder for the table and its record")
     return parser.parse_args(argv)
 
