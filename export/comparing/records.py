@@ -20,11 +20,11 @@ PLACE = ("kind", "device", "processor")
 
 
 def compare_records(a: Path, b: Path) -> dict[str, Any]:
-    """Sizes, accuracy, latency, recipes and tools of two `validation.json`, or of two devices'
-    records, as they hold them.
+    """Sizes, accuracy, latency, recipes and tools of two records, each a `validation.json` or a
+    device's, as they hold them.
 
     Accuracy is paired image by image on the images of both records. `UserError` for records of
-    other kinds, tasks, classes or images, and where no model is in both.
+    other tasks, classes or images, and where no model is in both.
     """
     first, second = read_record(a), read_record(b)
     _require_alike(first, second)
@@ -33,7 +33,8 @@ def compare_records(a: Path, b: Path) -> dict[str, Any]:
         raise UserError(f"{a} and {b} hold no model of the same target and precision")
     notes = [f"{side}: {note}" for side, r in (("A", first), ("B", second)) for note in r.notes]
     outcomes = _paired(first, second, notes)
-    if first.latency != second.latency:
+    timed = first.kind == second.kind  # a validation holds no times
+    if timed and first.latency != second.latency:
         keys = {**first.latency, **second.latency}
         other = [k for k in keys if first.latency.get(k) != second.latency.get(k)]
         notes.append(f"latency is of another {', '.join(other)}")
@@ -44,12 +45,12 @@ def compare_records(a: Path, b: Path) -> dict[str, Any]:
         rows.append({
             "name": name, "a": _facts(x), "b": _facts(y),
             "accuracy": _accuracy(first, outcomes, name),
-            "latency": _latencies(name, x, y, same_place, notes),
+            "latency": _latencies(name, x, y, same_place, notes) if timed else [],
         })  # fmt: skip
     return {
         "schema": SCHEMA,
         **task_field(first.task.name),
-        "of": first.kind,
+        "of": first.kind if timed else f"{first.kind}, {second.kind}",
         "a": first.about,
         "b": second.about,
         "images": None if outcomes is None else len(outcomes[0].names),
@@ -61,11 +62,8 @@ def compare_records(a: Path, b: Path) -> dict[str, Any]:
 
 
 def _require_alike(a: Record, b: Record) -> None:
-    if a.kind != b.kind:
-        raise UserError(
-            f"{a.path} is a {a.kind} record, {b.path} a {b.kind} record; give two of a kind"
-        )
-    if a.task != b.task or a.labels != b.labels:
+    # A device's record holds no labels.
+    if a.task != b.task or None not in (a.labels, b.labels) and a.labels != b.labels:
         raise UserError(f"{a.path} and {b.path} are of networks of other classes or tasks")
 
 
@@ -75,7 +73,7 @@ def _paired(a: Record, b: Record, notes: list[str]) -> tuple[Outcomes, Outcomes]
     if not a.images or not b.images:
         return None
     if a.outcomes is None or b.outcomes is None:
-        if a.chosen != b.chosen:
+        if a.kind == b.kind and a.chosen != b.chosen:
             raise UserError(other)
         for side, record in (("A", a), ("B", b)):
             if record.outcomes is None:

@@ -23,7 +23,7 @@ from mobilemod.sealed import sealed
 from mobilemod.tasks import get_task
 from tests.harness.conftest import Host
 from tests.harness.test_session import config
-from tests.tiny_bundle import make_bundle
+from tests.tiny_bundle import IDS, make_bundle
 
 IMAGES, LABELS = 40, list("abcd")
 TARGETS = np.arange(IMAGES) % len(LABELS)
@@ -194,8 +194,34 @@ def test_other_devices_times_have_no_ratio(devices, tmp_path, capsys):
     record = mobilemod.compare(a, tmp_path / "b.json")
     assert all(one["ratio"] is None for row in record["rows"] for one in row["latency"])
     assert "latency is of another processor" in record["notes"]
-    toy = validation(tmp_path / "v.json", set())
-    assert "give two of a kind" in refused(capsys, a, toy)
+    assert "are of other images" in refused(capsys, a, validation(tmp_path / "v.json", set()))
+
+
+def test_a_validation_is_paired_with_a_device(devices, tmp_path):
+    there = json.loads(devices[0].read_text())
+    names = {f["file"]: f"{f['target']} {f['precision']}" for f in there["files"]}
+    told = Outcomes.from_dict(there["outcomes"])
+    changed, targets = 3, np.array([IDS.index(name.split("/")[0]) for name in told.names])
+    answer = np.eye(len(IDS))
+    models = [Predictions("torch float", answer[targets], "reference", None, "PyTorch 2.1")]
+    for file, right in told.scored.items():
+        # Answers here as there, but for one image.
+        here = np.where(np.arange(len(right)) == changed, ~right, right)
+        answers = answer[np.where(here, targets, (targets + 1) % len(IDS))]
+        models.append(Predictions(names[file], answers, "int8", file, "LiteRT 2"))
+    values = build_record(models, targets, IDS, told.names, [], INFO, {})
+    path = tmp_path / "validation.json"
+    write_json(path, sealed(values))
+    record = mobilemod.compare(path, devices[0])
+    assert record["of"] == "validation, device" and record["notes"] == []
+    assert record["images"] == len(told.names) and record["only"]["a"] == ["torch float"]
+    for file, right in told.scored.items():
+        row = next(r for r in record["rows"] if r["name"] == names[file])
+        was_right = [told.names[changed]]
+        assert row["accuracy"]["better"] == (was_right if right[changed] else [])
+        assert row["accuracy"]["worse"] == ([] if right[changed] else was_right)
+        assert row["latency"] == []
+    assert f"{len(told.names)} images, the same for both, paired" in comparison_text(record)
 
 
 @pytest.mark.parametrize("values", [{"names": "", "targets": "", "scored": {}}, {"names": "!"}])
