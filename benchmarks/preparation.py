@@ -89,7 +89,8 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
             rules = tuple(Rule("float", role=role) for role in roles)
             yield f"{name} float", replace(base, rules=(*base.rules, *rules))
     if base.dtype("", "xnnpack", VARIANCES[0]) == "int8":
-        rules = tuple(Rule("int8", role=role, observer="minmax") for role in VARIANCES)
+        form = ("xnnpack",)  # Core ML computes them in float16
+        rules = tuple(Rule("int8", "*", role, form, "minmax") for role in VARIANCES)
         yield (
             "ranges of squares and variances by minmax",
             replace(base, rules=(*base.rules, *rules)),
