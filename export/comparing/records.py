@@ -33,8 +33,8 @@ def compare_records(a: Path, b: Path) -> dict[str, Any]:
         raise UserError(f"{a} and {b} hold no model of the same target and precision")
     notes = [f"{side}: {note}" for side, r in (("A", first), ("B", second)) for note in r.notes]
     outcomes = _paired(first, second, notes)
-    timed = first.kind == second.kind  # a validation holds no times
-    if timed and first.latency != second.latency:
+    same_kind = first.kind == second.kind
+    if same_kind and first.latency != second.latency:
         keys = {**first.latency, **second.latency}
         other = [k for k in keys if first.latency.get(k) != second.latency.get(k)]
         notes.append(f"latency is of another {', '.join(other)}")
@@ -45,12 +45,13 @@ def compare_records(a: Path, b: Path) -> dict[str, Any]:
         rows.append({
             "name": name, "a": _facts(x), "b": _facts(y),
             "accuracy": _accuracy(first, outcomes, name),
-            "latency": _latencies(name, x, y, same_place, notes) if timed else [],
+            # A validation holds no times.
+            "latency": _latencies(name, x, y, same_place, notes) if same_kind else [],
         })  # fmt: skip
     return {
         "schema": SCHEMA,
         **task_field(first.task.name),
-        "of": first.kind if timed else f"{first.kind}, {second.kind}",
+        "of": first.kind if same_kind else f"{first.kind}, {second.kind}",
         "a": first.about,
         "b": second.about,
         "images": None if outcomes is None else len(outcomes[0].names),

@@ -17,6 +17,7 @@ from export.targets.target import target_of_file
 from mobilemod.errors import UserError
 from mobilemod.harness.bench.bench import bench
 from mobilemod.harness.drivers import DeviceLost
+from mobilemod.harness.drivers.following import whole_lines
 from mobilemod.harness.drivers.iphone import devicectl, mobiledevice, tools
 from mobilemod.harness.drivers.iphone import driver as iphone
 from mobilemod.harness.drivers.iphone.devicectl import DeviceCtl
@@ -24,6 +25,7 @@ from mobilemod.harness.drivers.iphone.driver import IPhoneDriver, Pace, choose, 
 from mobilemod.harness.drivers.iphone.mobiledevice import MobileDevice
 from mobilemod.harness.drivers.iphone.placement import placement
 from mobilemod.harness.drivers.iphone.tools import Phone
+from mobilemod.harness.protocol.lines import MAX_LINE
 from mobilemod.harness.run.job_build import Plan, build_job
 from mobilemod.harness.run.session import LINES_FILE, Session, read_lines
 from mobilemod.manifest import load_bundle
@@ -40,6 +42,26 @@ def recorded(name: str):
 
 
 # What the tools answer
+
+
+class Growing:
+    """A tool whose phone's stream has so many bytes by now."""
+
+    def __init__(self, data: bytes, *sizes: int) -> None:
+        self.data, self.sizes = data, list(sizes)
+
+    def pull(self, udid: str, path: str, target: Path) -> bool:
+        target.write_bytes(self.data[: self.sizes.pop(0)])
+        return True
+
+
+def test_a_stream_is_handed_on_by_whole_lines():
+    data, got = b"one\ntwo\n", []
+    stream = iphone.Stream(Growing(data, 2, 6, 8), UDID, "a" * 64, 0)
+    assert [stream.hand_on(got.append) for _ in range(3)] == [False, True, True]
+    assert got == [b"one\n", b"two\n"] and stream.offset == len(data)
+    long = b"x" * (MAX_LINE + 1)
+    assert whole_lines(long) == long and whole_lines(long[:-1]) == b""
 
 
 def test_devicectls_list():
