@@ -19,6 +19,7 @@ from mobilemod.data.imagefolder import load_pixels, read_split
 from mobilemod.errors import UserError
 from mobilemod.harness.arm64.emulator import load_emulator
 from mobilemod.harness.protocol.lines import Reader
+from mobilemod.harness.record.likeness import INT8_STEPS
 from mobilemod.harness.worker.runtimes import load_tflite
 from mobilemod.manifest import load_bundle
 from tests.adbd.device import emulated, plug
@@ -28,8 +29,6 @@ from tests.tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.slow
 LIMIT = 4
-# Between x86 and ARM64, of int8 logits: the most that was seen, on 200 images.
-STEPS = 3
 
 
 def newest_record(bundle: Path, device: str) -> tuple[dict, Path]:
@@ -74,7 +73,7 @@ def test_arm64_predicts_what_this_machine_does(adb, run, data_dir, folder, tmp_p
             continue
         limit = 1e-4
         if "int8" in configuration["file"]:
-            limit = STEPS * output_step(folder / configuration["file"]) + 1e-4
+            limit = INT8_STEPS * output_step(folder / configuration["file"]) + 1e-4
         loaded = load_tflite(folder / configuration["file"])
         answers = [x for x in lines if x.type == "image" and x["configuration"] == index]
         assert len(answers) == LIMIT

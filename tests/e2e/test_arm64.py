@@ -17,6 +17,7 @@ from mobilemod.data.testcard import draw_card
 from mobilemod.errors import UserError
 from mobilemod.files import file_sha256
 from mobilemod.harness.arm64.emulator import CLASSES, load_emulator, parse_counts
+from mobilemod.harness.record.likeness import INT8_STEPS
 from mobilemod.manifest import load_bundle
 from tests.commands import ROOT
 
@@ -157,7 +158,7 @@ def test_logits_are_those_of_this_machine(emulator, bundle):
     x = load_bundle(bundle).preprocess.normalize(np.stack(pixels))
     table = json.loads((bundle / "parameters-xnnpack.json").read_text())["tensors"]
     (step,) = (t["scale"][0] for t in table if t["tensor"] == "head:out")
-    for precision, images, limit in (("int8", x, 5.01 * step), ("float32", x[:1], 2e-5)):
+    for precision, images, limit in (("int8", x, (INT8_STEPS + 0.01) * step), ("float32", x[:1], 2e-5)):
         path = bundle / f"efficientmod_xxs_{precision}.tflite"
         run = target_of_file(path).load(path).run
         here = np.stack([run(image[None]) for image in images])

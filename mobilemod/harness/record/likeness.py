@@ -11,7 +11,9 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.evaluation.runs import NONE
 
 ABSOLUTE = 1e-3
-INT8_STEPS = 3
+# Single flips of rounding grow: of efficientmod_xxs' logits in WebAssembly to 3 steps on 6 of 1,000
+# images, to 4 on 2; on an emulated Cortex-A76 to 3 steps on 3 of 240.
+INT8_STEPS = 5
 # A half-precision network rounds every value to 11 bits; how that adds up differs by processor.
 FLOAT16_SHARE = 0.02
 # Shares of a map's pixels. Trained for an epoch, efficientmod_xxs_fpn in int8 gives 0.7 % of them

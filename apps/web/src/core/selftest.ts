@@ -4,7 +4,7 @@ import { alikePercent, confusion, meanIou, type ClassMap } from "./maps/map";
 import { topK } from "./topk";
 
 const FLOAT_TOLERANCE = 1e-3;
-const STEPS = 3;
+const STEPS = 5;
 /** Percent of a map's pixels that may have another class: at borders a rounding decides. */
 const OTHER_PIXELS = 3;
 const CHANNEL_ORDERS = [
@@ -26,7 +26,7 @@ export function outputStep(lists: readonly (readonly number[])[]): number {
   return Number.isFinite(step) ? step : 0;
 }
 
-/** How far logits may be from the manifest's: three steps of an int8 output, else 0.001. */
+/** How far logits may be from the manifest's: five steps of an int8 output, else 0.001. */
 export function tolerance(expected: readonly (readonly number[])[], precision: string): number {
   return FLOAT_TOLERANCE + (precision === "int8" ? STEPS * outputStep(expected) : 0);
 }

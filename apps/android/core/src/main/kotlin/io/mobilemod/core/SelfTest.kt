@@ -99,13 +99,16 @@ class SelfTest(
 
     companion object {
         private const val BASE = 1e-3f
-        private const val STEPS = 3
+        private const val STEPS = 5
+
+        /** The manifest has five decimals, which may part equal logits a little. */
+        private const val EQUAL = 1e-4f
 
         /** At borders of a map a rounding decides. */
         private const val OTHER_PIXELS_PERCENT = 3f
 
         /**
-         * Of a map 3 % of its pixels; of logits 1e-3, and for an int8 file three steps of its output: the smallest distance between two
+         * Of a map 3 % of its pixels; of logits 1e-3, and for an int8 file five steps of its output: the smallest distance between two
          * different logits of all golden images, as they are whole steps.
          */
         fun tolerance(
@@ -115,7 +118,7 @@ class SelfTest(
             if (manifest.map != null) return OTHER_PIXELS_PERCENT
             if (manifest.files.first { it.file == file }.precision != "int8") return BASE
             val sorted = manifest.golden.flatMap { it.logits[file].orEmpty() }.sorted()
-            val steps = sorted.zipWithNext { a, b -> b - a }.filter { it > BASE }
+            val steps = sorted.zipWithNext { a, b -> b - a }.filter { it > EQUAL }
             return BASE + STEPS * (steps.minOrNull() ?: 0f)
         }
 
