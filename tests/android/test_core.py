@@ -208,6 +208,7 @@ def test_the_apps_own_job_of_labelled_images_is_pythons(kotlin, images, tmp_path
     config = AppJobConfig(bundle, made.folder / JOB_FILE, stream)
     record, _, _ = read_app_job(config, BundleHost)
     accuracy = {f["file"]: f["accuracy"] for f in record["files"]}
+    assert [f["self_test"]["verdict"] for f in record["files"]] == ["right", "right"]
     for line in said[: len(made.job.files)]:
         name, right, of = line.split()
         assert accuracy[name]["top1_percent"] == pytest.approx(100 * int(right) / int(of))

@@ -31,10 +31,11 @@ struct ModelBundle: Sendable {
     /// The manifest as it lies in the bundle. Throws what reading throws.
     func manifestData() throws -> Data { try Data(contentsOf: folder.appendingPathComponent(Manifest.fileName)) }
 
+    /// A golden image's file. Throws where it is missing.
+    func goldenData(_ path: String) throws -> Data { try Data(contentsOf: folder.appendingPathComponent(path)) }
+
     /// A golden image's pixels. Throws where it is missing or no image.
-    func golden(_ path: String) throws -> PixelImage {
-        try ImageDecoder.decode(Data(contentsOf: folder.appendingPathComponent(path)))
-    }
+    func golden(_ path: String) throws -> PixelImage { try ImageDecoder.decode(goldenData(path)) }
 
     /// The same to be shown; nil where it can't be read.
     func picture(_ path: String) -> UIImage? {

@@ -2,12 +2,12 @@
 import { InputError, messageOf } from "../core/errors";
 import { labelledFiles, spread, type Labelled } from "../core/folder";
 import { parseJob, Progress } from "../core/job";
-import { localJob, type LocalItem } from "../core/local_job";
+import { localJob, type LocalFile, type LocalItem } from "../core/local_job";
 import type { ModelFile } from "../core/manifest";
 import { decodeLine, LineWriter, newRun, type Values } from "../core/protocol";
 import { runJob } from "../core/runner";
 import { zipEntries } from "../core/zip";
-import { digest, fetchModel, MANIFEST_ADDRESS } from "./bundle";
+import { digest, fetchGolden, fetchModel, MANIFEST_ADDRESS } from "./bundle";
 import { BrowserDevice } from "./browser_device";
 import { keepAwake } from "./device";
 import { Figure, h } from "./dom";
@@ -119,10 +119,15 @@ export class AccuracyView implements View {
       const sha256 = await digest(await bytesOf(picture));
       items.push({ name, path: `inputs/${String(i).padStart(6, "0")}`, sha256, target });
     }
-    this.job = localJob(engine.manifest, await digest(manifest), models, items);
+    const golden = new Map<string, Uint8Array<ArrayBuffer>>();
+    for (const { image } of engine.manifest.golden) golden.set(image, await fetchGolden(engine.bundle, image));
+    const hashed: LocalFile[] = [];
+    for (const [path, bytes] of golden) hashed.push({ path, sha256: await digest(bytes) });
+    this.job = localJob(engine.manifest, await digest(manifest), models, items, hashed);
     const job = parseJob(this.job);
     const sources = new Map<string, () => Promise<Uint8Array>>([
       ["manifest.json", async () => manifest],
+      ...[...golden].map(([path, bytes]) => [path, async () => bytes] as const),
       ...models.map((file) => [`models/${file.file}`, () => fetchModel(file, () => undefined)] as const),
       ...pictures.map((picture, i) => [items[i]!.path, () => bytesOf(picture)] as const),
     ]);

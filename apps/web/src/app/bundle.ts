@@ -74,7 +74,7 @@ export function goldenAddress(bundle: Bundle, image: string): string {
   return `${FOLDER}${image}?${bundle.version}`;
 }
 
-export async function fetchGolden(bundle: Bundle, image: string): Promise<Uint8Array> {
+export async function fetchGolden(bundle: Bundle, image: string): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetch(goldenAddress(bundle, image));
   if (!response.ok) throw new InputError(`${image} can't be had: HTTP ${response.status}.`);
   return new Uint8Array(await response.arrayBuffer());

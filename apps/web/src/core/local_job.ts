@@ -3,19 +3,26 @@ import { JOB_SCHEMA } from "./job";
 import type { Manifest, ModelFile } from "./manifest";
 import { sha256 } from "./sha256";
 
-export interface LocalItem {
-  readonly name: string;
+export interface LocalFile {
   readonly path: string;
   readonly sha256: string;
+}
+
+export interface LocalItem extends LocalFile {
+  readonly name: string;
   readonly target: number;
 }
 
-/** `job.json`. manifestHash: sha256 of the manifest's file, which is at `manifest.json`. */
+/**
+ * `job.json`. manifestHash: sha256 of the manifest's file, which is at `manifest.json`. golden: of the
+ * bundle's golden images, at the manifest's paths.
+ */
 export function localJob(
   manifest: Manifest,
   manifestHash: string,
   files: readonly ModelFile[],
   items: readonly LocalItem[],
+  golden: readonly LocalFile[],
 ): string {
   const job = {
     schema: JOB_SCHEMA,
@@ -25,7 +32,7 @@ export function localJob(
       name: file, path: `models/${file}`, sha256, bytes, target, precision, twin: null,
     })),
     inputs: { kind: "images", count: items.length, items, path: null, sha256: null, shape: null },
-    golden: [],
+    golden,
     configurations: files.map(({ file }) => ({ file, threads: 1, delegate: "wasm", self_test_only: false })),
     accuracy: true,
     latency: null,

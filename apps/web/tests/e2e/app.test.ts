@@ -252,6 +252,8 @@ describe("on a phone's screen", () => {
     const read = python(["export.verbs", "harness", "read", bundle, ...saved, "--audit-only", "--json", "-"], [0, 1, 4]);
     const [record] = JSON.parse(read).records;
     expect(record.complete).toBe(true);
+    const verdicts = record.files.map((f: { self_test: { verdict: string } }) => f.self_test.verdict);
+    expect(verdicts).toEqual(["right", "right"]);
     const told = ["int8", "float32"].map((p) => record.files.find((f: { precision: string }) => f.precision === p).accuracy);
     expect([...told.map((a) => a.top1_percent), told[0].twin.drop.points].map((v) => Number(v.toFixed(2)))).toEqual(figures);
     const archive = join(folder, "images.zip");

@@ -91,7 +91,7 @@ describe.each(["int8", "float32"])("%s", (precision) => {
     // Another processor's kernels may round a step otherwise, and so fall to a class as likely.
     expect(seen.largest).toBeLessThanOrEqual(allowed);
     expect(seen.otherFar).toBe(0);
-    const ties = precision === "int8" ? count / 200 : 0;
+    const ties = precision === "int8" ? count / 100 : 0;
     expect(seen.otherFed).toBeLessThanOrEqual(ties);
     expect(seen.otherRead).toBeLessThanOrEqual(ties);
     expect(seen.largestStep).toBeLessThanOrEqual(1);

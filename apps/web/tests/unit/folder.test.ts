@@ -30,12 +30,12 @@ test("a job of the device's own has the id that its contents give", () => {
   const manifest = { model: "ä" } as Manifest;
   const file = { file: "a.tflite", target: "tflite", precision: "int8", sha256: "1".repeat(64), bytes: 3 };
   const item = { name: "tench/ä.jpg", path: "inputs/000000", sha256: "2".repeat(64), target: 0 };
-  const text = localJob(manifest, "3".repeat(64), [file], [item]);
+  const text = localJob(manifest, "3".repeat(64), [file], [item], [{ path: "golden/0.png", sha256: "4".repeat(64) }]);
   const { id, ...rest } = JSON.parse(text);
   const sort = (v: unknown): unknown =>
     v !== null && typeof v === "object" && !Array.isArray(v)
       ? Object.fromEntries(Object.entries(v).sort().map(([k, w]) => [k, sort(w)]))
       : Array.isArray(v) ? v.map(sort) : v;
   expect(id).toBe(createHash("sha256").update(JSON.stringify(sort(rest))).digest("hex"));
-  expect(parseJob(text)).toMatchObject({ accuracy: true, latency: null, inputs: { count: 1 } });
+  expect(parseJob(text)).toMatchObject({ accuracy: true, latency: null, inputs: { count: 1 }, golden: [{ path: "golden/0.png" }] });
 });

@@ -99,7 +99,7 @@ struct AccuracyView: View {
             let images = try AccuracyJob.images(below: folder, bundle.manifest)
             let job = try AccuracyJob.make(
                 in: store, bundle.manifest, manifestData: bundle.manifestData(), candidates, images,
-                decode: phone.decode
+                golden: bundle.goldenData, decode: phone.decode
             ) { say("Preparing image \($0 + 1) of \(images.count)") }
             return (try await job.run(in: store, device: phone, progress: say), store.record(job.id))
         }

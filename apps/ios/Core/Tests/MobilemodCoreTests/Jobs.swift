@@ -104,7 +104,7 @@ func manifest(size: Int = 64, width: Int? = nil, classes: Int = 5, map: MapSize?
         schema: Manifest.schema, model: "m", classCount: classes, map: map, answer: answer,
         labels: (0..<classes).map { Manifest.Label(id: "n\($0)", label: "class \($0)") },
         preprocess: preprocess, tools: ["executorch": "1.5.1"],
-        files: [Manifest.ModelFile(file: "a.pte", target: "executorch", precision: "float32", sha256: "", bytes: 1)],
+        files: [Manifest.ModelFile(file: "a.pte", target: "executorch", precision: "float32", sha256: String(repeating: "5", count: 64), bytes: 1)],
         golden: golden
     )
 }

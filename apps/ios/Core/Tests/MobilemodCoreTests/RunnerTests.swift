@@ -50,7 +50,9 @@ final class RunnerTests: XCTestCase {
     /// A folder of labelled images becomes a job whose record says how many answers are right. The job's
     /// folder is gone after a run that failed, and after one that ended; the record is kept.
     func testAccuracyJob() async throws {
-        let made = try manifest(size: 32, classes: 5)
+        let name = "golden/0.ppm", pixels = try Drawing.image("ramp", width: 32, height: 32, channels: 3)
+        let golden = Data("P6\n32 32\n255\n".utf8) + Data(pixels.rgb)
+        let made = try manifest(size: 32, classes: 5, golden: [.init(image: name, logits: ["a.pte": [0, 0, 0, 0, 0]])])
         let folder = root.appendingPathComponent("images"), manager = FileManager.default
         for (index, name) in ["n1", "class 3", "other"].enumerated() {
             let place = folder.appendingPathComponent(name)
@@ -66,7 +68,8 @@ final class RunnerTests: XCTestCase {
         func laid() throws -> AccuracyJob {
             try AccuracyJob.make(
                 in: store, made, manifestData: manifestData,
-                [.init(file: made.files[0], url: model, delegate: "xnnpack", threads: 1)], images, decode: device.decode
+                [.init(file: made.files[0], url: model, delegate: "xnnpack", threads: 1)], images,
+                golden: { $0 == name ? golden : Data() }, decode: device.decode
             )
         }
         let damaged = try laid()
@@ -92,6 +95,23 @@ final class RunnerTests: XCTestCase {
         XCTAssertThrowsError(try AccuracyJob.images(below: folder.appendingPathComponent("n1"), made))
         let kept = try Data(contentsOf: AccuracyJob.description(of: store.record(job.id)))
         XCTAssertEqual(try Job.read(kept).id, job.id)
+        XCTAssertEqual(try Job.read(kept).golden.map(\.path), [name])
+        let said = try String(contentsOf: store.record(job.id), encoding: .utf8)
+        XCTAssertEqual(said.components(separatedBy: #""type":"golden""#).count, 3, "the pixels and the image")
+
+        // What the build compiled is called by the manifest's hash of its package.
+        let compiled = root.appendingPathComponent("a.mlmodelc", isDirectory: true)
+        try manager.createDirectory(at: compiled, withIntermediateDirectories: true)
+        try Data("code".utf8).write(to: compiled.appendingPathComponent("model.mil"))
+        let package = try AccuracyJob.make(
+            in: store, made, manifestData: manifestData,
+            [.init(file: made.files[0], url: compiled, delegate: "all", threads: 1)], images,
+            golden: { _ in golden }, decode: device.decode
+        )
+        let laidJob = try Job.read(Data(contentsOf: AccuracyJob.description(of: store.record(package.id))))
+        XCTAssertEqual(laidJob.files.map(\.sha256), made.files.map(\.sha256))
+        let again = try await package.run(in: store, device: device)
+        XCTAssertEqual(again, outcome)
     }
 
     /// A job of two files, images and times, laid into `root`; returns its id.

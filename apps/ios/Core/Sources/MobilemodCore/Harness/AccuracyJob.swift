@@ -55,11 +55,11 @@ public struct AccuracyJob: Sendable {
         return found
     }
 
-    /// Lays `jobs/ID` with the files and the images prepared; what can't be decoded is left out.
-    /// Throws `BadInput` where no image is left, `CancellationError`, and what the file system throws.
+    /// Lays `jobs/ID` with the files, the golden images, and the images prepared; what can't be decoded is
+    /// left out. golden: an image of the manifest as it lies in the bundle. Throws `BadInput` where no image is left, `CancellationError`, and what the file system throws.
     public static func make(
         in store: JobStore, _ manifest: Manifest, manifestData: Data, _ candidates: [Candidate], _ images: [Labelled],
-        decode: (Data) throws -> PixelImage, progress: (Int) -> Void = { _ in }
+        golden: (String) throws -> Data, decode: (Data) throws -> PixelImage, progress: (Int) -> Void = { _ in }
     ) throws -> AccuracyJob {
         let manager = FileManager.default
         let jobs = store.root.appendingPathComponent("jobs", isDirectory: true)
@@ -85,8 +85,15 @@ public struct AccuracyJob: Sendable {
         for candidate in candidates {
             let path = "models/\(candidate.url.lastPathComponent)"
             try manager.copyItem(at: candidate.url, to: folder.appendingPathComponent(path))
-            let sha256 = try Hash.of(fileAt: folder.appendingPathComponent(path))
+            let laid = folder.appendingPathComponent(path)
+            let sha256 = JobFolder.isCompiled(path) ? candidate.file.sha256 : try Hash.of(fileAt: laid)
             files.append(entry(candidate, path, sha256, twin: candidates.count == 2 && files.isEmpty ? candidates[1] : nil))
+        }
+        let goldens: [JSON] = try manifest.golden.map { entry in
+            let data = try golden(entry.image), place = folder.appendingPathComponent(entry.image)
+            try manager.createDirectory(at: place.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try data.write(to: place)
+            return hashed(entry.image, Hash.of(data))
         }
         let size = manifest.preprocess.size
         let job: [JSON.Member] = [
@@ -100,7 +107,7 @@ public struct AccuracyJob: Sendable {
                     .object([.init("name", .string($0.name)), .init("target", .integer($0.classIndex))])
                 })),
             ])),
-            .init("golden", .array([])), .init("configurations", .array(candidates.map(configuration))),
+            .init("golden", .array(goldens)), .init("configurations", .array(candidates.map(configuration))),
             .init("accuracy", .bool(true)), .init("latency", .null), .init("sustained_seconds", .integer(0)),
             .init("logits", .bool(false)),
         ]

@@ -72,7 +72,7 @@ class LabelledJob(
         /**
          * Writes a job of docs/harness-protocol.md below [root], in a folder named by its id: every
          * picture through every file of [models], whose twin is the float file of its target. [manifest]
-         * is the bundle's `manifest.json`; [how] gives a file's delegate. Throws [JobException] where
+         * is the bundle's `manifest.json`, [golden] opens a golden image of it; [how] gives a file's delegate. Throws [JobException] where
          * there is no picture; what was written of it is removed then, as where a picture can't be read.
          */
         fun write(
@@ -80,12 +80,15 @@ class LabelledJob(
             manifest: String,
             models: Map<ModelFile, File>,
             pictures: Sequence<Picture>,
+            golden: (String) -> InputStream,
             threads: Int,
             how: (ModelFile) -> String,
         ): LabelledJob {
             val part = File(root, "part")
             part.deleteRecursively()
-            return AutoCloseable { part.deleteRecursively() }.orClosed { write(root, part, manifest, models, pictures, threads, how) }
+            return AutoCloseable { part.deleteRecursively() }.orClosed {
+                write(root, part, manifest, models, pictures, golden, threads, how)
+            }
         }
 
         private fun write(
@@ -94,11 +97,13 @@ class LabelledJob(
             manifest: String,
             models: Map<ModelFile, File>,
             pictures: Sequence<Picture>,
+            golden: (String) -> InputStream,
             threads: Int,
             how: (ModelFile) -> String,
         ): LabelledJob {
             val writer = Writer(part)
             val about = writer.put("manifest.json") { manifest.byteInputStream() }
+            val bundle = Manifest.parse(manifest)
             val float = models.keys.groupBy { it.target }.mapValues { (_, files) -> files.find { it.precision != "int8" } }
             val files =
                 models.map { (file, from) ->
@@ -123,11 +128,11 @@ class LabelledJob(
             val values =
                 sortedMapOf(
                     "schema" to Job.SCHEMA,
-                    "model" to Manifest.parse(manifest).model,
+                    "model" to bundle.model,
                     "manifest" to about,
                     "files" to files,
                     "inputs" to mapOf("kind" to "images", "count" to items.size, "items" to items),
-                    "golden" to emptyList<Any>(),
+                    "golden" to bundle.golden.map { (image) -> writer.put(image) { golden(image) } },
                     "configurations" to
                         models.keys.map {
                             mapOf("file" to it.file, "threads" to threads, "delegate" to how(it), "self_test_only" to false)
