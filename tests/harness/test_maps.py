@@ -218,8 +218,8 @@ def test_limits():
 
 
 def test_what_rounding_decides_is_settled():
-    """Three steps of 0.1 between two classes, and four."""
-    outputs = np.array([[1.0, 1.0, 1.0], [0.7, 0.6, 0.1], [0.5, 0.4, 0.9]], np.float32)
+    """Five steps of 0.1 between two classes, and six."""
+    outputs = np.array([[1.0, 1.0, 1.0], [0.5, 0.4, 0.1], [0.3, 0.2, 0.9]], np.float32)
     expected = np.zeros(3, np.uint8)
     observed = np.array([1, 1, 2], np.uint8)
     assert settled(observed, expected, outputs, "int8").tolist() == [0, 1, 0]
