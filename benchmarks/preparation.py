@@ -6,8 +6,9 @@ python -m benchmarks.preparation --data /path/to/imagenette --network hf:DIR
 
 For the bundled efficientmod_xxs, or another network, the quantized program of each form on
 validation images, against the float network: SQNR of the logits, drop of the top-1 with its
-interval, and the seconds that preparing took (calibration included; on a machine with other work
-they are rough).
+interval, how both forms agree, and the seconds that preparing took (calibration included; on a
+machine with other work they are rough). To choose by it, take --held-out: the tenth of the training
+images on which `train` by default trains nothing; the others are calibrated on.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from mobilemod.files import write_text
 from mobilemod.progress import progress
 from mobilemod.tasks.classification import TASK
 from mobilemod.tasks.classification.accuracy import top1_class
+from mobilemod.training.config import TrainConfig
 from mobilemod.training.images import load_images
+from mobilemod.training.train import held_back
 from quantization.prepare.preparation import prepare
 from quantization.program import make_table
 from quantization.recipe import Recipe, Rule, load_recipe
@@ -57,7 +60,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class PreparationRow:
-    """A recipe in a form: dB, points, seconds."""
+    """A recipe in a form: dB, points, seconds. forms: how the recipe's two forms agree."""
 
     change: str
     form: str
@@ -65,6 +68,8 @@ class PreparationRow:
     sqnr_db: float
     drop: dict[str, Any]
     agreement_percent: float
+    forms_agreement_percent: float
+    forms_sqnr_db: float
 
 
 def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -98,14 +103,25 @@ def changes(base: Recipe) -> Iterator[tuple[str, Recipe]]:
 
 
 def run(
-    source: Source, data: Path, count: int, wanted: str = "*", base: str = "cpu"
-) -> list[PreparationRow]:
-    """The recipe as it is, and every change whose name is like one of `wanted`, separated by
-    commas; in every form."""
+    source: Source,
+    data: Path,
+    count: int,
+    wanted: str = "*",
+    base: str = "cpu",
+    held_out: bool = False,
+) -> tuple[list[PreparationRow], int]:
+    """(rows, images): the recipe as it is, and every change whose name is like one of `wanted`,
+    separated by commas; in every form. held_out: on training images that calibration doesn't see.
+    """
     torch.set_num_threads(1)
     preprocess = source.preprocess
-    val, train = source.read(data, "val").spread(count), source.read(data, "train")
-    images = load_images(val, "reading val", preprocess)
+    train = source.read(data, "train")
+    if held_out:
+        kept, held = held_back(len(train.samples), TrainConfig.selection, TrainConfig.seed)
+        train, measured = train.subset(kept.tolist()), train.subset(held.tolist())
+    else:
+        measured = source.read(data, "val")
+    images = load_images(measured.spread(count), "reading images", preprocess)
     x = torch.from_numpy(preprocess.normalize(images.pixels))
     x = x.contiguous(memory_format=torch.channels_last)
     reference = _logits(source.module, x)
@@ -120,18 +136,31 @@ def run(
         prepared = prepare(source.canonical, recipe, train, preprocess)
         seconds = time.perf_counter() - start
         adjusted = source.canonical.with_state(prepared.state)
+        found = {}
         for form_name, options in FORMS.items():
             form = adjusted.form(options)
             table = make_table(form, form_name, recipe, prepared.calibration)
             program = SwitchedProgram(form, table)
             program.select(frozenset(program.switches))
-            logits = _logits(lambda b, p=program: p.run(0, b), x)
-            same = float(np.mean(top1_class(logits) == top1_class(reference))) * 100
-            lost = asdict(TASK.drop(reference, logits, images.targets))
-            rows.append(
-                PreparationRow(name, form_name, seconds, sqnr_db(reference, logits), lost, same)
+            found[form_name] = _logits(lambda b, p=program: p.run(0, b), x)
+        forms = _alike(*found.values()), sqnr_db(*found.values())
+        for form_name, logits in found.items():
+            row = PreparationRow(
+                name,
+                form_name,
+                seconds,
+                sqnr_db(reference, logits),
+                asdict(TASK.drop(reference, logits, images.targets)),
+                _alike(reference, logits),
+                *forms,
             )
-    return rows
+            rows.append(row)
+    return rows, len(x)
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
+    """Percent of the images of which both logits (N, K) have the same best class."""
+    return float(np.mean(top1_class(a) == top1_class(b))) * 100
 
 
 @torch.inference_mode()
@@ -139,14 +168,14 @@ def _logits(run: Any, x: torch.Tensor) -> np.ndarray:
     return torch.cat([run(b) for b in x.split(BATCH)]).numpy()
 
 
-def table(rows: list[PreparationRow], network: str, images: int, recipe: str = "cpu") -> str:
-    """Markdown, a change a line, both forms beside each other."""
+def table(rows: list[PreparationRow], network: str, images: str, recipe: str = "cpu") -> str:
+    """Markdown, a change a line, both forms beside each other. images: how many of which."""
     lines = [
-        f"{network}, recipe `{recipe}`, {images} validation images; SQNR of the logits in dB and "
-        "top-1 drop in points, of the quantized program in each form.",
+        f"{network}, recipe `{recipe}`, {images}; SQNR of the logits in dB and "
+        "top-1 drop in points, of the quantized program in each form, and between the forms.",
         "",
-        "| change to the recipe | xnnpack dB | drop | coreml dB | drop | seconds |",
-        "|---|---|---|---|---|---|",
+        "| change to the recipe | xnnpack dB | drop | coreml dB | drop | forms dB | alike % | s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(r.change for r in rows):
         by_form = {r.form: r for r in rows if r.change == name}
@@ -155,6 +184,7 @@ def table(rows: list[PreparationRow], network: str, images: int, recipe: str = "
             r = by_form[form]
             d = r.drop
             cells += [f"{r.sqnr_db:.2f}", f"{d['points']:.2f} [{d['low']:.2f}, {d['high']:.2f}]"]
+        cells += [f"{r.forms_sqnr_db:.2f}", f"{r.forms_agreement_percent:.2f}"]
         seconds = max(r.seconds for r in by_form.values())
         cells.append("cached" if seconds < 5 else f"{seconds:.0f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -169,13 +199,15 @@ def run_command(args: argparse.Namespace) -> None:
         if opened
         else open_source(args.model or MODEL, args.checkpoint, args.data)
     )
-    rows = run(source, args.data, args.images, args.changes, args.recipe)
-    text = table(rows, source.name, args.images, args.recipe)
+    rows, images = run(source, args.data, args.images, args.changes, args.recipe, args.held_out)
+    of = "held-out training" if args.held_out else "validation"
+    text = table(rows, source.name, f"{images} {of} images", args.recipe)
     record = {
         "schema": "mobilemod/preparation/1",
         "network": source.name,
         "recipe": args.recipe,
-        "images": args.images,
+        "images": images,
+        "held_out": args.held_out,
         "torch": torch.__version__,
         "rows": [asdict(r) for r in rows],
     }
@@ -192,6 +224,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--recipe", default="cpu", help="what is changed: a name or a file")
+    parser.add_argument("--held-out", action="store_true", help="training images, to choose by")
     parser.add_argument("--changes", default="*", help="names with wildcards, by commas")
     parser.add_argument("--out", type=Path, help="folder for the table and its record")
     return parser.parse_args(argv)

@@ -63,11 +63,17 @@ def split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet
 
     `UserError` where none is left to train on.
     """
-    count = max(1, int(len(images) * share))
-    if count >= len(images):
-        raise UserError(f"{len(images)} training images are too few to hold some back")
-    order = np.random.default_rng([seed, 2]).permutation(len(images))
-    return images.subset(np.sort(order[count:])), images.subset(np.sort(order[:count]))
+    trained, selected = held_back(len(images), share, seed)
+    return images.subset(trained), images.subset(selected)
+
+
+def held_back(total: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of `total` images by their indices, sorted."""
+    count = max(1, int(total * share))
+    if count >= total:
+        raise UserError(f"{total} training images are too few to hold some back")
+    order = np.random.default_rng([seed, 2]).permutation(total)
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 class Trainer:
