@@ -56,7 +56,8 @@ public struct AccuracyJob: Sendable {
     }
 
     /// Lays `jobs/ID` with the files, the golden images, and the images prepared; what can't be decoded is
-    /// left out. golden: an image of the manifest as it lies in the bundle. Throws `BadInput` where no image is left, `CancellationError`, and what the file system throws.
+    /// left out. golden: an image of the manifest as it lies in the bundle. Throws `BadInput` where no image is
+    /// left, `CancellationError`, and what the file system throws.
     public static func make(
         in store: JobStore, _ manifest: Manifest, manifestData: Data, _ candidates: [Candidate], _ images: [Labelled],
         golden: (String) throws -> Data, decode: (Data) throws -> PixelImage, progress: (Int) -> Void = { _ in }
