@@ -34,7 +34,6 @@ from mobilemod.evaluation.agreement import sqnr_db
 from mobilemod.files import write_text
 from mobilemod.progress import progress
 from mobilemod.tasks.classification import TASK
-from mobilemod.tasks.classification.accuracy import top1_class
 from mobilemod.training.config import TrainConfig
 from mobilemod.training.images import load_images
 from mobilemod.training.train import held_back
@@ -143,7 +142,7 @@ def run(
             program = SwitchedProgram(form, table)
             program.select(frozenset(program.switches))
             found[form_name] = _logits(lambda b, p=program: p.run(0, b), x)
-        forms = _alike(*found.values()), sqnr_db(*found.values())
+        forms = TASK.agreement_percent(*found.values()), sqnr_db(*found.values())
         for form_name, logits in found.items():
             row = PreparationRow(
                 name,
@@ -151,16 +150,11 @@ def run(
                 seconds,
                 sqnr_db(reference, logits),
                 asdict(TASK.drop(reference, logits, images.targets)),
-                _alike(reference, logits),
+                TASK.agreement_percent(reference, logits),
                 *forms,
             )
             rows.append(row)
     return rows, len(x)
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> float:
-    """Percent of the images of which both logits (N, K) have the same best class."""
-    return float(np.mean(top1_class(a) == top1_class(b))) * 100
 
 
 @torch.inference_mode()

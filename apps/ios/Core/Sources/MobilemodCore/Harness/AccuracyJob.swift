@@ -85,8 +85,8 @@ public struct AccuracyJob: Sendable {
         var files: [JSON] = []
         for candidate in candidates {
             let path = "models/\(candidate.url.lastPathComponent)"
-            try manager.copyItem(at: candidate.url, to: folder.appendingPathComponent(path))
             let laid = folder.appendingPathComponent(path)
+            try manager.copyItem(at: candidate.url, to: laid)
             let sha256 = JobFolder.isCompiled(path) ? candidate.file.sha256 : try Hash.of(fileAt: laid)
             files.append(entry(candidate, path, sha256, twin: candidates.count == 2 && files.isEmpty ? candidates[1] : nil))
         }

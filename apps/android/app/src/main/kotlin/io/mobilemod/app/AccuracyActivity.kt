@@ -121,7 +121,7 @@ class AccuracyActivity : ComponentActivity() {
         val write = { pictures: Sequence<Picture> ->
             val models = files.associateWith(store::model)
             val stoppable = pictures.takeWhile { running }
-            LabelledJob.write(root, store.manifestText, models, stoppable, store::openGolden, choice.threads) { choice.delegate }
+            LabelledJob.write(root, store.manifestText, models, stoppable, store::goldenBytes, choice.threads) { choice.delegate }
         }
         val labelled = source(ClassFolders(store.manifest), write)
         val stream = File(getExternalFilesDir(null) ?: filesDir, "records/${labelled.job.id}.jsonl")

@@ -10,7 +10,6 @@ import io.mobilemod.core.harness.LoadRequest
 import io.mobilemod.core.hex
 import java.io.File
 import java.io.IOException
-import java.io.InputStream
 import java.security.DigestInputStream
 import java.security.MessageDigest
 
@@ -61,15 +60,10 @@ class ModelStore(
     /** A golden image of the manifest, as the PNG that it is. */
     fun goldenBytes(image: String): ByteArray = asset(image)
 
-    /** The same as a stream. */
-    fun openGolden(image: String): InputStream = open(image)
-
     /** A golden image of the manifest, decoded. */
     fun golden(image: String): DecodedImage = Images.decode(goldenBytes(image))
 
-    private fun open(name: String): InputStream = context.assets.open("$FOLDER/$name")
-
-    private fun asset(name: String): ByteArray = open(name).use { it.readBytes() }
+    private fun asset(name: String): ByteArray = context.assets.open("$FOLDER/$name").use { it.readBytes() }
 
     private companion object {
         const val FOLDER = "model"

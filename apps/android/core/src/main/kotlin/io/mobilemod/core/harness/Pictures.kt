@@ -72,15 +72,16 @@ class LabelledJob(
         /**
          * Writes a job of docs/harness-protocol.md below [root], in a folder named by its id: every
          * picture through every file of [models], whose twin is the float file of its target. [manifest]
-         * is the bundle's `manifest.json`, [golden] opens a golden image of it; [how] gives a file's delegate. Throws [JobException] where
-         * there is no picture; what was written of it is removed then, as where a picture can't be read.
+         * is the bundle's `manifest.json`, [golden] reads a golden image of it; [how] gives a file's
+         * delegate. Throws [JobException] where there is no picture; what was written of it is removed
+         * then, as where a picture can't be read.
          */
         fun write(
             root: File,
             manifest: String,
             models: Map<ModelFile, File>,
             pictures: Sequence<Picture>,
-            golden: (String) -> InputStream,
+            golden: (String) -> ByteArray,
             threads: Int,
             how: (ModelFile) -> String,
         ): LabelledJob {
@@ -97,7 +98,7 @@ class LabelledJob(
             manifest: String,
             models: Map<ModelFile, File>,
             pictures: Sequence<Picture>,
-            golden: (String) -> InputStream,
+            golden: (String) -> ByteArray,
             threads: Int,
             how: (ModelFile) -> String,
         ): LabelledJob {
@@ -132,7 +133,7 @@ class LabelledJob(
                     "manifest" to about,
                     "files" to files,
                     "inputs" to mapOf("kind" to "images", "count" to items.size, "items" to items),
-                    "golden" to bundle.golden.map { (image) -> writer.put(image) { golden(image) } },
+                    "golden" to bundle.golden.map { (image) -> writer.put(image) { golden(image).inputStream() } },
                     "configurations" to
                         models.keys.map {
                             mapOf("file" to it.file, "threads" to threads, "delegate" to how(it), "self_test_only" to false)

@@ -84,7 +84,7 @@ class AccuracyTest {
         val text = File(bundle.folder, "manifest.json").readText()
         assertFailsWith<JobException> { labelledJob(bundle.folder, text, temporary.newFolder(), out) }
         val broken = sequenceOf(Picture("n1/a.png", 1) { throw IOException("gone") })
-        assertFailsWith<IOException> { LabelledJob.write(out, text, emptyMap(), broken, { byteArrayOf().inputStream() }, 1) { "cpu" } }
+        assertFailsWith<IOException> { LabelledJob.write(out, text, emptyMap(), broken, { byteArrayOf() }, 1) { "cpu" } }
         assertEquals(emptyList(), out.list()!!.toList())
     }
 
@@ -106,7 +106,7 @@ class AccuracyTest {
         val archive =
             ZipInputStream(bytes.toByteArray().inputStream()).use {
                 val found = zippedPictures(it, ClassFolders(bundle.manifest))
-                LabelledJob.write(temporary.newFolder(), text, models, found, { File(bundle.folder, it).inputStream() }, 1) { "cpu" }
+                LabelledJob.write(temporary.newFolder(), text, models, found, { File(bundle.folder, it).readBytes() }, 1) { "cpu" }
             }
         assertEquals(folder.job.id, archive.job.id)
         assertEquals(folder.names, archive.names)

@@ -37,5 +37,5 @@ fun labelledJob(
             classes.of(name)?.let { Picture(name, it, file::inputStream) }
         }
     val models = parsed.runnable(listOf("tflite")).associateWith { File(bundle, it.file) }
-    return LabelledJob.write(out, manifest, models, found, { File(bundle, it).inputStream() }, 1) { "cpu" }
+    return LabelledJob.write(out, manifest, models, found, { File(bundle, it).readBytes() }, 1) { "cpu" }
 }
